@@ -184,7 +184,9 @@ def draw(runs: Runs, out: Path) -> None:
         at_each = list(zip(*curves, strict=True))
         shade = SHADES.get(sampler, "#000000")
         axes.fill_between(steps, [min(v) for v in at_each], [max(v) for v in at_each], color=shade, alpha=0.15, lw=0)
-        axes.plot(steps, [statistics.median(v) for v in at_each], color=shade, label=f"{sampler}, median of {len(curves)}")
+        axes.plot(
+            steps, [statistics.median(v) for v in at_each], color=shade, label=f"{sampler}, median of {len(curves)}"
+        )
     axes.set(xlabel="trials", ylabel="hypervolume above (0, 0, 0)", xlim=(1, None), ylim=(0, None))
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
