@@ -11,6 +11,7 @@ from engine.keys import code_version, digest
 from engine.store import ROWS_FILE, StageRequest, StageStore
 from engine.training.job import Choice, TrainJob, TrainOutcome
 from engine.workbench import AttackRequest, MeasureRequest, StartRequest
+from evaluators.tasks.definitions import task_identity
 from evaluators.verdicts import verdict_identity
 
 TRAINING_CODE = "engine.training.worker"
@@ -105,7 +106,7 @@ def unlearn_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
 ) -> StageRequest:
     """The unlearned model of one configuration."""
-    from methods.catalog import card
+    from methods.catalog import modules
 
     settings = job.training.model_dump(exclude={"workers", "checkpoint_every_s"})
     inputs = {
@@ -116,7 +117,7 @@ def unlearn_stage(
         "dtype": job.dtype,
         "original": original,
         "data": data,
-        "code": code_version(TRAINING_CODE, *card(method).targets),
+        "code": code_version(TRAINING_CODE, *modules(method, params)),
     }
     return StageRequest(stage="unlearn", inputs=inputs, weights=True)
 
@@ -167,6 +168,7 @@ def evaluate_stage(job: SweepJob, model: str, data: str) -> StageRequest:
         "data": data,
         "metrics": metrics_of(job),
         **verdict_identity(metrics_of(job)),
+        **task_identity(job.tasks),
         "dtype": job.dtype,
         "code": code_version(*EVALUATION_CODE),
     }
@@ -184,6 +186,7 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
         "data": data,
         "metrics": metrics_of(job),
         **verdict_identity(metrics_of(job)),
+        **task_identity(job.tasks),
         "dtype": job.dtype,
         "code": code_version(*EVALUATION_CODE, *attack_modules(attack.name, attack.params)),
     }
@@ -230,6 +233,7 @@ def measure_request(job: SweepJob, model_path: str, folder: Path) -> MeasureRequ
         benchmark=job.benchmark.model_dump(),
         metrics=metrics_of(job),
         rows_path=str(folder / ROWS_FILE),
+        tasks=job.tasks,
         dtype=job.dtype,
         attention=job.attention,
         threads=job.threads,

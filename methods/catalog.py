@@ -31,7 +31,7 @@ from methods.divergence_cards import (
 from methods.interface import Method
 from methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
 from methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
-from methods.shared_params import TRAINING_PARAMS, training
+from methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
 from methods.wrapper_cards import GAO, GNR, IRM, LAT, RS, SAM, SURGERY, TAR, WEIGHT_AVG
 
 METHODS: Mapping[str, MethodCard] = MappingProxyType(
@@ -140,12 +140,12 @@ def build(name: str, values: Mapping[str, Any]) -> Method:
         raise ValueError(f"{name}: " + "; ".join(problems))
     given = defaults(name) | dict(values)
     if not entry.parts:
-        return _instance(entry, given, "")
+        return _as_published(_instance(entry, given, ""), given, "")
     from methods.composition import Composed, Staged
 
     methods = []
     for stage, prefix in zip(parse(name), stage_prefixes(parse(name)), strict=True):
-        base = _instance(METHODS[stage.method], given, prefix)
+        base = _as_published(_instance(METHODS[stage.method], given, prefix), given, prefix)
         around = tuple(_instance(WRAPPERS[wrapper], given, prefix) for wrapper in in_order(stage.wrappers))
         methods.append(Composed(base, around) if around else base)
     return methods[0] if len(methods) == 1 else Staged(methods[0], methods[1], switch_at=float(given[SWITCH_AT]))
@@ -153,8 +153,27 @@ def build(name: str, values: Mapping[str, Any]) -> Method:
 
 def _instance(entry: MethodCard, given: Mapping[str, Any], prefix: str) -> Any:
     """The part's class with its share of the values; `prefix` stands before the names that two stages share."""
-    names = [param.name for param in entry.params if param.name not in TRAINING_PARAMS]
+    names = [param.name for param in entry.params if param.name not in OUTSIDE_THE_LOSS]
     return entry.load()(**{name: given.get(f"{prefix}{name}", given.get(name)) for name in names})
+
+
+def _as_published(method: Method, given: Mapping[str, Any], prefix: str) -> Method:
+    """The method as the project computes it that its `compat` names; itself where that is "none"."""
+    project = given.get(f"{prefix}{COMPAT}", "none" if prefix else given.get(COMPAT, "none"))
+    if project == "none":
+        return method
+    from methods.as_published import as_published
+
+    return as_published(method, str(project))
+
+
+def modules(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules whose code makes the loss with these values."""
+    followed = any(
+        param.rpartition(".")[2] == COMPAT and project != "none"
+        for param, project in (defaults(name) | dict(values)).items()
+    )
+    return (*card(name).targets, *(("methods.as_published",) if followed else ()))
 
 
 def check(entry: MethodCard, values: Mapping[str, Any]) -> list[str]:

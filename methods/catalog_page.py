@@ -26,8 +26,8 @@ Generated from the catalog by `python -m methods.catalog_page > docs/methods.md`
   in the loss as some published code does; use it to compare, not to unlearn.
 - All logarithms are natural; losses are computed in fp32 (fp64 where the model is fp64).
 - Where published code has a known fault (padding in a KL, an unshifted mask, a reduction that mixes sequences), the
-  formula of the paper is implemented. Hyperparameters with the same symbol mean different things in different
-  repositories: read the equation, not the letter.
+  formula of the paper is implemented; `compat` follows the code instead, see "As published" below. Hyperparameters
+  with the same symbol mean different things in different repositories: read the equation, not the letter.
 - Under AdamW a common factor of all weights does almost nothing, so by default a search moves one of the two weights.
 - *Search* is the range that `published` searches; a parameter without one stays at its default.
 
@@ -49,6 +49,23 @@ and backward passes. *Reads* lists the views at the defaults; `forget_idk` and `
 a refusal, `forget_alternate` with another answer; `reference:sequence_nll` is one cached number a sequence,
 `reference:logits` and `reference:hidden` need the original model in memory; `grouped` takes forget and retain gradients
 apart; `state` is kept between steps and saved in checkpoints.
+"""
+
+AS_PUBLISHED = """## As published
+
+`compat: open-unlearning` (or `jensun`, `gao`, `unlearn-smooth`, `unlearn-smooth-muse`, `wmdp`) on a method computes its
+loss as that project's released code does, so that its numbers can be met, and what its faults do can be measured: a
+sweep may search `compat: {choice: [none, open-unlearning]}`. Every mean is then taken over a micro-batch, as all of
+them do, and depends on `micro_batch_size`, padding and the number of workers. Each deviation gives the value that the
+project's own code gave on the same tensors, but simnpo's, which is checked by hand
+(`tests/methods/test_as_published.py`). The switch sets no other parameter: learning rates, weights and betas are yours
+to give.
+
+Not followed, since the result is another method's or nothing at all: the gradient-norm and curvature penalties of
+unlearn-smooth (plain numbers without a gradient: its result is the method without them) and its two optimizer steps in
+random smoothing; PDU's dual step in every micro-batch; gao's paraphrase loss over 512 padded places; ZeRO runs that
+lose gao's term; jensun's variants whose token ids are another text's than their name says (give `target`).
+
 """
 
 COMPOSITIONS = """## Compositions
@@ -91,7 +108,7 @@ def render() -> str:
     around = "\n".join(overview(card) for card in WRAPPERS.values())
     wrappers = "\n".join(section(card) for card in WRAPPERS.values())
     head = f"{HEADER}{rows}\n{FOOTER_COST}\n## Wrappers\n\n{WRAPPER_TABLE}{around}\n"
-    return f"{head}\n{COMPOSITIONS}\n{sections}\n{wrappers}"
+    return f"{head}\n{AS_PUBLISHED}{COMPOSITIONS}\n{sections}\n{wrappers}"
 
 
 def overview(card: MethodCard) -> str:

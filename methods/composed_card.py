@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from methods.cards import MethodCard, Param
-from methods.shared_params import TRAINING_PARAMS
+from methods.shared_params import COMPAT, TRAINING_PARAMS
 from methods.wrapper_cards import PLACES
 
 SWITCH_AT = "switch_at"
@@ -119,6 +119,8 @@ def composed_card(
 def _wrapped(stage: Stage, base: MethodCard, around: Sequence[MethodCard]) -> MethodCard:
     if not around:
         return base
+    if "lat" in stage.wrappers:  # its adversary works on packed tokens
+        base = replace(base, params=tuple(param for param in base.params if param.name != COMPAT))
     cost = base.cost
     for wrapper in around:
         cost *= wrapper.cost

@@ -90,6 +90,7 @@ def together(first: Needs, second: Needs) -> Needs:
         views=tuple(dict.fromkeys((*first.views, *second.views))),
         reference=kinds.pop() if len(kinds) == 1 else "logits" if kinds else "none",
         reference_views=tuple(dict.fromkeys((*first.reference_views, *second.reference_views))),
+        padded=tuple(dict.fromkeys((*first.padded, *second.padded))),
         gradients="grouped" if "grouped" in (first.gradients, second.gradients) else "single",
         state=first.state or second.state,
     )

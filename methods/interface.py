@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Per = Literal["token", "sequence"]
+Per = Literal["token", "sequence", "micro_batch"]
 Reference = Literal["none", "sequence_nll", "logits", "hidden"]
 Trainable = Literal["all", "up_to_layer", "down_projections"]
 
@@ -35,12 +35,26 @@ class Supervised:
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """Model output at every place of one view's micro-batch: what code that never packed its tokens works on.
+
+    `logits` [B, T, V]; `labels` [B, T] has the token at a supervised place, -100 at prompt and padding; rows are padded
+    on the right to the longest of the micro-batch, under an attention mask. `hidden` maps a layer to [B, T, D].
+    """
+
+    logits: Tensor
+    labels: Tensor
+    hidden: Mapping[int, Tensor] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
     """One summand of the loss, as a sum and what to divide it by.
 
     `total` is summed over this rank's tokens (`per="token"`) or sequences (`per="sequence"`) of `view`; the driver
     divides by the count of the whole global batch, so gradient accumulation and the number of ranks change nothing.
+    `per="micro_batch"`: it is a mean over this micro-batch already, and the driver averages over those of all ranks.
     `skip_tokens`: a token term that leaves out the first k supervised tokens of every sequence; the count leaves them
     out too (sum over sequences of max(0, tokens - k)).
     `squared`: the term's value is the square of its mean over the global batch, not the mean of squares.
@@ -71,6 +85,7 @@ class Needs:
     down projections of its last three blocks up to there.
     `prefixes`: text that stands before the question in views that follow "forget": "forget_expert", "forget_novice".
     Such a view is in `reference_views` only.
+    `padded`: views whose `Step.padded` is asked for; `forward` and the reference then give a selection of it.
     `gradients`: "grouped" where forget and retain gradients are wanted apart.
     `state`: True where the method keeps state between steps (it goes into checkpoints); see `StatefulMethod`.
     """
@@ -82,6 +97,7 @@ class Needs:
     logits: bool = True
     trainable: Trainable = "all"
     prefixes: tuple[tuple[str, str], ...] = ()
+    padded: tuple[str, ...] = ()
     gradients: Literal["single", "grouped"] = "single"
     state: bool = False
 
@@ -105,6 +121,14 @@ class Step(Protocol):
 
     def reference_hidden(self, view: str) -> Mapping[int, Tensor]:
         """Frozen start model's hidden states, as `forward(view).hidden`."""
+        ...
+
+    def padded(self, view: str) -> Padded:
+        """The same forward at every place, for a view in `needs().padded`."""
+        ...
+
+    def reference_padded(self, view: str) -> Padded:
+        """Frozen start model at the places of `padded(view)`."""
         ...
 
     def layers(self) -> tuple[int, ...]:

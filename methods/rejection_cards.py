@@ -5,7 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 from methods.cards import MethodCard, Param
-from methods.shared_params import balance, beta, forget_weight, reduction, retain_weight, training, weight
+from methods.shared_params import (
+    KL_DIFFERS,
+    balance,
+    beta,
+    compat,
+    forget_weight,
+    reduction,
+    retain_weight,
+    training,
+    weight,
+)
 
 _rejection = partial(MethodCard, kind="method", family="rejection")
 
@@ -61,6 +71,7 @@ DPO = _rejection(
         ),
         reduction("sequence_sum", "DPO paper; open-unlearning"),
         *balance("open-unlearning DPO: both 1, NLL"),
+        compat("open-unlearning", "gao", differs=KL_DIFFERS),
     ),
     target="methods.dpo:DPO",
     cost=1.5,
@@ -77,6 +88,7 @@ ALTPO = _rejection(
         beta(0.1, (0.01, 1.0), "AltPO paper: 0.05, 0.1, 0.5", "inverse temperature of the likelihood ratio"),
         reduction("sequence_sum", "AltPO paper"),
         *balance("AltPO paper: retain weight 1, 2, 5, NLL"),
+        compat("open-unlearning", differs=KL_DIFFERS),
     ),
     target="methods.altpo:AltPO",
     cost=1.5,

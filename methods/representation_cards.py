@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from methods.cards import MethodCard, Param
-from methods.shared_params import forget_weight, retain_weight, training, weight
+from methods.shared_params import compat, forget_weight, retain_weight, training, weight
 
 _representation = partial(MethodCard, kind="method", family="representation")
 _RMU = "RMU paper: zephyr-7B, layer 7 of 32, c 6.5, alpha 1200, lr 5e-5, 250 batches of 4"
@@ -68,8 +68,19 @@ RMU = _representation(
     paper="Li et al. 2024, WMDP, arXiv 2403.03218",
     equation="forget_weight * mean_t |h_f - steering * u|^2 / D + retain_weight * mean_t |h_r - h_ref|^2 / D",
     needs=("forget", "retain", "reference:hidden"),
-    params=hidden_params(
-        steering("steering", 6.5, (1.0, 500.0), _RMU, "length of the target; to be seen against the states' own"), _RMU
+    params=(
+        *hidden_params(
+            steering("steering", 6.5, (1.0, 500.0), _RMU, "length of the target; to be seen against the states' own"),
+            _RMU,
+        ),
+        compat(
+            "open-unlearning",
+            "jensun",
+            "gao",
+            "wmdp",
+            differs="both terms: the first three take an unshifted mask and mix sequences of unlike length, wmdp "
+            "counts every place",
+        ),
     ),
     target="methods.rmu:RMU",
     cost=0.3,

@@ -10,6 +10,16 @@ RETAIN_TERMS = ("nll", "kl", "jsd", "embed_mse", "hidden_l2", "ap", "none")
 TRAINING_PARAMS = frozenset({"learning_rate", "epochs"})
 """Parameters on a card that the training loop reads; no method's class has them."""
 
+COMPAT = "compat"
+"""The parameter that puts `methods.as_published` around a method; no method's class has it."""
+
+KL_DIFFERS = (
+    "with retain kl, open-unlearning counts prompt and padding too, gao divides by the vocabulary's size besides"
+)
+
+OUTSIDE_THE_LOSS = TRAINING_PARAMS | {COMPAT}
+"""Parameters on a card that no method's class has."""
+
 
 def learning_rate(default: float, search: tuple[float, float], source: str) -> Param:
     summary = "peak learning rate of AdamW, for full fine-tuning; LoRA wants about ten times more"
@@ -86,4 +96,17 @@ def reduction(default: str, source: str) -> Param:
         choices=("sequence_sum", "sequence_mean", "token_mean_batch"),
         source=source,
         summary="what the sigmoid sees: an answer's summed or mean NLL, or the batch's mean (it depends on its split)",
+    )
+
+
+def compat(*projects: str, differs: str = "") -> Param:
+    """Whose released code to follow; `differs` says what is otherwise there beyond the mean over micro-batches."""
+    return Param(
+        name=COMPAT,
+        default="none",
+        scale="choice",
+        choices=("none", *projects),
+        source="the projects' released code, see methods/as_published.py",
+        summary="compute the loss as this project's code does, means over micro-batches included"
+        + (f"; {differs}" if differs else ""),
     )

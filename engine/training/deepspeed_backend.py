@@ -130,7 +130,7 @@ class DeepSpeedBackend:
     def forward(self, packed: Packed) -> Outputs:
         # The engine's own forward prepares the reduction of a backward that grouped gradients do not make.
         model = self.module if self.grouped else self.engine
-        return self.module.named(model(packed.input_ids, packed.positions))
+        return self.module.named(model(*packed.inputs))
 
     def backward(self, loss: Tensor) -> None:
         self.engine.backward(loss)

@@ -30,7 +30,8 @@ class Packed:
 
     `input_ids` [B, T]; `positions` [N] index the flattened B*T places whose logits predict `targets` [N]. `parts` maps
     each view to its share: where it begins and ends in N, and the row of its own batch that each of its tokens is in.
-    `lengths` [B] are the tokens of each row; the rest of it is padding.
+    `lengths` [B] are the tokens of each row; the rest of it is padding. `attention_mask` [B, T] only where the places
+    of padding are read too.
     """
 
     input_ids: Tensor
@@ -39,6 +40,13 @@ class Packed:
     parts: Mapping[str, Part]
     tokens: int
     lengths: Tensor
+    attention_mask: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What `SupervisedLM` is called with."""
+        whole = (self.input_ids, self.positions)
+        return whole if self.attention_mask is None else (*whole, self.attention_mask)
 
     def supervised(self, view: str, outputs: Outputs) -> Supervised:
         """The share of one view in what the model gave for the whole batch."""
@@ -143,12 +151,13 @@ class SupervisedLM(nn.Module):
         for layer in self.layers:
             decoder_layers(model)[layer].register_forward_hook(partial(self._catch, layer))
 
-    def forward(self, input_ids: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Logits, then the states of `layers`; a tuple, since data-parallel wrappers look for tensors in one."""
         self._caught = {}
         try:
             with self._precision(input_ids.device):
-                logits = self._logits(input_ids, positions) if self.head else self._lower_layers(input_ids, positions)
+                run = self._logits if self.head else self._lower_layers
+                logits = run(input_ids, positions, attention_mask)
             states = [self._caught[layer].flatten(0, 1)[positions] for layer in self.layers]
             return tuple(tensor.float() for tensor in (logits, *states))
         finally:
@@ -156,28 +165,28 @@ class SupervisedLM(nn.Module):
 
     def outputs(self, packed: Packed) -> Outputs:
         """The same for a packed batch, by name."""
-        return self.named(self(packed.input_ids, packed.positions))
+        return self.named(self(*packed.inputs))
 
     def named(self, tensors: tuple[Tensor, ...]) -> Outputs:
         """What `forward` returned, by name."""
         return Outputs(logits=tensors[0], hidden=dict(zip(self.layers, tensors[1:], strict=True)))
 
-    def _logits(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+    def _logits(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         self._positions = positions
         try:
-            logits = self.model(input_ids=input_ids, use_cache=False).logits
+            logits = self.model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
             was_cut = self._positions is None
         finally:
             self._positions = None
         return logits[0] if was_cut else logits.flatten(0, 1)[positions]
 
-    def _lower_layers(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+    def _lower_layers(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """Run the blocks up to the highest wanted one. Models loop over the first `num_hidden_layers` of theirs."""
         config = self.model.config.get_text_config()
         depth = config.num_hidden_layers
         config.num_hidden_layers = max(self.layers) + 1
         try:
-            self.model.base_model(input_ids=input_ids, use_cache=False)
+            self.model.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False)
         finally:
             config.num_hidden_layers = depth
         return torch.empty(len(positions), 0, device=positions.device)

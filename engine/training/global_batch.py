@@ -34,15 +34,22 @@ class GlobalBatch:
         """
         size, ranks = self.training.job.micro_batch_size, self.training.ranks
         shares = {view: rank_share(items, ranks.rank, ranks.world_size) for view, items in self.rows.items()}
-        count = micro_batch_count(max(map(len, self.rows.values())), ranks.world_size, size)
-        together = joint and only is None and joint_is_cheap(self.rows)
+        count = self.micro_batches
+        together = joint and only is None and not self.training.run.needs.padded and joint_is_cheap(self.rows)
         for number in range(count):
             items = {view: micro_batch(share, number, size) for view, share in shares.items()}
             yield MicroStep(self.training.run, self.index, items, joint=together, only=only), number == count - 1
 
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of each rank."""
+        size, ranks = self.training.job.micro_batch_size, self.training.ranks
+        return micro_batch_count(max(map(len, self.rows.values())), ranks.world_size, size)
+
     def counts(self, terms: Sequence[Term]) -> dict[str, int]:
         """What each term's total is divided by."""
-        return {term.name: term_count(term, self.rows) for term in terms}
+        everywhere = self.micro_batches * self.training.ranks.world_size
+        return {term.name: term_count(term, self.rows, everywhere) for term in terms}
 
     def loss(self, terms: Sequence[Term]) -> Tensor:
         """The scalar of one micro-batch with these terms."""

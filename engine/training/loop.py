@@ -193,6 +193,8 @@ class Totals:
 
 def convention(term: Term) -> str:
     """In words, what a term's value is a mean of."""
+    if term.per == "micro_batch":
+        return f"mean over {term.view} in each micro-batch, then over micro-batches"
     left_out = f", first {term.skip_tokens} tokens of each left out" if term.skip_tokens else ""
     squared = ", then squared" if term.squared else ""
     return f"sum over {term.view} / its {term.per}s in the global batch{left_out}{squared}"

@@ -22,10 +22,14 @@ class MethodError(RuntimeError):
     """A method gave the driver something its contract does not allow."""
 
 
-def term_count(term: Term, batch: Mapping[str, Sequence[Item]]) -> int:
-    """What a term's total is divided by: sequences or supervised tokens of its view in the global batch; at least 1."""
+def term_count(term: Term, batch: Mapping[str, Sequence[Item]], micro_batches: int = 1) -> int:
+    """What a term's total is divided by: sequences or supervised tokens of its view in the global batch, or its
+    `micro_batches` over all ranks; at least 1.
+    """
     if term.view not in batch:
         raise MethodError(f"term {term.name!r} is counted over view {term.view!r}, which needs() does not list")
+    if term.per == "micro_batch":
+        return micro_batches
     items = batch[term.view]
     if term.per == "sequence":
         return max(1, len(items))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from engine.training.adversary import Adversary
 from engine.training.batches import seed_of
 from engine.training.forward import Outputs, Packed, pack
 from engine.training.loss import MethodError
+from engine.training.padded import pack_padded, supervised_part, unpack
 from engine.training.reference import Frozen
 from engine.training.views import Item, Key, base_view
-from methods.interface import Group, Needs, Supervised
+from methods.interface import Group, Needs, Padded, Supervised
 from methods.token_losses import sequence_sums, token_nll
 
 if TYPE_CHECKING:
@@ -73,20 +74,45 @@ class MicroStep:
         self.tokens = 0
         self._supervised: dict[str, Supervised] = {}
         self._reference: dict[str, Supervised] = {}
+        self._padded: dict[str, Padded] = {}
+        self._reference_padded: dict[str, Padded] = {}
 
     def forward(self, view: str) -> Supervised:
         if view not in self._supervised:
             self._require(view, self.run.needs.views, "views")
+            if view in self.run.needs.padded:
+                self._supervised[view] = supervised_part(self.padded(view))
+                return self._supervised[view]
             views = self.run.needs.views if self.joint else (view,)
             packed = pack({name: self.items[name] for name in views}, self.run.device)
             if self.run.adversary is not None and view == "forget":
                 self._supervised[view] = self._pushed(self.run.adversary, packed)
                 return self._supervised[view]
-            with nullcontext() if self.only in (None, group_of(view)) else torch.no_grad():
+            with self._graph(view):
                 outputs = self.run.forward(packed)
             self.tokens += packed.tokens
             self._supervised |= {part: packed.supervised(part, outputs) for part in packed.parts}
         return self._supervised[view]
+
+    def padded(self, view: str) -> Padded:
+        if view not in self._padded:
+            self._require(view, self.run.needs.padded, "padded")
+            if self.run.adversary is not None:
+                raise MethodError("an adversary works on packed tokens; no view can be read at every place beside it")
+            packed, labels = self._all_places(view)
+            with self._graph(view):
+                outputs = self.run.forward(packed)
+            self.tokens += packed.tokens
+            self._padded[view] = unpack(outputs, labels)
+        return self._padded[view]
+
+    def reference_padded(self, view: str) -> Padded:
+        if view not in self._reference_padded:
+            self._require(view, self.run.needs.padded, "padded")
+            self._require(view, self.run.needs.reference_views, "reference_views")
+            packed, labels = self._all_places(view)
+            self._reference_padded[view] = unpack(self._start_model().outputs(packed), labels)
+        return self._reference_padded[view]
 
     def reference_logits(self, view: str) -> Tensor:
         return self._frozen(view).logits
@@ -125,14 +151,29 @@ class MicroStep:
         with adversary.pushed(push):
             return packed.supervised("forget", self.run.forward(packed))
 
-    def _frozen(self, view: str) -> Supervised:
+    def _graph(self, view: str) -> AbstractContextManager[object]:
+        """No graph where this view's terms will not be differentiated."""
+        return nullcontext() if self.only in (None, group_of(view)) else torch.no_grad()
+
+    def _all_places(self, view: str) -> tuple[Packed, Tensor]:
+        pad_id = self.run.tokenizer.pad_token_id  # a list for tokenizers with several, which no causal model's has
+        return pack_padded(view, self.items[view], pad_id if isinstance(pad_id, int) else 0, self.run.device)
+
+    def _start_model(self) -> Frozen:
         if self.run.frozen is None:
             declared = self.run.needs.reference
             raise MethodError(f"the frozen reference was asked for, and needs().reference is {declared!r}")
+        return self.run.frozen
+
+    def _frozen(self, view: str) -> Supervised:
         if view not in self._reference:
+            frozen = self._start_model()
             self._require(view, self.run.needs.reference_views, "reference_views")
-            packed = pack({view: self.items[view]}, self.run.device)
-            self._reference[view] = packed.supervised(view, self.run.frozen.outputs(packed))
+            if view in self.run.needs.padded:
+                self._reference[view] = supervised_part(self.reference_padded(view))
+            else:
+                packed = pack({view: self.items[view]}, self.run.device)
+                self._reference[view] = packed.supervised(view, frozen.outputs(packed))
         return self._reference[view]
 
     def _require(self, view: str, allowed: Sequence[str], what: str) -> None:

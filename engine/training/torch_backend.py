@@ -37,7 +37,7 @@ class TorchBackend:
         return nullcontext() if last or self.parallel is None else self.parallel.no_sync()
 
     def forward(self, packed: Packed) -> Outputs:
-        return self.module.named((self.parallel or self.module)(packed.input_ids, packed.positions))
+        return self.module.named((self.parallel or self.module)(*packed.inputs))
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -120,8 +120,18 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
         dtype=str(loaded.dtype).removeprefix("torch."),
         global_batch_rows=min(job.global_batch_size, plan.sizes[plan.anchor]),
         mean_answer_tokens=views.mean_answer_tokens(),
-        conventions={"normalise": "global", "epoch": f"one pass over view {plan.anchor}", **history.conventions},
+        conventions={
+            "normalise": normalisation(history.conventions.values()),
+            "epoch": f"one pass over view {plan.anchor}",
+            **history.conventions,
+        },
     )
+
+
+def normalisation(conventions: Iterable[str]) -> str:
+    """Over what the terms' means are taken: "global", "micro" (`compat` of a method), or both in a staged method."""
+    kinds = {"micro" if "micro-batch" in text else "global" for text in conventions}
+    return " and ".join(sorted(kinds))
 
 
 def jsonable(values: Mapping[str, float]) -> dict[str, float | None]:

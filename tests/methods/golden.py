@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.interface import Method, Supervised, Term
+from methods.interface import Method, Padded, Supervised, Term
 from methods.reduction import sequence_nll
 
 IGNORED = -100
@@ -56,6 +56,11 @@ def pack(logits: Tensor, labels: Tensor) -> Supervised:
     return Supervised(kept, labels[:, 1:][supervised], rows[supervised], labels.shape[0], hidden_of(kept))
 
 
+def in_place(logits: Tensor, labels: Tensor) -> Padded:
+    """The same at every place."""
+    return Padded(logits, labels, {layer: torch.sin(logits[..., :4] + 0.3 * layer) for layer in LAYERS})
+
+
 def hidden_of(logits: Tensor) -> dict[int, Tensor]:
     """Made-up hidden states [N, 4] of each layer that depend on the logits, so that they have a gradient."""
     return {layer: torch.sin(logits[:, :4] + 0.3 * layer) for layer in LAYERS}
@@ -72,12 +77,24 @@ class TensorStep:
     progress: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    padded_asked: list[str] = field(default_factory=list)
+    padded_consulted: list[str] = field(default_factory=list)
+    places: Mapping[str, Padded] = field(default_factory=dict)
+    reference_places: Mapping[str, Padded] = field(default_factory=dict)
     consulted: dict[str, str] = field(default_factory=dict)
     wanted: tuple[float, ...] | str = (0.5,)
 
     def forward(self, view: str) -> Supervised:
         self.asked.append(view)
         return self.batches[view]
+
+    def padded(self, view: str) -> Padded:
+        self.padded_asked.append(view)
+        return self.places[view]
+
+    def reference_padded(self, view: str) -> Padded:
+        self.padded_consulted.append(view)
+        return self.reference_places[view]
 
     def reference_logits(self, view: str) -> Tensor:
         self.consulted[view] = "logits"
@@ -120,7 +137,11 @@ def golden_batches(logits: Tensor) -> dict[str, Supervised]:
 def golden_step(logits: Tensor | None = None, reference: Tensor | None = None, **fields: Any) -> TensorStep:
     logits = model_logits() if logits is None else logits
     reference = reference_logits() if reference is None else reference
-    return TensorStep(golden_batches(logits), golden_batches(reference), **fields)
+    places = {view: in_place(logits, LABELS) for view in ("forget", "retain")}
+    before = {view: in_place(reference, LABELS) for view in ("forget", "retain")}
+    return TensorStep(
+        golden_batches(logits), golden_batches(reference), **{"places": places, "reference_places": before, **fields}
+    )
 
 
 def divisor(term: Term, step: TensorStep) -> int:
@@ -128,6 +149,8 @@ def divisor(term: Term, step: TensorStep) -> int:
     batch = step.batches[term.view]
     if term.per == "sequence":
         return batch.sequences
+    if term.per == "micro_batch":
+        return 1
     tokens = torch.bincount(batch.sequence, minlength=batch.sequences)
     return int((tokens - term.skip_tokens).clamp(min=0).sum())
 

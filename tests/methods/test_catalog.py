@@ -15,7 +15,7 @@ from methods.cards import MethodCard, Param
 from methods.catalog import FINETUNE, METHODS, WRAPPERS, build, card, check, defaults, illegal
 from methods.catalog_page import render
 from methods.npo import NPO
-from methods.shared_params import TRAINING_PARAMS
+from methods.shared_params import OUTSIDE_THE_LOSS, TRAINING_PARAMS
 
 CARDS = [*METHODS.values(), FINETUNE]
 PARAMS = [(entry.name, param) for entry in (*CARDS, *WRAPPERS.values()) for param in entry.params]
@@ -33,7 +33,7 @@ def test_names_are_the_keys() -> None:
 @by_name
 def test_fields_are_the_parameters_of_the_loss(entry: MethodCard) -> None:
     fields: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(entry.load())}
-    expected = {name: value for name, value in defaults(entry.name).items() if name not in TRAINING_PARAMS}
+    expected = {name: value for name, value in defaults(entry.name).items() if name not in OUTSIDE_THE_LOSS}
     assert fields == expected
     assert list(fields) == list(expected)
 

@@ -1,0 +1,62 @@
+"""A view's micro-batch with prompts and padding left in, for losses that published code takes over every place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.training.forward import Outputs, Packed, Part
+from engine.training.views import Item
+from methods.interface import Padded, Supervised
+
+IGNORED = -100
+
+
+def pack_padded(view: str, items: Sequence[Item], pad_id: int, device: torch.device) -> tuple[Packed, Tensor]:
+    """All tokens of the rows, the last one too, padded on the right under an attention mask; and the labels [B, T].
+
+    Without rows there is one place that nothing reads, so that the forward still takes part in collectives.
+    """
+    rows = [([*item.example.prompt_ids, *item.example.answer_ids], len(item.example.prompt_ids)) for item in items]
+    width = max((len(ids) for ids, _ in rows), default=1)
+    lengths = [len(ids) for ids, _ in rows] or [1]
+    padded = [ids + [pad_id] * (width - len(ids)) for ids, _ in rows] or [[pad_id]]
+    labels = [[IGNORED] * prompt + ids[prompt:] + [IGNORED] * (width - len(ids)) for ids, prompt in rows]
+    places = torch.arange(width, device=device)
+    sizes = torch.tensor(lengths, device=device)
+    packed = Packed(
+        input_ids=torch.tensor(padded, dtype=torch.long, device=device),
+        positions=torch.arange(len(padded) * width, device=device),
+        targets=torch.empty(0, dtype=torch.long, device=device),
+        parts={view: Part(start=0, stop=0, sequence=places[:0], sequences=len(rows))},
+        tokens=sum(lengths) if rows else 0,
+        lengths=sizes,
+        attention_mask=(places < sizes[:, None]).long(),
+    )
+    return packed, torch.tensor(labels, dtype=torch.long, device=device).reshape(len(rows), width)
+
+
+def unpack(outputs: Outputs, labels: Tensor) -> Padded:
+    """What the model gave for the batch of `labels` [B, T], in rows again."""
+    rows, width = labels.shape
+
+    def in_rows(values: Tensor) -> Tensor:
+        return values.reshape(max(1, rows), max(1, width), values.shape[-1])[:rows, :width]
+
+    hidden = {layer: in_rows(states) for layer, states in outputs.hidden.items()}
+    return Padded(logits=in_rows(outputs.logits), labels=labels, hidden=hidden)
+
+
+def supervised_part(padded: Padded) -> Supervised:
+    """The supervised places: those before a labelled token."""
+    wanted = padded.labels[:, 1:] != IGNORED
+    rows = torch.arange(len(wanted), device=wanted.device)[:, None].expand_as(wanted)
+    return Supervised(
+        logits=padded.logits[:, :-1][wanted],
+        targets=padded.labels[:, 1:][wanted],
+        sequence=rows[wanted],
+        sequences=len(wanted),
+        hidden={layer: states[:, :-1][wanted] for layer, states in padded.hidden.items()},
+    )
