@@ -1,12 +1,14 @@
-"""How long the report of a sweep of 10,000 trials takes to build. Run: `python bench/report_10000.py`.
+"""How long the report of a sweep of 10,000 trials takes to build and to open. Run: `python bench/report_10000.py`.
 
-The records are written through the engine's own models, as large as real ones: curves, parts, attacks, stages. How fast
-the page then opens depends on the browser; its size is given, which is what that follows from.
+The records are written through the engine's own models, as large as real ones: curves, parts, attacks, stages. Building
+reads them first. `python -m bench.report_10000 --browser`, run at the top of the project, then opens the page in a
+headless Chromium without a GPU, until table and marks of the front are drawn.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import json
 import math
@@ -32,16 +34,34 @@ STEPS = (5.0, 20.0, 100.0)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000, help="recorded trials")
+    parser.add_argument("--browser", action="store_true", help="open the page as well")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sweep = write_sweep(Path(folder) / "large", options.trials)
-        print(json.dumps({"trials": options.trials, **timed(sweep)}))
+        found = {"trials": options.trials, **timed(sweep)}
+        if options.browser:
+            found["open_wall_s"] = asyncio.run(opening(sweep / "report" / "index.html", Path(folder)))
+        print(json.dumps(found))
+
+
+async def opening(page: Path, folder: Path) -> float:
+    """Wall seconds from the address to a drawn page."""
+    from tests.sweeps.report.test_browser import opened
+
+    blank = folder / "blank.html"
+    blank.write_text("<div id=plot-ut-rob><p class=point></div>")
+    async with opened(blank, folder / "profile") as tab:
+        began = time.perf_counter()
+        await tab.call("Page.navigate", url=page.as_uri())
+        await tab.until("document.querySelectorAll('#table tr[data-row], #plot-ut-rob .point').length > 100")
+        await tab.value("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        return round(time.perf_counter() - began, 2)
 
 
 def timed(sweep: Path) -> dict[str, Any]:
     """CPU seconds of one thread, so that a busy machine disturbs them little."""
     marks = [time.process_time()]
-    load_report(sweep)
+    load_report(sweep)  # is part of building, too
     marks.append(time.process_time())
     paths = build_report(sweep)
     marks.append(time.process_time())

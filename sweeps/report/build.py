@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.durable import write_text
 from sweeps.report.document import Report, make_report
 from sweeps.report.page import render_page
-from sweeps.report.records import read_sweep
+from sweeps.report.records import no_garbage_collection, read_sweep
 from sweeps.report.table import trials_csv
 
 
@@ -24,7 +24,8 @@ class ReportPaths:
 
 def load_report(directory: Path | str) -> Report:
     """The report of a sweep as data; nothing is written. Raises SweepNotFoundError where the folder is no sweep's."""
-    return make_report(read_sweep(directory))
+    with no_garbage_collection():
+        return make_report(read_sweep(directory))
 
 
 def report_json(report: Report) -> str:
@@ -37,15 +38,16 @@ def build_report(directory: Path | str) -> ReportPaths:
     from sweeps.report.pictures import draw_pictures  # matplotlib takes a while to import
 
     folder = Path(directory) / "report"
-    report = load_report(directory)
-    folder.mkdir(exist_ok=True)
-    paths = ReportPaths(
-        page=folder / "index.html",
-        data=folder / "report.json",
-        table=folder / "trials.csv",
-        pictures=draw_pictures(report, folder),
-    )
-    write_text(paths.page, render_page(report))
-    write_text(paths.data, report_json(report) + "\n")
-    write_text(paths.table, trials_csv(report))
+    with no_garbage_collection():
+        report = load_report(directory)
+        folder.mkdir(exist_ok=True)
+        paths = ReportPaths(
+            page=folder / "index.html",
+            data=folder / "report.json",
+            table=folder / "trials.csv",
+            pictures=draw_pictures(report, folder),
+        )
+        write_text(paths.page, render_page(report))
+        write_text(paths.data, report_json(report) + "\n")
+        write_text(paths.table, trials_csv(report))
     return paths

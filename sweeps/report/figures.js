@@ -38,7 +38,15 @@ function titled(text) {
   return { text: safe(text), font: { size: 14 }, x: 0, xref: "paper", xanchor: "left", y: 0.985, yanchor: "top" };
 }
 
+const hoverTexts = new Map();
+
 function hoverText(trial) {
+  const key = `${STATE.half} ${trial.number}`;
+  if (!hoverTexts.has(key)) hoverTexts.set(key, madeHoverText(trial));
+  return hoverTexts.get(key);
+}
+
+function madeHoverText(trial) {
   const values = OBJECTIVES.map((objective) => `${NAMES[objective]} ${measuredText(trial, objective)}`).join("  ");
   const pairs = Object.entries(trial.params).slice(0, 12);
   const settingLines = pairs.map(([name, value]) => safe(`${name} = ${setting(value)}`.slice(0, 80)));
@@ -240,16 +248,21 @@ function drawStages() {
   Plotly.react("plot-stages", bars, layout({ title: titled("Seconds by stage"), ...axes }), CONFIG);
 }
 
+function startTime() {
+  drawVolume();
+  drawStages();
+  on("theme", () => { drawVolume(); drawStages(); });
+}
+
 function startFigures() {
   drawLegend();
   drawFront();
   PROJECTIONS.map(plotId).forEach((id) => { linked(id); lassoed(id); });
-  drawVolume();
-  drawStages();
-  startAttacks();
-  startSettings();
   on("half", drawFront);
   on("hidden", () => { drawLegend(); drawFront(); });
   on("selection", drawRings);
-  on("theme", () => { drawFront(); drawVolume(); drawStages(); });
+  on("theme", drawFront);
+  whenSeen("attacks", startAttacks);
+  whenSeen("settings", startSettings);
+  whenSeen("time", startTime);
 }

@@ -13,7 +13,20 @@ const byId = (id) => document.getElementById(id);
 const on = (what, action) => listeners[what].push(action);
 const tell = (what) => listeners[what].forEach((action) => action());
 const known = (value) => typeof value === "number" && Number.isFinite(value);
-const themed = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colours = new Map(); // asking for a style once a trace makes the browser work out the page's each time
+function themed(name) {
+  if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return colours.get(name);
+}
+
+// Draw a section when it comes near the window, or when the page is printed: with thousands of trials the first look
+// should not wait for the last picture.
+function whenSeen(section, draw) {
+  const near = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) once(); }, { rootMargin: "400px" });
+  const once = () => { near.disconnect(); removeEventListener("beforeprint", once); draw(); };
+  addEventListener("beforeprint", once);
+  near.observe(byId(section));
+}
 
 function element(tag, attributes, ...children) {
   const made = document.createElement(tag);
@@ -159,5 +172,5 @@ function start() {
   on("selection", showDetail);
   startTable();
   startFigures();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tell("theme"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colours.clear(); tell("theme"); });
 }

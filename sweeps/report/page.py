@@ -35,6 +35,11 @@ from sweeps.report.halves import projections, report_methods, shown_half
 
 SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js")
 CURVES_ON_PAGE = 400
+_CURVES_AND_PARTS: Any = {
+    "attacks": {"__all__": {"curve"}},
+    "ue_detail": {"parts", "groups"},
+    "ut_detail": {"parts", "groups"},
+}
 _SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
@@ -102,13 +107,11 @@ def script_json(value: Any) -> str:
 
 
 def _trial_data(trial: ReportTrial, *, whole: bool) -> dict[str, Any]:
-    data = trial.model_dump(mode="json")
-    if not whole:
-        for attack in data["attacks"]:
-            attack["curve"] = []
-        for name in ("ue_detail", "ut_detail"):
-            if data[name] is not None:
-                data[name] = {key: data[name][key] for key in ("value", "standard_error", "reason")}
+    if whole:
+        return trial.model_dump(mode="json")
+    data = trial.model_dump(mode="json", exclude=_CURVES_AND_PARTS)
+    for attack in data["attacks"]:
+        attack["curve"] = []
     return data
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -144,7 +146,7 @@ def _kind(trial: ReportTrial) -> str:
 
 
 def _scatter(axes: Axes, points: list[Place], style: dict[str, str], kind: str, label: str | None) -> None:
-    xs, ys = zip(*points, strict=True)
+    xs, ys = np.array(points).T
     colour, marker = style["colour"], style["marker"]
     if kind == "front":
         axes.scatter(xs, ys, s=90, c=colour, marker=marker, edgecolors="black", linewidths=1.2, label=label, zorder=3)
@@ -177,13 +179,18 @@ def _attack_panel(axes: Axes, report: Report, styles: dict[str, dict[str, str]],
     ]
     single = len({point.strength for _, curve in curves for point in curve}) < 2
     places = {method: place for place, method in enumerate(styles)}
+    lines: dict[tuple[bool, str], list[Place]] = {}  # one with gaps for all that look alike: hundreds of lines are slow
     for trial, curve in curves:
         points = [(point.strength, point.still_forgotten) for point in curve if point.still_forgotten is not None]
-        style = styles[str(trial.method)]
-        alpha, width, size = (1.0, 2.0, 5.0) if trial.on_front else (0.3, 1.0, 3.0)
+        method = str(trial.method)
+        line = lines.setdefault((trial.on_front, method), [])
+        line += [(places[method] if single else strength, left) for strength, left in points]
+        line.append((math.nan, math.nan))
+    for (on_front, method), line in lines.items():
+        style = styles[method]
+        alpha, width, size = (1.0, 2.0, 5.0) if on_front else (0.3, 1.0, 3.0)
         look = {"color": style["colour"], "marker": style["marker"], "alpha": alpha, "linewidth": width}
-        xs = [places[str(trial.method)] if single else strength for strength, _ in points]
-        axes.plot(xs, [left for _, left in points], markersize=size, **look)
+        axes.plot(*zip(*line, strict=True), markersize=size, **look)
     units = {plain(point.unit) for _, curve in curves for point in curve}
     axes.set(ylim=(-0.04, 1.04), title=plain(name)[:32], xlabel="" if single else ", ".join(sorted(units)))
     axes.set_ylabel("still forgotten")

@@ -39,9 +39,10 @@ def trials_csv(report: Report) -> str:
     lines = [_line(trial) for trial in report.trials]
     varying = sorted({column for line in lines for column in line} - set(FIXED))
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*FIXED, *varying], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: _cell(value) for column, value in line.items()} for line in lines)
+    columns = [*FIXED, *varying]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(line.get(column)) for column in columns] for line in lines)
     return text.getvalue()
 
 

@@ -15,6 +15,8 @@ from engine.records import Event
 
 RUN_BEGINS = frozenset({"sweep_started", "sweep_resumed"})
 RUN_ENDS = frozenset({"sweep_finished", "sweep_stopped"})
+PROCESS_LOSSES = frozenset({"stage_lost", "trial_lost", "finalist_lost"})
+"""A process or machine of the sweep was lost and replaced; what it was at was begun again."""
 
 _PREPARATION_STATES: dict[str, Literal["running", "finished", "reused", "failed"]] = {
     "stage_started": "running",
@@ -138,6 +140,8 @@ class Timeline:
             self._close()
             self.runs[-1].ended = event.time
             self.last_ending = event.event
+        elif event.event in PROCESS_LOSSES:
+            self._lose(event)
         elif event.event.startswith("trial_") and event.trial is not None:
             self._trial(event, event.trial)
         elif event.event.startswith("finalist_") and event.trial is not None:
@@ -199,6 +203,26 @@ class Timeline:
             if trial.started is None:
                 self.waiting_seconds += max(0.0, event.time - trial.asked)
             trial.started = event.time
+
+    def _lose(self, event: Event) -> None:
+        """What was open on the lost process is lost work; it is begun again under events of its own."""
+        if event.event == "stage_lost":
+            self.lost_seconds += event.seconds or 0.0
+        if event.trial is None:
+            return
+        seed = event.data.get("seed")
+        trial = self.open_trials.get(event.trial) if seed is None else self.open_finalists.get((event.trial, int(seed)))
+        if trial is None:
+            return
+        if event.event == "stage_lost":
+            trial.stages.pop(event.stage or "", None)
+            return
+        self.lost_seconds += sum(max(0.0, event.time - stage.started) for stage in trial.stages.values())
+        trial.stages.clear()
+
+    def processes_lost(self) -> int:
+        """How often a process or machine was lost and replaced, without the sweep's end."""
+        return sum(self.counts[name] for name in PROCESS_LOSSES)
 
     def _finalist(self, event: Event, number: int) -> None:
         place = (number, int(event.data.get("seed", 0)))
