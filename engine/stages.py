@@ -161,6 +161,34 @@ def unlearn_job(
     )
 
 
+def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Learning rate and epochs of the teacher a method asks for; None where it asks for none."""
+    from methods.catalog import card
+
+    if "teacher:reinforced" not in card(method).needs:
+        return None
+    found = {
+        name.rpartition(".")[2].removeprefix("reinforce_"): value
+        for name, value in params.items()
+        if "reinforce_" in name
+    }
+    return {name: found[name] for name in PER_METHOD}
+
+
+def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest:
+    """The original trained further on the forget rows, with the sweep's seed: one for all trials of `params`."""
+    request = unlearn_stage(job, "finetune", params, job.seed, original, data)
+    return StageRequest(stage="reinforce", inputs={**request.inputs, "views": ["forget"]}, weights=True)
+
+
+def teacher_job(
+    job: SweepJob, params: Mapping[str, Any], original_path: str, output: Path, checkpoints: Path | None = None
+) -> TrainJob:
+    """The training behind `teacher_stage`."""
+    training = unlearn_job(job, "finetune", params, job.seed, original_path, output, checkpoints)
+    return training.model_copy(update={"train_groups": ("forget",), "epochs": params["epochs"], "max_steps": None})
+
+
 def evaluate_stage(job: SweepJob, model: str, data: str) -> StageRequest:
     """All metrics of one model (named by content) on the benchmark's evaluation splits."""
     inputs = {

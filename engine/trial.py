@@ -116,7 +116,7 @@ class Trial:
         self.task, self.job, self.prepared = task, job, prepared
         self.executor, self.runner = executor, runner
         self.scorer: Scores = Scorer(job, prepared, runner.store)
-        self.started = time.time()
+        self.started, self.began = time.time(), time.monotonic()
         self.model = ""  # content name of the model that is measured and attacked
         self.known: dict[str, Any] = {}
         self.attacks: list[AttackScore] = []
@@ -136,6 +136,7 @@ class Trial:
     def unlearn(self) -> tuple[str, TrainOutcome]:
         """Train by the trial's method; the weights are in the store under the stage's key."""
         task, ids, store = self.task, self.prepared.ids, self.runner.store
+        teacher = self.teacher()
         request = stages.unlearn_stage(
             self.job, task.method, task.params, task.seed, ids["original"], self.prepared.data
         )
@@ -144,6 +145,7 @@ class Trial:
             self.scorer.read_ahead()  # while the workers train, this process only waits
             original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
             job = stages.unlearn_job(self.job, task.method, task.params, task.seed, original, folder / "model", partial)
+            job = job.model_copy(update={"teacher_model": teacher})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
             stages.keep_weights(store, request.key, folder / "model")
             return outcome.model_dump(mode="json")
@@ -154,6 +156,26 @@ class Trial:
         model_path = str(store.model_folder(request.key))
         self.known |= {"model_path": model_path, "training": outcome.model_dump(mode="json")}
         return model_path, outcome
+
+    def teacher(self) -> str | None:
+        """The folder of the model that the method learns from, trained first where no trial has; None without one."""
+        task, store = self.task, self.runner.store
+        params = stages.teacher_params(task.method, task.params)
+        if params is None:
+            return None
+        request = stages.teacher_stage(self.job, params, self.prepared.ids["original"], self.prepared.data)
+
+        def train(folder: Path) -> dict[str, Any]:
+            original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
+            job = stages.teacher_job(self.job, params, original, folder / "model", partial)
+            outcome = self.executor.train(job, name=f"{self.job.name}-teacher-{request.key}-{self.runner.attempt}")
+            stages.keep_weights(store, request.key, folder / "model")
+            return outcome.model_dump(mode="json")
+
+        outcome = TrainOutcome.model_validate(self.runner.run(request, train).data)
+        if outcome.stopped_early is not None:
+            raise StageFailedError(request.stage, f"no teacher came of it: {outcome.stop_reason}")
+        return str(store.model_folder(request.key))
 
     def evaluate(self, model_path: str) -> Any:
         request = stages.evaluate_stage(self.job, self.model, self.prepared.data)
@@ -238,7 +260,7 @@ class Trial:
             stage_seconds=self.runner.seconds,
             reused_stages=self.runner.reused,
             started=self.started,
-            finished=time.time(),
+            finished=self.started + time.monotonic() - self.began,  # right also where somebody sets the clock
             attempts=self.runner.attempt,
         )
 

@@ -35,7 +35,8 @@ class Param:
 class MethodCard:
     """One method or wrapper. `cost` is relative to one plain fine-tuning step on the same forget and retain sequences.
 
-    `needs` are the views the defaults read, then "reference:<kind>", "grouped" and "state" where they apply. `parts`
+    `needs` are the views the defaults read, then "reference:<kind>", "teacher:<kind>", "grouped" and "state" where they
+    apply. `parts`
     are the methods and wrappers of a composition.
     """
 

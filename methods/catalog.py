@@ -24,13 +24,13 @@ from methods.divergence_cards import (
     PDU,
     SATIMP,
     SIMNPO,
-    TASK_VECTOR,
     UNDIAL,
     WGA,
 )
 from methods.interface import Method
 from methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
 from methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
+from methods.reversal_cards import TASK_VECTOR, WHP
 from methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
 from methods.wrapper_cards import GAO, GNR, IRM, LAT, RS, SAM, SURGERY, TAR, WEIGHT_AVG
 
@@ -56,6 +56,7 @@ METHODS: Mapping[str, MethodCard] = MappingProxyType(
         "altpo": ALTPO,
         "elm": ELM,
         "task_vector": TASK_VECTOR,
+        "whp": WHP,
         "rmu": RMU,
         "adaptive_rmu": ADAPTIVE_RMU,
         "rad": RAD,

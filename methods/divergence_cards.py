@@ -343,24 +343,3 @@ LOG1MP = _divergence(
     target="methods.log1mp:Log1mP",
     cost=1.0,
 )
-
-TASK_VECTOR = _divergence(
-    name="task_vector",
-    summary="learns the forget answers better still, then steps from the start the other way",
-    paper="Ilharco et al. 2022, arXiv 2212.04089",
-    equation="start - strength * (trained on NLL_f - start)",
-    needs=("forget",),
-    params=(
-        *training(1e-5, (1e-6, 1e-4), 5, "MUSE baselines: as its other methods, lr 1e-5"),
-        Param(
-            name="strength",
-            default=1.0,
-            search=(0.05, 2.0),
-            low=0,
-            source="Ilharco et al. tune it on held-out data",
-            summary="how far the other way; 0 changes nothing",
-        ),
-    ),
-    target="methods.task_vector:TaskVector",
-    cost=0.5,
-)

@@ -86,6 +86,8 @@ class Needs:
     `prefixes`: text that stands before the question in views that follow "forget": "forget_expert", "forget_novice".
     Such a view is in `reference_views` only.
     `padded`: views whose `Step.padded` is asked for; `forward` and the reference then give a selection of it.
+    `teacher`: "reinforced" asks for the original trained further on the forget rows, with the method's parameters
+    `reinforce_learning_rate` and `reinforce_epochs`; `Step.teacher_logits` then works for views of `reference_views`.
     `gradients`: "grouped" where forget and retain gradients are wanted apart.
     `state`: True where the method keeps state between steps (it goes into checkpoints); see `StatefulMethod`.
     """
@@ -98,6 +100,7 @@ class Needs:
     trainable: Trainable = "all"
     prefixes: tuple[tuple[str, str], ...] = ()
     padded: tuple[str, ...] = ()
+    teacher: Literal["none", "reinforced"] = "none"
     gradients: Literal["single", "grouped"] = "single"
     state: bool = False
 
@@ -113,6 +116,10 @@ class Step(Protocol):
 
     def reference_logits(self, view: str) -> Tensor:
         """Frozen start model's logits [N, V] at the same positions as `forward(view)`."""
+        ...
+
+    def teacher_logits(self, view: str) -> Tensor:
+        """The teacher's logits [N, V] at the same positions as `forward(view)`."""
         ...
 
     def reference_nll(self, view: str) -> Tensor:

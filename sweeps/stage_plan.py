@@ -9,7 +9,7 @@ from typing import Any, Literal
 from engine import stages
 from engine.attack_work import attack_work
 from engine.job import AttackSettings, ModelSource, SweepJob
-from engine.search_space import MethodSpace
+from engine.search_space import Fixed, MethodSpace
 from engine.store import StageRequest, StageStore
 from evaluators.benchmarks.benchmark import Benchmark
 from methods.catalog import card
@@ -24,7 +24,7 @@ from sweeps.estimates import (
     training_rate,
     training_seconds,
 )
-from sweeps.workload import Workload, finetune_tokens, unlearn_steps
+from sweeps.workload import Workload, finetune_tokens, typical, unlearn_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ def plan_stages(
     evaluate = _evaluate(given)
     attacks = [_attack(given, attack) for attack in job.attacks]
     per_trial = [
+        *(_teacher(given, space, shares[space.method]) for space in job.spaces if needs_teacher(space)),
         *(_unlearn(given, space, shares[space.method]) for space in job.spaces),
         StagePlan(name="evaluate", per="trial", count=trials, **evaluate),
         *(
@@ -168,6 +169,28 @@ def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str,
 
 
 # --- one trial --------------------------------------------------------------------------------------------------------
+
+
+def needs_teacher(space: MethodSpace) -> bool:
+    """Whether the method learns from a model that is trained for it first."""
+    return "teacher:reinforced" in card(space.method).needs
+
+
+def _teacher(given: Given, space: MethodSpace, trials: int) -> StagePlan:
+    """The reinforced model: once for all trials of the method, or for each where its parameters are searched."""
+    own = {name: dimension for name, dimension in space.params.items() if "reinforce_" in name}
+    searched = any(not isinstance(dimension, Fixed) for dimension in own.values())
+    seconds: float | None = None
+    if given.parameters is not None:
+        passes = [typical(dimension) for name, dimension in own.items() if name.endswith("reinforce_epochs")]
+        rows = given.work.forget_rows * passes[0]
+        steps = max(1.0, rows / given.job.training.global_batch_size)
+        tokens = rows * given.work.tokens_per_row
+        seconds = training_seconds(given.parameters, tokens, steps, given.training) + _start(given.job)
+    return StagePlan(
+        name="reinforce", per="trial", count=trials if searched else 1, seconds=seconds,
+        source="unknown" if seconds is None else "modelled", states=0, method=space.method,
+    )  # fmt: skip
 
 
 def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:

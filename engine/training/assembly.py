@@ -90,6 +90,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         forward=backend.forward,
         layers=layers,
         frozen=frozen,
+        teacher=teacher_model(job, needs),
         reference_nlls=nlls,
     )
     lat = wrapper_of(method, LAT)
@@ -142,6 +143,19 @@ def frozen_model(needs: Needs, model: PreTrainedModel, layers: Sequence[int]) ->
     if needs.reference == "hidden":
         return FrozenModel(model, layers=layers, head=False)
     return FrozenModel(model, layers=layers) if needs.reference == "logits" else None
+
+
+def teacher_model(job: TrainJob, needs: Needs) -> FrozenModel | None:
+    """The teacher that the method asks for, whole on every rank; None where it asks for none.
+
+    Raises:
+        ValueError: the job names none.
+    """
+    if needs.teacher == "none":
+        return None
+    if job.teacher_model is None:
+        raise ValueError(f"method {job.method.name!r} needs a {needs.teacher} model, and the job has no teacher_model")
+    return FrozenModel(load_model(job.teacher_model, dtype=job.dtype, attention=job.attention))
 
 
 def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> SupervisedLM:

@@ -42,6 +42,7 @@ class TrainJob(BaseModel):
     benchmark's views that make view "train".
     `checkpoint_dir`: where a training that is under way is saved about every `checkpoint_every_s`; one that is found
     there is taken up again. None: a killed training begins anew.
+    `teacher_model`: the folder of the model that `needs().teacher` of the method asks for.
     `loss_cap` (nats a token, default 2 ln V) stops a run whose forget cross-entropy has left every meaningful range.
     """
 
@@ -73,6 +74,7 @@ class TrainJob(BaseModel):
     activation_checkpointing: bool = False
     max_tokens: int = Field(default=512, ge=2)
     lora: LoraSettings | None = None
+    teacher_model: str | None = None
     checkpoint_dir: str | None = None
     checkpoint_every_s: float = Field(default=600.0, ge=0, allow_inf_nan=False)
 

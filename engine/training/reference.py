@@ -37,7 +37,7 @@ class Frozen(Protocol):
 
 
 class FrozenModel:
-    """A copy of the start model that is never trained. Costs its weights once more in memory, on every rank."""
+    """A copy of a model that is never trained. Costs its weights once more in memory, on every rank."""
 
     collective = False
 

@@ -39,6 +39,7 @@ class Run:
     forward: Callable[[Packed], Outputs]
     layers: tuple[int, ...] = ()
     frozen: Frozen | None = None
+    teacher: Frozen | None = None
     reference_nlls: dict[Key, float] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     adversary: Adversary | None = None
@@ -74,6 +75,7 @@ class MicroStep:
         self.tokens = 0
         self._supervised: dict[str, Supervised] = {}
         self._reference: dict[str, Supervised] = {}
+        self._teacher: dict[str, Supervised] = {}
         self._padded: dict[str, Padded] = {}
         self._reference_padded: dict[str, Padded] = {}
 
@@ -116,6 +118,15 @@ class MicroStep:
 
     def reference_logits(self, view: str) -> Tensor:
         return self._frozen(view).logits
+
+    def teacher_logits(self, view: str) -> Tensor:
+        if self.run.teacher is None:
+            raise MethodError(f"a teacher was asked for, and needs().teacher is {self.run.needs.teacher!r}")
+        if view not in self._teacher:
+            self._require(view, self.run.needs.reference_views, "reference_views")
+            packed = pack({view: self.items[view]}, self.run.device)
+            self._teacher[view] = packed.supervised(view, self.run.teacher.outputs(packed))
+        return self._teacher[view].logits
 
     def reference_nll(self, view: str) -> Tensor:
         self._require(view, self.run.needs.reference_views, "reference_views")

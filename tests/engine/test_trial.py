@@ -90,6 +90,26 @@ def test_a_model_that_diverges_is_collapsed_not_failed(ready: Ready) -> None:
     assert record.reason
 
 
+def test_trials_share_the_teacher_they_learn_from(ready: Ready) -> None:
+    params = {"learning_rate": 1e-3, "epochs": 2, "reinforce_learning_rate": 1e-3, "reinforce_epochs": 1}
+    first, second = (
+        run_trial(_task(number, method="whp", params=params | {"strength": strength}), *ready)
+        for number, strength in ((8, 1.0), (9, 2.0))
+    )
+    assert (first.state, second.state) == ("complete", "complete"), (first.reason, second.reason)
+    assert _stage_events(ready[0], 8, "stage_finished")[:2] == ["reinforce", "unlearn"]
+    assert second.reused_stages == ["reinforce"]
+    other = run_trial(_task(10, method="whp", params=params | {"reinforce_epochs": 2}), *ready)
+    assert other.reused_stages == []
+
+
+def test_a_teacher_that_diverges_is_a_failed_stage(ready: Ready) -> None:
+    params = {"learning_rate": 1e-3, "epochs": 2, "reinforce_learning_rate": 1e5, "reinforce_epochs": 20}
+    record = run_trial(_task(11, method="whp", params=params), *ready)
+    assert (record.state, record.failed_stage) == ("failed", "reinforce")
+    assert "no teacher came of it" in (record.reason or "")
+
+
 def test_the_name_of_a_broken_model_is_the_evaluators_own() -> None:
     from evaluators.likelihood import NonFiniteLogits
 

@@ -77,6 +77,7 @@ class TensorStep:
     progress: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    taught: list[str] = field(default_factory=list)
     padded_asked: list[str] = field(default_factory=list)
     padded_consulted: list[str] = field(default_factory=list)
     places: Mapping[str, Padded] = field(default_factory=dict)
@@ -99,6 +100,11 @@ class TensorStep:
     def reference_logits(self, view: str) -> Tensor:
         self.consulted[view] = "logits"
         return self.references[view].logits
+
+    def teacher_logits(self, view: str) -> Tensor:
+        """The reinforced model: the reference, moved."""
+        self.taught.append(view)
+        return 1.5 * self.references[view].logits
 
     def reference_nll(self, view: str) -> Tensor:
         self.consulted.setdefault(view, "sequence_nll")

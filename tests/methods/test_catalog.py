@@ -50,6 +50,7 @@ def test_needs_are_those_of_the_defaults(entry: MethodCard) -> None:
     needs = build(entry.name, {}).needs()
     words = [*needs.views]
     words += [f"reference:{needs.reference}"] if needs.reference != "none" else []
+    words += [f"teacher:{needs.teacher}"] if needs.teacher != "none" else []
     words += ["grouped"] if needs.gradients == "grouped" else []
     words += ["state"] if needs.state else []
     assert list(entry.needs) == words

@@ -63,6 +63,8 @@ def test_declared_needs_are_what_is_asked_for(name: str, values: dict[str, Any])
     assert set(step.asked) == set(needs.views)
     assert set(step.consulted) == set(needs.reference_views) <= {*needs.views, *(view for view, _ in needs.prefixes)}
     assert needs.reference == strongest(set(step.consulted.values()))
+    assert bool(step.taught) == (needs.teacher != "none")
+    assert set(step.taught) <= set(needs.reference_views)
     assert hasattr(method, "after_step") == needs.state
 
 

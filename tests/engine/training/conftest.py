@@ -105,6 +105,7 @@ def make_job(start_model: Path, tmp_path: Path) -> JobMaker:
             "max_steps": 4,
             "global_batch_size": 5,
             "seed": 3,
+            "teacher_model": str(start_model),  # for the methods that ask for one
             # Adam divides by the gradient's own size: at the usual 1e-8 it makes a whole step out of the rounding error
             # of a gradient that is zero, and no two ways of adding up would agree.
             "adam_epsilon": 1e-3,

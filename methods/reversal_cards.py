@@ -1,0 +1,83 @@
+"""Cards of the methods that first learn the forget rows better and then go the other way. No torch.
+
+Sources as in divergence_cards.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from methods.cards import MethodCard, Param
+from methods.shared_params import optional_balance, training
+
+_divergence = partial(MethodCard, kind="method", family="divergence")
+
+TASK_VECTOR = _divergence(
+    name="task_vector",
+    summary="learns the forget answers better still, then steps from the start the other way",
+    paper="Ilharco et al. 2022, arXiv 2212.04089",
+    equation="start - strength * (trained on NLL_f - start)",
+    needs=("forget",),
+    params=(
+        *training(1e-5, (1e-6, 1e-4), 5, "MUSE baselines: as its other methods, lr 1e-5"),
+        Param(
+            name="strength",
+            default=1.0,
+            search=(0.05, 2.0),
+            low=0,
+            source="Ilharco et al. tune it on held-out data",
+            summary="how far the other way; 0 changes nothing",
+        ),
+    ),
+    target="methods.task_vector:TaskVector",
+    cost=0.5,
+)
+
+WHP = _divergence(
+    name="whp",
+    summary="answers as if the subject were nothing special: what training on it once more would make likelier is "
+    "taken off the original's logits",
+    paper="Eldan and Russinovich 2023, arXiv 2310.02238",
+    equation="forget_weight * NLL(first choice of z_ref - strength * relu(z_reinforced - z_ref)) + retain_weight * L_r",
+    needs=("forget", "reference:logits", "teacher:reinforced"),
+    params=(
+        *training(1e-6, (1e-6, 1e-4), 2, "WHP paper: lr 1e-6, 2 epochs"),
+        Param(
+            name="strength",
+            default=5.0,
+            search=(0.1, 5.0),
+            low=0,
+            source="WHP paper: 5",
+            summary="how much of what the reinforced model adds is taken off; 0 is the original",
+        ),
+        Param(
+            name="labels",
+            default="first_choice",
+            scale="choice",
+            search=("first_choice", "distribution"),
+            choices=("first_choice", "distribution"),
+            source="WHP paper: the first choice",
+            summary="train towards the generic prediction's most likely token, or towards all of it",
+        ),
+        Param(
+            name="reinforce_learning_rate",
+            default=3e-6,
+            scale="log",
+            low=0,
+            low_open=True,
+            source="WHP paper: 3e-6",
+            summary="learning rate of the reinforced model; it is trained once for all trials that share it",
+        ),
+        Param(
+            name="reinforce_epochs",
+            default=3,
+            scale="int",
+            low=1,
+            source="WHP paper: 3",
+            summary="passes of the reinforced model over the forget rows",
+        ),
+        *optional_balance("WHP paper: no retain term"),
+    ),
+    target="methods.whp:WHP",
+    cost=0.83,
+)
