@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from engine.records import TrialRecord
 from engine.search_space import MethodSpace, holds
 from engine.snapshot import NotASweepError, read_snapshot
@@ -47,6 +49,33 @@ def check_warm_start(text: str | None, spaces: Sequence[MethodSpace], folder: Pa
     if not first_settings(place, spaces):
         message = f"of its {members} trials on the front none lies in this space" if members else "it has no front yet"
         draft.add(PATH, message, given=shown(text), advice="widen the ranges, or remove it")
+
+
+def check_not_begun(text: str | None, sweep: Path, folder: Path, draft: Draft) -> None:
+    """A sweep that has begun keeps the first settings of its first run; another `warm_start` would change nothing."""
+    if text is None or not (sweep / "spec.lock.yaml").exists():
+        return
+    before = _begun_with(sweep / "spec.yaml")
+    if before is not None and (before == text or absolute(before, folder) == absolute(text, folder)):
+        return
+    draft.add(
+        PATH,
+        f"{sweep} has begun, and its first settings are not chosen again",
+        given=shown(text),
+        allowed="none" if before is None else f"{shown(before)}, with which it began",
+        advice="give this sweep another name: over the same storage it takes over every finished stage",
+    )
+
+
+def _begun_with(spec: Path) -> str | None:
+    """What a sweep's own copy of its file says of where to begin; None where it says nothing."""
+    try:
+        document = yaml.safe_load(spec.read_text())
+    except (OSError, yaml.YAMLError):
+        return None
+    search = document.get("search") if isinstance(document, dict) else None
+    found = search.get("warm_start") if isinstance(search, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _front(folder: Path) -> list[TrialRecord]:

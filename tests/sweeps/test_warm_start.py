@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from engine.broker import SearchPlan, StudyBroker
 from engine.search_space import Choice, Fixed, Integer, LogUniform, MethodSpace, holds
@@ -80,6 +81,27 @@ def test_what_cannot_be_begun_with_is_a_mistake(other: Path, methods: str, folde
     (problem,) = refused.value.problems
     assert problem.path == "search.warm_start"
     assert said in problem.message
+
+
+@pytest.mark.parametrize(
+    ("began_with", "refused"), [(None, True), ("elsewhere", True), ("other", False)], ids=["nothing", "another", "this"]
+)
+def test_a_sweep_that_has_begun_is_not_begun_otherwise(other: Path, began_with: str | None, refused: bool) -> None:
+    """Its own copy of the file tells with what it began: with that the same command goes on, with nothing else."""
+    spec = parse_spec(_text(other))
+    resolve(spec)  # not begun: nothing to hold it against
+    begun = write_sweep(other.parent / "small", [trial(0)])
+    search = {} if began_with is None else {"search": {"trials": 6, "warm_start": str(other.parent / began_with)}}
+    (begun / "spec.yaml").write_text(yaml.safe_dump({"name": "small", **search}))
+    if not refused:
+        assert len(resolve(spec).search.first) == 2
+        return
+    with pytest.raises(SpecError) as error:
+        resolve(spec)
+    (problem,) = error.value.problems
+    assert problem.path == "search.warm_start"
+    assert problem.line is not None
+    assert "has begun" in problem.message
 
 
 @pytest.mark.parametrize(
