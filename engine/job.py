@@ -23,6 +23,7 @@ from pydantic import (
 from engine.keys import digest
 from engine.search_space import MethodSpace
 from engine.training.job import LoraSettings
+from evaluators.tasks.settings import AskedTask
 
 Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
 Backend = Literal["torch", "deepspeed"]
@@ -159,6 +160,7 @@ class SweepJob(_Part):
 
     `concurrent_trials` None: to be computed by `engine.placement.concurrency` from the cluster's resources. `threads`
     are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or an address.
+    `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
     `storage_limit_gib` bounds the models in the storage; None keeps those on a front and no others.
     """
 
@@ -174,6 +176,7 @@ class SweepJob(_Part):
     training: TrainingSettings
     ue_metrics: list[str]
     ut_metrics: list[str]
+    tasks: list[AskedTask] = []
     attacks: list[AttackSettings]
     search: SearchSettings
     evaluation_resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
@@ -193,6 +196,11 @@ class SweepJob(_Part):
         if not path.is_absolute():
             raise ValueError(f"must be absolute, got {path}")
         return path
+
+    @property
+    def beside(self) -> frozenset[str]:
+        """Splits of the tasks that are measured and reported, and no part of UT."""
+        return frozenset(task.split for task in self.tasks if not task.counts)
 
     def digest(self) -> str:
         """16 hex digits over all that decides what a trial is and which trials are proposed.

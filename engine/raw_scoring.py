@@ -69,7 +69,8 @@ class RawScorer:
             from engine.scoring import objective_record
             from evaluators.objectives import utility_retention
 
-            return objective_record(utility_retention(rows, self.tables["original"], self.job.ut_metrics))
+            original, metrics = self.tables["original"], self.job.ut_metrics
+            return objective_record(utility_retention(rows, original, metrics, beside=self.job.beside))
         return Objective(value=None, parts=self._parts(rows, self.job.ut_metrics, "ut"), reason=self.reason)
 
     def _point(

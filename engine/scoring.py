@@ -58,7 +58,13 @@ class Scorer:
         from evaluators.objectives import utility_retention
 
         return objective_record(
-            utility_retention(rows, self.controls.original, self.job.ut_metrics, groups=self.controls.halves[half])
+            utility_retention(
+                rows,
+                self.controls.original,
+                self.job.ut_metrics,
+                groups=self.controls.halves[half],
+                beside=self.job.beside,
+            )
         )
 
     def read_ahead(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from engine.keys import digest
+from evaluators.tasks.settings import AskedTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,7 @@ class MeasureRequest(BaseModel):
     benchmark: dict[str, Any]
     metrics: list[str]
     rows_path: str
+    tasks: list[AskedTask] = []
     dtype: str = "auto"
     attention: str = "auto"
     threads: int = 1
@@ -110,10 +112,11 @@ class Workbench:
             template=benchmark.template,
             max_new_tokens=benchmark.max_new_tokens,
         )
-        evaluation.table.to_parquet(request.rows_path, index=False)
+        table, passes = self._with_tasks(evaluation.table, request, self._model(request.model_path, request))
+        table.to_parquet(request.rows_path, index=False)
         return {
-            "rows": len(evaluation.table),
-            "forward_passes": evaluation.forward_passes,
+            "rows": len(table),
+            "forward_passes": evaluation.forward_passes + passes,
             "generated_tokens": evaluation.generated_tokens,
             "dropped": evaluation.dropped,
             "judging": evaluation.judging,
@@ -167,7 +170,19 @@ class Workbench:
             max_new_tokens=benchmark.max_new_tokens,
             prompt_edit=state.prompt_edit,
         )
-        return evaluation.table.assign(strength=float(state.strength), unit=state.unit)
+        table = self._with_tasks(evaluation.table, request, state.model)[0] if changed else evaluation.table
+        return table.assign(strength=float(state.strength), unit=state.unit)
+
+    def _with_tasks(
+        self, table: pd.DataFrame, request: MeasureRequest, model: PreTrainedModel
+    ) -> tuple[pd.DataFrame, int]:
+        """The rows with those of the tasks behind them, and the forward passes these took."""
+        if not request.tasks:
+            return table, 0
+        from evaluators.tasks.scoring import add_task_rows, score_tasks
+
+        scored = score_tasks(model, self._tokenizer(request.model_path), request.tasks)
+        return add_task_rows(table, scored.table), scored.forward_passes
 
     def _model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
         from engine.models import load_model

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 
 from evaluators.rows import Kind
 
-Needs = Literal["likelihood", "moments", "alternatives", "choices", "gradient", "generation", "judge", "entailment"]
+Needs = Literal[
+    "likelihood", "moments", "alternatives", "choices", "gradient", "generation", "judge", "entailment", "tasks"
+]
 """What a metric is computed from: a teacher-forced pass (with moments of the distribution, wrong answers, letters), a
-backward pass a row, generated answers, and a judge or an entailment model on these."""
+backward pass a row, generated answers, a judge or an entailment model on these, and rows that a harness asks itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +24,13 @@ class MetricCard:
 
     `group` is the UE group it belongs to (a harmonic mean runs over groups, a plain mean inside one). `kinds` of row it
     has a value for. `range` has None where there is no bound. `chance` is the value of a model that knows nothing,
-    for utility normalisation and, where `has_floor`, in place of a gold model that does not exist.
+    for utility normalisation and, where `has_floor`, in place of a gold model that does not exist; with `chance_by_row`
+    each row has its own (one in the number of its choices), and `chance` is only the usual one.
     """
 
     name: str
     summary: str
-    group: Literal["memorisation", "generation", "truth", "choice", "privacy", "fluency"]
+    group: Literal["memorisation", "generation", "truth", "choice", "privacy", "fluency", "task"]
     serves: tuple[Literal["ue", "ut"], ...]
     needs: Needs
     source: str
@@ -38,6 +41,7 @@ class MetricCard:
     chance: float = 0.0
     kinds: tuple[Kind, ...] = ("question", "continuation", "text")
     has_floor: bool = True
+    chance_by_row: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

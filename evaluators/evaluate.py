@@ -39,9 +39,10 @@ class Evaluation:
     """What one model scored on each row, and what it took.
 
     `table`: one line a row with row_id, group_id, split, form, kind, answer_tokens, a column for each per-row metric,
-    with `truth_ratio` also `log_truth_ratio`, and where text was generated `generation` and `generation_tokens`. NaN:
-    this metric has no value for this row (`missing` counts them by metric, over the kinds of row it is for). `dropped`
-    counts rows left out, by reason. `judging` says what was asked of judges, and what it cost.
+    with choices also `chance` (of the row), with `truth_ratio` also `log_truth_ratio`, and where text was generated
+    `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing` counts them by metric,
+    over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says what was asked of
+    judges, and what it cost.
     """
 
     table: pd.DataFrame
@@ -216,6 +217,8 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
     }
     for name in names:
         columns[name] = pd.Series([_value(name, row) for row in measured], dtype="float64")
+    if any(METRICS[name].chance_by_row for name in names):
+        columns["chance"] = pd.Series([_chance(row) for row in rows], dtype="float64")
     if "truth_ratio" in names:
         columns["log_truth_ratio"] = pd.Series([row.log_truth_ratio for row in measured], dtype="float64")
     if any(METRICS[name].needs in GENERATED for name in names):
@@ -229,6 +232,11 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
 
 def _value(name: str, row: Measured) -> float:
     return ROW_METRICS[name](row) if row.row.kind in METRICS[name].kinds else math.nan
+
+
+def _chance(row: Row) -> float:
+    """What a model that knows nothing scores by choosing; NaN where nothing is to be chosen."""
+    return 1.0 / len(row.choices) if row.choices else math.nan
 
 
 def _missing(table: pd.DataFrame, names: Sequence[str]) -> dict[str, int]:

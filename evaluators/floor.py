@@ -1,7 +1,7 @@
 """What stands in for a gold model that does not exist: a table in which every answer is at chance.
 
 Nobody can train a model on all but the facts of a public benchmark, so WMDP, LKF and RWKU have no gold model. There the
-lower anchor is assumed: what a model that knows nothing would score (a quarter with four choices, nothing recalled).
+lower anchor is assumed: what a model that knows nothing would score (one in the number of choices, nothing recalled).
 A metric without such a value - a loss, a membership score, a distance to gold - has none on this table.
 """
 
@@ -18,7 +18,8 @@ def at_chance(table: pd.DataFrame) -> pd.DataFrame:
     changed = table.copy()
     for name, card in METRICS.items():
         if name in table.columns:
-            changed[name] = np.where(table[name].isna(), np.nan, card.chance if card.has_floor else np.nan)
+            at_chance = table["chance"] if card.chance_by_row else card.chance
+            changed[name] = np.where(table[name].isna(), np.nan, at_chance if card.has_floor else np.nan)
     if "log_truth_ratio" in table.columns:
         changed["log_truth_ratio"] = np.where(table["log_truth_ratio"].isna(), np.nan, 0.0)
     return changed

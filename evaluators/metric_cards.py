@@ -215,7 +215,7 @@ ANSWER_CARDS = (
     ),
     MetricCard(
         name="choice_accuracy",
-        summary="Is the right letter the likeliest one? Multiple choice; chance is 1/4 with four choices.",
+        summary="Is the right choice the likeliest one? Multiple choice; chance is one in the number of choices.",
         group="choice",
         serves=("ue", "ut"),
         needs="choices",
@@ -223,6 +223,7 @@ ANSWER_CARDS = (
         source=f"{WMDP}; lm-evaluation-harness `acc`",
         better_on_forget="gold",
         chance=0.25,
+        chance_by_row=True,
         kinds=("choice",),
     ),
     MetricCard(
@@ -235,6 +236,7 @@ ANSWER_CARDS = (
         source=WMDP,
         better_on_forget="gold",
         chance=0.25,
+        chance_by_row=True,
         kinds=("choice",),
     ),
     MetricCard(
@@ -317,6 +319,17 @@ ANSWER_CARDS = (
         unit="share of rows",
         source=f"{FULL_STACK}, entailment score",
         kinds=("question",),
+    ),
+    MetricCard(
+        name="lm_eval",
+        summary="What lm-evaluation-harness says of a row of a task: MMLU, GSM8K, IFEval, any by its name.",
+        group="task",
+        serves=("ut",),
+        needs="tasks",
+        unit="the task's own metric",
+        source="lm-evaluation-harness (Gao et al.), on the model in memory; tasks under evaluators.lm_eval",
+        kinds=("task",),
+        chance_by_row=True,
     ),
 )
 """From generated answers, letters, and what a judge says of answers."""

@@ -51,8 +51,32 @@ once, in this sweep and the next. Model and prompt are part of the stage's key.
 `entailment` wants `UNLEARN_SWEEP_NLI_MODEL`: a local folder of a classifier (`tasksource/deberta-small-long-nli`
 fits) with safetensors.
 
-What lm-evaluation-harness measures (GSM8K, IFEval, TruthfulQA, MathQA) is not part of this version; MMLU and WMDP are
-asked the way it asks them, by `choice_accuracy`.
+## Tasks of lm-evaluation-harness
+
+MMLU, TruthfulQA, MathQA, GSM8K, IFEval and every other task or group of the harness, on the model in memory, for UT:
+
+```yaml
+evaluators:
+  lm_eval:
+    mmlu: {limit: 20}                            # first 20 rows of each of its 57 subjects
+    gsm8k: {num_fewshot: 5, limit: 200, metric: "exact_match,strict-match", max_new_tokens: 256}
+    truthfulqa_mc2: null                         # as the task itself says
+    wmdp_bio: {limit: 300, counts: false}        # beside choice_accuracy, and no part of UT
+```
+
+It needs `pip install 'unlearn-sweep[lm-eval]'`; without it such a file is refused. Each task is one part of UT, metric
+`lm_eval` on split `task:NAME`, above chance: one in the number of choices of each row (TruthfulQA's second form: the
+share of true ones), 0 where an answer is written, or what `chance` says. Its rows are kept with the others, under ids
+that hold a hash of their content, and are halved and resampled like them. The rows of a group count alike, as in the
+harness. Only metrics that are a mean over rows will do (of IFEval `prompt_level_*`), and higher has to be better;
+names, metrics, filters and examples are checked when the file is read. After an attack that changes weights the tasks
+are asked again, with the rest of utility.
+
+With no network, `data` names local rows in the columns of the task's own data set: a file of the rows to ask, or a
+folder with `<split>.jsonl` (or .json, .csv, .parquet), for subtasks `<configuration>/<split>.jsonl`; the split the
+examples are from (`num_fewshot`) lies beside it. `evaluators.lm_eval_folder` is a folder of task definitions of your
+own, as the harness reads them; functions in it are run, as the harness runs them. Rows from the hub are those of its
+newest revision unless a definition fixes one, and `plan` says so.
 
 ## Overview
 
@@ -99,6 +123,7 @@ NEEDS = {
     "generation": "greedy answers",
     "judge": "greedy answers and a judge",
     "entailment": "greedy answers and an entailment model",
+    "tasks": "what each task asks",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,9 @@ from evaluators.split_metrics import HOLDOUT, SPLIT_METRICS, NoValueError, split
 FORGET_SPLIT = "forget"
 ALL_UTILITY = "utility"
 """What stands in a part's `split` where a metric is one number over all utility splits."""
+
+TASK_SPLITS = "task:"
+"""How the splits of lm-evaluation-harness's tasks begin."""
 
 Scored = tuple[Normalised, Values]
 """A part and its score in every bootstrap draw (empty where it has no score)."""
@@ -147,12 +151,14 @@ def utility_retention(
     *,
     splits: Sequence[str] | None = None,
     groups: frozenset[str] | None = None,
+    beside: frozenset[str] = frozenset(),
     seed: int = 0,
 ) -> Objective:
     """UT: mean over utility splits and metrics of what is left of the original's value above chance.
 
     `splits`: all but "forget" and "holdout" where None. A metric over whole splits (`model_utility`) is one part.
-    `groups` limits the facts. A part whose original is at chance is left out and says so; None where none is left.
+    `groups` limits the facts; splits `beside` are reported and not counted. A part whose original is at chance is left
+    out and says so; None where none is left.
     Raises ValueError for an unknown metric, one that does not serve UT, or one a table does not have.
     """
     _check_metrics(metrics, "ut")
@@ -163,12 +169,23 @@ def utility_retention(
     for split in chosen:
         matched = match_rows(tables, splits=[split], groups=groups)
         bootstrap = Bootstrap.of(matched.clusters, seed=_seed_of(seed, split))
-        scored += [_utility_part(matched, bootstrap, name, split) for name in metrics if name not in COMPONENTS]
+        parts = [_utility_part(matched, bootstrap, name, split) for name in _of_split(metrics, split)]
+        scored += [_uncounted(part) for part, _ in parts] if split in beside else parts
         rows += len(matched)
         dropped = {table: count + matched.dropped.get(table, 0) for table, count in dropped.items()}
     if "model_utility" in metrics:
         scored.append(_model_utility_part(match_rows(tables, splits=chosen, groups=groups), chosen, seed))
     return _utility_objective(scored, rows, {table: count for table, count in dropped.items() if count})
+
+
+def _of_split(metrics: Sequence[str], split: str) -> list[str]:
+    """The metrics that can have a value there: of a task the task's own, of a benchmark's split all others."""
+    is_task = split.startswith(TASK_SPLITS)
+    return [name for name in metrics if name not in COMPONENTS and ("task" in METRICS[name].kinds) == is_task]
+
+
+def _uncounted(part: Normalised) -> Scored:
+    return replace(part, score=None, reason="measured beside UT, as the sweep file says (counts: false)"), np.empty(0)
 
 
 def _utility_objective(scored: Sequence[Scored], rows: int, dropped: dict[str, int]) -> Objective:
@@ -201,7 +218,11 @@ def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: st
         reason = f"none of {len(matched)} rows has a value for both models"
         return Normalised.missing(metric, split, card.group, reason), np.empty(0)
     u, o = (bootstrap.means(column) for column in columns)
-    return _retained(metric, split, (value, original), (u, o), bootstrap)
+    level, drawn = card.chance, np.full_like(o, card.chance)
+    if card.chance_by_row:
+        chance = np.where(np.isnan(columns[0]), np.nan, matched.column("original", "chance"))
+        level, drawn = float(np.nanmean(chance)), bootstrap.means(chance)
+    return _retained(metric, split, (value, original, level), (u, o, drawn), bootstrap)
 
 
 def _model_utility_part(matched: Matched, splits: Sequence[str], seed: int) -> Scored:
@@ -213,17 +234,25 @@ def _model_utility_part(matched: Matched, splits: Sequence[str], seed: int) -> S
         reason = next(utility.reason for utility in found if utility.reason is not None)
         return Normalised.missing("model_utility", ALL_UTILITY, METRICS["model_utility"].group, reason), np.empty(0)
     u, o = (resampled_utility(matched, table, splits, bootstrap) for table in ("unlearned", "original"))
-    return _retained("model_utility", ALL_UTILITY, (value, original), (u, o), bootstrap)
+    chance = METRICS["model_utility"].chance
+    values, draws = (value, original, chance), (u, o, np.full_like(o, chance))
+    return _retained("model_utility", ALL_UTILITY, values, draws, bootstrap)
 
 
 def _retained(
-    metric: str, split: str, values: tuple[float, float], draws: tuple[Values, Values], bootstrap: Bootstrap
+    metric: str,
+    split: str,
+    values: tuple[float, float, float],
+    draws: tuple[Values, Values, Values],
+    bootstrap: Bootstrap,
 ) -> Scored:
+    """A part from its value, the original's and chance, each with its draws."""
     card = metric_card(metric)
-    value, original = values
-    score, reason = normalise_utility(value, original, card.chance, spread(draws[1]) if bootstrap.possible else None)
+    value, original, chance = values
+    u, o, c = draws
+    score, reason = normalise_utility(value, original, chance, spread(o - c) if bootstrap.possible else None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = (draws[0] - card.chance) / (draws[1] - card.chance)
+        share = (u - c) / (o - c)
     part = Normalised(
         metric=metric,
         split=split,

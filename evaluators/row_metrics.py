@@ -130,5 +130,6 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "distinct_ngrams": _of_text(distinct_ngrams),
     "judge_accuracy": lambda row: _truth(row.judged),
     "entailment": lambda row: _truth(row.entailed),
+    "lm_eval": lambda row: math.nan,  # no row of a benchmark is a task's: `evaluators.tasks` has those
 }
 """Each per-row metric of the catalog. NaN: no value for this row."""

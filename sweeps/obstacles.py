@@ -88,6 +88,8 @@ def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
     ):
         for name in names:
             card = METRICS[name]
+            if card.needs == "tasks":
+                continue  # its rows are no benchmark's
             kinds = [row for row in rows if row.kind in card.kinds]
             if not kinds:
                 there = listing(sorted({row.kind for row in rows}))

@@ -28,6 +28,7 @@ from sweeps.resolve import Overrides, placement_of, resolve
 from sweeps.shares import settled_trials, trials_per_method
 from sweeps.spec import SweepSpec
 from sweeps.stage_plan import StagePlan, plan_stages
+from sweeps.task_list import tasks_note
 from sweeps.workload import workload_of
 
 FRONT_MEMBERS = 8
@@ -143,7 +144,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
             *obstacles_of(job, benchmark),
             *_too_large(disk, free, memory, machine_gib, on_gpu=_gpus(job) > 0),
         ),
-        notes=_notes(job, parameters, methods, placement),
+        notes=(*_notes(job, parameters, methods, placement), *tasks_note(job.tasks)),
     )
 
 
@@ -186,7 +187,10 @@ def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -
         methods=tuple(_method(job, index, shares, [UNTIMED]) for index in range(len(job.spaces))),
         parameters=parameters_of(job.original, None),
         obstacles=placement.obstacles if placement else (),
-        notes=(f"rows are {hub_note(card)}; before that, times, disk and what a metric lacks are not known",),
+        notes=(
+            f"rows are {hub_note(card)}; before that, times, disk and what a metric lacks are not known",
+            *tasks_note(job.tasks),
+        ),
     )
 
 

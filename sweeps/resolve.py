@@ -16,7 +16,7 @@ from sweeps.files import absolute, check_storage, is_local
 from sweeps.problems import Problem, SpecError
 from sweeps.sections import GoldSection, SourceSection, SweepFile
 from sweeps.spec import SweepSpec
-from sweeps.warm_start import first_settings
+from sweeps.warm_start import check_not_begun, first_settings
 
 DEFAULT_EPOCHS = 5.0
 DEFAULT_STARTUP_TRIALS = 10
@@ -35,10 +35,12 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
     """The job of a sweep.
 
     Raises:
-        SpecError: an override that cannot be: no trials, fewer than methods, a storage that is a file.
+        SpecError: an override that cannot be: no trials, fewer than methods, a storage that is a file. Or another
+            sweep to begin with than the one that this sweep, which has begun, began with.
     """
     overrides = overrides or Overrides()
     storage = _storage(spec, overrides)
+    _check_warm_start(spec, storage / spec.file.name)
     search = _search(spec, overrides)
     training = _training(spec.file)
     return SweepJob(
@@ -54,6 +56,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
         training=training,
         ue_metrics=list(spec.ue_metrics),
         ut_metrics=list(spec.ut_metrics),
+        tasks=list(spec.tasks),
         attacks=list(spec.attacks),
         search=search,
         evaluation_resources=dict(spec.file.evaluation.resources),
@@ -95,6 +98,13 @@ def _storage(spec: SweepSpec, overrides: Overrides) -> Path:
     if draft.problems:
         raise SpecError(spec.document.file, draft.problems)
     return place
+
+
+def _check_warm_start(spec: SweepSpec, sweep: Path) -> None:
+    draft = Draft(spec.document)
+    check_not_begun(spec.file.search.warm_start, sweep, spec.folder, draft)
+    if draft.problems:
+        raise SpecError(spec.document.file, draft.problems)
 
 
 def trials_of(spec: SweepSpec, overrides: Overrides) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.job import Attention, Backend, Decay, Dtype, Sampler
+from evaluators.tasks.settings import TaskSettings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 MINIMUM_PATTERN = r"^\s*>=\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*$"
@@ -120,6 +121,12 @@ class EvaluatorsSection(Section):
 
     ue: list[str] | None = Field(default=None, min_length=1, description="metrics of unlearning effectiveness")
     ut: list[str] | None = Field(default=None, min_length=1, description="metrics of utility retention")
+    lm_eval: dict[str, TaskSettings | None] | None = Field(
+        default=None, min_length=1, description="tasks of lm-evaluation-harness for UT: mmlu, gsm8k, ifeval, ..."
+    )
+    lm_eval_folder: str | None = Field(
+        default=None, min_length=1, description="folder of task definitions of one's own, as the harness reads them"
+    )
 
 
 class ConstraintsSection(Section):

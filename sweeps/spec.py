@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from engine.job import AttackSettings
 from engine.search_space import MethodSpace
+from evaluators.tasks.settings import AskedTask
 from sweeps import checks
 from sweeps.attack_list import read_attacks
 from sweeps.benchmark_choice import BenchmarkChoice, read_benchmark
@@ -24,6 +25,7 @@ from sweeps.problems import SpecError, listing, shown
 from sweeps.sections import SweepFile
 from sweeps.space import read_spaces
 from sweeps.structure import report, without
+from sweeps.task_list import read_tasks, with_tasks
 from sweeps.warm_start import check_warm_start
 from sweeps.yaml_lines import Document, parse_document, read_document
 
@@ -43,6 +45,7 @@ class SweepSpec:
     attacks: tuple[AttackSettings, ...]
     ue_metrics: tuple[str, ...]
     ut_metrics: tuple[str, ...]
+    tasks: tuple[AskedTask, ...]
     storage: Path
 
 
@@ -86,7 +89,8 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
     spaces = read_spaces(data.get("methods"), file.training.epochs, draft)
     attacks = read_attacks(data.get("attacks"), folder, draft, machine)
     ue = read_metrics("ue", file.evaluators.ue, benchmark, draft)
-    ut = read_metrics("ut", file.evaluators.ut, benchmark, draft)
+    tasks = read_tasks(file.evaluators, folder, draft)
+    ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, draft), tasks, draft)
     storage = check_storage(file.storage, ("storage",), folder, draft)
     _check_together(file, spaces, folder, machine, draft)
     if draft.problems or benchmark is None:
@@ -101,6 +105,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
         attacks=attacks,
         ue_metrics=ue,
         ut_metrics=ut,
+        tasks=tasks,
         storage=storage,
     )
 

@@ -277,8 +277,10 @@ def test_at_chance_everything_but_what_has_no_chance(
     floor = at_chance(found)
     for name in ROW_METRICS:
         known = found[name].notna()
-        expected = METRICS[name].chance if METRICS[name].has_floor else math.nan
+        at_chance_level = found.loc[known, "chance"] if METRICS[name].chance_by_row else METRICS[name].chance
+        expected = at_chance_level if METRICS[name].has_floor else math.nan
         np.testing.assert_array_equal(floor.loc[known, name], expected)
         assert floor.loc[~known, name].isna().all()
+    assert floor["choice_accuracy"].dropna().tolist() == [pytest.approx(1 / 3)], "three choices"
     assert floor["row_id"].tolist() == found["row_id"].tolist()
     assert floor.loc[floor["truth_ratio"].notna(), "log_truth_ratio"].tolist() == [0.0]
