@@ -91,7 +91,7 @@ def run_audit(
         if watch is not None:
             stack.enter_context(watch(job.directory, 1))
         record = _audit(driver, path, controls)
-        driver.events.append("sweep_finished", seconds=time.time() - driver.began, reason=record.reason)
+        driver.events.append("sweep_finished", seconds=time.monotonic() - driver.began, reason=record.reason)
         return record
 
 

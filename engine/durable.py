@@ -8,6 +8,7 @@ never sees half a file. It costs one fsync of the file and one of its folder, so
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,21 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_TEXTS = (*(os.strerror(number) for number in FULL), "os error 28", "os error 122")
+"""How a full disk is told where no error number comes through: by Rust's libraries, and from another process."""
+
+
+class DiskFullError(RuntimeError):
+    """A disk of the sweep is full: nobody's fault but the disk's, and nothing is settled until there is room."""
+
+
+def says_disk_full(problem: BaseException | str | None) -> bool:
+    """Whether an error, or the reason of a failed stage, is that there is no room left."""
+    if isinstance(problem, OSError) and problem.errno in FULL:
+        return True
+    return problem is not None and any(text in str(problem) for text in FULL_TEXTS)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

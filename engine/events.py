@@ -32,7 +32,7 @@ class EventLog:
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            os.write(handle, (b"" if _ends_whole(handle) else b"\n") + line)
+            _write_all(handle, (b"" if _ends_whole(handle) else b"\n") + line)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -56,6 +56,12 @@ class EventLog:
                     yield Event.model_validate_json(line), offset
                 except ValidationError:
                     continue  # torn by a crash and closed off by the next writer
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    """All of it: a disk that fills up takes a part without an error, and refuses the rest."""
+    while data:
+        data = data[os.write(handle, data) :]
 
 
 def _ends_whole(handle: int) -> bool:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 OWN_PACKAGES = ("engine", "methods", "evaluators")
 # These hold descriptions and ranges; what they point at is hashed instead, so that a new range keeps old results.
 NOT_HASHED = ("catalog", "cards", "records")
+# Python 3.11 loses count of its depth where two threads parse at once: "AST constructor recursion depth mismatch".
+PARSING = threading.Lock()
 
 
 def canonical(value: Any) -> Any:
@@ -72,7 +75,9 @@ def _source_of(module: str) -> str | None:
 def _own_imports(path: str) -> tuple[str, ...]:
     """Names of our own modules that the source at `path` imports, `from package import module` included."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(Path(path).read_text())):
+    with PARSING:
+        tree = ast.parse(Path(path).read_text())
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -7,12 +7,16 @@ accelerators from the first trial to the last, so these come on top of what trai
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.job import SweepJob, Workers
 
 SLACK = 1e-9
+
+
+class NoRoomError(ValueError):
+    """Not even one trial can be placed; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +70,58 @@ def place(
     )
 
 
-def concurrency(job: SweepJob, resources: Mapping[str, float]) -> int:
+def concurrency(
+    job: SweepJob,
+    resources: Mapping[str, float],
+    nodes: Sequence[Mapping[str, float]] = (),
+    *,
+    driver: Mapping[str, float] | None = None,
+) -> int:
     """Trials at once of a job on a cluster with these resources.
 
-    Raises:
-        ValueError: not even one trial can be placed; the message says what is missing.
+    With `nodes`, the resources of each machine, every process has to find room on one of them. `driver` is what the
+    process that leads a trial holds.
+
+    Raises NoRoomError where not even one trial can be placed.
     """
     placed = place(job.training.workers, job.evaluation_resources, resources, trials=job.search.trials)
     if placed.obstacles:
-        raise ValueError(f"no trial can be placed: {'; '.join(placed.obstacles)}")
-    return placed.at_once
+        raise NoRoomError(f"no trial can be placed: {'; '.join(placed.obstacles)}")
+    most = min(placed.at_once, job.concurrent_trials or placed.at_once)
+    for trials in range(most, 0, -1) if nodes else ():
+        if _find_room(processes(job.training.workers, job.evaluation_resources, driver or {}), trials, nodes):
+            return trials
+    if nodes:
+        needs = " + ".join(_shown(one) for one in processes(job.training.workers, job.evaluation_resources, {}))
+        raise NoRoomError(
+            f"no trial can be placed: its processes need {needs or 'nothing'}, each on one machine, and the machines "
+            f"have {'; '.join(_shown(node) for node in nodes)}"
+        )
+    return most
+
+
+def processes(
+    workers: Workers, evaluation: Mapping[str, float], driver: Mapping[str, float]
+) -> list[Mapping[str, float]]:
+    """What each process of one trial holds: the one that leads it, its workbench (no CPU), its training workers."""
+    workbench = {kind: amount for kind, amount in evaluation.items() if kind != "CPU"}
+    return [one for one in (driver, workbench, *[workers.resources] * workers.count) if any(one.values())]
+
+
+def _find_room(one_trial: Sequence[Mapping[str, float]], trials: int, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Whether every process of so many trials finds room: the largest first, each on the first machine that has it."""
+    free = [dict(node) for node in nodes]
+    for process in sorted(list(one_trial) * trials, key=lambda one: -sum(one.values())):
+        for node in free:
+            if all(node.get(kind, 0.0) + SLACK >= amount for kind, amount in process.items()):
+                for kind, amount in process.items():
+                    node[kind] = node.get(kind, 0.0) - amount
+                break
+        else:
+            return False
+    return True
+
+
+def _shown(resources: Mapping[str, float]) -> str:
+    told = {kind: amount for kind, amount in resources.items() if not kind.startswith(("node:", "object_store"))}
+    return "{" + ", ".join(f"{kind}: {amount:g}" for kind, amount in told.items()) + "}"

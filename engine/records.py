@@ -31,7 +31,8 @@ class Event(Record):
 
     Events: sweep_started, sweep_resumed, sweep_finished, sweep_stopped, trial_asked, trial_started, trial_settled,
     stage_started, stage_finished, stage_reused, stage_failed, attack_skipped, finalist_started, finalist_settled, note.
-    Those of a finalist's stages name its seed in `data`.
+    Those of a finalist's stages name its seed in `data`. `stage_lost`, `trial_lost`, `finalist_lost`: the process or
+    machine that was at it is gone, and it is begun again; `seconds` went with it.
     """
 
     time: float

@@ -13,6 +13,12 @@ from engine.records import StageResult
 from engine.store import StageRequest, StageStore
 
 REASON_CHARS = 2000
+LOSSES_OF_A_STAGE = 5
+"""How often a stage is begun again because its process was lost. A stage that ends its process itself ends here."""
+
+
+class ProcessLostError(RuntimeError):
+    """The process that worked on a stage is gone: killed, out of memory, or its machine is. No fault of the stage."""
 
 
 class StageFailedError(RuntimeError):
@@ -71,18 +77,24 @@ class StageRunner:
         return found
 
     def _compute(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
-        self._event("stage_started", request)
-        began = time.perf_counter()
-        try:
-            result = self.store.compute(request, compute)
-        except Exception as error:  # every failure of a stage becomes data; it is re-raised with its stage
-            seconds = self.seconds[request.stage] = time.perf_counter() - began
-            reason = _reason(error)
-            self._event("stage_failed", request, seconds=seconds, reason=reason)
-            raise StageFailedError(request.stage, reason) from error
-        self.seconds[request.stage] = time.perf_counter() - began
-        self._event("stage_finished", request, seconds=self.seconds[request.stage])
-        return result
+        losses = 0
+        while True:
+            self._event("stage_started", request)
+            began = time.perf_counter()
+            try:
+                result = self.store.compute(request, compute)
+            except Exception as error:  # every failure of a stage becomes data; it is re-raised with its stage
+                reason, seconds = _reason(error), time.perf_counter() - began
+                losses += isinstance(error, ProcessLostError)
+                again = isinstance(error, ProcessLostError) and losses <= LOSSES_OF_A_STAGE
+                self._event("stage_lost" if again else "stage_failed", request, seconds=seconds, reason=reason)
+                if again:
+                    continue
+                self.seconds[request.stage] = seconds
+                raise StageFailedError(request.stage, reason) from error
+            self.seconds[request.stage] = time.perf_counter() - began
+            self._event("stage_finished", request, seconds=self.seconds[request.stage])
+            return result
 
     def _event(self, event: str, request: StageRequest, **fields: Any) -> None:
         self.events.append(

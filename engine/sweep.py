@@ -21,10 +21,11 @@ from typing import Any
 from engine import durable, stages
 from engine.attack_order import base_costs, outlooks
 from engine.broker import Constraint, Proposal, SearchPlan, StudyBroker
+from engine.budget import budget_spent
 from engine.controls import write_controls
 from engine.events import EventLog
 from engine.finalists import Finalists, missing_seeds, seed_score, with_seed
-from engine.front import REFERENCE_POINT, GrowingFront, rivals_of
+from engine.front import GrowingFront, rivals_of
 from engine.job import SweepJob
 from engine.placement import concurrency
 from engine.prepare import Preparation, Prepared
@@ -100,7 +101,7 @@ class Driver:
         self.broker: StudyBroker | None = None
         self.identity: dict[str, Any] | None = None
         self.asked: set[int] = set()
-        self.began = time.time()
+        self.began = time.monotonic()  # what is waited for and counted goes by this clock, which nobody sets
         self.stopped: str | None = None
         self._on_settled = on_settled
 
@@ -198,9 +199,9 @@ class Driver:
         if view.dashboard_url:
             announce(f"Ray dashboard: {view.dashboard_url}")
         from engine.on_ray.pool import Pool, RayExecutor
-        from engine.on_ray.search import search
+        from engine.on_ray.search import driver_resources, search
 
-        places = self.job.concurrent_trials or concurrency(self.job, view.resources)
+        places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
         pool = Pool(places, resources=self.job.evaluation_resources)
         workers, train_storage = self.job.training.workers, self.directory / "ray" / "train"
         executors = [RayExecutor(name, workers=workers, storage=train_storage) for name in pool.names]
@@ -260,7 +261,7 @@ class Driver:
             self.broker.flush()
         shutil.rmtree(self.directory / "ray", ignore_errors=True)
         event = "sweep_stopped" if self.stopped else "sweep_finished"
-        self.events.append(event, seconds=time.time() - self.began, reason=self.stopped)
+        self.events.append(event, seconds=time.monotonic() - self.began, reason=self.stopped)
 
     # --- what the searcher asks (Director) --------------------------------------------------------------------------
 
@@ -285,7 +286,12 @@ class Driver:
         return broker.all_settled and self.finalists.are_given(self.settled)
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
-        """Record first, then the study, then the views: a crash in between loses nothing."""
+        """Record first, then the study, then the views: a crash in between loses nothing.
+
+        Raises DiskFullError where the trial failed for want of room: that is no result; the next run goes on with it.
+        """
+        if record.state == "failed" and durable.says_disk_full(record.reason):
+            raise durable.DiskFullError(f"trial {record.number}, {record.failed_stage}: {record.reason}")
         if task.finalist:
             self._settle_finalist(task, record)
         else:
@@ -333,6 +339,11 @@ class Driver:
         durable.write_text(self.directory / "trials" / f"{record.number}.json", record.model_dump_json(indent=1) + "\n")
         self.settled[record.number] = record
 
+    def begun_again(self, task: TrialTask, reason: str) -> None:
+        """A trial's process or machine is gone; the trial goes on with the stages it has."""
+        event, mark = ("finalist_lost", {"seed": task.seed}) if task.finalist else ("trial_lost", {})
+        self.events.append(event, trial=task.number, reason=reason, data=mark)
+
     def lost(self, task: TrialTask, reason: str) -> None:
         now = time.time()
         fields = task.model_dump(include={"number", "key", "method", "params", "seed"})
@@ -356,15 +367,8 @@ class Driver:
 
     def _over_budget(self) -> str | None:
         """Why no further trial may start, or None. Trials that run are let finish."""
-        settings = self.job.search
-        if settings.wall_hours is not None and time.time() - self.began > settings.wall_hours * 3600:
-            return f"budget used up: wall_hours = {settings.wall_hours:g}"
-        gpus = self.job.training.workers.count * self.job.training.workers.resources.get("GPU", 0.0)
-        runs = [run for record in self.settled.values() for run in (record, *record.seeds)]
-        spent = sum(run.stage_seconds.get("unlearn", 0.0) for run in runs) * gpus / 3600
-        if settings.gpu_hours is not None and spent > settings.gpu_hours:
-            return f"budget used up: gpu_hours = {settings.gpu_hours:g}, spent {spent:.1f}"
-        return self.retention.obstacle(self.reserve_bytes)
+        spent = budget_spent(self.job, self.settled.values(), hours=(time.monotonic() - self.began) / 3600)
+        return spent or self.retention.obstacle(self.reserve_bytes)
 
     def _broker(self) -> StudyBroker:
         if self.broker is None:
@@ -392,6 +396,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-__all__ = ["REFERENCE_POINT", "Driver", "SweepBusyError", "run_sweep"]

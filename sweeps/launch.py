@@ -30,6 +30,8 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     say: Callable[[str], None] = lambda text: console.print(redact(text), highlight=False, soft_wrap=True)  # noqa: E731
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
+    from engine import durable
+    from engine.placement import NoRoomError
     from engine.runner import StageFailedError
     from engine.sweep import SweepBusyError, SweepChangedError
 
@@ -44,10 +46,31 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     except SweepChangedError as error:
         say(f"{error}.")
         return EXIT_REFUSED
+    except NoRoomError as error:
+        say(f"{error}.")
+        return EXIT_REFUSED
     except StageFailedError as error:
+        if durable.says_disk_full(error.reason):
+            return _disk_full(f"{error.stage}: {error.reason}", job, say)
         say(f"the preparation failed in {error.stage}: {error.reason}\nMend it and run the same command again.")
         return EXIT_FAILED
+    except (durable.DiskFullError, OSError) as error:
+        if durable.says_disk_full(error):
+            return _disk_full(str(error), job, say)
+        if address is not None and isinstance(error, ConnectionError):
+            say(f"no Ray cluster answers at {address}: {str(error).partition(chr(10))[0]}")
+            return EXIT_REFUSED
+        raise
     return EXIT_OK
+
+
+def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
+    """What to do about a full disk. A log line may be lost to it too, so this is said and not only written."""
+    say(
+        f"the disk is full ({what}). Nothing that was finished is lost and no trial was settled for it: make room "
+        f"below {job.storage}, or set storage_limit_gib, and run the same command again."
+    )
+    return EXIT_FAILED
 
 
 def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say: Callable[[str], None]) -> None:

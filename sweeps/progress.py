@@ -148,6 +148,9 @@ class LiveProgress:
             "stage_reused": f"{what} reused",
             "stage_failed": f"{what} failed{took}",
             "attack_skipped": f"{what} skipped",
+            "stage_lost": f"{what} begun again, lost{took}",
+            "trial_lost": f"{what} begun again",
+            "finalist_lost": f"{what} begun again",
             "note": f"{what}: note" if what else "note",
             "trial_settled": self._settled_line(event, what),
             "finalist_started": f"{what} started",
@@ -200,7 +203,7 @@ class LiveProgress:
             stages = list(trial.stages.values())
             began = min((stage.started for stage in stages), default=trial.started)
             stage = ", ".join(stage.stage for stage in stages) or ("between stages" if trial.started else "waiting")
-            since = duration(now - began) if began else ""
+            since = duration(max(0.0, now - began)) if began else ""
             table.add_row(name, Text(trial.method or ""), Text(stage), since)
         return table
 
@@ -247,7 +250,7 @@ def _preparation_state(parts: list[Preparation]) -> Text:
         return Text(f"failed: {_one_line(failed[0].reason or 'no reason recorded')}", style="red")
     if running:
         began = min(part.started for part in running if part.started is not None)
-        return Text(f"running for {duration(time.time() - began)}", style="cyan")
+        return Text(f"running for {duration(max(0.0, time.time() - began))}", style="cyan")
     if all(part.state == "reused" for part in parts):
         return Text("reused", style="green")
     return Text(f"{parts[0].state} in {duration(sum(part.seconds or 0.0 for part in parts))}", style="green")

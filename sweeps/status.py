@@ -67,6 +67,7 @@ class Status(_Part):
     """What `status DIR --json` prints. Times in seconds; `compute_seconds` by stage, failed attempts included.
 
     `lost` are trials that were under way when a driver died: they go on under the same number with the next run.
+    `processes_lost` counts processes and machines that were lost and replaced while the sweep went on.
     `time_left_seconds` is None before the first trial is settled and where nothing runs.
     """
 
@@ -91,6 +92,7 @@ class Status(_Part):
     last_event_seconds_ago: float | None
     failed: list[FailedRow]
     lost: list[int]
+    processes_lost: int = 0
     problems: list[str]
 
 
@@ -116,6 +118,9 @@ def render(state: dict[str, Any]) -> RenderableType:
     if shown.lost:
         numbers = ", ".join(map(str, shown.lost))
         text = f"Under way when the driver died, continued by the next run: trials {numbers}"
+        blocks.append(Text(text, style="yellow"))
+    if shown.processes_lost:
+        text = f"Processes lost and replaced, their stages begun again: {shown.processes_lost}"
         blocks.append(Text(text, style="yellow"))
     blocks += [Text(f"Not readable: {problem}", style="red") for problem in shown.problems]
     return Group(*blocks)
@@ -152,6 +157,7 @@ def _status(data: SweepData, now: float) -> Status:
         last_event_seconds_ago=max(0.0, now - timeline.last_time) if timeline.last_time is not None else None,
         failed=[_failed_row(trial) for trial in data.trials if trial.state == "failed"],
         lost=_lost(data),
+        processes_lost=data.timeline.processes_lost(),
         problems=data.problems,
     )
 

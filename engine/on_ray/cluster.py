@@ -1,4 +1,4 @@
-"""Ray: started or joined, and left as found. Everything it listens on is on the loopback interface."""
+"""Ray: started or joined, and left as found. What a private Ray listens on is on the loopback interface."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from dataclasses import dataclass
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
 DRIVERS = 10_000
-logger = logging.getLogger(__name__)
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Tune's own result files would only repeat what our records hold
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # How long training workers may wait for their places; tried four times. A lost machine takes its time to come back.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+}
+"""What Ray reads from the environment, on every machine of the cluster; what a person has set stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """What a sweep runs on: total resources and where to look at it."""
+    """What a sweep runs on: resources in all and of each machine, and where to look at it."""
 
     resources: dict[str, float]
+    nodes: tuple[dict[str, float], ...]
     dashboard_url: str | None
     joined: bool
 
@@ -32,12 +41,8 @@ def cluster(
     `environment` reaches every worker. The dashboard is always on: without its State API a stopped trial keeps the
     placement group of its training workers.
     """
-    # Ray reads these when it is imported; Tune's own result files would only repeat what our records hold.
-    os.environ.update(environment)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
+    os.environ.update(settings)  # before Ray is imported, which reads some of them then
     import ray
 
     options = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -51,12 +56,17 @@ def cluster(
             **options,
         )
     else:
-        context = ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **options)
+        context = ray.init(address=address, runtime_env={"env_vars": settings}, **options)
     try:
         yield ClusterView(
-            resources={name: float(amount) for name, amount in ray.cluster_resources().items()},
+            resources=_amounts(ray.cluster_resources()),
+            nodes=tuple(_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]),
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
             joined=address is not None,
         )
     finally:
         ray.shutdown()
+
+
+def _amounts(resources: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(amount) for name, amount in resources.items()}

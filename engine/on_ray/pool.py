@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from engine.job import Workers
 from engine.on_ray.cluster import NAMESPACE
 from engine.on_ray.training import fit
+from engine.runner import ProcessLostError
 from engine.training.job import TrainJob, TrainOutcome
 from engine.workbench import AttackRequest, MeasureRequest, StartRequest, Workbench
 
 RESTARTS = -1
 """A long sweep loses processes for reasons of the machine; what is bounded is how often one stage is tried."""
-TASK_RETRIES = 3
+UNTIL_THERE = -1
+"""Retries of the call that waits for a workbench to be back. Calls that work are not repeated by Ray: the stage is, by
+its runner, with a fresh folder and an event."""
+REPLACED_S = 3600.0
+"""How long a lost workbench may take to come back: on a cluster, until its machine is replaced."""
 
 
 class WorkbenchActor:
@@ -62,12 +68,14 @@ class WorkbenchActor:
 class Pool:
     """The workbenches of a sweep. They live as long as this object: Ray ends an actor that nobody holds.
 
-    `kind` is what a workbench is: one with the methods of `WorkbenchActor`.
+    `kind` is what a workbench is: one with the methods of `WorkbenchActor`. Names are this pool's alone: on a shared
+    cluster there may be other sweeps, and the workbenches of a driver that was killed a moment ago.
     """
 
     def __init__(self, count: int, *, resources: Mapping[str, float], kind: type[Any] = WorkbenchActor) -> None:
-        self.names = [f"workbench-{index}" for index in range(count)]
-        self._actors = [_start(kind, name, gpus=resources.get("GPU", 0.0)) for name in self.names]
+        run = secrets.token_hex(4)
+        self.names = [f"workbench-{run}-{index}" for index in range(count)]
+        self._actors = [_start(kind, name, resources) for name in self.names]
         self._warming = [actor.ready.remote() for actor in self._actors]
 
     def end_trial_processes(self) -> None:
@@ -78,16 +86,18 @@ class Pool:
                     ray.kill(process)
 
 
-def _start(kind: type[Any], name: str, *, gpus: float) -> Any:
+def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
     """One actor. It holds no CPU: it serves one trial, whose driver only waits for it."""
+    custom = {kind: amount for kind, amount in resources.items() if kind not in ("CPU", "GPU", "memory")}
     options = ray.remote(kind).options(
         name=name,
         namespace=NAMESPACE,
-        get_if_exists=True,
         num_cpus=0,
-        num_gpus=gpus,
+        num_gpus=resources.get("GPU", 0.0),
+        memory=resources.get("memory"),
+        resources=custom or None,
         max_restarts=RESTARTS,
-        max_task_retries=TASK_RETRIES,
+        max_task_retries=0,
     )
     return options.remote()
 
@@ -106,24 +116,43 @@ class RayExecutor:
         self._actor.serve.remote([ray.get_runtime_context().current_actor])
 
     def start_model(self, request: StartRequest) -> None:
-        self._wait(self._actor.start_model.remote(request.model_dump(mode="json")))
+        self._call("start_model", request.model_dump(mode="json"))
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
         if self._workers.count > 0:
             return fit(job, name=name, storage=self._storage, workers=self._workers)
-        payload = self._wait(self._actor.train.remote(job.model_dump(mode="json"), name, str(self._storage)))
+        payload = self._call("train", job.model_dump(mode="json"), name, str(self._storage))
         return TrainOutcome.model_validate(payload)
 
     def measure(self, request: MeasureRequest) -> dict[str, Any]:
-        return self._wait(self._actor.measure.remote(request.model_dump(mode="json")))
+        return self._call("measure", request.model_dump(mode="json"))
 
     def attack(self, request: AttackRequest) -> dict[str, Any]:
-        return self._wait(self._actor.attack.remote(request.model_dump(mode="json")))
+        return self._call("attack", request.model_dump(mode="json"))
 
-    def _wait(self, reference: Any) -> dict[str, Any]:
-        """The result, within the stage's time. A stage over its time is ended with its process, which starts afresh."""
+    def _call(self, method: str, *arguments: Any) -> dict[str, Any]:
+        """The result, within the stage's time. A stage over its time is ended with its process, which starts afresh.
+
+        Raises ProcessLostError where the process or its machine died under the call; by then there is another.
+        """
         try:
-            return ray.get(reference, timeout=self._timeout_s)
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._timeout_s)
         except GetTimeoutError:
             ray.kill(self._actor, no_restart=False)
+            self._wait_until_there()
             raise TimeoutError(f"ran longer than stage_timeout_s = {self._timeout_s:g}") from None
+        except RayActorError as error:
+            self._wait_until_there()
+            raise ProcessLostError(f"the measuring process was lost: {_first_line(error)}") from None
+
+    def _wait_until_there(self) -> None:
+        """Until the workbench has been started again, where its resources are to be had."""
+        ready = self._actor.ready.options(max_task_retries=UNTIL_THERE)
+        try:
+            ray.get(ready.remote(), timeout=REPLACED_S)
+        except GetTimeoutError:
+            raise TimeoutError(f"no machine took the lost measuring process in {REPLACED_S:g} s") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -36,6 +36,8 @@ class Director(Protocol):
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None: ...
 
+    def begun_again(self, task: TrialTask, reason: str) -> None: ...
+
     def lost(self, task: TrialTask, reason: str) -> None: ...
 
 
@@ -105,6 +107,7 @@ class BrokerSearcher(Searcher):
         """Give the task out again, some times. Tune gives up at once where the process it would reuse has died."""
         self._losses[task.holder] += 1
         if self._losses[task.holder] <= LOST_WORKER_RETRIES:
+            self._director.begun_again(task, "the trial's process was lost")
             self._again.append(task)
         else:
             self._director.lost(task, f"the trial's process was lost {self._losses[task.holder]} times")
@@ -161,7 +164,7 @@ def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) ->
         raise searcher.error
 
 
-def _driver_resources() -> dict[str, float]:
+def driver_resources() -> dict[str, float]:
     """What a trial's driver holds: nothing of the machine's where the cluster is ours, next to nothing on another's."""
     return {DRIVER_RESOURCE: 1.0} if DRIVER_RESOURCE in ray.cluster_resources() else {"CPU": DRIVER_CPU}
 
@@ -169,7 +172,7 @@ def _driver_resources() -> dict[str, float]:
 def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:
     space = {"job": job.model_dump_json(), "prepared": prepared.model_dump_json()}
     return tune.Tuner(
-        tune.with_resources(_with_constants(space), _driver_resources()),
+        tune.with_resources(_with_constants(space), driver_resources()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from engine.job import Workers
+from engine.runner import ProcessLostError
 from engine.training.job import TrainJob, TrainOutcome
 
-WORKER_RETRIES = 2
 CONTROLLER_RETRIES = 3
+BROKEN_LINK = ("DistNetworkError", "DistBackendError", "ConnectionError", "ConnectionResetError", "BrokenPipeError")
+BROKEN_LINK_TEXTS = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe")
 
 
 def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
@@ -22,10 +26,15 @@ def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
 def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers) -> TrainOutcome:
     """Train to the end and return the outcome; weights are in `job.output_dir`.
 
-    `name` must be unique to the job: Ray Train resumes a run of the same name. A placement that cannot be had is
-    retried a few times and then raises, rather than waiting for ever.
+    Workers are not started again here: the stage is, by its runner, from the last checkpoint of the training. So an
+    error of the training itself is not tried three times, and a lost machine is counted. `name` says what it is in
+    Ray's dashboard; Ray Train resumes a run of the same name, so each call gets one of its own. A placement that
+    cannot be had is retried a few times and then raises, rather than waiting for ever.
+
+    Raises ProcessLostError where a worker, its machine or the controller died.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.exceptions import RayError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     config = job.model_dump(mode="json")
@@ -41,9 +50,50 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers) -> TrainOu
             resources_per_worker=dict(workers.resources),
         ),
         run_config=RunConfig(
-            name=name,
+            name=f"{name}-{secrets.token_hex(3)}",
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=WORKER_RETRIES, controller_failure_limit=CONTROLLER_RETRIES),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_RETRIES),
         ),
     )
-    return TrainOutcome.model_validate(trainer.fit().return_value)
+    try:
+        return TrainOutcome.model_validate(trainer.fit().return_value)
+    except (TrainingFailedError, RayError) as error:
+        if (reason := loss_behind(error)) is not None:
+            raise ProcessLostError(reason) from None
+        raise
+
+
+def loss_behind(error: Exception) -> str | None:
+    """What was lost, where a training failed for that reason; None where the training itself is at fault.
+
+    When one rank dies, the others see their connection to it break, often before anybody knows of the death: among
+    several ranks that counts as a loss too.
+    """
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+    gone = (
+        *(RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError),
+        *(WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError),
+    )
+    failures = getattr(error, "worker_failures", None)
+    if failures is None:
+        return f"the training's controller was lost: {_first_line(error)}" if isinstance(error, gone) else None
+    found = [f"training worker {rank} was lost" for rank, failure in failures.items() if isinstance(failure, gone)]
+    if not found and len(failures) > 0:
+        found = [
+            f"training worker {rank} lost its connection to another: {_first_line(failure)}"
+            for rank, failure in failures.items()
+            if _is_broken_link(failure)
+        ]
+    return "; ".join(found) or None
+
+
+def _is_broken_link(error: Exception) -> bool:
+    cause = getattr(error, "cause", None) or error
+    names: Iterable[str] = (kind.__name__ for kind in type(cause).__mro__)
+    return any(name in BROKEN_LINK for name in names) or any(text in str(cause) for text in BROKEN_LINK_TEXTS)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

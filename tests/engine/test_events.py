@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
+
+import pytest
 
 from engine.events import EventLog
 
@@ -45,3 +48,15 @@ def test_reading_goes_on_from_an_offset(tmp_path: Path) -> None:
     log.append("trial_asked", trial=1)
     assert [event.trial for event, _ in log.read_from(offset)] == [1]
     assert list(EventLog(tmp_path / "none.jsonl").read_from(0)) == []
+
+
+def test_a_line_that_the_system_takes_in_parts_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is filling up takes what fits and says how much that was."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:7]))
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("trial_asked", trial=0)
+    log.append("trial_asked", trial=1)
+    assert [event.trial for event in log.read()] == [0, 1]

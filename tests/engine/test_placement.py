@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from engine.job import Workers
-from engine.placement import per_trial, place
+from engine.job import SweepJob, Workers
+from engine.placement import NoRoomError, concurrency, per_trial, place
+from tests.support.recorded_attacks import recorded_job
 
 ONE_CPU = {"CPU": 1.0}
 
@@ -49,3 +52,42 @@ def test_what_is_missing_is_said() -> None:
 def test_cpu_is_shared_by_stages_and_gpus_are_kept() -> None:
     workers = Workers(count=2, resources={"CPU": 1, "GPU": 1})
     assert per_trial(workers, {"CPU": 4, "GPU": 1}) == {"CPU": 4, "GPU": 3}
+
+
+@pytest.mark.parametrize(
+    ("workers", "evaluation", "nodes", "driver", "at_once"),
+    [
+        # two machines of three CPUs: two workers fit on each, and 6 // 2 = 3 trials would not
+        (Workers(count=1, resources={"CPU": 2}), ONE_CPU, [{"CPU": 3}, {"CPU": 3}], {}, 2),
+        (Workers(count=2, resources={"CPU": 2}), ONE_CPU, [{"CPU": 3}, {"CPU": 3}], {}, 1),
+        # the hundredth of a CPU that a trial's own process takes
+        (Workers(count=1), ONE_CPU, [{"CPU": 2}], {}, 2),
+        (Workers(count=1), ONE_CPU, [{"CPU": 2}], {"CPU": 0.01}, 1),
+        # a workbench of its own kind on one machine only
+        (Workers(count=1), {"CPU": 1, "measuring": 1}, [{"CPU": 8}, {"CPU": 8, "measuring": 2}], {}, 2),
+    ],
+)
+def test_every_process_finds_room_on_one_machine(
+    tmp_path: Path,
+    workers: Workers,
+    evaluation: dict[str, float],
+    nodes: list[dict[str, float]],
+    driver: dict[str, float],
+    at_once: int,
+) -> None:
+    job = _job(tmp_path, workers, evaluation)
+    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "measuring")}
+    assert concurrency(job, total, nodes, driver=driver) == at_once
+
+
+def test_a_process_that_fits_on_no_machine_is_refused(tmp_path: Path) -> None:
+    job = _job(tmp_path, Workers(count=1, resources={"GPU": 4}), {"CPU": 1})
+    with pytest.raises(NoRoomError, match=r"\{GPU: 4\}, each on one machine, and the machines have \{CPU: 8, GPU: 2\}"):
+        concurrency(job, {"CPU": 16, "GPU": 4}, [{"CPU": 8, "GPU": 2}] * 2)
+
+
+def _job(tmp_path: Path, workers: Workers, evaluation: dict[str, float]) -> SweepJob:
+    job = recorded_job(tmp_path, "s", [], prune=False)
+    search = job.search.model_copy(update={"trials": 9})
+    training = job.training.model_copy(update={"workers": workers})
+    return job.model_copy(update={"training": training, "search": search, "evaluation_resources": evaluation})

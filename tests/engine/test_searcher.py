@@ -17,6 +17,7 @@ class Counting:
         self.tasks = [TrialTask(number=n, key=f"k{n}", method="npo", params={}, seed=1) for n in range(2)]
         self.settled: list[int] = []
         self.failed: list[tuple[int, str]] = []
+        self.again: list[int] = []
 
     def next_task(self) -> TrialTask | None:
         return self.tasks.pop(0) if self.tasks else None
@@ -26,6 +27,9 @@ class Counting:
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
         self.settled.append(task.number)
+
+    def begun_again(self, task: TrialTask, reason: str) -> None:
+        self.again.append(task.number)
 
     def lost(self, task: TrialTask, reason: str) -> None:
         self.failed.append((task.number, reason))
@@ -45,7 +49,7 @@ def test_a_lost_trial_comes_again_also_when_it_was_the_last() -> None:
     searcher.on_trial_complete("c", {RECORD: trial(1).model_dump_json()})
     assert searcher.ended.is_set()
     assert searcher.suggest("d") == Searcher.FINISHED
-    assert (director.settled, director.failed) == ([0, 1], [])
+    assert (director.settled, director.failed, director.again) == ([0, 1], [], [1])
 
 
 def test_a_trial_that_is_lost_again_and_again_is_given_up() -> None:

@@ -1,0 +1,89 @@
+"""What a lost process does to a stage and to a sweep's clocks. Oracle: events and scratch folders, counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, OutOfMemoryError
+from ray.train import ControllerError, WorkerGroupError
+
+from engine.events import EventLog
+from engine.on_ray.training import loss_behind
+from engine.runner import LOSSES_OF_A_STAGE, ProcessLostError, StageFailedError, StageRunner
+from engine.store import StageRequest, StageStore
+
+REQUEST = StageRequest(stage="evaluate", inputs={"model": "m"})
+
+
+def _runner(tmp_path: Path) -> StageRunner:
+    return StageRunner(StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"), trial=0)
+
+
+def _said(tmp_path: Path) -> list[str]:
+    return [event.event for event in EventLog(tmp_path / "events.jsonl").read()]
+
+
+def test_a_stage_whose_process_is_lost_begins_again_in_a_fresh_folder(tmp_path: Path) -> None:
+    folders: list[Path] = []
+
+    def compute(folder: Path) -> dict[str, Any]:
+        assert list(folder.iterdir()) == []
+        folders.append(folder)
+        (folder / "half").write_text("x")
+        if len(folders) < 3:
+            raise ProcessLostError("the measuring process was lost")
+        return {"value": 3}
+
+    result = _runner(tmp_path).run(REQUEST, compute)
+    assert result.data == {"value": 3}
+    assert len(set(folders)) == 3
+    assert _said(tmp_path) == ["stage_started", "stage_lost"] * 2 + ["stage_started", "stage_finished"]
+    assert [path.name for path in (tmp_path / "store" / "stages").iterdir()] == [REQUEST.key]
+
+
+def test_a_stage_that_ends_every_process_it_gets_fails_with_its_reason(tmp_path: Path) -> None:
+    def compute(_: Path) -> dict[str, Any]:
+        raise ProcessLostError("killed for its memory")
+
+    with pytest.raises(StageFailedError, match="killed for its memory"):
+        _runner(tmp_path).run(REQUEST, compute)
+    assert _said(tmp_path).count("stage_started") == 1 + LOSSES_OF_A_STAGE
+    assert _said(tmp_path)[-1] == "stage_failed"
+
+
+def test_an_error_of_the_stage_itself_is_not_tried_again(tmp_path: Path) -> None:
+    def compute(_: Path) -> dict[str, Any]:
+        raise ValueError("no rows")
+
+    with pytest.raises(StageFailedError):
+        _runner(tmp_path).run(REQUEST, compute)
+    assert _said(tmp_path) == ["stage_started", "stage_failed"]
+
+
+@pytest.mark.parametrize(
+    ("failures", "told"),
+    [
+        ({0: ActorDiedError()}, "training worker 0 was lost"),
+        ({1: OutOfMemoryError("killed")}, "training worker 1 was lost"),
+        # What the other ranks see of it is no reason of its own.
+        (
+            {0: RuntimeError("Connection closed by peer [10.0.0.2]:1"), 1: ActorDiedError()},
+            "training worker 1 was lost",
+        ),
+        (
+            {0: RuntimeError("[gloo] Connection closed by peer [10.0.0.2]:21")},
+            "training worker 0 lost its connection to another: [gloo] Connection closed by peer [10.0.0.2]:21",
+        ),
+        ({0: ValueError("loss is NaN")}, None),
+        ({0: ValueError("loss is NaN"), 1: RuntimeError("CUDA out of memory")}, None),
+    ],
+)
+def test_what_a_failed_training_lost(failures: dict[int, Exception], told: str | None) -> None:
+    assert loss_behind(WorkerGroupError("", failures)) == told
+
+
+def test_a_controller_that_died_is_a_loss_and_one_that_refused_is_not() -> None:
+    assert (loss_behind(ActorDiedError()) or "").startswith("the training's controller was lost: ")
+    assert loss_behind(ControllerError(ValueError("no such resource"))) is None

@@ -1,0 +1,133 @@
+"""A sweep on a Ray cluster of several raylets, whose machines are killed under it. Joined with `--address`.
+
+Oracles: the records of the same sweep on this machine's own Ray, undisturbed; the event log for what was lost; and
+Ray's State API for what is left on the cluster.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import SweepRun, write_sweep
+from tests.faults.clusters import LocalCluster, Node
+from tests.faults.comparing import differences, events, finished_stages, left_behind
+from tests.faults.processes import TRAIN_WORKER, WORKBENCH, kill, wait_until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+
+TRIALS = 3
+ONE_WORKER = "workers: 1"
+# Workbenches go where this resource is: to the worker nodes, which can be killed.
+MEASURING = "evaluation: {resources: {CPU: 1, measuring: 1}}\n"
+NODE: dict[str, Any] = {"cpus": 2, "resources": {"measuring": 2}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SweepRun:
+    sweep = write_sweep(tmp_path_factory.mktemp("undisturbed"), "sweep", trials=TRIALS, training=ONE_WORKER, at_once=1)
+    sweep.run()
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    cluster = LocalCluster()
+    try:
+        for _ in range(2):
+            cluster.add_node(**NODE)
+        cluster.wait_for_nodes(3)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _sweep(folder: Path) -> SweepRun:
+    sweep = write_sweep(folder, "sweep", trials=TRIALS, training=ONE_WORKER, at_once=1)
+    sweep.file.write_text(sweep.file.read_text() + MEASURING)
+    return sweep
+
+
+def _check(sweep: SweepRun, undisturbed: SweepRun) -> None:
+    assert differences(sweep.directory, undisturbed.directory) == []
+    assert set(finished_stages(sweep.directory).values()) == {1}
+    assert left_behind(sweep.directory, sweep.storage) == []
+
+
+def _is_empty(cluster: LocalCluster) -> bool:
+    """Nothing of the sweep is left: no actor, no placement group."""
+    return cluster.actors() == [] and cluster.placement_groups() == []
+
+
+def _began(sweep: SweepRun, trial: int, stage: str) -> bool:
+    return any(
+        event["event"] == "stage_started" and event.get("trial") == trial and event["stage"].startswith(stage)
+        for event in events(sweep.directory)
+    )
+
+
+def _wait_for(process: subprocess.Popen[str], holds: Callable[[], object]) -> None:
+    assert wait_until(lambda: process.poll() is not None or bool(holds()), timeout_s=300, step_s=0.005)
+    assert process.poll() is None, process.communicate()[0]
+
+
+def test_machines_lost_in_training_evaluation_and_attack_change_nothing(
+    tmp_path: Path, cluster: LocalCluster, undisturbed: SweepRun
+) -> None:
+    """A machine each: under trial 0's training worker, under trial 1's evaluation, under trial 2's attack.
+
+    Another one joins for each that is lost, as it would on a cluster of machines that can be taken away.
+    """
+    sweep, lost = _sweep(tmp_path), []
+    process = sweep.start("--address", cluster.address)
+    for trial, stage, title in ((0, "unlearn", TRAIN_WORKER), (1, "evaluate", WORKBENCH), (2, "attack", WORKBENCH)):
+        node = _machine_at(process, sweep, cluster, trial, stage, title)
+        cluster.kill_node(node)
+        lost.append((trial, stage))
+        cluster.add_node(**NODE)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    _check(sweep, undisturbed)
+    assert sweep.json("status", str(sweep.directory))["processes_lost"] >= len(lost)
+    # Each kill hit what it was meant for: the stage is among the lost, or its trial with it.
+    found = {(event["trial"], (event.get("stage") or "").partition(":")[0]) for event in events(sweep.directory)
+             if event["event"] in ("stage_lost", "trial_lost")}  # fmt: skip
+    for trial, stage in lost:
+        assert {(trial, stage), (trial, "")} & found, (trial, stage, found)
+    assert wait_until(lambda: _is_empty(cluster), 60, 1), (cluster.actors(), cluster.placement_groups())
+
+
+def _machine_at(
+    process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster, trial: int, stage: str, title: str
+) -> Node:
+    """The machine that works on this stage, in the moment at which it has begun."""
+    if title == TRAIN_WORKER:  # its process starts after its stage
+        _wait_for(process, lambda: _began(sweep, trial, stage) and cluster.node_of(title))
+    else:
+        _wait_for(process, lambda: _began(sweep, trial, "unlearn"))
+        node = cluster.node_of(title)  # looked for in time: the stage itself is short
+        _wait_for(process, lambda: _began(sweep, trial, stage))
+        if node is not None:
+            return node
+    node = cluster.node_of(title)
+    assert node is not None
+    return node
+
+
+def test_a_driver_killed_in_a_training_leaves_nothing_on_the_cluster(
+    tmp_path: Path, cluster: LocalCluster, undisturbed: SweepRun
+) -> None:
+    """Training workers of a driver that is gone would hold their CPUs for ever: the next run would wait for them."""
+    sweep = _sweep(tmp_path)
+    process = sweep.start("--address", cluster.address)
+    _wait_for(process, lambda: _began(sweep, 0, "unlearn") and cluster.node_of(TRAIN_WORKER))
+    kill(process.pid)
+    process.communicate()
+    assert wait_until(lambda: _is_empty(cluster), 90, 1), (cluster.actors(), cluster.placement_groups())
+    sweep.run("--address", cluster.address)
+    _check(sweep, undisturbed)
+    assert wait_until(lambda: _is_empty(cluster), 60, 1), (cluster.actors(), cluster.placement_groups())
