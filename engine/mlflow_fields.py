@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.privacy import redact
 from engine.records import AttackScore, Controls, Front, Objective, TrialRecord
+from engine.seed_summary import seed_summary
 
 # Servers before 2.8 stop at 500 characters for params and 5000 for tags; today's allow 6000 and 8000.
 PARAM_CHARS = 500
@@ -139,6 +140,7 @@ def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: s
     _add_params(fields, record)
     _add_tags(fields, record, sweep=sweep, sweep_id=sweep_id, benchmark=benchmark)
     _add_objectives(fields, record)
+    _add_seeds(fields, record)
     for score in record.attacks:
         _add_attack(fields, score)
     for stage, seconds in sorted(record.stage_seconds.items()):
@@ -201,6 +203,23 @@ def _add_objectives(fields: Fields, record: TrialRecord) -> None:
         _add_detail(fields, "ue", record.ue_detail, with_split=False)
     if record.ut_detail:
         _add_detail(fields, "ut", record.ut_detail, with_split=True)
+
+
+def _add_seeds(fields: Fields, record: TrialRecord) -> None:
+    """A finalist over its seeds: `seeds.ue.mean`, `seeds.ue.deviation`, and how many there were.
+
+    The step is the number of runs: of two values at one step MLflow would show the larger one, not the later.
+    """
+    found = seed_summary(record)
+    if found is None:
+        return
+    fields.metric("seeds.runs", found.runs, step=found.runs)
+    fields.metric("seeds.complete", found.complete, step=found.runs)
+    fields.tag("seeds.lost", "; ".join(found.lost) or None)
+    for name, spread in found.spreads.items():
+        prefix = f"seeds.{name.replace('report_', 'report.')}"
+        fields.metric(f"{prefix}.mean", spread.mean, step=found.runs)
+        fields.metric(f"{prefix}.deviation", spread.deviation, step=found.runs)
 
 
 def _add_detail(fields: Fields, prefix: str, objective: Objective, *, with_split: bool) -> None:

@@ -29,7 +29,7 @@ TrialId = tuple[int, str]
 
 IDS_FILE = "mlflow.json"
 REPORT_FILES = ("index.html", "front.html", "front.png", "front.svg")
-LAYOUT = "1"
+LAYOUT = "2"
 """Goes up when params, metrics or tags of a run change, so that existing runs are written again."""
 
 _SOURCE = {"mlflow.source.name": "unlearn-sweep"}

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.privacy import redact
 from engine.records import AttackScore, Controls, Objective, SeedScore, TrialRecord, TrialState
+from engine.seed_summary import SeedSummary, seed_summary
 from sweeps.report.accounting import TimeAccount, time_account
 from sweeps.report.estimate import slots_of
+from sweeps.report.judging import JudgingCost, judging_costs
 from sweeps.report.picks import Pick, pick_trials
 from sweeps.report.records import ObjectiveName, SweepData, SweepState
 from sweeps.report.savings import Savings, savings
-from sweeps.report.seeds import SeedSummary, seed_summary
 from sweeps.report.timeline import OpenTrial, Timeline
 
 Reasoned = TypeVar("Reasoned", AttackScore, Objective, SeedScore)
@@ -57,6 +58,7 @@ class ReportTrial(View):
     attacks: list[AttackScore] = Field(default_factory=list)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     reused_stages: list[str] = Field(default_factory=list)
+    judging: dict[str, Any] = Field(default_factory=dict)
     stages_open: list[str] = Field(default_factory=list)
     ue_detail: Objective | None = None
     ut_detail: Objective | None = None
@@ -114,6 +116,7 @@ class Report(View):
     stages: list[StageTime]
     pruning: Savings
     time: TimeAccount
+    judging: list[JudgingCost]
     tracking: str
     versions: dict[str, str]
     spec_text: str | None
@@ -152,6 +155,7 @@ def make_report(data: SweepData) -> Report:
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),
         time=time_account(data.timeline, elapsed=elapsed, slots=slots),
+        judging=judging_costs(data.snapshot.events),
         tracking=cleaner.text(str(data.spec_value("mlflow") or "auto")),
         versions=_versions(data),
         spec_text=cleaner.optional(data.snapshot.spec_text),

@@ -11,9 +11,9 @@ from engine.broker import SearchPlan, StudyBroker
 from engine.finalists import missing_seeds, other_seeds
 from engine.records import TrialRecord
 from engine.search_space import Choice, Fixed, MethodSpace
+from engine.seed_summary import seed_summary, spread
 from engine.sweep import Driver
 from engine.trial import TrialTask, run_trial
-from sweeps.report.seeds import seed_summary, spread
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
 from tests.support.sweep_folder import trial
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shutil
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from engine.events import EventLog
 from engine.mlflow_fields import PARAM_CHARS
 from engine.mlflow_runs import default_tracking_uri
 from engine.mlflow_sink import MlflowSink
-from engine.records import Objective
+from engine.records import Objective, SeedScore
 from tests.support.mlflow_store import artifact, client_of, contents, runs_of, sink_of
 from tests.support.sweep_folder import front_of, relearn, trial, write_front, write_sweep, write_trial
 
@@ -37,6 +38,26 @@ def test_a_run_for_the_sweep_and_one_for_each_settled_trial(storage: Path) -> No
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert children[1].info.start_time == round(trial(1).started * 1000)
     assert children[1].info.end_time == round(trial(1).finished * 1000)
+
+
+def test_a_finalist_has_mean_and_deviation_over_its_seeds(storage: Path) -> None:
+    """Oracle: the standard library's statistics over the trial's own value and those of its seeds."""
+    own = trial(1, ue=0.5, ut=0.9, rob=0.4)
+    fields = {"state": "complete", "ut": 0.8, "rob": 0.3, "started": 1.0, "finished": 2.0}
+    scores = [SeedScore(seed=8, key="a", ue=0.6, **fields), SeedScore(seed=9, key="b", ue=0.7, **fields)]
+    lost = SeedScore(seed=10, key="c", state="failed", started=1.0, finished=2.0, reason="no memory")
+    folder = write_sweep(storage / "demo", [trial(0), own.model_copy(update={"seeds": [scores[0]]})])
+    sink_of(folder).catch_up()
+    write_trial(folder, own.model_copy(update={"seeds": [*scores, lost]}))
+    assert sink_of(folder).catch_up() == 1
+    before, run = runs_of(folder)
+    assert run.data.metrics["seeds.ue.mean"] == pytest.approx(statistics.mean([0.5, 0.6, 0.7]))
+    assert run.data.metrics["seeds.ue.deviation"] == pytest.approx(statistics.stdev([0.5, 0.6, 0.7]))
+    assert run.data.metrics["seeds.rob.mean"] == pytest.approx(statistics.mean([0.4, 0.3, 0.3]))
+    assert (run.data.metrics["seeds.runs"], run.data.metrics["seeds.complete"]) == (4, 3)
+    assert run.data.tags["seeds.lost"] == "seed 10 failed: no memory"
+    assert run.data.metrics["ue"] == 0.5
+    assert not [name for name in before.data.metrics if name.startswith("seeds.")]
 
 
 def test_params_metrics_and_tags_of_a_trial(storage: Path) -> None:
