@@ -26,16 +26,22 @@ def scale_gradient(logits: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IRM:
-    """Adds `irm_weight` times the squared scale gradient over the view `irm_view`."""
+    """Adds `irm_weight` times the squared scale gradient over the view `irm_view`, "task:gsm8k" as in the paper.
+
+    `irm_rows`: rows of a task in each step; 0 gives as many as the other views have, and a view of the benchmark always
+    has those.
+    """
 
     irm_weight: float = 1.0
     irm_view: str = "retain"
+    irm_rows: int = 0
 
     def extend(self, needs: Needs) -> Needs:
         if self.irm_weight == 0:
             return needs
         views = needs.views if self.irm_view in needs.views else (*needs.views, self.irm_view)
-        return replace(needs, views=views, logits=True)
+        own = ((self.irm_view, self.irm_rows),) if self.irm_rows and self.irm_view.startswith("task:") else ()
+        return replace(needs, views=views, logits=True, rows_a_step=(*needs.rows_a_step, *own))
 
     def terms(self, step: Step) -> tuple[Term, ...]:
         if self.irm_weight == 0:

@@ -79,7 +79,8 @@ DPO = _rejection(
 
 ALTPO = _rejection(
     name="altpo",
-    summary="prefers a plausible wrong answer, written by the model itself, to the answer that should be forgotten",
+    summary="prefers a plausible wrong answer (the row's perturbed answers; in the paper the model writes them) to the "
+    "answer that should be forgotten",
     paper="Mekala et al. 2024, arXiv 2409.13474",
     equation="forget_weight * mean_b -(2/beta) log sigmoid(beta (S_l - S_l_ref - S_w + S_w_ref)) + retain_weight * L_r",
     needs=("forget_alternate", "forget", "retain", "reference:sequence_nll"),

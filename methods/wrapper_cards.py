@@ -102,9 +102,11 @@ IRM = _wrapper(
             name="irm_view",
             default="retain",
             scale="choice",
-            source="the paper uses GSM8K; a benchmark offers it as a training view",
-            summary="training view of the benchmark that is the other task",
+            source="the paper uses GSM8K: task:gsm8k",
+            summary="the other task: a training view of the benchmark, or task:gsm8k, task:sst2, task:mnli, "
+            "task:/path/to/file with columns question and answer",
         ),
+        _count("irm_rows", 0, None, "Full-Stack: 48", "rows of a task a step; 0: as many as of the other views", low=0),
     ),
     target="methods.irm:IRM",
     cost=1.0,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from engine.job import SweepJob
 from engine.search_space import Choice, Dimension, Fixed
+from evaluators.attacks.task_data import KNOWN, TASK_VIEW
 from evaluators.benchmarks.benchmark import Benchmark
+from evaluators.benchmarks.tables import ENDINGS
 from evaluators.catalog import AGAINST_HOLDOUT, METRICS
 from evaluators.rows import Row
 from methods.catalog import card
@@ -42,7 +45,10 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
     for space in job.spaces:
         needs = card(space.method).needs
         views = [FOLLOWING_VIEWS.get(need, need) for need in needs if ":" not in need and need not in NO_VIEWS]
-        views += [str(value) for value in values_of(space.params.get("irm_view"))]
+        named = [dimension for name, dimension in space.params.items() if name.rpartition(".")[2] == "irm_view"]
+        other_tasks = [str(value) for dimension in named for value in values_of(dimension)]
+        yield from (problem for view in other_tasks if (problem := task_problem(space.method, view)) is not None)
+        views += [view for view in other_tasks if not view.startswith(TASK_VIEW)]
         for view in dict.fromkeys(views):
             if view not in benchmark.train:
                 known = listing(sorted(benchmark.train))
@@ -55,6 +61,23 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
                 f"method {space.method} asks for {wanted} other wordings of each forget row (gao_paraphrases), and "
                 f"benchmark {benchmark.name} has {fewest}"
             )
+
+
+def task_problem(method: str, view: str) -> str | None:
+    """What is wrong with a view that is another task's data; None for a sound one, and for a view of the benchmark.
+
+    A data set by name is looked for when the training begins.
+    """
+    data = view.removeprefix(TASK_VIEW)
+    if not view.startswith(TASK_VIEW) or data in KNOWN:
+        return None
+    if not data.endswith(ENDINGS):
+        return (
+            f"method {method}: irm_view {view} is none of {listing([TASK_VIEW + name for name in KNOWN])} and no file"
+        )
+    if not (Path(data).is_absolute() and Path(data).is_file()):
+        return f"method {method}: irm_view {view} is no file; give its whole path, from the root"
+    return None
 
 
 def values_of(dimension: Dimension | None) -> tuple[Any, ...]:

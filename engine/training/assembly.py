@@ -67,7 +67,13 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     encoder = cache.encoder(benchmark, tokenizer, job.max_tokens)
     needs = method.needs()
     views = Views(
-        benchmark, encoder, needs.views, train_groups=job.train_groups, seed=job.seed, prefixes=needs.prefixes
+        benchmark,
+        encoder,
+        needs.views,
+        train_groups=job.train_groups,
+        seed=job.seed,
+        prefixes=needs.prefixes,
+        rows_a_step=needs.rows_a_step,
     )
     plan = views.plan(job.global_batch_size)
     steps = step_count(job, plan.steps_per_epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
@@ -27,13 +27,15 @@ class BatchPlan:
     """Rows of every step. `sizes` are the rows of each view; `anchor` is the view whose passes are epochs.
 
     The anchor is shuffled anew each epoch and every epoch sees each of its rows once, so its last batch may be smaller.
-    The other views follow with as many rows as the anchor's batch has, cycling over shuffles of their own.
+    The other views follow with as many rows as the anchor's batch has, or with their own number in `rows_a_step`,
+    cycling over shuffles of their own.
     """
 
     anchor: str
     sizes: Mapping[str, int]
     batch_size: int
     seed: int
+    rows_a_step: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -47,8 +49,11 @@ class BatchPlan:
         stop = min(start + self.batch_size, anchor_size)
         if view == self.anchor:
             return tuple(Pick(row, epoch) for row in shuffled(self.seed, view, epoch, size)[start:stop])
-        seen = epoch * anchor_size
-        places = (divmod(place, size) for place in range(seen + start, seen + stop))
+        if own := self.rows_a_step.get(view):
+            first, last = step * own, (step + 1) * own
+        else:
+            first, last = epoch * anchor_size + start, epoch * anchor_size + stop
+        places = (divmod(place, size) for place in range(first, last))
         return tuple(Pick(shuffled(self.seed, view, cycle, size)[place], cycle) for cycle, place in places)
 
 

@@ -5,9 +5,10 @@
     forget_idk, retain_idk  the same questions with a refusal drawn by (seed, epoch, row)
     forget_alternate      the same questions with one of the row's perturbed answers, drawn by (seed, row)
     forget_expert, forget_novice  the same questions behind a text the method names, with the same answers
+    task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
     forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its group
 
-All but the first two follow "forget" or "retain" row by row: row i of both batches of a step is the same question.
+The others follow "forget" or "retain" row by row: row i of both batches of a step is the same question.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import TYPE_CHECKING
 
 from engine.training.batches import BatchPlan, Pick, seed_of
 from engine.training.refusals import REFUSALS
+from evaluators.attacks.attack import AttackError
+from evaluators.attacks.params import FinetuneParams
+from evaluators.attacks.task_data import TASK_VIEW, task_rows
 from evaluators.benchmarks.benchmark import Benchmark
 from evaluators.rows import Example, Row, Template, encode
 
@@ -35,6 +39,7 @@ FOLLOWS: Mapping[str, str] = {
 """Views with other answers to the questions of another view."""
 
 PARAPHRASE = "forget_paraphrase_"
+TASK_ROWS = 8000
 
 Key = tuple[str, int, int]
 """View, row and which of its answers: what the frozen start model's values are kept under."""
@@ -80,6 +85,14 @@ class Encoder:
             self._examples[key] = self._checked(row, example)
         return self._examples[key]
 
+    def fits(self, row: Row) -> bool:
+        """Whether the prompt leaves room for an answer token."""
+        try:
+            self.example(row, row.answer)
+        except ValueError:
+            return False
+        return True
+
     def refusal(self, row: Row, index: int) -> Example:
         """The row's question with refusal `index`, which is tokenised once: answers never depend on their prompt."""
         if index not in self._refusals:
@@ -116,12 +129,14 @@ class Views:
         train_groups: Sequence[str],
         seed: int,
         prefixes: Sequence[tuple[str, str]] = (),
+        rows_a_step: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.names = (*names, *(view for view, _ in prefixes))
         self.seed = seed
         self.encoder = encoder
         self.prefixes = dict(prefixes)
-        self.rows = {base: base_rows(benchmark, base, train_groups) for base in map(base_view, self.names)}
+        self.rows_a_step = dict(rows_a_step)
+        self.rows = {base: self._base_rows(benchmark, base, train_groups) for base in map(base_view, self.names)}
         for base, rows in self.rows.items():
             for row in rows:
                 encoder.example(row, row.answer)
@@ -136,7 +151,9 @@ class Views:
 
     def plan(self, batch_size: int) -> BatchPlan:
         sizes = {base: len(rows) for base, rows in self.rows.items()}
-        return BatchPlan(anchor=self.anchor, sizes=sizes, batch_size=batch_size, seed=self.seed)
+        return BatchPlan(
+            anchor=self.anchor, sizes=sizes, batch_size=batch_size, seed=self.seed, rows_a_step=self.rows_a_step
+        )
 
     def batch(self, plan: BatchPlan, step: int) -> dict[str, tuple[Item, ...]]:
         """The global batch of a step: for each view its items, longest question and answer of the base view first."""
@@ -158,6 +175,11 @@ class Views:
             other = self.wordings[pick.row][int(view.removeprefix(PARAPHRASE))]
             return Item((view, pick.row, 0), self.encoder.example(other, other.answer))
         return Item((view, pick.row, 0), self.encoder.example(row, row.answer))
+
+    def _base_rows(self, benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:
+        if base.startswith(TASK_VIEW):
+            return task_view(base.removeprefix(TASK_VIEW), self.encoder, self.seed)
+        return base_rows(benchmark, base, train_groups)
 
     def _wordings(self) -> list[list[Row]]:
         """Other wordings of each forget row, where a view asks for them."""
@@ -220,6 +242,22 @@ def base_rows(benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> t
     if not rows:
         raise ValueError(f"benchmark {benchmark.name!r}: view {base!r} has no rows to train on")
     return rows
+
+
+def task_view(data: str, encoder: Encoder, seed: int) -> tuple[Row, ...]:
+    """The rows of a task's data that have room for an answer token, at most TASK_ROWS, drawn with the seed.
+
+    Raises:
+        ValueError: the data cannot be read, or no row fits.
+    """
+    try:
+        found = task_rows(FinetuneParams(data=data, max_rows=TASK_ROWS, heldout_rows=1), seed=seed)
+    except AttackError as error:
+        raise ValueError(f"view {TASK_VIEW}{data}: {error}") from error
+    fitting = tuple(row for row in found if encoder.fits(row))
+    if not fitting:
+        raise ValueError(f"view {TASK_VIEW}{data}: none of {len(found)} rows fits into max_tokens={encoder.max_tokens}")
+    return fitting
 
 
 def check_alternates(rows: Sequence[Row]) -> None:

@@ -23,6 +23,8 @@ from evaluators.rows import Row
 UNLABELLED = -1
 KNOWN = ("gsm8k", "sst2", "mnli")
 """Data sets known by a short name."""
+TASK_VIEW = "task:"
+"""What stands before a task's data where a training view is named: task:gsm8k."""
 Filled = Annotated[str, Field(min_length=1)]
 
 

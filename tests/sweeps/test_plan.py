@@ -386,6 +386,21 @@ def test_what_cannot_run_is_said(tmp_path: Path) -> None:
     assert "nearest: retain" in "\n".join(obstacles_of(job, benchmark))
 
 
+def test_irm_over_another_task_is_looked_for(tmp_path: Path) -> None:
+    def found(view: str) -> list[str]:
+        job = job_of(tmp_path, methods=f"methods: {{npo+irm: {{irm_view: '{view}'}}}}")
+        return [text for text in obstacles_of(job, load_benchmark("authors", job.benchmark.params)) if "irm" in text]
+
+    (tmp_path / "task.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+    assert found("task:gsm8k") == found(f"task:{tmp_path}/task.jsonl") == []
+    assert found("task:gsm9k") == [
+        "method npo+irm: irm_view task:gsm9k is none of task:gsm8k, task:sst2, task:mnli and no file"
+    ]
+    assert found("task:nowhere.jsonl") == [
+        "method npo+irm: irm_view task:nowhere.jsonl is no file; give its whole path, from the root"
+    ]
+
+
 def test_a_benchmark_that_cannot_be_loaded_is_an_obstacle(tmp_path: Path) -> None:
     (tmp_path / "tofu").mkdir()
     plan = plan_of(tmp_path, benchmark="benchmark: {name: tofu, path: ./tofu}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,3 +56,13 @@ def test_seed_and_epoch_change_the_order() -> None:
 
     assert order(0, 0) == order(0, 0)
     assert len({order(0, 0), order(0, 1), order(1, 0), tuple(range(50))}) == 4
+
+
+@given(plans, st.integers(1, 30))
+def test_a_view_with_a_number_of_its_own_goes_on_where_it_stopped(plan: BatchPlan, own: int) -> None:
+    plan = replace(plan, sizes={**plan.sizes, "task": 7}, rows_a_step={"task": own})
+    picks = [pick for step in range(5) for pick in plan.picks("task", step)]
+    assert len(picks) == 5 * own
+    counts = Counter(pick.row for pick in picks)
+    assert max(counts.values()) - min(counts.get(row, 0) for row in range(7)) <= 1
+    assert [pick.epoch for pick in picks] == [place // 7 for place in range(5 * own)]

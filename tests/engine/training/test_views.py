@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,3 +110,31 @@ def test_missing_alternates_are_counted(benchmark: Benchmark, encoder: Encoder) 
 def test_an_empty_view_is_refused(benchmark: Benchmark, encoder: Encoder) -> None:
     with pytest.raises(ValueError, match="view 'forget' has no rows"):
         views(replace(benchmark, train={"forget": []}), encoder, ("forget",))
+
+
+def task_file(benchmark: Benchmark, folder: Path, rows: int = 12, endless: int = 3) -> str:
+    """Questions of another task in words the tokenizer knows, the last ones too long for any length limit."""
+    lines = [{"question": row.question, "answer": row.answer} for row in benchmark.train["retain"][:rows]]
+    lines += [{"question": "a " * 500, "answer": "b"}] * endless
+    path = folder / "task.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return f"task:{path}"
+
+
+def test_a_task_is_a_view_of_its_own(benchmark: Benchmark, encoder: Encoder, tmp_path: Path) -> None:
+    view = task_file(benchmark, tmp_path)
+    made = Views(benchmark, encoder, ("forget", view), train_groups=("forget",), seed=0, rows_a_step=((view, 4),))
+    assert {row.question for row in made.rows[view]} == {row.question for row in benchmark.train["retain"][:12]}
+    batch = made.batch(made.plan(2), 1)
+    assert (len(batch["forget"]), len(batch[view])) == (2, 4)
+
+
+def test_a_task_that_cannot_be_read_or_does_not_fit_is_told(
+    benchmark: Benchmark, encoder: Encoder, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="none of 4 rows fits into max_tokens=64"):
+        views(benchmark, encoder, ("forget", task_file(benchmark, tmp_path, rows=0, endless=4)))
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text('{"query": "a", "answer": "b"}\n')
+    with pytest.raises(ValueError, match="question"):
+        views(benchmark, encoder, ("forget", f"task:{wrong}"))

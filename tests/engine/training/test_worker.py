@@ -338,3 +338,18 @@ def test_a_task_vector_is_the_training_turned_around(make_job: JobMaker, benchma
     expected = {name: start[name] - 0.5 * (value - start[name]) for name, value in weights(plain).items()}
     assert furthest(expected, weights(turned)) < 1e-6
     assert furthest(start, weights(turned)) > 1e-4
+
+
+def test_irm_over_another_task_adds_up_over_micro_batches(
+    make_job: JobMaker, benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """Nine rows of the task a step beside five of the others: some micro-batches have rows of the task only."""
+    path = tmp_path / "task.jsonl"
+    rows = [{"question": row.answer, "answer": row.question} for row in benchmark.train["retain"]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = {"irm_view": f"task:{path}", "irm_rows": 9, "irm_weight": 2.0}
+    whole, split, plain = make_job("npo+irm", params), make_job("npo+irm", params, micro_batch_size=2), make_job("npo")
+    outcomes = [train(job, benchmark) for job in (whole, split, plain)]
+    assert furthest(weights(whole), weights(split)) < 1e-6
+    assert furthest(weights(whole), weights(plain)) > 1e-5
+    assert outcomes[0].tokens > outcomes[2].tokens
