@@ -9,6 +9,7 @@ from typing import Any
 
 from engine import durable
 from engine.events import EventLog
+from engine.privacy import redact
 from engine.records import StageResult
 from engine.store import StageRequest, StageStore
 
@@ -109,7 +110,7 @@ class StageRunner:
 
 
 def _reason(error: BaseException) -> str:
-    """Type and message of what went wrong, without the wrapping of the process it happened in."""
+    """Type and message of what went wrong, without the wrapping of the process it happened in, and without secrets."""
     cause = getattr(error, "cause", None)
     inner = cause if isinstance(cause, BaseException) else error
-    return f"{type(inner).__name__}: {inner}"[:REASON_CHARS]
+    return redact(f"{type(inner).__name__}: {inner}")[:REASON_CHARS]

@@ -37,7 +37,8 @@ Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all, in place
 Storage = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of all results, in place of the file's.")]
 Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once at most.")]
 Address = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help='A Ray cluster to join ("auto", ray://..., host:port).')
+    str | None,
+    typer.Option(metavar="ADDRESS", envvar="RAY_ADDRESS", help='A Ray cluster to join: "auto" or host:port.'),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

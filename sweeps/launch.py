@@ -15,6 +15,7 @@ from engine.mlflow_sink import MlflowSink, MlflowThread, tracking_target
 from engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
 from evaluators.judge.settings import PREFIX
 
+SUBMIT = "Run it on a machine of the cluster with --address auto, or by `ray job submit` (docs/cluster.md)."
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -28,6 +29,9 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     """
     console = console or Console()
     say: Callable[[str], None] = lambda text: console.print(redact(text), highlight=False, soft_wrap=True)  # noqa: E731
+    if address is not None and address.startswith("ray://"):
+        say(f"{address}: Ray's client mode is not supported: a sweep's driver writes to the shared storage. {SUBMIT}")
+        return EXIT_REFUSED
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
     from engine import durable

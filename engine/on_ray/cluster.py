@@ -11,6 +11,8 @@ from dataclasses import dataclass
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
 DRIVERS = 10_000
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's switch for a machine by itself, named after where that is the default: at 0, no port is open to others."""
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Tune's own result files would only repeat what our records hold
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
@@ -43,11 +45,14 @@ def cluster(
     """
     settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
     os.environ.update(settings)  # before Ray is imported, which reads some of them then
+    if address is None:
+        os.environ.setdefault(LOOPBACK_ONLY, "0")
     import ray
 
     options = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         context = ray.init(
+            address="local",  # also where the environment names a cluster
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             # Trial drivers take this and no CPU: two workers on two cores must not lack the last hundredth of one.

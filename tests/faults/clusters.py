@@ -23,6 +23,7 @@ from tests.faults.processes import below, kill, wait_until
 
 ADDRESS = "127.0.0.1"
 START_S = 90.0
+STARTS = 3
 # A dead machine is noticed after two seconds here; Ray's own default is about fifteen.
 NOTICED_SOON = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
 
@@ -30,8 +31,12 @@ NOTICED_SOON = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_t
 class Node:
     """One machine: a `ray start --block` and everything below it."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
+        self._log = log
+
+    def has_started(self) -> bool:
+        return "Ray runtime started" in self._log.read_text(errors="replace")
 
     def processes(self) -> list[psutil.Process]:
         return below(self.process.pid)
@@ -75,13 +80,17 @@ class LocalCluster:
     def jobs_url(self) -> str:
         return f"http://{ADDRESS}:{self.dashboard_port}"
 
-    def add_node(self, *, cpus: int, resources: Mapping[str, float] | None = None) -> Node:
-        """A machine more. It may take some seconds until it has joined: see `wait_for_nodes`."""
-        node = self._start(
-            f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={json.dumps(dict(resources or {}))}"
-        )
-        self.nodes.append(node)
-        return node
+    def add_node(self, *, cpus: int, resources: Mapping[str, float] | None = None) -> None:
+        """A machine more, started. On a busy machine Ray gives up joining after some seconds: then once more."""
+        for _ in range(STARTS):
+            node = self._start(
+                f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={json.dumps(dict(resources or {}))}"
+            )
+            wait_until(lambda node=node: node.has_started() or node.process.poll() is not None, START_S, 0.2)
+            if node.process.poll() is None:
+                self.nodes.append(node)
+                return
+        raise AssertionError(self.log())
 
     def kill_node(self, node: Node) -> None:
         self.nodes.remove(node)
@@ -143,7 +152,8 @@ class LocalCluster:
             "--disable-usage-stats",
             "--block",
         )
-        with (self.folder / f"node-{free_port()}.log").open("wb") as log:
+        path = self.folder / f"node-{free_port()}.log"
+        with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *fixed],
                 stdout=log,
@@ -151,7 +161,7 @@ class LocalCluster:
                 env=os.environ | NOTICED_SOON | self.environment,
                 start_new_session=True,
             )
-        return Node(process)
+        return Node(process, path)
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ Ray's State API for what is left on the cluster.
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,14 @@ import pytest
 from tests.e2e.conftest import SweepRun, write_sweep
 from tests.faults.clusters import LocalCluster, Node
 from tests.faults.comparing import differences, events, finished_stages, left_behind
+from tests.faults.conftest import ONE_WORKER, RUN_S, WORKER_TRIALS, copy_preparation
 from tests.faults.processes import TRAIN_WORKER, WORKBENCH, kill, wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
-TRIALS = 3
-ONE_WORKER = "workers: 1"
 # Workbenches go where this resource is: to the worker nodes, which can be killed.
 MEASURING = "evaluation: {resources: {CPU: 1, measuring: 1}}\n"
 NODE: dict[str, Any] = {"cpus": 2, "resources": {"measuring": 2}}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SweepRun:
-    sweep = write_sweep(tmp_path_factory.mktemp("undisturbed"), "sweep", trials=TRIALS, training=ONE_WORKER, at_once=1)
-    sweep.run()
-    return sweep
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +39,16 @@ def cluster() -> Iterator[LocalCluster]:
         cluster.close()
 
 
-def _sweep(folder: Path) -> SweepRun:
-    sweep = write_sweep(folder, "sweep", trials=TRIALS, training=ONE_WORKER, at_once=1)
+def _sweep(folder: Path, undisturbed: SweepRun) -> SweepRun:
+    """The same sweep, from its first trial on: what is killed here are trials."""
+    copy_preparation(undisturbed, folder)
+    sweep = write_sweep(folder, "sweep", trials=WORKER_TRIALS, training=ONE_WORKER, at_once=1)
     sweep.file.write_text(sweep.file.read_text() + MEASURING)
     return sweep
 
 
-def _check(sweep: SweepRun, undisturbed: SweepRun) -> None:
-    assert differences(sweep.directory, undisturbed.directory) == []
+def _check(sweep: SweepRun, undisturbed_workers: SweepRun) -> None:
+    assert differences(sweep.directory, undisturbed_workers.directory) == []
     assert set(finished_stages(sweep.directory).values()) == {1}
     assert left_behind(sweep.directory, sweep.storage) == []
 
@@ -71,27 +66,27 @@ def _began(sweep: SweepRun, trial: int, stage: str) -> bool:
 
 
 def _wait_for(process: subprocess.Popen[str], holds: Callable[[], object]) -> None:
-    assert wait_until(lambda: process.poll() is not None or bool(holds()), timeout_s=300, step_s=0.005)
+    assert wait_until(lambda: process.poll() is not None or bool(holds()), timeout_s=RUN_S, step_s=0.005)
     assert process.poll() is None, process.communicate()[0]
 
 
 def test_machines_lost_in_training_evaluation_and_attack_change_nothing(
-    tmp_path: Path, cluster: LocalCluster, undisturbed: SweepRun
+    tmp_path: Path, cluster: LocalCluster, undisturbed_workers: SweepRun
 ) -> None:
-    """A machine each: under trial 0's training worker, under trial 1's evaluation, under trial 2's attack.
+    """A machine each: under trial 0's training worker and its attack, and under trial 1's evaluation.
 
     Another one joins for each that is lost, as it would on a cluster of machines that can be taken away.
     """
-    sweep, lost = _sweep(tmp_path), []
+    sweep, lost = _sweep(tmp_path, undisturbed_workers), []
     process = sweep.start("--address", cluster.address)
-    for trial, stage, title in ((0, "unlearn", TRAIN_WORKER), (1, "evaluate", WORKBENCH), (2, "attack", WORKBENCH)):
+    for trial, stage, title in ((0, "unlearn", TRAIN_WORKER), (0, "attack", WORKBENCH), (1, "evaluate", WORKBENCH)):
         node = _machine_at(process, sweep, cluster, trial, stage, title)
         cluster.kill_node(node)
         lost.append((trial, stage))
-        cluster.add_node(**NODE)
-    output, _ = process.communicate(timeout=600)
+        threading.Thread(target=cluster.add_node, kwargs=NODE).start()
+    output, _ = process.communicate(timeout=RUN_S)
     assert process.returncode == 0, output
-    _check(sweep, undisturbed)
+    _check(sweep, undisturbed_workers)
     assert sweep.json("status", str(sweep.directory))["processes_lost"] >= len(lost)
     # Each kill hit what it was meant for: the stage is among the lost, or its trial with it.
     found = {(event["trial"], (event.get("stage") or "").partition(":")[0]) for event in events(sweep.directory)
@@ -119,15 +114,15 @@ def _machine_at(
 
 
 def test_a_driver_killed_in_a_training_leaves_nothing_on_the_cluster(
-    tmp_path: Path, cluster: LocalCluster, undisturbed: SweepRun
+    tmp_path: Path, cluster: LocalCluster, undisturbed_workers: SweepRun
 ) -> None:
     """Training workers of a driver that is gone would hold their CPUs for ever: the next run would wait for them."""
-    sweep = _sweep(tmp_path)
+    sweep = _sweep(tmp_path, undisturbed_workers)
     process = sweep.start("--address", cluster.address)
     _wait_for(process, lambda: _began(sweep, 0, "unlearn") and cluster.node_of(TRAIN_WORKER))
     kill(process.pid)
     process.communicate()
     assert wait_until(lambda: _is_empty(cluster), 90, 1), (cluster.actors(), cluster.placement_groups())
-    sweep.run("--address", cluster.address)
-    _check(sweep, undisturbed)
+    sweep.run("--address", cluster.address, timeout_s=RUN_S)
+    _check(sweep, undisturbed_workers)
     assert wait_until(lambda: _is_empty(cluster), 60, 1), (cluster.actors(), cluster.placement_groups())

@@ -14,20 +14,10 @@ import pytest
 
 from tests.e2e.conftest import SweepRun, write_sweep
 from tests.faults.comparing import differences, events, finished_stages, left_behind
+from tests.faults.conftest import LOCAL, LOCAL_TRIALS, ONE_WORKER, RUN_S, WORKER_TRIALS
 from tests.faults.processes import TRAIN_WORKER, TRIAL, WORKBENCH, alive, below, kill, of_kind, wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
-
-TRIALS = 4
-LOCAL = "workers: 0"
-ONE_WORKER = "workers: 1"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SweepRun:
-    sweep = write_sweep(tmp_path_factory.mktemp("undisturbed"), "sweep", trials=TRIALS, training=LOCAL, at_once=2)
-    sweep.run()
-    return sweep
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
 
 def _check(sweep: SweepRun, undisturbed: SweepRun) -> None:
@@ -35,20 +25,20 @@ def _check(sweep: SweepRun, undisturbed: SweepRun) -> None:
     assert set(finished_stages(sweep.directory).values()) == {1}
     assert left_behind(sweep.directory, sweep.storage) == []
     settled = [event["trial"] for event in events(sweep.directory) if event["event"] == "trial_settled"]
-    assert sorted(settled) == list(range(TRIALS))
+    assert sorted(settled) == list(range(LOCAL_TRIALS))
 
 
 def test_a_driver_killed_over_and_over_loses_nothing_and_leaves_no_process(
     tmp_path: Path, undisturbed: SweepRun
 ) -> None:
     """From the first second on: while Ray starts, original and gold are trained, controls attacked, trials run."""
-    sweep = write_sweep(tmp_path, "sweep", trials=TRIALS, training=LOCAL, at_once=2)
+    sweep = write_sweep(tmp_path, "sweep", trials=LOCAL_TRIALS, training=LOCAL, at_once=2)
     kills, draw, family = 0, random.Random(2), []
     while kills < 12 and (started := _kill_behind(sweep, draw.choice([1, 2, 3, 4]), draw.uniform(0, 0.3))) is not None:
         family += started
         kills += 1
     assert wait_until(lambda: not alive(family), timeout_s=60, step_s=0.5), alive(family)
-    sweep.run()
+    sweep.run(timeout_s=RUN_S)
     assert kills >= 6
     _check(sweep, undisturbed)
 
@@ -57,7 +47,7 @@ def _kill_behind(sweep: SweepRun, stages: int, pause_s: float) -> list[psutil.Pr
     """Start the driver and kill it once it has finished so many stages more; its processes, or None at its end."""
     process, before = sweep.start(), len(finished_stages(sweep.directory))
     wait_until(
-        lambda: process.poll() is not None or len(finished_stages(sweep.directory)) >= before + stages, timeout_s=240
+        lambda: process.poll() is not None or len(finished_stages(sweep.directory)) >= before + stages, timeout_s=RUN_S
     )
     time.sleep(pause_s)
     family = below(process.pid)
@@ -69,7 +59,7 @@ def _kill_behind(sweep: SweepRun, stages: int, pause_s: float) -> list[psutil.Pr
 
 def test_workbenches_and_trial_actors_killed_at_every_stage_are_replaced(tmp_path: Path, undisturbed: SweepRun) -> None:
     """One kill at the start of each stage of the trials, in turn of a workbench and of a trial's process."""
-    sweep = write_sweep(tmp_path, "sweep", trials=TRIALS, training=LOCAL, at_once=2)
+    sweep = write_sweep(tmp_path, "sweep", trials=LOCAL_TRIALS, training=LOCAL, at_once=2)
     process, seen, kills = sweep.start(), set(), {WORKBENCH: 0, TRIAL: 0}
     draw = random.Random(3)
     while process.poll() is None:
@@ -90,13 +80,9 @@ def test_workbenches_and_trial_actors_killed_at_every_stage_are_replaced(tmp_pat
     _check(sweep, undisturbed)
 
 
-def test_training_workers_killed_inside_a_training_are_replaced(tmp_path: Path) -> None:
+def test_training_workers_killed_inside_a_training_are_replaced(tmp_path: Path, undisturbed_workers: SweepRun) -> None:
     """Real worker processes: one is killed in each training, of the original, the gold model and each trial."""
-    for name in ("calm", "stormy"):
-        (tmp_path / name).mkdir()
-    calm = write_sweep(tmp_path / "calm", "sweep", trials=2, training=ONE_WORKER, at_once=1)
-    calm.run()
-    sweep = write_sweep(tmp_path / "stormy", "sweep", trials=2, training=ONE_WORKER, at_once=1)
+    sweep = write_sweep(tmp_path, "sweep", trials=WORKER_TRIALS, training=ONE_WORKER, at_once=1)
     process, hit = sweep.start(), set()
     while process.poll() is None:
         for event in events(sweep.directory):
@@ -110,4 +96,8 @@ def test_training_workers_killed_inside_a_training_are_replaced(tmp_path: Path) 
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert len(hit) >= 3
-    assert differences(sweep.directory, calm.directory) == []
+    lost = [event["stage_key"] for event in events(sweep.directory) if event["event"] == "stage_lost"]
+    assert set(lost) <= hit
+    assert len(lost) >= 3
+    assert differences(sweep.directory, undisturbed_workers.directory) == []
+    assert set(finished_stages(sweep.directory).values()) == {1}

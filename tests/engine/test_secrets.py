@@ -1,0 +1,71 @@
+"""A secret that an error carries is found nowhere: not in events, records, MLflow, the report, nor on the screen.
+
+Oracle: the bytes of every file that a sweep leaves. Real engine and views; only the models are recorded numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from engine.attack_order import base_costs
+from engine.broker import SearchPlan, StudyBroker
+from engine.mlflow_sink import sync
+from engine.sweep import Driver
+from engine.trial import run_trial
+from engine.workbench import AttackRequest
+from sweeps import status
+from sweeps.report.build import build_report
+from tests.faults.recorded_sweep import ATTACKS, SPACE, TRIALS
+from tests.support.recorded_attacks import RecordedExecutor, prepare, recorded_job
+
+SECRET = "plan-ted-0f7c9b1e5a"
+VARIABLE = "PLANTED_API_KEY"
+
+
+class Telltale(RecordedExecutor):
+    """An attack whose service refuses the key, and says it."""
+
+    def attack(self, request: AttackRequest) -> dict[str, Any]:
+        raise RuntimeError(f"401 Unauthorized: no such key {os.environ[VARIABLE]}")
+
+
+@pytest.fixture
+def failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a sweep all of whose trials failed in that attack."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    job = recorded_job(tmp_path, "sweep", ATTACKS, prune=True)
+    job = job.model_copy(update={"search": job.search.model_copy(update={"trials": len(TRIALS)})})
+    driver = Driver(job)
+    driver.open()
+    prepared = prepare(job)
+    driver.attack_costs = base_costs(ATTACKS, prepared, driver.store, timed=False)
+    plan = SearchPlan(sampler="tpe", allocation="equal", trials=len(TRIALS), seed=1, window=1)
+    driver.broker = StudyBroker(job.directory / "study.journal", [SPACE], plan, identity={})
+    while (task := driver.next_task()) is not None:
+        driver.settle(task, run_trial(task, job, prepared, Telltale(TRIALS)))
+    driver.finish()
+    return job.directory
+
+
+def test_the_planted_secret_is_nowhere(failed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sync(failed)
+    build_report(failed)
+    Console().print(status.render(status.status(failed)))
+    storage = failed.parent
+    files = [path for path in storage.rglob("*") if path.is_file()]
+    names = {path.name for path in files}
+    assert {"events.jsonl", "0.json", "mlflow.db", "index.html", "study.journal", "spec.lock.yaml"} <= names
+    assert [str(path) for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in capsys.readouterr().out
+    # The reason is there, with the name of the variable in place of its value.
+    told = f"no such key [{VARIABLE}]"
+    for name in ("events.jsonl", "trials/0.json", "report/index.html"):
+        assert told in (failed / name).read_text(), name
+    with sqlite3.connect(storage / "mlflow.db") as database:
+        assert any(told in text for (text,) in database.execute("select value from tags"))
