@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 
 from engine.job import SweepJob
 from engine.on_ray.cluster import DRIVER_RESOURCE
+from engine.on_ray.parcel import packed, unpacked
 from engine.on_ray.pool import Pool, RayExecutor
 from engine.prepare import Prepared
 from engine.records import TrialRecord
@@ -79,7 +80,7 @@ class BrokerSearcher(Searcher):
         if task is not None:
             workbench = self._free.pop(0)
             self._running[trial_id] = (task, workbench)
-            return {"task": task.model_dump_json(), "workbench": workbench, "loss": self._losses[task.holder]}
+            return {"task": packed(task), "workbench": workbench, "loss": self._losses[task.holder]}
         if self._running or not self._director.no_more_tasks():
             return None  # what runs may be lost and come again
         self.ended.set()
@@ -97,7 +98,7 @@ class BrokerSearcher(Searcher):
             if error or not result or RECORD not in result:
                 self._lost(task)
             else:
-                self._director.settle(task, TrialRecord.model_validate_json(result[RECORD]))
+                self._director.settle(task, unpacked(TrialRecord, result[RECORD]))
         except Exception as failure:  # as above
             self._fail(failure)
         if not self._again and not self._running and self._director.no_more_tasks():
@@ -133,7 +134,7 @@ def trial_function(config: dict[str, Any]) -> None:
     from engine.trial import run_trial
 
     job = SweepJob.model_validate_json(config["job"])
-    task = TrialTask.model_validate_json(config["task"])
+    task = unpacked(TrialTask, config["task"])
     executor = RayExecutor(
         config["workbench"],
         workers=job.training.workers,
@@ -143,7 +144,7 @@ def trial_function(config: dict[str, Any]) -> None:
     executor.announce()
     prepared = Prepared.model_validate_json(config["prepared"])
     record = run_trial(task, job, prepared, executor)
-    tune.report({RECORD: record.model_dump_json()})
+    tune.report({RECORD: packed(record)})
 
 
 def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) -> None:
@@ -153,6 +154,9 @@ def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) ->
     record is written) stops the search and is raised here.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # it would save all its trials again and again, for nobody
+    # With fewer trials waiting to begin than may run, Tune ends processes that it would need again a moment later.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(pool.names))
     searcher = BrokerSearcher(director, pool.names)
     tuner = _tuner(job, prepared, searcher)
     thread = threading.Thread(target=searcher.guard, args=(tuner.fit,), name="ray-tune", daemon=True)
@@ -200,5 +204,5 @@ def _with_constants(constants: dict[str, str]) -> Callable[[dict[str, Any]], Non
 
 
 def _trial_name(trial: Any) -> str:
-    holder, loss = TrialTask.model_validate_json(trial.config["task"]).holder, trial.config["loss"]
+    holder, loss = unpacked(TrialTask, trial.config["task"]).holder, trial.config["loss"]
     return f"trial-{holder}-again-{loss}" if loss else f"trial-{holder}"

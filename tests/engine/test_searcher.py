@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from ray.tune.search import Searcher
 
+from engine.on_ray.parcel import packed, unpacked
 from engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher
 from engine.records import TrialRecord
 from engine.trial import TrialTask
@@ -40,13 +42,13 @@ def test_a_lost_trial_comes_again_also_when_it_was_the_last() -> None:
     searcher = BrokerSearcher(director, ["bench"])
     assert searcher.suggest("a")["loss"] == 0  # pyright: ignore
     assert searcher.suggest("b") is None  # one workbench
-    searcher.on_trial_complete("a", {RECORD: trial(0).model_dump_json()})
+    searcher.on_trial_complete("a", {RECORD: packed(trial(0))})
     assert searcher.suggest("b")["loss"] == 0  # pyright: ignore
     assert searcher.suggest("c") is None  # all are given out, but what runs may be lost
     searcher.on_trial_complete("b", error=True)
     assert not searcher.ended.is_set()
     assert searcher.suggest("c")["loss"] == 1  # pyright: ignore
-    searcher.on_trial_complete("c", {RECORD: trial(1).model_dump_json()})
+    searcher.on_trial_complete("c", {RECORD: packed(trial(1))})
     assert searcher.ended.is_set()
     assert searcher.suggest("d") == Searcher.FINISHED
     assert (director.settled, director.failed, director.again) == ([0, 1], [], [1])
@@ -61,3 +63,12 @@ def test_a_trial_that_is_lost_again_and_again_is_given_up() -> None:
         searcher.on_trial_complete(str(life), error=True)
     assert director.failed == [(0, f"the trial's process was lost {LOST_WORKER_RETRIES + 1} times")]
     assert searcher.ended.is_set()
+
+
+def test_a_parcel_holds_what_was_put_in_and_is_smaller() -> None:
+    record = trial(3, params={"learning_rate": 1e-3, "beta": float("nan"), "what": "\N{SNOWMAN}"})
+    found = unpacked(TrialRecord, packed(record))
+    assert found.model_dump_json() == record.model_dump_json()
+    assert len(packed(record)) < len(record.model_dump_json()) / 2
+    with pytest.raises(ValueError, match="not a packed TrialRecord"):
+        unpacked(TrialRecord, "00000")
