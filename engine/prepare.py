@@ -155,9 +155,12 @@ class Preparation:
         return dict(zip(wanted, done, strict=True))
 
     def _measure(self, victim: Victim, executor: Executor) -> StageResult:
-        request = stages.evaluate_stage(self.job, victim.model, victim.data)
+        request = stages.evaluate_stage(self.job, victim.model, victim.data, victim.original)
         return self.runner.run(
-            request, lambda folder: executor.measure(stages.measure_request(self.job, victim.path, folder))
+            request,
+            lambda folder: executor.measure(
+                stages.measure_request(self.job, victim.path, folder, victim.original_path)
+            ),
         )
 
     def _spread(self, items: list[Given], work: Callable[[Given, Executor], Made], *, in_turn: bool) -> list[Made]:

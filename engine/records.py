@@ -141,7 +141,7 @@ class SeedScore(Record):
 class TrialRecord(Record):
     """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
 
-    `seeds` are the runs of a finalist beside the trial's own.
+    `seeds` are the runs of a finalist beside the trial's own. `judging`, by stage, is what judges were asked.
     """
 
     number: int
@@ -163,6 +163,7 @@ class TrialRecord(Record):
     stage_keys: dict[str, str] = Field(default_factory=dict)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     reused_stages: list[str] = Field(default_factory=list)
+    judging: dict[str, Any] = Field(default_factory=dict)
     started: float
     finished: float
     reason: str | None = None

@@ -62,6 +62,7 @@ class StageRunner:
         self.seconds: dict[str, float] = {}
         self.keys: dict[str, str] = {}
         self.reused: list[str] = []
+        self.judging: dict[str, Any] = {}
 
     def run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
         """The stage's result, from the store where it is finished. Raises StageFailedError, with the event written."""
@@ -74,6 +75,7 @@ class StageRunner:
                     return self._compute(request, compute)
         self.seconds[request.stage] = 0.0
         self.reused.append(request.stage)
+        self._note_judging(found)
         self._event("stage_reused", request, seconds=0.0)
         return found
 
@@ -94,8 +96,16 @@ class StageRunner:
                 self.seconds[request.stage] = seconds
                 raise StageFailedError(request.stage, reason) from error
             self.seconds[request.stage] = time.perf_counter() - began
-            self._event("stage_finished", request, seconds=self.seconds[request.stage])
+            spent = self._note_judging(result)
+            self._event("stage_finished", request, seconds=self.seconds[request.stage], data={**self.mark, **spent})
             return result
+
+    def _note_judging(self, result: StageResult) -> dict[str, Any]:
+        """What a stage asked of judges, kept for the trial's record; empty where it asked nobody."""
+        if not result.data.get("judging"):
+            return {}
+        self.judging[result.stage] = result.data["judging"]
+        return {"judging": result.data["judging"]}
 
     def _event(self, event: str, request: StageRequest, **fields: Any) -> None:
         self.events.append(
@@ -104,8 +114,7 @@ class StageRunner:
             stage=request.stage,
             stage_key=request.key,
             attempt=self.attempt,
-            data=self.mark,
-            **fields,
+            **{"data": self.mark, **fields},
         )
 
 

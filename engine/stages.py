@@ -12,7 +12,7 @@ from engine.store import ROWS_FILE, StageRequest, StageStore
 from engine.training.job import Choice, TrainJob, TrainOutcome
 from engine.workbench import AttackRequest, MeasureRequest, StartRequest
 from evaluators.tasks.definitions import task_identity
-from evaluators.verdicts import verdict_identity
+from evaluators.verdicts import compares, verdict_identity
 
 TRAINING_CODE = "engine.training.worker"
 EVALUATION_CODE = ("engine.workbench", "evaluators.evaluate")
@@ -189,14 +189,18 @@ def teacher_job(
     return training.model_copy(update={"train_groups": ("forget",), "epochs": params["epochs"], "max_steps": None})
 
 
-def evaluate_stage(job: SweepJob, model: str, data: str) -> StageRequest:
-    """All metrics of one model (named by content) on the benchmark's evaluation splits."""
+def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest:
+    """All metrics of one model (named by content) on the benchmark's evaluation splits.
+
+    `original` is part of it where a metric compares with the original model's answers.
+    """
     inputs = {
         "model": model,
         "data": data,
         "metrics": metrics_of(job),
         **verdict_identity(metrics_of(job)),
         **task_identity(job.tasks),
+        **({"original": original} if compares(metrics_of(job)) else {}),
         "dtype": job.dtype,
         "code": code_version(*EVALUATION_CODE),
     }
@@ -255,13 +259,14 @@ def metrics_of(job: SweepJob) -> list[str]:
     return list(dict.fromkeys([*job.ue_metrics, *job.ut_metrics]))
 
 
-def measure_request(job: SweepJob, model_path: str, folder: Path) -> MeasureRequest:
+def measure_request(job: SweepJob, model_path: str, folder: Path, original_path: str | None = None) -> MeasureRequest:
     return MeasureRequest(
         model_path=model_path,
         benchmark=job.benchmark.model_dump(),
         metrics=metrics_of(job),
         rows_path=str(folder / ROWS_FILE),
         tasks=job.tasks,
+        original_path=original_path,
         dtype=job.dtype,
         attention=job.attention,
         threads=job.threads,
@@ -272,11 +277,10 @@ def attack_request(
     job: SweepJob, attack: AttackSettings, model_path: str, original_path: str | None, folder: Path
 ) -> AttackRequest:
     return AttackRequest(
-        **measure_request(job, model_path, folder).model_dump(),
+        **measure_request(job, model_path, folder, original_path).model_dump(),
         attack=attack.name,
         params=attack.params,
         seed=job.seed,
-        original_path=original_path,
     )
 
 

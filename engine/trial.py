@@ -178,9 +178,13 @@ class Trial:
         return str(store.model_folder(request.key))
 
     def evaluate(self, model_path: str) -> Any:
-        request = stages.evaluate_stage(self.job, self.model, self.prepared.data)
+        known, paths = self.prepared.ids, self.prepared.paths
+        request = stages.evaluate_stage(self.job, self.model, self.prepared.data, known.get("original", ""))
         self.runner.run(
-            request, lambda folder: self.executor.measure(stages.measure_request(self.job, model_path, folder))
+            request,
+            lambda folder: self.executor.measure(
+                stages.measure_request(self.job, model_path, folder, paths.get("original"))
+            ),
         )
         return self.runner.store.rows(request.key)
 
@@ -259,6 +263,7 @@ class Trial:
             stage_keys=self.runner.keys,
             stage_seconds=self.runner.seconds,
             reused_stages=self.runner.reused,
+            judging=self.runner.judging,
             started=self.started,
             finished=self.started + time.monotonic() - self.began,  # right also where somebody sets the clock
             attempts=self.runner.attempt,

@@ -41,7 +41,10 @@ class StartRequest(BaseModel):
 
 
 class MeasureRequest(BaseModel):
-    """Evaluate one model on the benchmark's evaluation splits; rows go to `rows_path`."""
+    """Evaluate one model on the benchmark's evaluation splits; rows go to `rows_path`.
+
+    `original_path`: the original model, for metrics and attacks that look at it; None where there is none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,6 +53,7 @@ class MeasureRequest(BaseModel):
     metrics: list[str]
     rows_path: str
     tasks: list[AskedTask] = []
+    original_path: str | None = None
     dtype: str = "auto"
     attention: str = "auto"
     threads: int = 1
@@ -76,7 +80,6 @@ class AttackRequest(MeasureRequest):
     attack: str
     params: dict[str, Any]
     seed: int
-    original_path: str | None = None
     keep: str | None = None
     measured: bool = True
     done: list[LastState] = []
@@ -89,6 +92,7 @@ class Workbench:
         self._models: OrderedDict[tuple[str, ...], PreTrainedModel] = OrderedDict()
         self._tokenizers: OrderedDict[str, PreTrainedTokenizerBase] = OrderedDict()
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
+        self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def start_model(self, request: StartRequest) -> None:
         """A new small model and its tokenizer, or a copy of the base model."""
@@ -104,6 +108,7 @@ class Workbench:
         self._set_threads(request.threads)
         benchmark = self._benchmark(request.benchmark)
         rows = [row for split in benchmark.evaluation.values() for row in split]
+        itself = request.model_path == request.original_path
         evaluation = evaluate_rows(
             self._model(request.model_path, request),
             self._tokenizer(request.model_path),
@@ -111,6 +116,7 @@ class Workbench:
             metrics=request.metrics,
             template=benchmark.template,
             max_new_tokens=benchmark.max_new_tokens,
+            opponents=None if itself else self._original_answers(request, benchmark),
         )
         table, passes = self._with_tasks(evaluation.table, request, self._model(request.model_path, request))
         table.to_parquet(request.rows_path, index=False)
@@ -126,22 +132,27 @@ class Workbench:
         """The attack's strength curve: per-row metrics at each strength, and the attack's own notes."""
         import pandas as pd
 
+        from evaluators.verdicts import summed
+
         self._set_threads(request.threads)
         target = self._target(request)
         tables: list[pd.DataFrame] = []
+        judging: list[dict[str, Any]] = []
         points: list[dict[str, Any]] = []
         last: Attacked | None = None
         with closing(_states(request, target)) as states:
             for last in states:
                 if request.measured:
-                    tables.append(self._evaluate_state(request, target, last))
+                    table, asked = self._evaluate_state(request, target, last)
+                    tables.append(table)
+                    judging.append(asked)
                 points.append({"strength": last.strength, "unit": last.unit, "notes": last.notes or {}})
         if last is None:
             raise ValueError(f"attack {request.attack!r} with {request.params} has no strength to measure")
         if tables:
             pd.concat(tables, ignore_index=True).to_parquet(request.rows_path, index=False)
         kept = {} if request.keep is None else {"last": _keep(last, target, Path(request.keep))}
-        return {"points": points, **kept}
+        return {"points": points, "judging": summed(judging), **kept}
 
     def _target(self, request: AttackRequest) -> Target:
         from evaluators.attacks.attack import Target
@@ -155,8 +166,13 @@ class Workbench:
             original=(lambda: self._model(original, request)) if original else None,
         )
 
-    def _evaluate_state(self, request: AttackRequest, target: Target, state: Attacked) -> pd.DataFrame:
-        """Rows of one attacked state. Utility is measured again only where the weights changed; prompts leave it."""
+    def _evaluate_state(
+        self, request: AttackRequest, target: Target, state: Attacked
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Rows of one attacked state, and what was asked of judges.
+
+        Utility is measured again only where the weights changed; prompts leave it.
+        """
         from evaluators.evaluate import evaluate_rows
 
         benchmark: Benchmark = target.benchmark
@@ -169,9 +185,33 @@ class Workbench:
             template=benchmark.template,
             max_new_tokens=benchmark.max_new_tokens,
             prompt_edit=state.prompt_edit,
+            opponents=self._original_answers(request, benchmark),
         )
         table = self._with_tasks(evaluation.table, request, state.model)[0] if changed else evaluation.table
-        return table.assign(strength=float(state.strength), unit=state.unit)
+        return table.assign(strength=float(state.strength), unit=state.unit), evaluation.judging
+
+    def _original_answers(self, request: MeasureRequest, benchmark: Benchmark) -> dict[str, str]:
+        """What the original answers to utility rows, by row_id; empty where no metric asks, or there is no original."""
+        from evaluators.evaluate import evaluate_rows
+        from evaluators.verdicts import ASKED_ABOUT, compares
+
+        path = request.original_path
+        if path is None or not compares(request.metrics):
+            return {}
+        key = (path, request.dtype, benchmark.digest())
+        if key not in self._answers:
+            rows = [row for split in benchmark.utility_splits for row in benchmark.evaluation[split]]
+            table = evaluate_rows(
+                self._model(path, request),
+                self._tokenizer(path),
+                [row for row in rows if row.kind in ASKED_ABOUT["comparison"]],
+                metrics=["ngram_entropy"],
+                template=benchmark.template,
+                max_new_tokens=benchmark.max_new_tokens,
+            ).table
+            known = table.loc[table["generation"].notna()]
+            self._answers = {key: dict(zip(known["row_id"].tolist(), known["generation"].tolist(), strict=True))}
+        return self._answers[key]
 
     def _with_tasks(
         self, table: pd.DataFrame, request: MeasureRequest, model: PreTrainedModel

@@ -77,7 +77,7 @@ class Asking:
 
     def _asked(self, row: Row, plain: Sequence[Example]) -> AskedRow | str:
         """One row from its examples: the answer, then the choices, or the paraphrase and the perturbed answers."""
-        answer = self._edited(plain[0])
+        answer = self._edited(plain[0], open_ended=row.kind == "instruction")
         if isinstance(answer, str):
             return answer
         unedited = answer.answer_ids == plain[0].answer_ids
@@ -95,12 +95,12 @@ class Asking:
             perturbed=tuple(wrong for wrong in others if wrong is not None),
         )
 
-    def _edited(self, plain: Example) -> Example | str:
-        """The example as it is asked, or why it cannot be."""
+    def _edited(self, plain: Example, *, open_ended: bool = False) -> Example | str:
+        """The example as it is asked, or why it cannot be; `open_ended` has no answer of its own."""
         edited = self.prompt_edit(plain) if self.prompt_edit is not None else plain
         if edited is None:
             return DROPPED_BY_EDIT
-        if not edited.answer_ids:
+        if not edited.answer_ids and not open_ended:
             return NO_ANSWER_TOKEN
         if self.context is not None and len(edited.prompt_ids) + len(edited.answer_ids) > self.context:
             return EXCEEDS_CONTEXT

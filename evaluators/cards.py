@@ -12,10 +12,23 @@ from pydantic import BaseModel
 from evaluators.rows import Kind
 
 Needs = Literal[
-    "likelihood", "moments", "alternatives", "choices", "gradient", "generation", "judge", "entailment", "tasks"
+    "likelihood",
+    "moments",
+    "alternatives",
+    "choices",
+    "gradient",
+    "generation",
+    "judge",
+    "comparison",
+    "entailment",
+    "gibberish",
+    "tasks",
 ]
 """What a metric is computed from: a teacher-forced pass (with moments of the distribution, wrong answers, letters), a
-backward pass a row, generated answers, a judge or an entailment model on these, and rows that a harness asks itself."""
+backward pass a row, generated answers, what others say of these (a judge, a judge who has the original's answers before
+him as well, an entailment model, a classifier of gibberish), and rows that a harness asks itself."""
+GENERATED: frozenset[Needs] = frozenset({"generation", "judge", "comparison", "entailment", "gibberish"})
+"""What wants generated answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,18 @@
 """Does a generated answer entail the reference? A natural-language-inference model on this machine says so.
 
 The Full-Stack evaluation (arXiv 2510.07626) scores open answers this way: premise is the model's output, hypothesis the
-correct answer, and the share of entailments counts. The classifier is a local folder with safetensors weights, named by
-UNLEARN_SWEEP_NLI_MODEL; `tasksource/deberta-small-long-nli` is one that fits. It runs on the CPU.
+correct answer, and the share of entailments counts. The classifier is named by UNLEARN_SWEEP_NLI_MODEL;
+`tasksource/deberta-small-long-nli` is one that fits. It runs on the CPU.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from evaluators.local_models import local_folder, named_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,29 +22,9 @@ BATCH = 16
 PAIR_TOKENS = 512
 
 
-def entailment_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """The folder the environment names.
-
-    Raises:
-        ValueError: none is named, or it holds no classifier with safetensors weights.
-    """
-    named = (os.environ if environment is None else environment).get(VARIABLE, "")
-    if not named:
-        raise ValueError(f"an entailment model is asked for: set {VARIABLE} to the folder of one")
-    folder = Path(named).expanduser()
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{VARIABLE}: {folder} is no folder with config.json and safetensors weights")
-    return folder
-
-
-@functools.cache
-def folder_identity(folder: Path) -> str:
-    """Content hash of configuration and weights: what decides its verdicts."""
-    digest = hashlib.sha256()
-    for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+def entailment_model(environment: Mapping[str, str] | None = None) -> str:
+    """The classifier that the environment names. Raises ValueError where none is."""
+    return named_model(VARIABLE, "an entailment model", environment)
 
 
 class EntailmentModel:
@@ -98,6 +78,6 @@ def entailment_label(labels: Mapping[int, str]) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def entailment_model(folder: Path) -> EntailmentModel:
-    """The classifier of a folder, loaded once a process."""
-    return EntailmentModel(folder)
+def entailment_classifier(named: str) -> EntailmentModel:
+    """The named classifier, loaded once a process."""
+    return EntailmentModel(local_folder(named))

@@ -8,7 +8,7 @@ Rows that no metric applies to are not asked at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from evaluators.asked_rows import AskedRow, Asking
+from evaluators.cards import GENERATED
 from evaluators.catalog import METRICS, row_metrics
 from evaluators.generation import generate, known_opening
 from evaluators.inference import context_tokens, end_ids, padding_id
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 CACHE_SHARE = 4
 """Generation feeds one token a row and step: its batches are bounded by memory (cached tokens), not by arithmetic."""
 TEACHER_FORCED = frozenset({"likelihood", "moments", "alternatives", "choices"})
-GENERATED = frozenset({"generation", "judge", "entailment"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +63,14 @@ def evaluate_rows(
     max_new_tokens: int,
     prompt_edit: PromptEdit | None = None,
     batch_tokens: int = 4096,
+    opponents: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Score `rows` on a model; a metric over whole splits (`model_utility`) stands for the per-row ones it is made of.
 
     `prompt_edit` changes the answer's example and, each with its own tokens, those of the alternatives. It drops a row
     by dropping its answer; a dropped alternative is merely missing. Paraphrased and perturbed answers are asked for by
-    the row's own question, as in TOFU. Generation is greedy, at most `max_new_tokens`.
+    the row's own question, as in TOFU. Generation is greedy, at most `max_new_tokens`. `opponents` are the original
+    model's answers by row_id, for a metric that compares with them; None where the model is the original.
 
     Raises:
         ValueError: an unknown metric, a row_id given twice, or a prompt without any token.
@@ -84,7 +86,7 @@ def evaluate_rows(
     passes += _fill_gradients(model, pairs, names)
     passes += _fill_generation(model, tokenizer, pairs, names, template, max_new_tokens, batch_tokens)
     measured = [row for _, row in pairs]
-    judging = fill_verdicts(measured, names) if asked_of(names) else {}
+    judging = fill_verdicts(measured, names, opponents) if asked_of(names) else {}
     table = _table(asked, measured, names)
     return Evaluation(
         table=table,
@@ -223,7 +225,7 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
         columns["log_truth_ratio"] = pd.Series([row.log_truth_ratio for row in measured], dtype="float64")
     if any(METRICS[name].needs in GENERATED for name in names):
         columns["generation"] = pd.Series([row.generation for row in measured], dtype="str")
-        if "judge" in asked_of(names):
+        if asked_of(names) & {"judge", "comparison"}:
             columns["judge_reason"] = pd.Series([row.judge_reason for row in measured], dtype="str")
         lengths = [None if row.generated is None else len(row.generated) for row in measured]
         columns["generation_tokens"] = pd.Series(lengths, dtype="Int64")

@@ -29,10 +29,11 @@ rows that no metric of the sweep is for are not asked at all. A name that ends i
 does, deviations included, to be laid beside a published number; ours stands next to it. `_unstemmed` and `_f1` say
 what ROUGE is meant. All logarithms are natural, but for entropies in bits.
 
-## A judge, and an entailment model
+## A judge, and classifiers
 
-`judge_*` ask a language model behind any OpenAI-compatible endpoint, one answer a call, at temperature 0. It is named
-in the environment only, so that no key can get into a file, a record or a tracking server:
+`judge_*` and `win_rate` ask a language model, one answer a call, at temperature 0: one behind any OpenAI-compatible
+endpoint, or one in this process. It is named in the environment only, so that no key can get into a file, a record or
+a tracking server:
 
 | variable | what |
 |---|---|
@@ -40,16 +41,25 @@ in the environment only, so that no key can get into a file, a record or a track
 | `UNLEARN_SWEEP_JUDGE_MODEL` | the model's id there; pin a dated one |
 | `UNLEARN_SWEEP_JUDGE_KEY` | the key, where one is wanted; sent over https, or to this machine, only |
 | `UNLEARN_SWEEP_JUDGE_PRICES` | `0.15,0.60`: dollars for a million tokens read and written, to count the cost |
+| `UNLEARN_SWEEP_JUDGE_FOLDER` | in place of address and model: folder of an instruct model with safetensors |
 | `UNLEARN_SWEEP_JUDGE_CACHE` | folder of verdicts; left out: in the storage of the sweep |
 
 Throttled and broken calls (408, 429, 5xx, no answer in 60 s, no chat completion) are repeated up to five times with
-growing waits; at most eight calls run at once. A verdict is YES or NO and nothing else. A row without one is a
-missing value with its reason, never a "no": an outage must not look like forgetting. When more than 5% of the rows
-are without one, the metric fails and says why; a refused key ends it at the first call. Equal answers are judged
-once, in this sweep and the next. Model and prompt are part of the stage's key.
+growing waits; at most eight calls run at once. A verdict is YES or NO (of two answers A, B or TIE) and nothing else. A
+row without one is a missing value with its reason, never a "no": an outage must not look like forgetting. When more
+than 5% of the rows are without one, the metric fails and says why; a refused key ends it at the first call. Equal
+answers are judged once, in this sweep and the next. Model and prompt are part of the stage's key. Calls, tokens,
+failures and, with prices, dollars stand in each trial's record and in sum in the report.
 
-`entailment` wants `UNLEARN_SWEEP_NLI_MODEL`: a local folder of a classifier (`tasksource/deberta-small-long-nli`
-fits) with safetensors.
+`win_rate` holds each answer on the utility splits against the original model's, in both orders, so that a judge who
+prefers what it reads first gives 0.5; equal answers are a tie without a call. A row of which one call failed has no
+value.
+
+`entailment` wants `UNLEARN_SWEEP_NLI_MODEL`, a three-way classifier (`tasksource/deberta-small-long-nli` fits), and
+`clean_text` wants `UNLEARN_SWEEP_GIBBERISH_MODEL`, one with a label "clean" (open-unlearning's is
+`madhurjindal/autonlp-Gibberish-Detector-492513457`): a local folder, or `owner/name@revision` on the hub. Without it a
+file that names the metric is refused, with the reason. Where neither judge nor classifier is to be had,
+`answer_contained` and `contained_worst` go by a string rule, `ngram_entropy` and `distinct_ngrams` by counting.
 
 ## Tasks of lm-evaluation-harness
 
@@ -122,7 +132,9 @@ NEEDS = {
     "gradient": "a forward and a backward pass a row",
     "generation": "greedy answers",
     "judge": "greedy answers and a judge",
+    "comparison": "greedy answers, the original's, and a judge",
     "entailment": "greedy answers and an entailment model",
+    "gibberish": "greedy answers and a classifier of gibberish",
     "tasks": "what each task asks",
 }
 

@@ -25,8 +25,9 @@ from evaluators.truth_ratio import log_truth_ratio, truth_ratio
 class Measured:
     """What came back for one row; what was not asked for, or does not exist for this row, stays None or empty.
 
-    `content` marks the answer tokens that are the model's own choice, end-of-text left out. `judged` and `entailed` are
-    None where nobody was asked, or gave no readable answer.
+    `content` marks the answer tokens that are the model's own choice, end-of-text left out. `judged`,
+    `entailed`, `preferred` (1: over the original's answer in both orders) and `clean` (a probability) are None where
+    nobody was asked, or gave no readable answer.
     """
 
     row: Row
@@ -42,6 +43,8 @@ class Measured:
     judged: bool | None = None
     judge_reason: str | None = None
     entailed: bool | None = None
+    preferred: float | None = None
+    clean: float | None = None
 
     @property
     def nll(self) -> float:
@@ -100,6 +103,10 @@ def _truth(value: bool | None) -> float:
     return math.nan if value is None else float(value)
 
 
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 _f1_plain = _rouge(lambda rouge: rouge.f1, stemmer=False)
 
 ROW_METRICS: Mapping[str, RowMetric] = {
@@ -130,6 +137,8 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "distinct_ngrams": _of_text(distinct_ngrams),
     "judge_accuracy": lambda row: _truth(row.judged),
     "entailment": lambda row: _truth(row.entailed),
+    "win_rate": lambda row: _or_nan(row.preferred),
+    "clean_text": lambda row: _or_nan(row.clean),
     "lm_eval": lambda row: math.nan,  # no row of a benchmark is a task's: `evaluators.tasks` has those
 }
 """Each per-row metric of the catalog. NaN: no value for this row."""

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Half = Literal["search", "report"]
-Kind = Literal["question", "continuation", "text", "choice", "task"]
-"""What a row asks: an answer, the rest of a passage, nothing (a text that is only scored), one of some letters, or what
-a task of lm-evaluation-harness asks; no `Row` is of that kind, only lines of a table are."""
+Kind = Literal["question", "continuation", "text", "choice", "instruction", "task"]
+"""What a row asks: an answer, the rest of a passage, nothing (a text that is only scored), one of some choices,
+anything that fits (there is no reference), or what a task of lm-evaluation-harness asks; no `Row` is of that last kind,
+only lines of a table are."""
 Form = Literal["trained", "held_out", "in_context"]
 
 CHAT_DATE = "26 Jul 2024"

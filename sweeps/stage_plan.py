@@ -161,7 +161,7 @@ def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str,
     def cached(make: Any) -> bool | None:
         return all(store.find(make(key)) is not None for key in ids.values()) if complete else None
 
-    found = cached(lambda key: stages.evaluate_stage(job, key, given.data))
+    found = cached(lambda key: stages.evaluate_stage(job, key, given.data, ids["original"]))
     yield StagePlan(name="control evaluate", per="sweep", count=2, cached=found, **evaluate)
     for attack, time in zip(job.attacks, attacks, strict=True):
         found = cached(lambda key, attack=attack: stages.attack_stage(job, attack, key, ids["original"], given.data))

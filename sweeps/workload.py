@@ -10,6 +10,7 @@ from typing import Any
 from engine.job import SweepJob
 from engine.search_space import Choice, Dimension, Fixed, Integer, LogInteger, LogUniform, MethodSpace, Uniform
 from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from evaluators.cards import GENERATED
 from evaluators.catalog import METRICS, row_metrics
 from evaluators.rows import Row
 
@@ -53,7 +54,7 @@ def workload_of(benchmark: Benchmark, metrics: Sequence[str]) -> Workload:
         prompt_tokens=prompt,
         answer_tokens=answer,
         answers_per_row=answers,
-        new_tokens=benchmark.max_new_tokens if needs & {"generation", "judge", "entailment"} else 0,
+        new_tokens=benchmark.max_new_tokens if needs & GENERATED else 0,
     )
 
 

@@ -1,9 +1,10 @@
-"""Who judges: an OpenAI-compatible endpoint, named in the environment and nowhere else.
+"""Who judges: an OpenAI-compatible endpoint, or a model in a folder; named in the environment and nowhere else.
 
 UNLEARN_SWEEP_JUDGE_URL     base address, up to and with /v1
 UNLEARN_SWEEP_JUDGE_MODEL   the model's id there; pin a dated one, preview ids get retired
 UNLEARN_SWEEP_JUDGE_KEY     key, where the endpoint wants one; it is sent there and goes nowhere else
 UNLEARN_SWEEP_JUDGE_PRICES  "0.15,0.60": dollars for a million tokens read and written, to count the cost
+UNLEARN_SWEEP_JUDGE_FOLDER  in place of URL and MODEL: folder of an instruct model, which judges in this process
 UNLEARN_SWEEP_JUDGE_CACHE   folder of verdicts, so that the same answer is judged once; left out: not kept
 """
 
@@ -15,19 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from evaluators.local_models import folder_identity, model_folder
+
 PREFIX = "UNLEARN_SWEEP_JUDGE_"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeSettings:
-    """One judge. `attempts` calls a row at most; `failure_cap` is the share of rows that may stay without a verdict."""
+    """One judge: an endpoint at `url`, or the model in `folder`, whose `model` is then its content.
+
+    `attempts` calls a row at most; `failure_cap` is the share of rows that may stay without a verdict.
+    """
 
     url: str
     model: str
     key: str | None = field(default=None, repr=False)
     prices: tuple[float, float] | None = None
     cache: Path | None = None
+    folder: Path | None = None
     timeout_s: float = 60.0
     attempts: int = 5
     concurrency: int = 8
@@ -40,13 +47,17 @@ def judge_settings(environment: Mapping[str, str] | None = None) -> JudgeSetting
     """The judge that the environment names.
 
     Raises:
-        ValueError: an address or model is missing, or the address is none that a key may be sent to.
+        ValueError: an address or model is missing, the address is none that a key may be sent to, or the folder holds
+            no model.
     """
     given = os.environ if environment is None else environment
+    if given.get(f"{PREFIX}FOLDER"):
+        return _local(given)
     url, model = given.get(f"{PREFIX}URL", ""), given.get(f"{PREFIX}MODEL", "")
     absent = [f"{PREFIX}{name}" for name, value in (("URL", url), ("MODEL", model)) if not value]
     if absent:
-        raise ValueError(f"a judge is asked for: set {' and '.join(absent)} in the environment (see docs/metrics.md)")
+        wanted = f"set {' and '.join(absent)} in the environment, or {PREFIX}FOLDER (see docs/metrics.md)"
+        raise ValueError(f"a judge is asked for: {wanted}")
     key = given.get(f"{PREFIX}KEY") or None
     cache = given.get(f"{PREFIX}CACHE")
     return JudgeSettings(
@@ -55,6 +66,22 @@ def judge_settings(environment: Mapping[str, str] | None = None) -> JudgeSetting
         key=key,
         prices=_prices(given.get(f"{PREFIX}PRICES")),
         cache=Path(cache) if cache else None,
+    )
+
+
+def _local(given: Mapping[str, str]) -> JudgeSettings:
+    """A model of this process, named by its content; one call at a time."""
+    if given.get(f"{PREFIX}URL") or given.get(f"{PREFIX}MODEL"):
+        raise ValueError(f"{PREFIX}FOLDER: is set, and so is {PREFIX}URL or {PREFIX}MODEL: one judge, please")
+    folder = model_folder(given[f"{PREFIX}FOLDER"], f"{PREFIX}FOLDER")
+    cache = given.get(f"{PREFIX}CACHE")
+    return JudgeSettings(
+        url="",
+        model=f"folder:{folder_identity(folder)}",
+        cache=Path(cache) if cache else None,
+        folder=folder,
+        attempts=1,
+        concurrency=1,
     )
 
 

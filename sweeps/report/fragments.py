@@ -10,6 +10,7 @@ from sweeps.report.accounting import time_text
 from sweeps.report.commands import export_command, run_command
 from sweeps.report.document import Report, ReportTrial
 from sweeps.report.durations import duration
+from sweeps.report.judging import judging_text
 from sweeps.report.savings import savings_text
 from sweeps.report.seeds import spread_text
 
@@ -109,8 +110,10 @@ def stage_table(report: Report) -> str:
 
 
 def time_line(report: Report) -> str:
-    """Where the time went, in a sentence."""
-    return f"<p>Where the time went: {escape(time_text(report.time))}.</p>"
+    """Where the time went, and what judges were asked, a sentence each."""
+    asked = judging_text(report.judging)
+    judged = "" if asked is None else f"<p>Asked of judges: {escape(asked)}.</p>"
+    return f"<p>Where the time went: {escape(time_text(report.time))}.</p>{judged}"
 
 
 def saved_table(report: Report) -> str:

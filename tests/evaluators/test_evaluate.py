@@ -25,7 +25,7 @@ from tests.evaluators import tiny_models
 TOFU = Path("../shared/data/tofu/forget01_perturbed.json")
 TEMPLATE = Template()
 NEW_TOKENS = 6
-ASKING = ("judge", "entailment")
+ASKING = ("judge", "comparison", "entailment", "gibberish")
 """Needs of metrics that somebody else answers; these have tests of their own."""
 EVERY = [
     name

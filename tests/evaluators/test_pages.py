@@ -50,7 +50,7 @@ def test_every_option_and_the_terms_of_a_benchmark_are_told(name: str) -> None:
 def test_the_variables_of_the_judge_are_those_that_are_read() -> None:
     told = set(re.findall(rf"`{PREFIX}(\w+)`", (DOCS / "metrics.md").read_text(encoding="utf-8")))
     values = {"URL": "https://x.example/v1", "MODEL": "m", "KEY": "k", "PRICES": "1,2", "CACHE": "c"}
-    assert told == set(values)
+    assert told == {*values, "FOLDER"}  # in place of the first two; test_local_judge.py reads it
     found = judge_settings({f"{PREFIX}{name}": value for name, value in values.items()})
     assert (found.url, found.model, found.key, found.prices, str(found.cache)) == (
         "https://x.example/v1",

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.entailment import EntailmentModel, entailment_folder, entailment_label, folder_identity
+from evaluators.entailment import EntailmentModel, entailment_label, entailment_model
 from evaluators.evaluate import evaluate_rows
 from evaluators.judge.judge import JudgeFailedError
+from evaluators.local_models import folder_identity
 from evaluators.rows import Row, Template
 from evaluators.verdicts import missing_verdicts, verdict_identity
 from tests.evaluators import tiny_models
@@ -101,7 +102,7 @@ def test_who_is_missing_is_told_before_anything_starts(monkeypatch: pytest.Monke
     assert "set UNLEARN_SWEEP_NLI_MODEL" in nli
     monkeypatch.setenv("UNLEARN_SWEEP_NLI_MODEL", str(tmp_path))
     with pytest.raises(ValueError, match=r"no folder with config\.json and safetensors"):
-        entailment_folder()
+        entailment_model()
 
 
 def test_the_judges_identity_follows_model_and_prompt_only(monkeypatch: pytest.MonkeyPatch) -> None:

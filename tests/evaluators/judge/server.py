@@ -53,8 +53,9 @@ class Endpoint:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         row = json.loads(body["messages"][-1]["content"])
         with self.lock:
-            before = self.asked[row["response"]]
-            self.asked[row["response"]] += 1
+            named = row["response"] if "response" in row else json.dumps([row["A"], row["B"]])
+            before = self.asked[named]
+            self.asked[named] += 1
             self.keys.add(handler.headers.get("Authorization"))
             self.models.add(body["model"])
             self.bodies.append(body)

@@ -1,0 +1,58 @@
+"""What judging cost: calls, tokens and dollars of every stage that asked somebody, each counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.records import Event
+
+COUNTED = ("rows", "calls", "cached", "empty", "failed", "prompt_tokens", "completion_tokens")
+
+
+class JudgingCost(BaseModel):
+    """One kind of judgement, summed over the sweep. `dollars` is None where the judge has no prices."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asked: str
+    stages: int
+    rows: int = 0
+    calls: int = 0
+    cached: int = 0
+    empty: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float | None = None
+
+
+def judging_costs(events: Iterable[Event]) -> list[JudgingCost]:
+    """By the event log: a stage that was found finished asked nobody, and one that failed left no count."""
+    sums: dict[str, JudgingCost] = {}
+    for event in events:
+        if event.event != "stage_finished":
+            continue
+        for asked, cost in (event.data.get("judging") or {}).items():
+            before = sums.get(asked, JudgingCost(asked=asked, stages=0))
+            counts = {name: getattr(before, name) + int(cost.get(name) or 0) for name in COUNTED}
+            spent = cost.get("dollars")
+            dollars = before.dollars if spent is None else (before.dollars or 0.0) + float(spent)
+            sums[asked] = JudgingCost(asked=asked, stages=before.stages + 1, dollars=dollars, **counts)
+    return [sums[asked] for asked in sorted(sums)]
+
+
+def judging_text(costs: Iterable[JudgingCost]) -> str | None:
+    """One sentence; None where nobody was asked."""
+    parts = [_part(cost) for cost in costs]
+    return "; ".join(parts) if parts else None
+
+
+def _part(cost: JudgingCost) -> str:
+    said = f"{cost.asked}: {cost.rows:,} rows"
+    if not cost.calls:
+        return said
+    said += f", {cost.calls:,} calls ({cost.prompt_tokens:,} tokens read, {cost.completion_tokens:,} written"
+    said += ")" if cost.dollars is None else f", ${cost.dollars:.4f})"
+    return said if not cost.failed else f"{said}, {cost.failed:,} without a verdict"
