@@ -8,11 +8,12 @@ simnpo   open-unlearning: labels counted before the shift, one too many where a 
 undial   open-unlearning, gao: prompt and padding count; at those places the logit of entry V - 100 is lowered
 pdu      open-unlearning: the mask is not shifted against the logits
 jensun   jensun: probabilities clamped at 1e-9, so that a target below that is not learnt
+me       tar: the negative entropy at every place, prompt and padding among them
 rmu      open-unlearning, jensun, gao: unshifted mask, and sequences of unlike length mix; wmdp: every place counts
 kl       (retain term) open-unlearning: prompt and padding count; gao: divided by the vocabulary's size besides
 
 Sources: locuslab/open-unlearning, nmndeep/JensUn-Unlearning, Zhong-Zhengyi/Ignore (gao), OPTML-Group/Unlearn-Smooth
-(its WMDP and its MUSE part differ), and the original WMDP code of RMU.
+(its WMDP and its MUSE part differ), rishub-tamirisa/tamper-resistance (tar), and the original WMDP code of RMU.
 """
 
 from __future__ import annotations
@@ -30,12 +31,20 @@ from methods.hidden_losses import mean_squared_distance, random_direction
 from methods.interface import Method, Needs, Padded, Reference, StatefulMethod, Step, Term
 from methods.jensun import JensUn, target_tensor
 from methods.kl_min import KLMin
+from methods.me import ME
 from methods.npo import NPO
 from methods.pdu import PDU, logit_margin
 from methods.reduction import counts, preference_loss, reduce_sums, sequence_nll
 from methods.rmu import RMU
 from methods.simnpo import SimNPO
-from methods.token_losses import full_precision, kl_from_reference, log_probs, positions, soft_cross_entropy
+from methods.token_losses import (
+    full_precision,
+    kl_from_reference,
+    log_probs,
+    negative_entropy,
+    positions,
+    soft_cross_entropy,
+)
 from methods.undial import UNDIAL
 
 IGNORED = -100
@@ -157,6 +166,11 @@ def undial_everywhere(base: UNDIAL, step: Step) -> Tensor:
     return mean(soft_cross_entropy(torch.softmax(lowered, -1), now.logits[:, :-1]))
 
 
+def entropy_everywhere(base: ME, step: Step) -> Tensor:
+    """Negative entropy over all B * T places."""
+    return mean(negative_entropy(step.padded("forget").logits))
+
+
 def unshifted_margin(base: PDU, step: Step) -> Tensor:
     """PDU's margin at the places of the labels: one place after the logits that predict them."""
     padded = step.padded("forget")
@@ -248,6 +262,7 @@ FORGET: Mapping[tuple[type, str], tuple[Deviation, ...]] = MappingProxyType(
         (UNDIAL, "open-unlearning"): _UNDIAL,
         (UNDIAL, "gao"): _UNDIAL,
         (PDU, "open-unlearning"): (Deviation("forget", unshifted_margin, FORGET_VIEW),),
+        (ME, "tar"): (Deviation("forget", entropy_everywhere, FORGET_VIEW),),
         (JensUn, "jensun"): (Deviation("forget", clamped_jensun),),
         (RMU, "open-unlearning"): _MIXED,
         (RMU, "jensun"): _MIXED,

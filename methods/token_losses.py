@@ -62,6 +62,12 @@ def kl_from_uniform(logits: Tensor) -> Tensor:
     return -math.log(logits.shape[-1]) - log_probs(logits).mean(-1)
 
 
+def negative_entropy(logits: Tensor) -> Tensor:
+    """sum over v of p log p [N], in [-ln V, 0]; -ln V at maximum entropy."""
+    log_p = log_probs(logits)
+    return (log_p.exp() * log_p).sum(-1)
+
+
 def jensen_shannon(reference_logits: Tensor, logits: Tensor) -> Tensor:
     """Jensen-Shannon divergence [N] between two models, in [0, ln 2]."""
     p, q = log_probs(reference_logits), log_probs(logits)

@@ -16,6 +16,7 @@ from methods.token_losses import (
     jensen_shannon_one_hot,
     kl_from_reference,
     kl_from_uniform,
+    negative_entropy,
     negative_log_one_minus_p,
     positions,
     sequence_counts,
@@ -40,6 +41,7 @@ def test_divergences_stay_in_their_ranges(seed: int, scale: float) -> None:
     assert (token_nll(p, targets) >= 0).all()
     assert (kl_from_reference(p, q) >= -tolerance).all()
     assert (kl_from_uniform(p) >= -tolerance).all()
+    assert ((negative_entropy(p) <= tolerance) & (negative_entropy(p) >= -math.log(7) - tolerance)).all()
     assert (negative_log_one_minus_p(p, targets) >= 0).all()
     for value in (jensen_shannon(p, q), jensen_shannon_one_hot(token_nll(p, targets))):
         assert ((value >= -tolerance) & (value <= math.log(2) + tolerance)).all()

@@ -13,6 +13,7 @@ import torch
 from engine.training.loop import TrainProgress
 from engine.training.worker import run_worker
 from evaluators.benchmarks.benchmark import Benchmark
+from methods.catalog import METHODS
 from tests.engine.training.test_backends import furthest, run_on_ranks, weights
 
 JobMaker = Callable[..., dict[str, Any]]
@@ -52,8 +53,29 @@ def test_taken_up_again_to_the_bit(
     params: dict[str, Any],
     values: dict[str, Any],
 ) -> None:
+    check_taken_up(make_job, benchmark, tmp_path / "partial", monkeypatch, method, params, values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_taken_up_again_to_the_bit(
+    make_job: JobMaker, benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    params = {"steering": 50.0} if method == "rab" else {}
+    check_taken_up(make_job, benchmark, tmp_path / "partial", monkeypatch, method, params, {"micro_batch_size": 3})
+
+
+def check_taken_up(
+    make_job: JobMaker,
+    benchmark: Benchmark,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    params: dict[str, Any],
+    values: dict[str, Any],
+) -> None:
+    """A training stopped at steps 3 and 6 gives the weights, the record and the curve of one that was not."""
     monkeypatch.setattr("engine.training.loop.PROGRESS_EVERY_S", 0.0)
-    folder = tmp_path / "partial"
     whole = make_job(method, params, max_steps=STEPS, **values)
     broken = make_job(method, params, max_steps=STEPS, **values) | {
         "checkpoint_dir": str(folder),

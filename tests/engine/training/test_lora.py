@@ -17,6 +17,7 @@ from engine.training.job import LoraSettings
 from engine.training.lora import AdaptersOff, adapted_layers, adapters, add_adapters, merge_adapters
 from engine.training.worker import run_worker
 from evaluators.benchmarks.benchmark import Benchmark
+from methods.catalog import METHODS
 from methods.interface import Needs
 from tests.engine.training.test_backends import furthest, run_on_ranks, weights
 from tests.engine.training.test_forward import made_up_items
@@ -51,6 +52,16 @@ def test_only_adapted_layers_change(
     assert all(any(part in name for part in parts) for name in names)
     assert all(any(part in name for name in names) for part in parts)
     assert outcome["weights_finite"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_what_is_not_adapted_alone(make_job: JobMaker, benchmark: Benchmark, method: str) -> None:
+    job = make_job(method, {"steering": 50.0} if method == "rab" else {}, lora=LORA, learning_rate=1e-2)
+    run_worker(job, benchmark=benchmark)
+    names = changed(job)
+    assert names
+    assert all("_proj.weight" in name for name in names)
 
 
 def test_the_saved_model_is_ordinary_and_of_low_rank_difference(make_job: JobMaker, benchmark: Benchmark) -> None:
