@@ -56,9 +56,9 @@ AS_PUBLISHED = """## As published
 
 `compat: open-unlearning` (or `jensun`, `gao`, `unlearn-smooth`, `unlearn-smooth-muse`, `wmdp`, `tar`) on a method
 computes its loss as that project's released code does, so that its numbers can be met, and what its faults do can be
-measured: a sweep may search `compat: {choice: [none, open-unlearning]}`. Every mean is then taken over a micro-batch, as
-all of them do, and depends on `micro_batch_size`, padding and the number of workers. Each deviation gives the value that
-the project's own code gave on the same tensors, but simnpo's, which is checked by hand
+measured: a sweep may search `compat: {choice: [none, open-unlearning]}`. Every mean is then taken over a micro-batch,
+as all of them do, and depends on `micro_batch_size`, padding and the number of workers. Each deviation gives the value
+that the project's own code gave on the same tensors, but simnpo's, which is checked by hand
 (`tests/methods/test_as_published.py`). The switch sets no other parameter: learning rates, weights and betas are yours
 to give.
 
