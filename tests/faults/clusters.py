@@ -69,8 +69,8 @@ class LocalCluster:
             f"--temp-dir={self.folder}",
             f"--ray-client-server-port={free_port()}",
         )
-        # The dashboard is the last to answer.
-        assert wait_until(lambda: _answers(self.dashboard_port), START_S, 0.2), self.log()
+        up = lambda: self.head.has_started() and _answers(self.dashboard_port)  # noqa: E731
+        assert wait_until(up, START_S, 0.2), self.log()
 
     @property
     def address(self) -> str:

@@ -6,7 +6,10 @@ Ray's State API for what is left on the cluster.
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,3 +129,33 @@ def test_a_driver_killed_in_a_training_leaves_nothing_on_the_cluster(
     sweep.run("--address", cluster.address, timeout_s=RUN_S)
     _check(sweep, undisturbed_workers)
     assert wait_until(lambda: _is_empty(cluster), 60, 1), (cluster.actors(), cluster.placement_groups())
+
+
+def test_a_job_submitted_to_the_cluster_joins_it(
+    tmp_path: Path, cluster: LocalCluster, undisturbed_workers: SweepRun
+) -> None:
+    """By Ray's job server, whose jobs find the cluster's address in their environment."""
+    sweep = _sweep(tmp_path, undisturbed_workers)
+    submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", cluster.jobs_url, "--"]
+    run = sweep.command("run", str(sweep.file), "--plain")
+    environment = os.environ | cluster.environment
+    done = subprocess.run([*submit, *run], capture_output=True, text=True, env=environment, timeout=RUN_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _check(sweep, undisturbed_workers)
+    hosts = next(event["data"]["resources"] for event in events(sweep.directory) if event["event"] == "note")
+    assert hosts["measuring"] >= 2  # which this machine's own Ray does not have
+
+
+def test_a_cluster_with_a_token_lets_nobody_in_without_it() -> None:
+    token = secrets.token_hex(16)
+    cluster = LocalCluster(environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
+    look = f"import ray; ray.init(address={cluster.address!r}); print('inside:', len(ray.nodes()))"
+    try:
+        for given, inside in ((token, True), (secrets.token_hex(16), False)):
+            environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": given}
+            command = [sys.executable, "-c", look]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=RUN_S, check=False)
+            assert ("inside: 1" in done.stdout) == inside, done.stdout + done.stderr
+            assert token not in done.stderr
+    finally:
+        cluster.close()
