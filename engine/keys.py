@@ -36,6 +36,34 @@ def digest(value: Any) -> str:
     return hashlib.sha256(blob.encode()).hexdigest()[:16]
 
 
+def named_files(params: Any) -> dict[str, dict[str, str]]:
+    """{"files": {path: content digest}} of the files that parameters name by whole path, alone or behind "task:", at any
+    depth; empty where they name none. So a stage knows a file that changed under its name.
+    """
+    found = {path: _content(path, *_stamp(path)) for path in sorted(_paths(params))}
+    return {"files": found} if found else {}
+
+
+def _paths(value: Any) -> set[str]:
+    if isinstance(value, str):
+        path = value.removeprefix("task:")
+        return {path} if path.startswith("/") and Path(path).is_file() else set()
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return {path for item in inner for path in _paths(item)}
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    status = Path(path).stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@cache
+def _content(path: str, modified_ns: int, size: int) -> str:
+    """Read again only where the file's time or size has changed."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 @cache
 def code_version(*modules: str) -> str:
     """Digest over the source of these modules and of all of our own modules they import, followed through."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.job import AttackSettings, ModelSource, SweepJob
-from engine.keys import code_version, digest
+from engine.keys import code_version, digest, named_files
 from engine.store import ROWS_FILE, StageRequest, StageStore
 from engine.training.job import Choice, TrainJob, TrainOutcome
 from engine.workbench import AttackRequest, MeasureRequest, StartRequest
@@ -112,6 +112,7 @@ def unlearn_stage(
     inputs = {
         "method": method,
         "params": params,
+        **named_files(params),
         "seed": seed,
         "training": settings,
         "dtype": job.dtype,
@@ -212,6 +213,7 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
     inputs = {
         "attack": attack.name,
         "params": attack.params,
+        **named_files(attack.params),
         "seed": job.seed,
         "model": model,
         "original": original,
@@ -233,6 +235,7 @@ def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str,
     inputs = {
         "attack": attack.name,
         "params": attack.params,
+        **named_files(attack.params),
         "seed": job.seed,
         "model": model,
         "original": original,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import EventLog
-from engine.keys import code_version, digest
+from engine.keys import code_version, digest, named_files
 from engine.runner import StageFailedError, StageRunner
 from engine.store import StageRequest, StageStore
 
@@ -105,3 +105,14 @@ def test_what_the_killed_left_is_cleared_and_what_runs_is_not(tmp_path: Path) ->
         assert store.clear_remains() == 2
     assert sorted(path.name for path in stages.iterdir()) == [live.name, "dddd"]
     assert [path.name for path in models.iterdir()] == ["eeee"]
+
+
+def test_a_file_that_changed_under_its_name_is_another_input(tmp_path: Path) -> None:
+    path = tmp_path / "task.jsonl"
+    path.write_text("one")
+    params = {"steps": [{"finetune": {"data": str(path)}}], "view": f"task:{path}", "name": "gsm8k", "rate": 1e-5}
+    before = named_files(params)
+    assert list(before["files"]) == [str(path)]
+    path.write_text("other")
+    assert named_files(params) != before
+    assert named_files({"data": "gsm8k", "gone": f"{path}.gone", "number": 3}) == {}
