@@ -37,8 +37,8 @@ def digest(value: Any) -> str:
 
 
 def named_files(params: Any) -> dict[str, dict[str, str]]:
-    """{"files": {path: content digest}} of the files that parameters name by whole path, alone or behind "task:", at any
-    depth; empty where they name none. So a stage knows a file that changed under its name.
+    """{"files": {path: content digest}} of the files that parameters name by whole path, alone or behind "task:", at
+    any depth; empty where they name none. So a stage knows a file that changed under its name.
     """
     found = {path: _content(path, *_stamp(path)) for path in sorted(_paths(params))}
     return {"files": found} if found else {}
