@@ -12,18 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SMI_TIMEOUT_S = 2.0
+BUSY_SHARE = 0.5
 QUANTIZERS = ("torchao", "bitsandbytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Logical CPUs this process may use, NVIDIA GPUs it may see, memory, and which optional libraries are installed."""
+    """Logical CPUs this process may use, NVIDIA GPUs it may see, memory, and which optional libraries are installed.
+
+    `load` is how many processes were running or waiting to run in the last minute; None where that is not known.
+    """
 
     cpus: int
     gpus: int
     memory_gib: float
     flash_attention: bool
     quantizers: frozenset[str] = frozenset()
+    load: float | None = None
 
     def resources(self) -> dict[str, float]:
         """In Ray's names."""
@@ -38,6 +43,17 @@ def this_machine() -> Machine:
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         flash_attention=importlib.util.find_spec("flash_attn") is not None,
         quantizers=frozenset(name for name in QUANTIZERS if importlib.util.find_spec(name) is not None),
+        load=os.getloadavg()[0],
+    )
+
+
+def busy_note(machine: Machine | None) -> str | None:
+    """That other work will slow the sweep down; None where the machine is idle, or nobody knows."""
+    if machine is None or machine.load is None or machine.load < BUSY_SHARE * machine.cpus:
+        return None
+    return (
+        f"other work runs on this machine (load {machine.load:.1f} on {machine.cpus} CPUs): "
+        "the sweep will take longer than these times, which are those of an idle one"
     )
 
 

@@ -19,7 +19,7 @@ from evaluators.benchmarks.catalog import load_benchmark
 from evaluators.cards import BenchmarkCard
 from sweeps.data_check import hub_note
 from sweeps.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
-from sweeps.machine import free_disk_bytes
+from sweeps.machine import busy_note, free_disk_bytes
 from sweeps.model_size import parameters_of
 from sweeps.obstacles import obstacles_of
 from sweeps.problems import count_of
@@ -99,7 +99,9 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     except (OSError, ValueError) as error:
         return _unloadable(job, placement, f"benchmark {job.benchmark.name} cannot be loaded: {error}")
     memory_gib = spec.machine.memory_gib if spec.machine else None
-    return _plan(job, benchmark, placement, memory_gib)
+    plan = _plan(job, benchmark, placement, memory_gib)
+    busy = busy_note(spec.machine)
+    return plan if busy is None else replace(plan, notes=(*plan.notes, busy))
 
 
 def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:

@@ -62,9 +62,8 @@ def load_spec(
     """
     machine = this_machine()
     if cpus is not None or gpus is not None:
-        machine = replace(
-            machine, cpus=machine.cpus if cpus is None else cpus, gpus=machine.gpus if gpus is None else gpus
-        )
+        there_cpus, there_gpus = machine.cpus if cpus is None else cpus, machine.gpus if gpus is None else gpus
+        machine = replace(machine, cpus=there_cpus, gpus=there_gpus, load=None)
     elif cluster:
         machine = None
     return check_document(read_document(path), folder=folder or Path.cwd(), machine=machine)

@@ -110,6 +110,13 @@ def test_parameters_of_a_recipe() -> None:
     assert parameters_of(ModelSource(), None) is None
 
 
+def test_a_busy_machine_is_said(tmp_path: Path) -> None:
+    """Processes that want to run, held against half of the CPUs; no load is known of a machine that is only named."""
+    for load, said in ((None, False), (0.9, False), (1.0, True), (30.0, True)):
+        spec = parse_spec(sweep_text(), folder=tmp_path, machine=replace(TWO_CPUS, load=load))
+        assert any("other work runs" in note for note in make_plan(spec).notes) is said
+
+
 # --- work -------------------------------------------------------------------------------------------------------------
 
 WORK = Workload(
