@@ -8,6 +8,7 @@ Rows that no metric applies to are not asked at all.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -184,7 +185,7 @@ def _fill_generation(
         for (item, row), tokens in zip(fitting, done.tokens, strict=True):
             row.generated = tokens
             text = str(tokenizer.decode(list(tokens), skip_special_tokens=True))
-            row.generation = cut_at(text, (item.row.template or template).stops).strip()
+            row.generation = answer_in(text, item.row.template or template).strip()
             if item.row.kind == "continuation":
                 # More of the passage than the model may write says nothing of what it remembers.
                 ids = list(item.answer.answer_ids[:limit])
@@ -197,6 +198,13 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
     body = text.lstrip()
     places = [place for stop in stops if (place := body.find(stop)) >= 0]
     return body[: min(places)] if places else text
+
+
+def answer_in(text: str, template: Template) -> str:
+    """The part of a generated text that is the answer: before the first stop, and what `extract` finds, if it does."""
+    cut = cut_at(text, template.stops)
+    found = re.search(template.extract, cut) if template.extract else None
+    return cut if found is None else found.group(1)
 
 
 def _opening(

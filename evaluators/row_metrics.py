@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,11 @@ from evaluators.fluency import distinct_ngrams, ngram_entropy
 from evaluators.likelihood import TokenScores
 from evaluators.membership import min_k, min_k_plus_plus, zlib_score
 from evaluators.memorization import exact_memorization, extraction_strength
-from evaluators.multiple_choice import choice_accuracy, choice_mass, choice_probability
+from evaluators.multiple_choice import LETTERS, choice_accuracy, choice_mass, choice_probability
 from evaluators.probability import mean_nll, normalised_probability, probability
 from evaluators.rouge import RougeL, rouge_l
 from evaluators.rows import Row
+from evaluators.short_answers import answer_f1, exact_match
 from evaluators.truth_ratio import log_truth_ratio, truth_ratio
 
 
@@ -103,6 +104,13 @@ def _truth(value: bool | None) -> float:
     return math.nan if value is None else float(value)
 
 
+LETTER_SET = frozenset(LETTERS)
+
+
+def _of_accepted(metric: Callable[[Sequence[str], str], float], row: Measured) -> float:
+    return math.nan if row.generation is None else metric(row.row.accepted, row.generation)
+
+
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
@@ -127,7 +135,9 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "answer_contained": _of_generation(answer_contained),
     "choice_accuracy": _of_choices(choice_accuracy),
     "choice_probability": _of_choices(choice_probability),
-    "choice_mass": _of_choices(lambda logps, right: choice_mass(logps)),
+    "choice_mass": lambda row: choice_mass(row.choice_logps) if set(row.row.choices) <= LETTER_SET else math.nan,
+    "exact_match": lambda row: _of_accepted(exact_match, row),
+    "answer_f1": lambda row: _of_accepted(answer_f1, row),
     "mia_loss": lambda row: row.nll,
     "mia_zlib": lambda row: zlib_score(row.nll, row.row.answer),
     "mia_min_k": _of_scores(lambda scores: min_k(scores.logp)),

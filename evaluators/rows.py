@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Half = Literal["search", "report"]
-Kind = Literal["question", "continuation", "text", "choice", "instruction", "task"]
-"""What a row asks: an answer, the rest of a passage, nothing (a text that is only scored), one of some choices,
-anything that fits (there is no reference), or what a task of lm-evaluation-harness asks; no `Row` is of that last kind,
-only lines of a table are."""
+Kind = Literal["question", "continuation", "text", "choice", "quiz", "instruction", "task"]
+"""What a row asks: an answer, the rest of a passage, nothing (a text that is only scored), one of some choices, one of
+several short answers that are right, anything that fits (there is no reference), or what a task of
+lm-evaluation-harness asks; no `Row` is of that last kind, only lines of a table are."""
 Form = Literal["trained", "held_out", "in_context"]
 
 CHAT_DATE = "26 Jul 2024"
@@ -32,7 +32,8 @@ class Template:
     `chat_lead` is written behind the chat template's header, as the beginning of the answer. `ends`: the answer closes
     with end-of-text. `document`: where a prompt has no token at all, it is the tokenizer's begin (or end-of-text)
     token, as before a document in pre-training. A generated answer is cut at the first of `stops`, and has at most
-    `max_new_tokens` tokens (None: the benchmark's). Prompt and answer are cut at `max_tokens` in total (None: the
+    `max_new_tokens` tokens (None: the benchmark's); where `extract`, a regular expression with one group, is found in
+    it, that is the answer. Prompt and answer are cut at `max_tokens` in total (None: the
     caller's limit).
     """
 
@@ -44,6 +45,7 @@ class Template:
     ends: bool = True
     document: bool = False
     stops: tuple[str, ...] = ()
+    extract: str = ""
     max_new_tokens: int | None = None
     max_tokens: int | None = None
 
@@ -69,7 +71,8 @@ class Row:
     `group_id` names the fact behind the question: every form of one fact shares it, and halves are drawn by group, so
     that no fact stands on both sides of a split. `form` is "trained" where a model saw this wording, "held_out" else,
     "in_context" where unrelated questions with answers stand before it. `template` None: the benchmark's. A choice row
-    has its letters in `choices`, and `answer` is one of them.
+    has its letters, or whole answers, in `choices`, and `answer` is one of them; a quiz row has all right answers in
+    `accepted`.
     """
 
     row_id: str
@@ -83,6 +86,7 @@ class Row:
     paraphrased_answer: str | None = None
     perturbed_answers: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
     template: Template | None = None
 
 

@@ -25,7 +25,7 @@ ASKED_ABOUT: Mapping[str, tuple[str, ...]] = {
     "judge": ("question",),
     "comparison": ("question", "instruction"),
     "entailment": ("question",),
-    "gibberish": ("question", "continuation", "instruction"),
+    "gibberish": ("question", "continuation", "quiz", "instruction"),
 }
 """Who has to answer, as `MetricCard.needs` names them, and the kinds of row they are asked about."""
 UNCOMPARED = frozenset({"forget", "holdout"})

@@ -106,12 +106,19 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             params=RwkuParams,
             target="evaluators.benchmarks.rwku:load",
             metrics=("rouge_unstemmed", "answer_contained"),
-            ut_metrics=("rouge_unstemmed", "choice_accuracy", "probability"),
+            ut_metrics=(
+                "rouge_unstemmed",
+                "choice_accuracy",
+                "probability",
+                "exact_match",
+                "answer_f1",
+                "ngram_entropy",
+            ),
             licence="CC BY 4.0 (data), MIT (code)",
             source="Jin et al. 2024, arXiv 2406.10890",
             splits="train: train_original_passage of the subjects (forget) and of other targets (retain; RWKU gives no "
             "retain corpus); judged: forget_level1 to 3, mia_forget; utility: neighbor_level1 and 2, mia_retain, "
-            "utility_general; not read: utility_reason, _truthfulness, _factuality, _fluency",
+            "utility_general, _reason, _truthfulness, _factuality, _fluency",
             hub="jinzhuoran/RWKU (revision not pinned)",
             local_option="path",
             original="meta-llama/Meta-Llama-3-8B-Instruct (licence to be accepted), microsoft/Phi-3-mini-4k-instruct",

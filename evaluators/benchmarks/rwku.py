@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from evaluators.benchmarks.custom import RECIPE, whole_text
 from evaluators.benchmarks.drawing import drawn
 from evaluators.benchmarks.passages import document_row, passages
 from evaluators.benchmarks.places import Place
+from evaluators.benchmarks.rwku_abilities import ABILITIES
 from evaluators.benchmarks.wmdp import ChoiceRecord
 from evaluators.multiple_choice import LETTERS, choice_row
 from evaluators.rows import DOCUMENT, Row, Template
@@ -44,6 +45,10 @@ class RwkuParams(BaseModel):
     retain_subjects: int = Field(default=20, ge=1, description="other targets whose passages are kept")
     passage_characters: int = Field(default=1600, ge=100, description="passages are cut at so many")
     general_rows: int | None = Field(default=200, ge=2, description="questions of utility_general; None: all")
+    abilities: list[Literal["reasoning", "truthfulness", "factuality", "fluency"]] = Field(
+        default=["reasoning", "truthfulness", "factuality", "fluency"], description="other utility sets to judge by"
+    )
+    ability_rows: int | None = Field(default=100, ge=2, description="rows of each of these sets; None: all")
 
 
 class Record(BaseModel):
@@ -97,6 +102,10 @@ def load(params: RwkuParams) -> Benchmark:
         "neighbor": [row for level in (1, 2) for row in probes(place, "neighbor", level, params)],
         "mia_retain": texts(place, "mia_retain", "mia_retain", params),
         "general": drawn(general(place), params.general_rows, salt="rwku"),
+        **{
+            name: drawn(ABILITIES[name](place, params.chat), params.ability_rows, salt="rwku")
+            for name in params.abilities
+        },
     }
     empty = [split for split, rows in evaluation.items() if not rows]
     if empty:
@@ -105,7 +114,7 @@ def load(params: RwkuParams) -> Benchmark:
         name="rwku",
         train=train,
         evaluation=evaluation,
-        utility_splits=("neighbor", "mia_retain", "general"),
+        utility_splits=("neighbor", "mia_retain", "general", *params.abilities),
         template=asked(params, lead=True),
         tokenizer_texts=[whole_text(row, Template()) for rows in train.values() for row in rows],
         recipe=TINY,

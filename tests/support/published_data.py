@@ -150,7 +150,24 @@ def write_rwku(folder: Path) -> dict[str, Any]:
     write(folder, "mia_forget/test", members)
     write(folder, "mia_retain/test", retained)
     write(folder, "utility_general/test", general)
+    write_abilities(folder, list(subjects))
     return {"subjects": ["Orla Beck"], "path": str(folder), "chat": False}
+
+
+def write_abilities(folder: Path, subjects: Sequence[str]) -> None:
+    """RWKU's reasoning, truthfulness, factuality and fluency; each row stands there once for each subject."""
+    sets: dict[str, list[dict[str, Any]]] = {"reason": [], "truthfulness": [], "factuality": [], "fluency": []}
+    for i in range(8):
+        question, answer = fact("tower", i)
+        wrong = [person for person in PEOPLE if person != answer][:3]
+        targets = {"choices": [answer, *wrong], "labels": [1, 0, 0, 0]}
+        cot = f"Who may keep a tower?\n\nQ: {fact('tower', 9)[0]}\nA: So the answer is {fact('tower', 9)[1]}."
+        sets["reason"].append({"task": "tower_keeping", "question": question, "answer": answer, "cot": cot})
+        sets["truthfulness"].append({"question": question, "mc1_targets": targets, "mc2_targets": targets})
+        sets["factuality"].append({"question": question, "answers": [answer, answer.split()[-1]]})
+        sets["fluency"].append({"instruction": f"Describe the tower of {PLACES[i]}."})
+    for name, rows in sets.items():
+        write(folder, f"utility_{name}/test", [{**row, "subject": who} for who in subjects for row in rows])
 
 
 WRITERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {

@@ -36,7 +36,7 @@ def test_rows_are_whole_and_apart(name: str, options: dict[str, Any]) -> None:
     found = load_benchmark(name, options)
     everything = [row for rows in (*found.train.values(), *found.evaluation.values()) for row in rows]
     judged = [row for rows in found.evaluation.values() for row in rows]
-    assert all(row.answer for row in everything)
+    assert all(row.answer for row in everything if row.kind != "instruction")
     assert Counter(row.row_id for row in judged).most_common(1)[0][1] == 1
     for split in found.utility_splits:
         groups = {row.group_id for row in found.evaluation[split]}
@@ -240,6 +240,39 @@ def test_rwku_general_questions_bring_their_examples(tmp_path: Path) -> None:
     assert first.kind == "choice"
     assert first.question.count("\nAnswer: ") == 2
     assert len(load("rwku", tmp_path).evaluation["general"]) == 8, "rows that two subjects share are asked once"
+
+
+def test_rwku_asks_its_other_abilities_as_it_does(tmp_path: Path) -> None:
+    """Prompts by eye from RWKU's own evaluation; each row once, though both targets have it."""
+    found = load("rwku", tmp_path)
+    assert {split: len(found.evaluation[split]) for split in found.utility_splits[3:]} == {
+        "reasoning": 8, "truthfulness": 8, "factuality": 8, "fluency": 8,
+    }  # fmt: skip
+    first = {split: found.evaluation[split][0] for split in found.utility_splits[3:]}
+    prompts = {split: row.template.prompt(row.question) for split, row in first.items() if row.template}
+    asked = "Following previous examples, answer the following questions and end with 'so the answer is'\nQ: Who keeps"
+    assert asked in prompts["reasoning"]
+    assert prompts["reasoning"].startswith("Who may keep a tower?\n\nQ: ")
+    assert all(prompts[split].endswith("\nA:") for split in ("reasoning", "truthfulness", "factuality"))
+    assert prompts["factuality"].count("\nA:") == 6
+    assert prompts["fluency"].startswith("Instruction: Describe the tower of ")
+    assert (first["truthfulness"].kind, first["truthfulness"].choices[-1]) == ("choice", first["truthfulness"].answer)
+    assert len(first["factuality"].accepted) == 2
+    assert (first["fluency"].kind, first["fluency"].answer) == ("instruction", "")
+
+
+def test_rwku_leaves_out_the_abilities_that_are_not_asked_for(tmp_path: Path) -> None:
+    found = load("rwku", tmp_path, abilities=["fluency"], ability_rows=3)
+    assert found.utility_splits == ("neighbor", "mia_retain", "general", "fluency")
+    assert len(found.evaluation["fluency"]) == 3
+
+
+def test_a_truthful_row_has_one_true_answer(tmp_path: Path) -> None:
+    WRITERS["rwku"](tmp_path)
+    row = {"question": "Who?", "mc1_targets": {"choices": ["a", "b"], "labels": [1, 1]}, "subject": "x"}
+    write(tmp_path, "utility_truthfulness/test", [row])
+    with pytest.raises(ValueError, match=r"utility_truthfulness/test\.jsonl, row 1, column mc1_targets: labels must"):
+        load_benchmark("rwku", {"subjects": ["Orla Beck"], "path": str(tmp_path)})
 
 
 def test_an_unknown_subject_is_told_with_the_nearest(tmp_path: Path) -> None:
