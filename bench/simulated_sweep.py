@@ -36,7 +36,9 @@ from engine.trial import TrialTask
 from sweeps.launch import worker_environment
 
 ROWS = 8
-NAP_S = 0.05
+NAP_S = 0.5
+WARM = 10
+"""Trials after which every process is warm."""
 SPACE = MethodSpace(
     method="graddiff", params={"learning_rate": LogUniform(low=1e-6, high=1e-1), "retain": Fixed("nll")}
 )
@@ -99,22 +101,37 @@ def sleeping(nap_s: float) -> type[SleepingWorkbench]:
 
 
 class Measured(Driver):
-    """The driver, with its memory noted at each settled trial."""
+    """The driver, with its memory noted at each settled trial, and the CPU time of all processes at some.
+
+    The rate depends on what else the machine does; what a trial takes of its cores does so much less.
+    """
 
     def __init__(self, job: SweepJob) -> None:
         super().__init__(job)
         self.marks: list[tuple[float, int]] = []
+        self.cpu_s: dict[int, float] = {}
         self._process = psutil.Process()
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
         super().settle(task, record)
         self.marks.append((time.perf_counter(), self._process.memory_info().rss))
+        if len(self.marks) in (WARM, self.job.search.trials):
+            everything = [self._process, *self._process.children(recursive=True)]
+            self.cpu_s[len(self.marks)] = sum(_cpu_s(process) for process in everything)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:  # ended since it was listed
+        return 0.0
+    return times.user + times.system
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, help="trials in all")
-    parser.add_argument("--at-once", type=int, default=2, help="trials at once")
+    parser.add_argument("--at-once", type=int, default=4, help="trials at once")
     parser.add_argument("--nap-s", type=float, default=NAP_S, help="seconds each stage sleeps")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -133,18 +150,21 @@ def run(storage: Path, trials: int, at_once: int, nap_s: float) -> dict[str, Any
         plan = SearchPlan(sampler="random", allocation="equal", trials=trials, seed=1)
         driver.broker = StudyBroker(job.directory / "study.journal", [SPACE], plan, identity={})
         search(driver, job, prepared, pool)
-    (first, _), (last, at_end) = driver.marks[10], driver.marks[-1]
+        processes = pool.trial_processes()
+    (first, _), (last, at_end) = driver.marks[WARM], driver.marks[-1]
     third = len(driver.marks) // 3
     records = driver.records()
-    naps = sum(len(record.stage_keys) for record in records[11:]) * nap_s / at_once
+    naps = sum(len(record.stage_keys) for record in records[WARM + 1 :]) * nap_s / at_once
     return {
         "trials": len(records),
         "complete": sum(record.state == "complete" for record in records),
         "at_once": at_once,
         "seconds": round(last - first, 1),
         "seconds_of_the_stages_alone": round(naps, 1),
-        "trials_per_s": round((len(driver.marks) - 11) / (last - first), 2),
-        "engine_s_a_trial": round((last - first - naps) * at_once / (len(driver.marks) - 11), 3),
+        "trials_per_s": round((len(driver.marks) - WARM - 1) / (last - first), 2),
+        "engine_s_a_trial": round((last - first - naps) * at_once / (len(driver.marks) - WARM - 1), 3),
+        "cpu_s_a_trial": round((driver.cpu_s[trials] - driver.cpu_s[WARM]) / (trials - WARM), 3),
+        "trial_processes": processes,
         "driver_kib_a_trial": round((at_end - driver.marks[third][1]) / 1024 / (len(driver.marks) - third - 1), 1),
     }
 

@@ -1,7 +1,6 @@
 """Records as Tune carries them: compressed text.
 
-Tune keeps what goes to a trial and comes back from it, in several copies, until the sweep ends. A task names every
-rival on the front and a record every metric; packed they take a third.
+Tune keeps what comes back from a trial, in several copies, until the sweep ends. Packed, a record takes a third.
 """
 
 from __future__ import annotations

@@ -78,6 +78,10 @@ class Pool:
         self._actors = [_start(kind, name, resources) for name in self.names]
         self._warming = [actor.ready.remote() for actor in self._actors]
 
+    def trial_processes(self) -> int:
+        """How many processes ran trials so far; a workbench that was lost has forgotten those it served."""
+        return len({str(process) for actor in self._actors for process in ray.get(actor.served.remote())})
+
     def end_trial_processes(self) -> None:
         """End Tune's actors, kept for reuse: it would wait 10 s for each to end by itself."""
         for actor in self._actors:

@@ -14,6 +14,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from engine import durable
 from engine.job import SweepJob
 from engine.on_ray.cluster import DRIVER_RESOURCE
 from engine.on_ray.parcel import packed, unpacked
@@ -45,15 +46,17 @@ class Director(Protocol):
 class BrokerSearcher(Searcher):
     """Gives Tune one task for each free workbench and takes the records back. Keeps nothing that must survive.
 
-    `ended` is set when no trial runs and none will come, or when `error` ended the search.
+    `ended` is set when no trial runs and none will come, or when `error` ended the search. A task goes by way of a file
+    in `tasks`: it names every rival on the front, and Tune keeps what it is given, several times, until the sweep ends.
     """
 
-    def __init__(self, director: Director, workbenches: list[str]) -> None:
+    def __init__(self, director: Director, workbenches: list[str], tasks: Path) -> None:
         super().__init__()
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self._director = director
         self._free = list(workbenches)
+        self._tasks = tasks
         self._running: dict[str, tuple[TrialTask, str]] = {}
         self._again: list[TrialTask] = []
         self._losses: Counter[str] = Counter()
@@ -80,7 +83,10 @@ class BrokerSearcher(Searcher):
         if task is not None:
             workbench = self._free.pop(0)
             self._running[trial_id] = (task, workbench)
-            return {"task": packed(task), "workbench": workbench, "loss": self._losses[task.holder]}
+            loss = self._losses[task.holder]
+            durable.write_text(self._tasks / task.holder, task.model_dump_json())
+            given = {"holder": task.holder, "task": str(self._tasks / task.holder)}
+            return {**given, "workbench": workbench, "loss": loss}
         if self._running or not self._director.no_more_tasks():
             return None  # what runs may be lost and come again
         self.ended.set()
@@ -99,6 +105,7 @@ class BrokerSearcher(Searcher):
                 self._lost(task)
             else:
                 self._director.settle(task, unpacked(TrialRecord, result[RECORD]))
+                (self._tasks / task.holder).unlink(missing_ok=True)
         except Exception as failure:  # as above
             self._fail(failure)
         if not self._again and not self._running and self._director.no_more_tasks():
@@ -134,7 +141,7 @@ def trial_function(config: dict[str, Any]) -> None:
     from engine.trial import run_trial
 
     job = SweepJob.model_validate_json(config["job"])
-    task = unpacked(TrialTask, config["task"])
+    task = TrialTask.model_validate_json(Path(config["task"]).read_bytes())
     executor = RayExecutor(
         config["workbench"],
         workers=job.training.workers,
@@ -157,7 +164,7 @@ def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) ->
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # it would save all its trials again and again, for nobody
     # With fewer trials waiting to begin than may run, Tune ends processes that it would need again a moment later.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(pool.names))
-    searcher = BrokerSearcher(director, pool.names)
+    searcher = BrokerSearcher(director, pool.names, job.directory / "ray" / "tasks")
     tuner = _tuner(job, prepared, searcher)
     thread = threading.Thread(target=searcher.guard, args=(tuner.fit,), name="ray-tune", daemon=True)
     thread.start()
@@ -204,5 +211,5 @@ def _with_constants(constants: dict[str, str]) -> Callable[[dict[str, Any]], Non
 
 
 def _trial_name(trial: Any) -> str:
-    holder, loss = unpacked(TrialTask, trial.config["task"]).holder, trial.config["loss"]
+    holder, loss = trial.config["holder"], trial.config["loss"]
     return f"trial-{holder}-again-{loss}" if loss else f"trial-{holder}"

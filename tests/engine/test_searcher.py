@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ray.tune.search import Searcher
 
@@ -37,11 +39,12 @@ class Counting:
         self.failed.append((task.number, reason))
 
 
-def test_a_lost_trial_comes_again_also_when_it_was_the_last() -> None:
+def test_a_lost_trial_comes_again_also_when_it_was_the_last(tmp_path: Path) -> None:
     director = Counting()
-    searcher = BrokerSearcher(director, ["bench"])
+    searcher = BrokerSearcher(director, ["bench"], tmp_path)
     assert searcher.suggest("a")["loss"] == 0  # pyright: ignore
     assert searcher.suggest("b") is None  # one workbench
+    assert TrialTask.model_validate_json((tmp_path / "0").read_bytes()).key == "k0"
     searcher.on_trial_complete("a", {RECORD: packed(trial(0))})
     assert searcher.suggest("b")["loss"] == 0  # pyright: ignore
     assert searcher.suggest("c") is None  # all are given out, but what runs may be lost
@@ -52,12 +55,13 @@ def test_a_lost_trial_comes_again_also_when_it_was_the_last() -> None:
     assert searcher.ended.is_set()
     assert searcher.suggest("d") == Searcher.FINISHED
     assert (director.settled, director.failed, director.again) == ([0, 1], [], [1])
+    assert list(tmp_path.iterdir()) == []  # no task is left
 
 
-def test_a_trial_that_is_lost_again_and_again_is_given_up() -> None:
+def test_a_trial_that_is_lost_again_and_again_is_given_up(tmp_path: Path) -> None:
     director = Counting()
     director.tasks = director.tasks[:1]
-    searcher = BrokerSearcher(director, ["bench"])
+    searcher = BrokerSearcher(director, ["bench"], tmp_path)
     for life in range(LOST_WORKER_RETRIES + 1):
         assert searcher.suggest(str(life)) is not None
         searcher.on_trial_complete(str(life), error=True)
