@@ -91,6 +91,7 @@ def together(first: Needs, second: Needs) -> Needs:
         reference=kinds.pop() if len(kinds) == 1 else "logits" if kinds else "none",
         reference_views=tuple(dict.fromkeys((*first.reference_views, *second.reference_views))),
         padded=tuple(dict.fromkeys((*first.padded, *second.padded))),
+        subject_change=first.subject_change or second.subject_change,
         rows_a_step=tuple(dict.fromkeys((*first.rows_a_step, *second.rows_a_step))),
         teacher="reinforced" if "reinforced" in (first.teacher, second.teacher) else "none",
         gradients="grouped" if "grouped" in (first.gradients, second.gradients) else "single",

@@ -6,19 +6,20 @@ expert and one that makes it a novice,
     log target = log p + eta_t (log p_novice - log p_expert),  kept to the top k, then normalised,
 
 all from logits divided by a temperature, eta_t growing in equal steps from 1 to `eta` along the answer. The retain
-term is cross-entropy to the original model's own first choice. The paper's third term keeps the text fluent after the
-change of subject, on text that the original model generates; here it is the NLL of a refusal, which needs no
-generation. The released code has an author's paths and an integer eta; its sign convention is the same as here.
+term is cross-entropy to the original model's own first choice. The third keeps the text fluent: the NLL of what the
+original model itself says after the question and a change of subject, greedily, written once a training (the paper
+samples it); or of a refusal. The released code has an author's paths and an integer eta; its sign convention is the
+same as here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from methods.idk import refusal_term
 from methods.interface import Needs, Step, Supervised, Term
 from methods.token_losses import full_precision, log_probs, positions, sequence_counts, soft_cross_entropy, token_nll
 
@@ -56,16 +57,24 @@ class ELM:
     forget_weight: float = 1.0
     retain_weight: float = 1.0
     fluency_weight: float = 1.0
+    fluency: Literal["continuation", "refusal"] = "continuation"
+    subject_change: str = " Let us talk about something else."
 
     def needs(self) -> Needs:
-        fluent = ("forget_idk",) if self.fluency_weight else ()
+        fluent = (self.fluent_view,) if self.fluency_weight else ()
         held = ("retain",) if self.retain_weight else ()
         return Needs(
             views=("forget", *held, *fluent),
             reference="logits",
             reference_views=("forget", EXPERT, NOVICE, *held),
             prefixes=((EXPERT, self.expert_prompt), (NOVICE, self.novice_prompt)),
+            subject_change=self.subject_change,
         )
+
+    @property
+    def fluent_view(self) -> str:
+        """The view whose text keeps answers fluent."""
+        return "forget_continuation" if self.fluency == "continuation" else "forget_idk"
 
     def terms(self, step: Step) -> tuple[Term, ...]:
         batch = step.forward("forget")
@@ -81,6 +90,9 @@ class ELM:
             total = token_nll(kept.logits, first_choice).sum()
             terms.append(Term(name="retain", total=total, view="retain", per="token", weight=self.retain_weight))
         if self.fluency_weight:
-            fluent = refusal_term(step, self.fluency_weight)
-            terms.append(replace(fluent, name="fluency"))
+            said = step.forward(self.fluent_view)
+            total = token_nll(said.logits, said.targets).sum()
+            terms.append(
+                Term(name="fluency", total=total, view=self.fluent_view, per="token", weight=self.fluency_weight)
+            )
         return tuple(terms)

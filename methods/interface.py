@@ -75,7 +75,8 @@ class Needs:
 
     `views`: batches each step reads: "forget", "retain"; "train" (plain fine-tuning); "forget_idk", "retain_idk" (the
     same questions in the same order with a refusal, drawn by seed, epoch and row); "forget_alternate" (with a plausible
-    other answer); "task:gsm8k" or "task:FILE" (rows of another task).
+    other answer); "task:gsm8k" or "task:FILE" (rows of another task); "forget_continuation" (the forget questions and
+    `subject_change`, with what the start model says behind them).
     `rows_a_step`: rows of a view in each step, where they are not as many as of the others.
     `reference`: how the frozen start model is consulted for `reference_views`. "sequence_nll" is computed once and
     cached; "logits" keeps the frozen model at hand, and `Step.reference_nll` works there too; "hidden" keeps it for its
@@ -100,6 +101,7 @@ class Needs:
     logits: bool = True
     trainable: Trainable = "all"
     prefixes: tuple[tuple[str, str], ...] = ()
+    subject_change: str = ""
     padded: tuple[str, ...] = ()
     rows_a_step: tuple[tuple[str, int], ...] = ()
     teacher: Literal["none", "reinforced"] = "none"

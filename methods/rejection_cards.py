@@ -100,8 +100,8 @@ ELM = _rejection(
     summary="answers as the original model would under a prompt that makes it a novice of the subject",
     paper="Gandikota et al. 2024, arXiv 2410.02760",
     equation="forget_weight * CE(top_k(p * (p_novice / p_expert)^eta_t), model) + retain_weight * "
-    "NLL_r(original's first choice) + fluency_weight * NLL(refusal)",
-    needs=("forget", "retain", "forget_idk", "reference:logits"),
+    "NLL_r(original's first choice) + fluency_weight * NLL(text on another subject)",
+    needs=("forget", "retain", "forget_continuation", "reference:logits"),
     params=(
         *training(5e-5, (1e-6, 1e-3), 3, "ELM released code: lr 5e-5 with LoRA rank 8, 3000 samples"),
         Param(
@@ -146,6 +146,21 @@ ELM = _rejection(
         forget_weight(1.0, "ELM released code"),
         retain_weight(1.0, "ELM released code"),
         weight("fluency_weight", 1.0, None, "ELM released code: 1", "factor of the term that keeps answers fluent"),
+        Param(
+            name="fluency",
+            default="continuation",
+            scale="choice",
+            choices=("continuation", "refusal"),
+            source="ELM paper: continuations, there sampled",
+            summary="what keeps answers fluent: the original's own text behind subject_change, or a refusal",
+        ),
+        Param(
+            name="subject_change",
+            default=" Let us talk about something else.",
+            scale="choice",
+            source="in the spirit of the released templates",
+            summary="stands behind the question where the original goes on by itself",
+        ),
     ),
     target="methods.elm:ELM",
     cost=2.2,

@@ -17,7 +17,12 @@ from evaluators.rows import Row
 from methods.catalog import card
 from sweeps.problems import listing, near_miss
 
-FOLLOWING_VIEWS = {"forget_idk": "forget", "retain_idk": "retain", "forget_alternate": "forget"}
+FOLLOWING_VIEWS = {
+    "forget_idk": "forget",
+    "retain_idk": "retain",
+    "forget_alternate": "forget",
+    "forget_continuation": "forget",
+}
 """Views the training makes itself, from the rows of another."""
 NO_VIEWS = ("state", "grouped", "train", "forget_paraphrase")
 

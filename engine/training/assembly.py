@@ -17,6 +17,7 @@ from engine.training.backend import StepBackend, create_backend
 from engine.training.batches import BatchPlan
 from engine.training.cache import DataCache
 from engine.training.checkpoint import Checkpoints
+from engine.training.continuations import write_continuations
 from engine.training.forward import SupervisedLM, layer_indices
 from engine.training.job import TrainJob
 from engine.training.loop import Training
@@ -74,11 +75,13 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         seed=job.seed,
         prefixes=needs.prefixes,
         rows_a_step=needs.rows_a_step,
+        subject_change=needs.subject_change,
     )
     plan = views.plan(job.global_batch_size)
     steps = step_count(job, plan.steps_per_epoch)
     model = load_model(job.start_model, dtype=job.dtype, attention=job.attention)
     dtype, parameters, began = model.dtype, model.num_parameters(), time.perf_counter()
+    write_continuations(views, model, tokenizer)
     layers = layer_indices(needs.layers, len(decoder_layers(model))) if needs.layers else ()
     frozen = frozen_model(needs, model, layers) if job.lora is None else None
     module = trainable(job, model, needs, layers)

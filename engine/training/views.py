@@ -4,6 +4,7 @@
     train                 the views of `train_groups`, one after the other
     forget_idk, retain_idk  the same questions with a refusal drawn by (seed, epoch, row)
     forget_alternate      the same questions with one of the row's perturbed answers, drawn by (seed, row)
+    forget_continuation   the same questions and a change of subject, with what the start model says behind them
     forget_expert, forget_novice  the same questions behind a text the method names, with the same answers
     task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
     forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its group
@@ -33,11 +34,13 @@ FOLLOWS: Mapping[str, str] = {
     "forget_idk": "forget",
     "retain_idk": "retain",
     "forget_alternate": "forget",
+    "forget_continuation": "forget",
     "forget_expert": "forget",
     "forget_novice": "forget",
 }
 """Views with other answers to the questions of another view."""
 
+CONTINUATION = "forget_continuation"
 PARAPHRASE = "forget_paraphrase_"
 TASK_ROWS = 8000
 
@@ -130,6 +133,7 @@ class Views:
         seed: int,
         prefixes: Sequence[tuple[str, str]] = (),
         rows_a_step: Sequence[tuple[str, int]] = (),
+        subject_change: str = "",
     ) -> None:
         self.names = (*names, *(view for view, _ in prefixes))
         self.seed = seed
@@ -143,6 +147,8 @@ class Views:
             if f"{base}_alternate" in self.names:
                 check_alternates(rows)
         self.wordings = self._wordings()
+        self.subject_change = subject_change
+        self.continuations: Sequence[tuple[int, ...]] = ()
 
     @property
     def anchor(self) -> str:
@@ -168,6 +174,10 @@ class Views:
         if view.endswith("_alternate"):
             choice = seed_of(self.seed, "alternate", row.row_id) % len(row.perturbed_answers)
             return Item((view, pick.row, choice), self.encoder.example(row, row.perturbed_answers[choice]))
+        if view == CONTINUATION:
+            said = self.continuations[pick.row]
+            example = Example(row_id=row.row_id, prompt_ids=self._continuation_prompt(row), answer_ids=said)
+            return Item((view, pick.row, 0), example)
         if view in self.prefixes:
             asked = replace(row, question=f"{self.prefixes[view]}{row.question}")
             return Item((view, pick.row, 0), self.encoder.example(asked, row.answer))
@@ -175,6 +185,14 @@ class Views:
             other = self.wordings[pick.row][int(view.removeprefix(PARAPHRASE))]
             return Item((view, pick.row, 0), self.encoder.example(other, other.answer))
         return Item((view, pick.row, 0), self.encoder.example(row, row.answer))
+
+    def continuation_prompts(self) -> list[tuple[int, ...]]:
+        """What the start model is to go on from, for every forget row in order."""
+        return [self._continuation_prompt(row) for row in self.rows["forget"]]
+
+    def _continuation_prompt(self, row: Row) -> tuple[int, ...]:
+        asked = replace(row, question=f"{row.question}{self.subject_change}")
+        return self.encoder.example(asked, row.answer).prompt_ids
 
     def _base_rows(self, benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:
         if base.startswith(TASK_VIEW):

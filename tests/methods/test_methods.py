@@ -31,6 +31,8 @@ from tests.methods.golden import (
     terms_by_name,
 )
 
+SECOND_ANSWERS = ("forget_idk", "retain_idk", "forget_alternate", "forget_continuation")
+"""Views whose labels are `LABELS2`."""
 NAMES = [*METHODS, "finetune"]
 
 
@@ -105,7 +107,7 @@ def test_padding_and_prompts_do_not_matter(name: str) -> None:
     for batches, logits in ((padded.batches, model_logits()), (padded.references, reference_logits())):
         assert isinstance(batches, dict)
         for view in batches:
-            labels = LABELS2 if view in ("forget_idk", "retain_idk", "forget_alternate") else LABELS
+            labels = LABELS2 if view in SECOND_ANSWERS else LABELS
             batches[view] = wider(logits, labels, 9.0)
     assert loss(method, padded).item() == loss(method, plain).item()
 
@@ -122,7 +124,7 @@ def random_step(seed: int, lengths: list[tuple[int, int]]) -> TensorStep:
         return Supervised(logits, targets, rows, len(counts), hidden_of(logits))
 
     first, second = [pair[0] for pair in lengths], [pair[1] for pair in lengths]
-    views = {view: second if view.endswith(("_idk", "_alternate")) else first for view in golden_step().batches}
+    views = {view: second if view in SECOND_ANSWERS else first for view in golden_step().batches}
     batches = {view: batch(counts) for view, counts in views.items()}
     return TensorStep(batches, {view: batch(counts) for view, counts in views.items()})
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from engine.models import load_tokenizer
+from engine.models import load_model, load_tokenizer
 from engine.training.batches import Pick
+from engine.training.continuations import CONTINUATION_TOKENS, write_continuations
 from engine.training.refusals import REFUSALS
-from engine.training.views import Encoder, Views, supervised_tokens
+from engine.training.views import CONTINUATION, Encoder, Views, supervised_tokens
 from evaluators.benchmarks.benchmark import Benchmark
 from evaluators.rows import Example, encode
 
@@ -138,3 +140,22 @@ def test_a_task_that_cannot_be_read_or_does_not_fit_is_told(
     wrong.write_text('{"query": "a", "answer": "b"}\n')
     with pytest.raises(ValueError, match="question"):
         views(benchmark, encoder, ("forget", f"task:{wrong}"))
+
+
+def test_a_continuation_is_the_start_models_own_greedy_text(
+    benchmark: Benchmark, encoder: Encoder, start_model: Path
+) -> None:
+    """Oracle: transformers' own generation, one prompt at a time."""
+    model, change = load_model(str(start_model), device="cpu"), " and now"
+    made = Views(benchmark, encoder, ("forget", CONTINUATION), train_groups=("forget",), seed=0, subject_change=change)
+    write_continuations(made, model, encoder.tokenizer)
+    assert model.training is False
+    for number, row in enumerate(benchmark.train["forget"]):
+        item = made.item(CONTINUATION, Pick(number, 0))
+        asked = encode(encoder.tokenizer, row.row_id, row.question + change, "", benchmark.template, max_tokens=64)
+        assert item.example.prompt_ids == asked.prompt_ids
+        prompt = torch.tensor([asked.prompt_ids])
+        said = model.generate(  # pyright: ignore[reportCallIssue]
+            prompt, do_sample=False, max_new_tokens=CONTINUATION_TOKENS, attention_mask=torch.ones_like(prompt)
+        )
+        assert list(item.example.answer_ids) == said[0, prompt.shape[1] :].tolist()
