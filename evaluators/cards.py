@@ -79,7 +79,7 @@ class AttackCard:
 class BenchmarkCard:
     """One benchmark: what it is, its options, and the function that loads it.
 
-    `hub` is the data set's id with its pinned revision, "" where the benchmark is made of local data only; then
+    `hub` names the data sets there, "" where the benchmark is made of local data only; then
     `local_option` is the option that names a local copy, and with it left out the rows are on the hub. `access` says
     under which terms the rows are had, `gold` where a model is that never saw the forget rows ("" : there is none).
     `metrics` are the default of both objectives, as far as each serves it; `ut_metrics` stand for UT where given.
@@ -103,6 +103,13 @@ class BenchmarkCard:
     def remote(self, params: Mapping[str, Any]) -> bool:
         """Whether the rows of these options have to come from the hub."""
         return bool(self.hub) and params.get(self.local_option) is None
+
+    def unpinned(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """The options that would fix a revision of the hub's rows and are left out."""
+        if not self.remote(params):
+            return ()
+        named = [name for name in self.params.model_fields if name.rpartition("_")[2] == "revision"]
+        return tuple(name for name in named if params.get(name) is None)
 
     def load(self) -> Any:
         """The loader function `load(params) -> Benchmark`, imported on first use."""

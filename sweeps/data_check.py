@@ -5,7 +5,9 @@ Only what lies on this machine is read. Rows on the hub are read when the sweep 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from engine.job import SweepJob
 from evaluators.benchmarks.benchmark import Benchmark
@@ -54,7 +56,7 @@ def place_of(message: str, job: SweepJob) -> tuple[str, ...]:
 def describe(spec: SweepSpec, job: SweepJob, benchmark: Benchmark | None) -> str:
     """What is known of the rows, in words."""
     if benchmark is None and spec.benchmark.card.remote(job.benchmark.params):
-        return hub_note(spec.benchmark.card)
+        return hub_note(spec.benchmark.card, job.benchmark.params)
     if benchmark is None:
         return f"{data_bytes(job) / 2**20:.0f} MiB of files, checked by plan and by run"
     trained = ", ".join(f"{len(rows)} {view}" for view, rows in benchmark.train.items())
@@ -62,12 +64,13 @@ def describe(spec: SweepSpec, job: SweepJob, benchmark: Benchmark | None) -> str
     return f"checked; to train on {trained}; to judge by {judged}"
 
 
-def hub_note(card: BenchmarkCard) -> str:
-    """What cannot be known of a benchmark's rows before they are fetched."""
+def hub_note(card: BenchmarkCard, params: Mapping[str, Any]) -> str:
+    """What cannot be known of a benchmark's rows before they are fetched, and which of them may change."""
+    loose = " and ".join(f"benchmark.{name}" for name in card.unpinned(params))
+    pinned = f" (unpinned, so the newest: give {loose})" if loose else ""
     access = "" if card.access == "open" else f" ({card.access})"
-    return (
-        f"on the hub, {card.hub}{access}: read and checked when the sweep runs, or give benchmark.{card.local_option}"
-    )
+    otherwise = f"read and checked when the sweep runs, or give benchmark.{card.local_option}"
+    return f"on the hub, {card.hub}{pinned}{access}: {otherwise}"
 
 
 def data_bytes(job: SweepJob) -> int:

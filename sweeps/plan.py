@@ -190,12 +190,13 @@ def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -
         parameters=parameters_of(job.original, None),
         obstacles=placement.obstacles if placement else (),
         notes=(
-            f"rows are {hub_note(card)}; before that, times, disk and what a metric lacks are not known",
+            f"rows are {hub_note(card, job.benchmark.params)}; before that, {UNKNOWN_ROWS}",
             *tasks_note(job.tasks),
         ),
     )
 
 
+UNKNOWN_ROWS = "times, disk and what a metric lacks are not known"
 UNTIMED = StagePlan(name="", per="trial", count=0, seconds=None, source="unknown")
 
 

@@ -48,7 +48,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             licence="MIT",
             source="Maini et al. 2024, arXiv 2401.06121",
             splits="train: forgetNN, retainNN; judged: their _perturbed files, real_authors and world_facts on demand",
-            hub="locuslab/TOFU (revision not pinned)",
+            hub="locuslab/TOFU",
             local_option="path",
             original="open-unlearning/tofu_Llama-3.2-1B-Instruct_full",
             gold="open-unlearning/tofu_Llama-3.2-1B-Instruct_retain90 (retain95, retain99)",
@@ -64,7 +64,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             source="Shi et al. 2024, arXiv 2407.06460",
             splits="train: raw/forget, raw/retain1; judged: verbmem/forget, knowmem/forget_qa, retain_qa (behind the "
             "ten rows of *_icl), privleak/forget; held out: privleak/holdout",
-            hub="muse-bench/MUSE-News, muse-bench/MUSE-Books (revision not pinned)",
+            hub="muse-bench/MUSE-News, muse-bench/MUSE-Books",
             local_option="path",
             original="muse-bench/MUSE-News_target, muse-bench/MUSE-Books_target",
             gold="muse-bench/MUSE-News_retrain, muse-bench/MUSE-Books_retrain",
@@ -81,7 +81,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             splits="train: TOPIC-forget-corpus, TOPIC-retain-corpus; judged: wmdp-TOPIC/test (forget; 1,273 bio, "
             "1,987 cyber), MMLU all/test (utility)",
             access=f"open but for one corpus: {GATED}",
-            hub="cais/wmdp, cais/wmdp-corpora, cais/mmlu (revision not pinned; earlier ones have more questions)",
+            hub="cais/wmdp, cais/wmdp-corpora, cais/mmlu (earlier revisions of the first have more questions)",
             local_option="path",
             original="HuggingFaceH4/zephyr-7b-beta, meta-llama/Meta-Llama-3-8B-Instruct (licence to be accepted)",
         ),
@@ -96,7 +96,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             source="JensUn, arXiv 2509.02820",
             splits="train: LKF-{forget,retain}_standard and _train_para; judged: LKF-{forget,retain}_eval_para; "
             "view relearn on demand",
-            hub="nmndeep/LKF-forget_standard and its sisters (revision not pinned)",
+            hub="nmndeep/LKF-forget_standard and its sisters",
             local_option="path",
             original="meta-llama/Llama-3.2-3B-Instruct (licence to be accepted)",
         ),
@@ -119,7 +119,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             splits="train: train_original_passage of the subjects (forget) and of other targets (retain; RWKU gives no "
             "retain corpus); judged: forget_level1 to 3, mia_forget; utility: neighbor_level1 and 2, mia_retain, "
             "utility_general, _reason, _truthfulness, _factuality, _fluency",
-            hub="jinzhuoran/RWKU (revision not pinned)",
+            hub="jinzhuoran/RWKU",
             local_option="path",
             original="meta-llama/Meta-Llama-3-8B-Instruct (licence to be accepted), microsoft/Phi-3-mini-4k-instruct",
         ),

@@ -22,7 +22,8 @@ for UT, split `holdout` for membership metrics), prompts, and the metrics that g
 a local folder that `path` names. `validate` and `plan` check local rows; of rows on the hub they say that they are
 not known yet. Nothing of these data sets is part of this project.
 
-The revision of a hub data set is not pinned unless `revision` says so: we have not seen the data sets' histories.
+The revision of a hub data set is not pinned unless `revision` says so: we have not seen the data sets' histories, and
+name none. `validate` and `plan` say what is unpinned.
 What a stage was computed on is pinned in any case, since its key holds a digest of all rows.
 
 Published numbers to compare with: `unlearn-sweep papers`.
@@ -47,7 +48,7 @@ def section(card: BenchmarkCard) -> str:
     facts = {
         "Source": card.source,
         "Rows": card.splits,
-        "Hub": card.hub,
+        "Hub": f"{card.hub}; pinned by {revisions(card)}, else the newest" if card.hub else "",
         "Licence": card.licence,
         "Access": card.access if card.hub else "",
         "Original model": card.original,
@@ -64,6 +65,11 @@ def section(card: BenchmarkCard) -> str:
         meaning = str(field.get("description", "")).replace("|", "\\|").replace("None:", "`null`:")
         lines.append(f"| `{name}` | {default} | {takes(field)} | {meaning} |")
     return "\n".join([*lines, ""])
+
+
+def revisions(card: BenchmarkCard) -> str:
+    """The options that fix the hub's rows."""
+    return ", ".join(f"`{name}`" for name in card.params.model_fields if name.rpartition("_")[2] == "revision")
 
 
 def takes(schema: Mapping[str, Any]) -> str:

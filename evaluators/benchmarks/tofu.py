@@ -31,6 +31,7 @@ class TofuParams(BaseModel):
 
     path: str | None = Field(default=None, description="local folder of JSON-lines files; None: from the hub")
     hub: str = Field(default="locuslab/TOFU", description="hub id of the data set, where no path is given")
+    revision: str | None = Field(default=None, description="revision of the hub data set; None: the newest")
     forget: Literal["forget01", "forget05", "forget10"] = Field(default="forget10", description="authors to forget")
     retain_rows: int | None = Field(default=None, ge=1, description="retain rows to train on, drawn by hash; None: all")
     evaluation_rows: int | None = Field(default=None, ge=2, description="rows to judge by in each split; None: all")
@@ -122,7 +123,7 @@ class Source:
 
     def __init__(self, params: TofuParams) -> None:
         self.folder = None if params.path is None else Path(params.path).expanduser()
-        self.hub = params.hub
+        self.hub, self.revision = params.hub, params.revision
         if self.folder is not None and not self.folder.is_dir():
             raise ValueError(f"benchmark.path: no folder {self.folder}; it should hold {params.forget}.json and others")
 
@@ -133,7 +134,7 @@ class Source:
     def rows(self, name: str, kind: type[Kind]) -> list[Kind]:
         """The rows of one file, checked; row numbers in messages count from 1, as line numbers do."""
         if self.folder is None:
-            return check(f"{self.hub} {name}", hub_table(self.hub, name, "train"), kind)
+            return check(f"{self.hub} {name}", hub_table(self.hub, name, "train", revision=self.revision), kind)
         file = find_table(self.folder, name)
         return check(str(file), read_table(file), kind)
 

@@ -49,6 +49,8 @@ class WmdpParams(BaseModel):
     )
     forget_path: str | None = Field(default=None, description="file of the gated bio-forget corpus, once you have it")
     revision: str | None = Field(default=None, description="revision of cais/wmdp; None: the newest")
+    corpora_revision: str | None = Field(default=None, description="revision of cais/wmdp-corpora; None: the newest")
+    mmlu_revision: str | None = Field(default=None, description="revision of cais/mmlu; None: the newest")
     forget_documents: int | None = Field(default=1000, ge=1, description="first documents to forget; None: all")
     retain_documents: int | None = Field(default=1000, ge=1, description="first documents to keep; None: all")
     passages_per_document: int | None = Field(default=1, ge=1, description="passages of a document; None: all of it")
@@ -82,12 +84,14 @@ def load(params: WmdpParams) -> Benchmark:
         ValueError: a file is missing, gated, or rows lack a column; names file, row and column.
     """
     place = Place.of(QUESTIONS, params.path, params.revision)
-    corpora = Place.of(CORPORA, params.path)
+    corpora = Place.of(CORPORA, params.path, params.corpora_revision)
     subject = SUBJECTS[params.topic]
     asked = place.rows(f"wmdp-{params.topic}", "test", ChoiceRecord)
     letters = drawn(choice_rows(asked, "forget", subject), params.evaluation_rows, salt="wmdp")
     forget = [*letters, *(open_rows(asked, letters) if params.open_questions else [])]
-    general = choice_rows(Place.of(GENERAL, params.path).rows("all", "test", ChoiceRecord), "mmlu", None)
+    general = choice_rows(
+        Place.of(GENERAL, params.path, params.mmlu_revision).rows("all", "test", ChoiceRecord), "mmlu", None
+    )
     kept = corpora.rows(f"{params.topic}-retain-corpus", "train", TextRecord)[: params.retain_documents]
     train = {
         "forget": documents(forget_corpus(corpora, params)[: params.forget_documents], "forget", params),
