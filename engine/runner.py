@@ -22,6 +22,10 @@ class ProcessLostError(RuntimeError):
     """The process that worked on a stage is gone: killed, out of memory, or its machine is. No fault of the stage."""
 
 
+class ClusterLostError(RuntimeError):
+    """Ray on the driver's own machine is gone: nothing runs any more, and no trial is at fault."""
+
+
 class StageFailedError(RuntimeError):
     """A stage did not finish. Carries what a trial record needs: which stage, and why."""
 

@@ -36,7 +36,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
         say(TELEMETRY_NOTICE)
     from engine import durable
     from engine.placement import NoRoomError
-    from engine.runner import StageFailedError
+    from engine.runner import ClusterLostError, StageFailedError
     from engine.sweep import SweepBusyError, SweepChangedError
 
     try:
@@ -50,6 +50,9 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     except SweepChangedError as error:
         say(f"{error}.")
         return EXIT_REFUSED
+    except ClusterLostError as error:
+        say(f"{error}; nothing that was finished is lost: run the same command again to go on")
+        return EXIT_FAILED
     except NoRoomError as error:
         say(f"{error}.")
         return EXIT_REFUSED

@@ -21,6 +21,7 @@ from engine.on_ray.parcel import packed, unpacked
 from engine.on_ray.pool import Pool, RayExecutor
 from engine.prepare import Prepared
 from engine.records import TrialRecord
+from engine.runner import ClusterLostError
 from engine.trial import TrialTask
 
 DRIVER_CPU = 0.01
@@ -113,6 +114,8 @@ class BrokerSearcher(Searcher):
 
     def _lost(self, task: TrialTask) -> None:
         """Give the task out again, some times. Tune gives up at once where the process it would reuse has died."""
+        if ray.is_initialized() and not own_machine_lives():
+            raise ClusterLostError("Ray on the driver's machine is gone")
         self._losses[task.holder] += 1
         if self._losses[task.holder] <= LOST_WORKER_RETRIES:
             self._director.begun_again(task, "the trial's process was lost")
@@ -173,6 +176,12 @@ def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) ->
     thread.join(timeout=TUNE_END_S)
     if searcher.error is not None:
         raise searcher.error
+
+
+def own_machine_lives() -> bool:
+    """Whether the cluster still counts the driver's machine among its own."""
+    own = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] == own and node["Alive"] for node in ray.nodes())
 
 
 def driver_resources() -> dict[str, float]:

@@ -6,9 +6,11 @@ machine. A node dies as a machine does: all of its processes at once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from tests.faults.processes import below, kill, wait_until
+from tests.faults.processes import below, kill, of_kind, wait_until
 
 ADDRESS = "127.0.0.1"
 START_S = 90.0
@@ -44,7 +46,8 @@ class Node:
     def kill(self) -> None:
         """The machine is gone: raylet, workers and all."""
         family = self.processes()
-        kill(self.process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # at once, before any of them sees another one go
         for process in family:
             kill(process.pid)
         self.process.wait()
@@ -123,14 +126,11 @@ class LocalCluster:
 
     def node_of(self, title: str) -> Node | None:
         """The worker node that has a process whose title begins so."""
-        for node in self.nodes:
-            for process in node.processes():
-                try:
-                    if " ".join(process.cmdline()).startswith(title):
-                        return node
-                except psutil.Error:
-                    continue
-        return None
+        return next((node for node in self.nodes if self.processes_of(node, title)), None)
+
+    def processes_of(self, node: Node, title: str) -> list[int]:
+        """Ids of a node's processes whose title begins so."""
+        return of_kind(node.process.pid, title)
 
     def close(self) -> None:
         for node in [*self.nodes, self.head]:

@@ -27,9 +27,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SweepRun:
 @pytest.fixture(scope="session")
 def undisturbed_workers(tmp_path_factory: pytest.TempPathFactory) -> SweepRun:
     """Trains in a worker process of Ray Train's, one trial at a time."""
-    folder = tmp_path_factory.mktemp("undisturbed_workers")
-    sweep = write_sweep(folder, "sweep", trials=WORKER_TRIALS, training=ONE_WORKER, at_once=1)
+    sweep = write_worker_sweep(tmp_path_factory.mktemp("undisturbed_workers"))
     sweep.run(timeout_s=RUN_S)
+    return sweep
+
+
+def write_worker_sweep(folder: Path) -> SweepRun:
+    """With trainings and attacks of some seconds, so that a kill lands inside them, and a checkpoint twice a second."""
+    training = f"{ONE_WORKER}, checkpoint_every_s: 0.5"
+    sweep = write_sweep(folder, "sweep", trials=WORKER_TRIALS, training=training, at_once=1)
+    text = sweep.file.read_text().replace("training: {epochs: 3,", "training: {epochs: 100,")
+    sweep.file.write_text(text.replace("steps: [4]", "steps: [100]"))
     return sweep
 
 

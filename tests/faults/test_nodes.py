@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -17,16 +18,18 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SweepRun, write_sweep
+from tests.e2e.conftest import SweepRun
 from tests.faults.clusters import LocalCluster, Node
 from tests.faults.comparing import differences, events, finished_stages, left_behind
-from tests.faults.conftest import ONE_WORKER, RUN_S, WORKER_TRIALS, copy_preparation
+from tests.faults.conftest import RUN_S, copy_preparation, write_worker_sweep
 from tests.faults.processes import TRAIN_WORKER, WORKBENCH, kill, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
 # Workbenches go where this resource is: to the worker nodes, which can be killed.
 MEASURING = "evaluation: {resources: {CPU: 1, measuring: 1}}\n"
+# Ray Train's, one of each on a cluster from the first training on; they hold nothing.
+RAYS_OWN = {"TrainStateActor", "_AutoscalingCoordinatorActor"}
 NODE: dict[str, Any] = {"cpus": 2, "resources": {"measuring": 2}}
 
 
@@ -45,7 +48,7 @@ def cluster() -> Iterator[LocalCluster]:
 def _sweep(folder: Path, undisturbed: SweepRun) -> SweepRun:
     """The same sweep, from its first trial on: what is killed here are trials."""
     copy_preparation(undisturbed, folder)
-    sweep = write_sweep(folder, "sweep", trials=WORKER_TRIALS, training=ONE_WORKER, at_once=1)
+    sweep = write_worker_sweep(folder)
     sweep.file.write_text(sweep.file.read_text() + MEASURING)
     return sweep
 
@@ -58,7 +61,7 @@ def _check(sweep: SweepRun, undisturbed_workers: SweepRun) -> None:
 
 def _is_empty(cluster: LocalCluster) -> bool:
     """Nothing of the sweep is left: no actor, no placement group."""
-    return cluster.actors() == [] and cluster.placement_groups() == []
+    return set(cluster.actors()) <= RAYS_OWN and cluster.placement_groups() == []
 
 
 def _began(sweep: SweepRun, trial: int, stage: str) -> bool:
@@ -76,41 +79,53 @@ def _wait_for(process: subprocess.Popen[str], holds: Callable[[], object]) -> No
 def test_machines_lost_in_training_evaluation_and_attack_change_nothing(
     tmp_path: Path, cluster: LocalCluster, undisturbed_workers: SweepRun
 ) -> None:
-    """A machine each: under trial 0's training worker and its attack, and under trial 1's evaluation.
+    """A machine each: under trial 0's training and its evaluation, and under trial 1's attack.
 
     Another one joins for each that is lost, as it would on a cluster of machines that can be taken away.
     """
-    sweep, lost = _sweep(tmp_path, undisturbed_workers), []
+    sweep = _sweep(tmp_path, undisturbed_workers)
     process = sweep.start("--address", cluster.address)
-    for trial, stage, title in ((0, "unlearn", TRAIN_WORKER), (0, "attack", WORKBENCH), (1, "evaluate", WORKBENCH)):
-        node = _machine_at(process, sweep, cluster, trial, stage, title)
-        cluster.kill_node(node)
-        lost.append((trial, stage))
+    for held in (_in_training, _in_evaluation, _in_attack):
+        cluster.kill_node(held(process, sweep, cluster))
         threading.Thread(target=cluster.add_node, kwargs=NODE).start()
     output, _ = process.communicate(timeout=RUN_S)
     assert process.returncode == 0, output
     _check(sweep, undisturbed_workers)
-    assert sweep.json("status", str(sweep.directory))["processes_lost"] >= len(lost)
-    # Each kill hit what it was meant for: the stage is among the lost, or its trial with it.
-    found = {(event["trial"], (event.get("stage") or "").partition(":")[0]) for event in events(sweep.directory)
-             if event["event"] in ("stage_lost", "trial_lost")}  # fmt: skip
-    for trial, stage in lost:
-        assert {(trial, stage), (trial, "")} & found, (trial, stage, found)
-    assert wait_until(lambda: _is_empty(cluster), 60, 1), (cluster.actors(), cluster.placement_groups())
+    lost = [event for event in events(sweep.directory) if event["event"] in ("stage_lost", "trial_lost")]
+    assert len(lost) >= 3
+    assert sweep.json("status", str(sweep.directory))["processes_lost"] == len(lost)
+    # Each kill cost what it was meant for: its stage, or with the trial's own process the trial.
+    cost = {(event["trial"], (event.get("stage") or "trial").partition(":")[0]) for event in lost}
+    for trial, stage in ((0, "unlearn"), (0, "evaluate"), (1, "attack")):
+        assert cost & {(trial, stage), (trial, "trial")}, lost
+    assert wait_until(lambda: _is_empty(cluster), 180, 1), (cluster.actors(), cluster.placement_groups())
 
 
-def _machine_at(
-    process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster, trial: int, stage: str, title: str
-) -> Node:
-    """The machine that works on this stage, in the moment at which it has begun."""
-    if title == TRAIN_WORKER:  # its process starts after its stage
-        _wait_for(process, lambda: _began(sweep, trial, stage) and cluster.node_of(title))
-    else:
-        _wait_for(process, lambda: _began(sweep, trial, "unlearn"))
-        node = cluster.node_of(title)  # looked for in time: the stage itself is short
-        _wait_for(process, lambda: _began(sweep, trial, stage))
-        if node is not None:
-            return node
+def _in_training(process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster) -> Node:
+    """The machine that trains trial 0, once there is a checkpoint to go on from."""
+    _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/*")))
+    return _there(cluster, TRAIN_WORKER)
+
+
+def _in_evaluation(process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster) -> Node:
+    """The machine that measures trial 0. Its process is held still before, so that the short stage cannot end."""
+    node = _there(cluster, WORKBENCH)
+    for pid in cluster.processes_of(node, WORKBENCH):
+        os.kill(pid, signal.SIGSTOP)
+    _wait_for(process, lambda: _began(sweep, 0, "evaluate"))
+    return node
+
+
+def _in_attack(process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster) -> Node:
+    """The machine that attacks trial 1; relearning takes seconds."""
+    _wait_for(process, lambda: _began(sweep, 1, "unlearn"))
+    node = _there(cluster, WORKBENCH)
+    _wait_for(process, lambda: _began(sweep, 1, "attack:relearn"))
+    return node
+
+
+def _there(cluster: LocalCluster, title: str) -> Node:
+    assert wait_until(lambda: cluster.node_of(title) is not None, RUN_S, 0.05)
     node = cluster.node_of(title)
     assert node is not None
     return node
@@ -122,13 +137,13 @@ def test_a_driver_killed_in_a_training_leaves_nothing_on_the_cluster(
     """Training workers of a driver that is gone would hold their CPUs for ever: the next run would wait for them."""
     sweep = _sweep(tmp_path, undisturbed_workers)
     process = sweep.start("--address", cluster.address)
-    _wait_for(process, lambda: _began(sweep, 0, "unlearn") and cluster.node_of(TRAIN_WORKER))
+    _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/*")))
     kill(process.pid)
     process.communicate()
-    assert wait_until(lambda: _is_empty(cluster), 90, 1), (cluster.actors(), cluster.placement_groups())
+    assert wait_until(lambda: _is_empty(cluster), 180, 1), (cluster.actors(), cluster.placement_groups())
     sweep.run("--address", cluster.address, timeout_s=RUN_S)
     _check(sweep, undisturbed_workers)
-    assert wait_until(lambda: _is_empty(cluster), 60, 1), (cluster.actors(), cluster.placement_groups())
+    assert wait_until(lambda: _is_empty(cluster), 180, 1), (cluster.actors(), cluster.placement_groups())
 
 
 def test_a_job_submitted_to_the_cluster_joins_it(

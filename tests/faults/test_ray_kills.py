@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import SweepRun, write_sweep
 from tests.faults.comparing import differences, events, finished_stages, left_behind
-from tests.faults.conftest import LOCAL, LOCAL_TRIALS, ONE_WORKER, RUN_S, WORKER_TRIALS
+from tests.faults.conftest import LOCAL, LOCAL_TRIALS, RUN_S, copy_preparation, write_worker_sweep
 from tests.faults.processes import TRAIN_WORKER, TRIAL, WORKBENCH, alive, below, kill, of_kind, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
@@ -34,7 +34,7 @@ def test_a_driver_killed_over_and_over_loses_nothing_and_leaves_no_process(
     """From the first second on: while Ray starts, original and gold are trained, controls attacked, trials run."""
     sweep = write_sweep(tmp_path, "sweep", trials=LOCAL_TRIALS, training=LOCAL, at_once=2)
     kills, draw, family = 0, random.Random(2), []
-    while kills < 12 and (started := _kill_behind(sweep, draw.choice([1, 2, 3, 4]), draw.uniform(0, 0.3))) is not None:
+    while kills < 8 and (started := _kill_behind(sweep, draw.choice([1, 2, 3, 4]), draw.uniform(0, 0.3))) is not None:
         family += started
         kills += 1
     assert wait_until(lambda: not alive(family), timeout_s=60, step_s=0.5), alive(family)
@@ -55,6 +55,23 @@ def _kill_behind(sweep: SweepRun, stages: int, pause_s: float) -> list[psutil.Pr
     kill(process.pid)
     process.communicate()
     return None if ended else family
+
+
+def test_a_ray_that_loses_its_raylet_ends_and_settles_nothing(tmp_path: Path, undisturbed: SweepRun) -> None:
+    """The machine's own raylet, in the middle of the trials: the driver says so and ends; the same command goes on."""
+    copy_preparation(undisturbed, tmp_path)
+    sweep = write_sweep(tmp_path, "sweep", trials=LOCAL_TRIALS, training=LOCAL, at_once=2)
+    process = sweep.start()
+    began = lambda: any(event["event"] == "trial_started" for event in events(sweep.directory))  # noqa: E731
+    assert wait_until(lambda: process.poll() is not None or began(), RUN_S)
+    family = below(process.pid)
+    assert sum(kill(one.pid) for one in family if one.name() == "raylet") == 1
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    assert "failed" not in {record["state"] for record in sweep.trials().values()}
+    assert wait_until(lambda: not alive(family), timeout_s=120, step_s=0.5), alive(family)
+    sweep.run(timeout_s=RUN_S)
+    _check(sweep, undisturbed)
 
 
 def test_workbenches_and_trial_actors_killed_at_every_stage_are_replaced(tmp_path: Path, undisturbed: SweepRun) -> None:
@@ -81,23 +98,20 @@ def test_workbenches_and_trial_actors_killed_at_every_stage_are_replaced(tmp_pat
 
 
 def test_training_workers_killed_inside_a_training_are_replaced(tmp_path: Path, undisturbed_workers: SweepRun) -> None:
-    """Real worker processes: one is killed in each training, of the original, the gold model and each trial."""
-    sweep = write_sweep(tmp_path, "sweep", trials=WORKER_TRIALS, training=ONE_WORKER, at_once=1)
-    process, hit = sweep.start(), set()
+    """Real worker processes: one is killed in each training, once it has left a checkpoint to go on from."""
+    sweep = write_worker_sweep(tmp_path)
+    process, hit, partial = sweep.start(), set(), sweep.storage / "store" / "partial"
     while process.poll() is None:
-        for event in events(sweep.directory):
-            key = event.get("stage_key")
-            training = event.get("stage") in ("unlearn", "prepare:original", "prepare:gold")
-            if event["event"] == "stage_started" and training and key not in hit:
+        for folder in partial.glob("*") if partial.is_dir() else ():
+            if folder.name not in hit and any(folder.iterdir()):
                 workers = of_kind(process.pid, TRAIN_WORKER)
                 if workers and kill(workers[0]):
-                    hit.add(key)
+                    hit.add(folder.name)
         time.sleep(0.02)
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    assert len(hit) >= 3
     lost = [event["stage_key"] for event in events(sweep.directory) if event["event"] == "stage_lost"]
     assert set(lost) <= hit
-    assert len(lost) >= 3
+    assert len(lost) >= 2
     assert differences(sweep.directory, undisturbed_workers.directory) == []
     assert set(finished_stages(sweep.directory).values()) == {1}
