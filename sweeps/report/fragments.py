@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from methods.catalog import defaults
+from methods.shared_params import TRAINING_PARAMS
 from sweeps.report.accounting import time_text
 from sweeps.report.commands import export_command, run_command
 from sweeps.report.document import Report, ReportTrial
@@ -155,9 +157,14 @@ def run_again(report: Report) -> str:
 
 
 def settings_text(trial: ReportTrial) -> str:
-    """A trial's parameters in one line."""
+    """A trial's parameters in one line: those of the training, and those that are not the method's defaults."""
+    try:
+        usual = defaults(str(trial.method))
+    except (KeyError, ValueError):  # a method of another version
+        usual = {}
+    told = {name: value for name, value in trial.params.items() if name in TRAINING_PARAMS or value != usual.get(name)}
     return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.params.items()
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in told.items()
     )
 
 

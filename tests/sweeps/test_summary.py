@@ -10,6 +10,8 @@ from rich.console import Console
 
 from engine.records import AttackScore, SeedScore
 from sweeps.report.build import build_report, load_report
+from sweeps.report.document import ReportTrial
+from sweeps.report.fragments import settings_text
 from sweeps.summary import final_table
 from tests.sweeps.report.written_sweep import mixed_trials, special, trial, write_sweep
 
@@ -72,3 +74,14 @@ def test_finalists_are_shown_with_mean_and_spread(tmp_path: Path) -> None:
     page = build_report(folder).page.read_text()
     assert "0.70 ± 0.14" in page
     assert "seed 9 failed: out of memory" in page
+
+
+def _tried(method: str, params: dict[str, object]) -> ReportTrial:
+    return ReportTrial(key="k", number=0, method=method, params=params, seed=0, state="complete")
+
+
+def test_settings_tell_what_is_not_usual() -> None:
+    usual = {"learning_rate": 1e-5, "epochs": 10, "beta": 0.1, "compat": "none", "retain": "nll"}
+    assert settings_text(_tried("npo", usual)) == "learning_rate=1e-05, epochs=10"
+    assert settings_text(_tried("npo", usual | {"beta": 0.123456})) == "learning_rate=1e-05, epochs=10, beta=0.1235"
+    assert settings_text(_tried("gone", {"beta": 0.1})) == "beta=0.1"
