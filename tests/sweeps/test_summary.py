@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -76,7 +77,7 @@ def test_finalists_are_shown_with_mean_and_spread(tmp_path: Path) -> None:
     assert "seed 9 failed: out of memory" in page
 
 
-def _tried(method: str, params: dict[str, object]) -> ReportTrial:
+def _tried(method: str, params: dict[str, Any]) -> ReportTrial:
     return ReportTrial(key="k", number=0, method=method, params=params, seed=0, state="complete")
 
 
