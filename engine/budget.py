@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from engine.job import SweepJob
 from engine.records import TrialRecord
 
+TRAINING_STAGES = ("reinforce", "unlearn")
+"""Stages of a trial that hold the training workers."""
+
 
 def budget_spent(job: SweepJob, settled: Iterable[TrialRecord], *, hours: float) -> str | None:
     """Which limit of the sweep file is used up, or None. `hours` since this run began, by a clock nobody sets.
@@ -18,7 +21,8 @@ def budget_spent(job: SweepJob, settled: Iterable[TrialRecord], *, hours: float)
         return f"budget used up: wall_hours = {limits.wall_hours:g}"
     gpus = workers.count * workers.resources.get("GPU", 0.0)
     runs = [run for record in settled for run in (record, *record.seeds)]
-    spent = sum(run.stage_seconds.get("unlearn", 0.0) for run in runs) * gpus / 3600
+    trained_s = sum(run.stage_seconds.get(stage, 0.0) for run in runs for stage in TRAINING_STAGES)
+    spent = trained_s * gpus / 3600
     if limits.gpu_hours is not None and spent > limits.gpu_hours:
         return f"budget used up: gpu_hours = {limits.gpu_hours:g}, spent {spent:.1f}"
     return None
