@@ -90,6 +90,7 @@ and 3 (`tests/engine/training/test_backends.py`); with LoRA that is tested for n
 | one gradient (most methods) | nothing |
 | `reference:sequence_nll` | one number a row |
 | `reference:logits`, `reference:hidden` | the original model's weights; nothing with LoRA |
+| `teacher:reinforced` | the weights of that model, whole, also with LoRA |
 | `grouped`: `surgery`, `rs`, `gao` | two whole gradients, one more for each that is held, unsharded at any stage |
 | `sam`, `gnr`, `tar` | the same, and a copy of the trained weights while they are moved |
 | `weight_avg` | a float32 copy of the trained weights |

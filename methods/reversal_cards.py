@@ -41,13 +41,13 @@ WHP = _divergence(
     equation="forget_weight * NLL(first choice of z_ref - strength * relu(z_reinforced - z_ref)) + retain_weight * L_r",
     needs=("forget", "reference:logits", "teacher:reinforced"),
     params=(
-        *training(1e-6, (1e-6, 1e-4), 2, "WHP paper: lr 1e-6, 2 epochs"),
+        *training(1e-6, (1e-6, 1e-4), 2, "WHP paper, from memory and not re-read: lr 1e-6, 2 epochs"),
         Param(
             name="strength",
             default=5.0,
             search=(0.1, 5.0),
             low=0,
-            source="WHP paper: 5",
+            source="WHP paper, from memory and not re-read: 5",
             summary="how much of what the reinforced model adds is taken off; 0 is the original",
         ),
         Param(
@@ -65,7 +65,7 @@ WHP = _divergence(
             scale="log",
             low=0,
             low_open=True,
-            source="WHP paper: 3e-6",
+            source="as strength: 3e-6",
             summary="learning rate of the reinforced model; it is trained once for all trials that share it",
         ),
         Param(
@@ -73,7 +73,7 @@ WHP = _divergence(
             default=3,
             scale="int",
             low=1,
-            source="WHP paper: 3",
+            source="as strength: 3",
             summary="passes of the reinforced model over the forget rows",
         ),
         *optional_balance("WHP paper: no retain term"),
