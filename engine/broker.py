@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from engine.decided_points import BY_TURN, gp_point, qmc_point
+from engine.decided_points import BY_TURN, gp_point, qmc_point, tpe_point
 from engine.keys import digest
 from engine.records import TrialRecord
 from engine.sampling import grid_points, make_sampler, suggest
@@ -145,7 +146,7 @@ class StudyBroker:
             self.plan.sampler,
             seed=_seed(self.plan.seed, number),
             startup=self.plan.startup_trials,
-            decided=self.spaces.get(decided) if decided is not None else None,
+            decided=decided is not None,
         )
         trial = self.study.ask()
         method = trial.suggest_categorical("method", list(self.spaces))
@@ -205,8 +206,11 @@ class StudyBroker:
         if self.plan.sampler == "qmc":
             index = sum(trial.params.get("method") == space.method for trial in trials)  # duplicates count too
             return qmc_point(space, index, _seed(self.plan.seed, list(self.spaces).index(space.method)))
+        seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
+        if self.plan.sampler == "tpe":
+            share = math.ceil(startup / len(self.spaces))
+            return tpe_point(space, trials, self.study.directions, seed=seed, startup=share)
         if self.plan.sampler == "gp":
-            seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
             return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
         return None
 

@@ -11,43 +11,22 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
 
 from engine.search_space import Choice, Dimension, Fixed, Integer, LogInteger, LogUniform, MethodSpace, Uniform
 
 SIGNIFICANT_DIGITS = 6
 
 
-class OneMethodTPE(TPESampler):
-    """TPE for an ask whose method is decided already: it models that method's parameters jointly, and no others.
-
-    What group mode does, without the other methods' groups, whose samples would be thrown away.
-    """
-
-    def __init__(self, space: MethodSpace, *, seed: int, startup: int) -> None:
-        super().__init__(multivariate=True, n_startup_trials=startup, seed=seed)
-        self._space = {
-            f"{space.method}.{name}": distribution
-            for name, dimension in space.searched().items()
-            if not (distribution := distribution_of(dimension)).single()
-        }
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._space
-
-
-def make_sampler(name: str, *, seed: int, startup: int, decided: MethodSpace | None = None) -> BaseSampler:
+def make_sampler(name: str, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
     """A fresh sampler, seeded for one ask. TPE models each method's own parameters jointly (multivariate, group).
 
-    `decided` is the space of the method whose turn it is, where the allocation says so and not the sampler.
+    `decided`: the method is, by the allocation. Then TPE's points are too, and what is left to draw are its first ones.
     """
-    if name == "tpe":
+    if name == "tpe" and not decided:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", optuna.exceptions.ExperimentalWarning
             )  # group and multivariate are what we want
-            if decided is not None:
-                return OneMethodTPE(decided, seed=seed, startup=startup)
             return TPESampler(multivariate=True, group=True, n_startup_trials=startup, seed=seed)
     if name == "nsga2":
         return NSGAIISampler(population_size=max(8, startup), seed=seed)
@@ -55,7 +34,7 @@ def make_sampler(name: str, *, seed: int, startup: int, decided: MethodSpace | N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return NSGAIIISampler(population_size=max(8, startup), seed=seed)
-    if name in ("random", "grid", "qmc", "gp"):  # all but random fix every parameter before the sampler is asked
+    if name in ("random", "tpe", "grid", "qmc", "gp"):  # all but random fix points before the sampler is asked
         return RandomSampler(seed=seed)
     raise ValueError(f"unknown sampler {name!r}: one of tpe, nsga2, nsga3, gp, qmc, random, grid")
 

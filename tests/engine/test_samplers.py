@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from engine.broker import Proposal, SearchPlan, StudyBroker
+from engine.decided_points import good_trials, tpe_point
 from engine.records import TrialRecord
+from engine.sampling import distribution_of
 from engine.search_space import Choice, Fixed, Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
 
 SPACES = [
@@ -89,3 +94,50 @@ def test_a_model_of_the_objectives_finds_the_optimum_better_than_chance(tmp_path
         return sum(values) / len(values)
 
     assert late(guided) > late(blind) + 0.15
+
+
+def _frozen(method: str, number: int, params: dict[str, Any], value: float | None) -> FrozenTrial:
+    """A trial of one of the methods above, with the same value for every objective; None for one that collapsed."""
+    space = next(space for space in SPACES if space.method == method)
+    distributions = {f"{method}.{name}": distribution_of(space.params[name]) for name in params}
+    return create_trial(
+        state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
+        values=None if value is None else [value] * 3,
+        params={f"{method}.{name}": found for name, found in params.items()},
+        distributions=distributions,
+        system_attrs={"constraints:collapse": 1.0 if value is None else -1.0},
+    )
+
+
+def test_tpe_looks_at_the_methods_own_trials_alone() -> None:
+    """Good below a rate of 1e-4. Trials of another method, all of them better, change no digit of what it proposes."""
+    space, directions = SPACES[0], [StudyDirection.MAXIMIZE] * 3
+    rates = [10 ** (-6 + 4 * place / 15) for place in range(16)]
+    own = [_frozen("npo", n, {"rate": rate, "beta": 0.5}, 0.8 if rate < 1e-4 else 0.1) for n, rate in enumerate(rates)]
+    others = [_frozen("rmu", n, {"layer": 1, "width": 2, "kind": "a"}, 0.99) for n in range(30)]
+
+    def points(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
+        found = [tpe_point(space, trials, directions, seed=seed, startup=4) for seed in range(12)]
+        return [point for point in found if point is not None]
+
+    alone = points(own)
+    assert len(alone) == 12
+    assert points([*others, *own]) == alone
+    assert sum(point["npo.rate"] < 1e-4 for point in alone) >= 11
+    assert tpe_point(space, [*others, *own[:3]], directions, seed=0, startup=4) is None
+
+
+def test_tpe_keeps_away_from_what_collapsed() -> None:
+    """Every trial above 1e-4 collapsed, and those below are equally good: nearly all points lie below."""
+    directions = [StudyDirection.MAXIMIZE] * 3
+    rates = [10 ** (-6 + 4 * place / 19) for place in range(20)]
+    trials = [
+        _frozen("npo", n, {"rate": rate, "beta": 0.5}, 0.5 if rate < 1e-4 else None) for n, rate in enumerate(rates)
+    ]
+    found = [tpe_point(SPACES[0], trials, directions, seed=seed, startup=4) for seed in range(20)]
+    assert sum(point is not None and point["npo.rate"] < 1e-4 for point in found) >= 18
+
+
+@pytest.mark.parametrize(("trials", "good"), [(1, 1), (4, 1), (5, 2), (40, 10), (100, 25), (1000, 25)])
+def test_a_quarter_of_the_trials_is_good_up_to_a_bound(trials: int, good: int) -> None:
+    assert good_trials(trials) == good
