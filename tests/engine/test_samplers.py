@@ -96,7 +96,7 @@ def test_a_model_of_the_objectives_finds_the_optimum_better_than_chance(tmp_path
     assert late(guided) > late(blind) + 0.15
 
 
-def _frozen(method: str, number: int, params: dict[str, Any], value: float | None) -> FrozenTrial:
+def _frozen(method: str, params: dict[str, Any], value: float | None) -> FrozenTrial:
     """A trial of one of the methods above, with the same value for every objective; None for one that collapsed."""
     space = next(space for space in SPACES if space.method == method)
     distributions = {f"{method}.{name}": distribution_of(space.params[name]) for name in params}
@@ -113,8 +113,8 @@ def test_tpe_looks_at_the_methods_own_trials_alone() -> None:
     """Good below a rate of 1e-4. Trials of another method, all of them better, change no digit of what it proposes."""
     space, directions = SPACES[0], [StudyDirection.MAXIMIZE] * 3
     rates = [10 ** (-6 + 4 * place / 15) for place in range(16)]
-    own = [_frozen("npo", n, {"rate": rate, "beta": 0.5}, 0.8 if rate < 1e-4 else 0.1) for n, rate in enumerate(rates)]
-    others = [_frozen("rmu", n, {"layer": 1, "width": 2, "kind": "a"}, 0.99) for n in range(30)]
+    own = [_frozen("npo", {"rate": rate, "beta": 0.5}, 0.8 if rate < 1e-4 else 0.1) for rate in rates]
+    others = [_frozen("rmu", {"layer": 1, "width": 2, "kind": "a"}, 0.99) for _ in range(30)]
 
     def points(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
         found = [tpe_point(space, trials, directions, seed=seed, startup=4) for seed in range(12)]
@@ -131,9 +131,7 @@ def test_tpe_keeps_away_from_what_collapsed() -> None:
     """Every trial above 1e-4 collapsed, and those below are equally good: nearly all points lie below."""
     directions = [StudyDirection.MAXIMIZE] * 3
     rates = [10 ** (-6 + 4 * place / 19) for place in range(20)]
-    trials = [
-        _frozen("npo", n, {"rate": rate, "beta": 0.5}, 0.5 if rate < 1e-4 else None) for n, rate in enumerate(rates)
-    ]
+    trials = [_frozen("npo", {"rate": rate, "beta": 0.5}, 0.5 if rate < 1e-4 else None) for n, rate in enumerate(rates)]
     found = [tpe_point(SPACES[0], trials, directions, seed=seed, startup=4) for seed in range(20)]
     assert sum(point is not None and point["npo.rate"] < 1e-4 for point in found) >= 18
 
