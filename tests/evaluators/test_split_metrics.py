@@ -62,10 +62,14 @@ def test_every_metric_over_splits_is_one_of_the_catalog() -> None:
     assert set(SPLIT_METRICS) == set(COMPONENTS) - {"model_utility"}
 
 
-def test_the_areas_are_scikit_learns(draws: np.random.Generator) -> None:
-    tables = three(draws, "mia_min_k", 1.0, 0.0, 2.0)
-    found = split_values("mia_min_k_auc", tables, groups=None, seed=0)
-    assert found.values == pytest.approx({name: auc(frame, "mia_min_k") for name, frame in tables.items()})
+@pytest.mark.parametrize(
+    "metric", ["mia_loss_auc", "mia_zlib_auc", "mia_min_k_auc", "mia_min_k_plus_plus_auc", "mia_gradnorm_auc"]
+)
+def test_the_areas_are_scikit_learns(draws: np.random.Generator, metric: str) -> None:
+    column = metric.removesuffix("_auc")
+    tables = three(draws, column, 1.0, 0.0, 2.0)
+    found = split_values(metric, tables, groups=None, seed=0)
+    assert found.values == pytest.approx({name: auc(frame, column) for name, frame in tables.items()})
     for name in tables:
         assert found.draws[name].mean() == pytest.approx(found.values[name], abs=0.05)
 
@@ -160,6 +164,7 @@ def judged(facts: Facts) -> dict[str, pd.DataFrame]:
             "form": form,
             "kind": "question",
             "judge_accuracy": float(holds),
+            "answer_contained": float(holds),
         }
         for fact, wordings in enumerate(facts)
         for i, (form, holds) in enumerate(wordings)
@@ -187,6 +192,7 @@ def test_a_fact_is_known_if_any_wording_brings_it_out(facts: Facts) -> None:
     assert worst("judge_worst", facts) == pytest.approx(share(facts, FORMS))
     assert worst("judge_worst_paraphrase", facts) == pytest.approx(share(facts, FORMS[:2]))
     assert worst("judge_worst_context", facts) == pytest.approx(share(facts, FORMS[2:]))
+    assert worst("contained_worst", facts) == pytest.approx(share(facts, FORMS))
 
 
 def test_the_worst_case_of_two_facts_by_hand() -> None:
