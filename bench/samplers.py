@@ -1,6 +1,6 @@
 """How much hypervolume each sampler reaches with the same number of trials, over several seeds.
 
-    python bench/samplers.py run --storage DIR --rows FILE     # hours on one core; stop and start it as you like
+    python bench/samplers.py run --storage DIR --rows FILE     # an hour on one core; stop and start it as you like
     python bench/samplers.py summary --rows FILE               # medians, and who beats whom
     python bench/samplers.py draw --rows FILE --out FILE.svg   # curves
 
@@ -45,7 +45,7 @@ def main() -> None:
             for seed in options.seeds:
                 run(options.storage.resolve(), options.rows, sampler, seed, options.trials)
         return
-    runs = read_runs(options.rows, options.trials)
+    runs = read_runs(options.rows, options.trials, options.samplers, options.seeds)
     if options.do == "draw":
         draw(runs, options.out)
     else:
@@ -140,11 +140,12 @@ def read_rows(rows: Path) -> list[dict[str, Any]]:
     return found
 
 
-def read_runs(rows: Path, trials: int) -> Runs:
-    """The hypervolume curve of every run that has `trials` trials; one without a point adds nothing."""
+def read_runs(rows: Path, trials: int, samplers: Sequence[str], seeds: Sequence[int]) -> Runs:
+    """The hypervolume curve of each of these runs that has `trials` trials; a trial without a point adds nothing."""
     by_run: dict[tuple[str, int], dict[int, Any]] = defaultdict(dict)
     for row in read_rows(rows):
-        by_run[row["sampler"], row["seed"]][row["trial"]] = row["point"]
+        if row["sampler"] in samplers and row["seed"] in seeds:
+            by_run[row["sampler"], row["seed"]][row["trial"]] = row["point"]
     return {
         run: _curve([points[number] for number in sorted(points)][:trials])
         for run, points in by_run.items()
@@ -168,29 +169,54 @@ def summary(runs: Runs) -> dict[str, Any]:
             "highest": round(max(finals.values()), 4),
             "seeds": {seed: round(value, 4) for seed, value in sorted(finals.items())},
             "beats_random_on": sum(finals[seed] > value for seed, value in chance.items()),
+            "trials_to_the_median_of_random": _trials_to(runs, sampler, list(chance.values())),
         }
     return found
 
 
+def _trials_to(runs: Runs, sampler: str, chance: Sequence[float]) -> int | None:
+    """After how many trials the sampler's median is where random search ends; None where it never is."""
+    medians = [
+        statistics.median(values)
+        for values in zip(*(curve for (name, _), curve in runs.items() if name == sampler), strict=True)
+    ]
+    wanted = statistics.median(chance) if chance else float("inf")
+    return next((count for count, median in enumerate(medians, start=1) if median >= wanted), None)
+
+
 def draw(runs: Runs, out: Path) -> None:
-    """Median curve of each sampler with the range over its seeds."""
+    """Left: each run thin, the median of a sampler thick. Right: what it is ahead of random search under one seed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for sampler in dict.fromkeys(sampler for sampler, _ in runs):
-        curves = [curve for (name, _), curve in runs.items() if name == sampler]
-        steps = range(1, len(curves[0]) + 1)
-        at_each = list(zip(*curves, strict=True))
-        shade = SHADES.get(sampler, "#000000")
-        axes.fill_between(steps, [min(v) for v in at_each], [max(v) for v in at_each], color=shade, alpha=0.15, lw=0)
-        axes.plot(
-            steps, [statistics.median(v) for v in at_each], color=shade, label=f"{sampler}, median of {len(curves)}"
-        )
-    axes.set(xlabel="trials", ylabel="hypervolume above (0, 0, 0)", xlim=(1, None), ylim=(0, None))
-    axes.legend(loc="lower right", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+        own = {seed: curve for (name, seed), curve in runs.items() if name == sampler}
+        _lines(left, list(own.values()), sampler)
+        ahead = [
+            [mine - theirs for mine, theirs in zip(curve, runs["random", seed], strict=True)]
+            for seed, curve in own.items()
+            if ("random", seed) in runs
+        ]
+        if sampler != "random" and ahead:
+            _lines(right, ahead, sampler)
+    left.set(xlabel="trials", ylabel="hypervolume above (0, 0, 0)", ylim=(0, None))
+    left.legend(loc="lower right", frameon=False)
+    right.set(xlabel="trials", ylabel="hypervolume ahead of random, same seed")
+    right.axhline(0, color=SHADES["random"], lw=1)
+    for axes in (left, right):
+        axes.set_xlim(1, None)
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+
+
+def _lines(axes: Any, curves: Sequence[Sequence[float]], sampler: str) -> None:
+    shade = SHADES.get(sampler, "#000000")
+    steps = range(1, len(curves[0]) + 1)
+    for curve in curves:
+        axes.plot(steps, curve, color=shade, alpha=0.3, lw=0.8)
+    median = [statistics.median(values) for values in zip(*curves, strict=True)]
+    axes.plot(steps, median, color=shade, lw=2.2, label=f"{sampler}, median of {len(curves)}")
 
 
 if __name__ == "__main__":
