@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 MEASURING = "evaluation: {resources: {CPU: 1, measuring: 1}}\n"
 # Ray Train's, one of each on a cluster from the first training on; they hold nothing.
 RAYS_OWN = {"TrainStateActor", "_AutoscalingCoordinatorActor"}
+# Ray Train's, too: it gives back the places of a killed driver's workers, and then fails to end itself in Ray 2.60.
+CLEANER = "PlacementGroupCleaner"
 NODE: dict[str, Any] = {"cpus": 2, "resources": {"measuring": 2}}
 
 
@@ -59,9 +61,11 @@ def _check(sweep: SweepRun, undisturbed_workers: SweepRun) -> None:
     assert left_behind(sweep.directory, sweep.storage) == []
 
 
-def _is_empty(cluster: LocalCluster) -> bool:
-    """Nothing of the sweep is left: no actor, no placement group."""
-    return set(cluster.actors()) <= RAYS_OWN and cluster.placement_groups() == []
+def _is_empty(cluster: LocalCluster, *, cleaners: int = 0) -> bool:
+    """Nothing of the sweep is left: no placement group, no actor but `cleaners` at most (see docs/cluster.md)."""
+    actors = cluster.actors()
+    held = actors.count(CLEANER) <= cleaners and set(actors) <= RAYS_OWN | {CLEANER}
+    return held and cluster.placement_groups() == []
 
 
 def _began(sweep: SweepRun, trial: int, stage: str) -> bool:
@@ -140,10 +144,10 @@ def test_a_driver_killed_in_a_training_leaves_nothing_on_the_cluster(
     _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/*")))
     kill(process.pid)
     process.communicate()
-    assert wait_until(lambda: _is_empty(cluster), 180, 1), (cluster.actors(), cluster.placement_groups())
+    assert wait_until(lambda: _is_empty(cluster, cleaners=1), 180, 1), (cluster.actors(), cluster.placement_groups())
     sweep.run("--address", cluster.address, timeout_s=RUN_S)
     _check(sweep, undisturbed_workers)
-    assert wait_until(lambda: _is_empty(cluster), 180, 1), (cluster.actors(), cluster.placement_groups())
+    assert wait_until(lambda: _is_empty(cluster, cleaners=1), 180, 1), (cluster.actors(), cluster.placement_groups())
 
 
 def test_a_job_submitted_to_the_cluster_joins_it(
