@@ -102,7 +102,7 @@ def test_machines_lost_in_training_evaluation_and_attack_change_nothing(
     cost = {(event["trial"], (event.get("stage") or "trial").partition(":")[0]) for event in lost}
     for trial, stage in ((0, "unlearn"), (0, "evaluate"), (1, "attack")):
         assert cost & {(trial, stage), (trial, "trial")}, lost
-    assert wait_until(lambda: _is_empty(cluster), 180, 1), (cluster.actors(), cluster.placement_groups())
+    assert wait_until(lambda: _is_empty(cluster, cleaners=1), 180, 1), (cluster.actors(), cluster.placement_groups())
 
 
 def _in_training(process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster) -> Node:
