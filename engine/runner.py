@@ -14,6 +14,8 @@ from engine.records import StageResult
 from engine.store import StageRequest, StageStore
 
 REASON_CHARS = 2000
+TOLD = ("forward_passes",)
+"""Numbers of a stage's result that are written with its end, for whoever watches."""
 LOSSES_OF_A_STAGE = 5
 """How often a stage is begun again because its process was lost. A stage that ends its process itself ends here."""
 
@@ -100,8 +102,9 @@ class StageRunner:
                 self.seconds[request.stage] = seconds
                 raise StageFailedError(request.stage, reason) from error
             self.seconds[request.stage] = time.perf_counter() - began
-            spent = self._note_judging(result)
-            self._event("stage_finished", request, seconds=self.seconds[request.stage], data={**self.mark, **spent})
+            told = {name: result.data[name] for name in TOLD if name in result.data}
+            data = {**self.mark, **told, **self._note_judging(result)}
+            self._event("stage_finished", request, seconds=self.seconds[request.stage], data=data)
             return result
 
     def _note_judging(self, result: StageResult) -> dict[str, Any]:

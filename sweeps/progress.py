@@ -139,6 +139,8 @@ class LiveProgress:
             seed = f" seed {event.data['seed']}" if "seed" in event.data else ""
             what = f"trial {event.trial}{self._method(event.trial)}{seed}{': ' + what if what else ''}"
         took = f" in {duration(event.seconds)}" if event.seconds is not None else ""
+        if (passes := event.data.get("forward_passes")) is not None:
+            took += f", {passes} forward passes"
         texts = {
             "sweep_finished": f"sweep finished{took}",
             "sweep_stopped": f"sweep stopped{took}",

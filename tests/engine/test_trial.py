@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from engine.events import EventLog
 from engine.job import AttackSettings, SweepJob
+from engine.store import StageStore
 from engine.trial import BROKEN_MODEL, TrialTask, run_trial
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 
@@ -39,6 +41,13 @@ def test_a_trial_runs_its_stages_in_order_and_a_second_one_reuses_them(ready: Re
     first = run_trial(_task(0), job, prepared, executor)
     assert first.state == "complete", first.reason
     assert _stage_events(job, 0, "stage_finished") == ["unlearn", "evaluate", "attack:prefill", "attack:quantize"]
+    (measured,) = [
+        found.data["forward_passes"]
+        for found in EventLog(job.directory / "events.jsonl").read()
+        if (found.trial, found.event, found.stage) == (0, "stage_finished", "evaluate")
+    ]
+    stage = StageStore(job.storage).stage_folder(first.stage_keys["evaluate"]) / "stage.json"
+    assert measured == json.loads(stage.read_text())["data"]["forward_passes"] >= 1
     again = run_trial(_task(1), job, prepared, executor)
     assert _stage_events(job, 1, "stage_finished") == []
     assert again.reused_stages == ["unlearn", "evaluate", "attack:prefill", "attack:quantize"]

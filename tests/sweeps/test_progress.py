@@ -59,6 +59,17 @@ def test_one_line_a_state_change_in_order(tmp_path: Path) -> None:
     assert lines[-1].startswith("sweep finished in")
 
 
+def test_the_passes_of_an_evaluation_are_told(tmp_path: Path) -> None:
+    console = _console()
+    with LiveProgress(tmp_path, 1, console=console):
+        for event in events_of([trial(0)], wanted=1):
+            if (event.event, event.stage) == ("stage_finished", "evaluate"):
+                event = event.model_copy(update={"data": {"forward_passes": 7}})
+            append_line(tmp_path / "events.jsonl", event_line(event))
+    (line,) = [line for line in _without_clock(_out(console)) if "evaluate finished" in line and "trial 0" in line]
+    assert line.endswith(", 7 forward passes")
+
+
 def test_lines_appear_while_the_sweep_runs(tmp_path: Path) -> None:
     console, log = _console(), EventLog(tmp_path / "events.jsonl")
     with LiveProgress(tmp_path, 1, console=console):
