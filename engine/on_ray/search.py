@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections import Counter
@@ -167,6 +168,7 @@ def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) ->
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # it would save all its trials again and again, for nobody
     # With fewer trials waiting to begin than may run, Tune ends processes that it would need again a moment later.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(pool.names))
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial is an event here, and no traceback
     searcher = BrokerSearcher(director, pool.names, job.directory / "ray" / "tasks")
     tuner = _tuner(job, prepared, searcher)
     thread = threading.Thread(target=searcher.guard, args=(tuner.fit,), name="ray-tune", daemon=True)
