@@ -75,8 +75,8 @@ def evaluation_seconds(parameters: int, work: Workload, rate: Rate) -> float:
     """Seconds of one evaluation: the likelihood pass, and the answers written token by token."""
     read = work.prompt_tokens + work.answers_per_row * work.answer_tokens
     written = work.prompt_tokens + work.new_tokens if work.new_tokens else 0.0
-    batches = math.ceil(work.evaluation_rows * read / BATCH_TOKENS) + math.ceil(work.evaluation_rows / GENERATION_BATCH)
-    steps = batches * (1 + work.new_tokens)
+    batches = math.ceil(work.evaluation_rows * read / BATCH_TOKENS)
+    steps = batches + math.ceil(work.evaluation_rows / GENERATION_BATCH) * work.new_tokens
     return 2.0 * parameters * work.evaluation_rows * (read + written) / rate.flops + steps * rate.step_s
 
 

@@ -132,12 +132,14 @@ WORK = Workload(
 
 
 def test_seconds_by_hand() -> None:
-    """Training: 6 x 1000 x 2000 / 1e6 + 10 x 0.5. Evaluation: 2 x 1000 x 50 x (10 + 3 x 5) / 1e6 + 2 batches."""
+    """Training: 6 x 1000 x 2000 / 1e6 + 10 x 0.5. Evaluation: 2 x 1000 x 50 x (10 + 3 x 5) / 1e6 + 1 batch; writing
+    is a batch more, of 10 steps.
+    """
     rate = Rate(flops=1e6, step_s=0.5)
     assert training_seconds(1000, 2000, 10, rate) == pytest.approx(12 + 5)
-    assert evaluation_seconds(1000, WORK, rate) == pytest.approx(2.5 + 1.0)
+    assert evaluation_seconds(1000, WORK, rate) == pytest.approx(2.5 + 0.5)
     writing = replace(WORK, new_tokens=10)
-    assert evaluation_seconds(1000, writing, rate) == pytest.approx(2 * 1000 * 50 * (25 + 20) / 1e6 + 2 * 11 * 0.5)
+    assert evaluation_seconds(1000, writing, rate) == pytest.approx(2 * 1000 * 50 * (25 + 20) / 1e6 + (1 + 10) * 0.5)
 
 
 def test_training_a_model_by_hand() -> None:
