@@ -109,10 +109,13 @@ def unlearn_stage(
     from methods.catalog import modules
 
     settings = job.training.model_dump(exclude={"workers", "checkpoint_every_s"})
+    learnt_from = teacher_params(method, params)
+    teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
     inputs = {
         "method": method,
         "params": params,
         **named_files(params),
+        **teacher,
         "seed": seed,
         "training": settings,
         "dtype": job.dtype,
@@ -164,13 +167,13 @@ def unlearn_job(
 
 def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
     """Learning rate and epochs of the teacher a method asks for; None where it asks for none."""
-    from methods.catalog import card
+    from methods.catalog import card, defaults
 
     if "teacher:reinforced" not in card(method).needs:
         return None
     found = {
         name.rpartition(".")[2].removeprefix("reinforce_"): value
-        for name, value in params.items()
+        for name, value in (defaults(method) | dict(params)).items()
         if "reinforce_" in name
     }
     return {name: found[name] for name in PER_METHOD}

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.hidden_losses import mean_squared_distance, random_direction
-from methods.interface import Method, Needs, Padded, Reference, StatefulMethod, Step, Term
+from methods.interface import IGNORED, Method, Needs, Padded, Reference, StatefulMethod, Step, Term
 from methods.jensun import JensUn, target_tensor
 from methods.kl_min import KLMin
 from methods.me import ME
@@ -47,7 +47,6 @@ from methods.token_losses import (
 )
 from methods.undial import UNDIAL
 
-IGNORED = -100
 CLAMPED_AT = 1e-9
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Per = Literal["token", "sequence", "micro_batch"]
 Reference = Literal["none", "sequence_nll", "logits", "hidden"]
+IGNORED = -100
+"""The label of a place that is not supervised."""
 Trainable = Literal["all", "up_to_layer", "down_projections"]
 
 

@@ -164,7 +164,7 @@ def teacher_model(job: TrainJob, needs: Needs) -> FrozenModel | None:
         return None
     if job.teacher_model is None:
         raise ValueError(f"method {job.method.name!r} needs a {needs.teacher} model, and the job has no teacher_model")
-    return FrozenModel(load_model(job.teacher_model, dtype=job.dtype, attention=job.attention))
+    return FrozenModel(load_model(job.teacher_model, dtype=job.dtype, attention=job.attention), copied=False)
 
 
 def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> SupervisedLM:

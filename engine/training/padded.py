@@ -9,9 +9,7 @@ from torch import Tensor
 
 from engine.training.forward import Outputs, Packed, Part
 from engine.training.views import Item
-from methods.interface import Padded, Supervised
-
-IGNORED = -100
+from methods.interface import IGNORED, Padded, Supervised
 
 
 def pack_padded(view: str, items: Sequence[Item], pad_id: int, device: torch.device) -> tuple[Packed, Tensor]:
@@ -43,7 +41,7 @@ def unpack(outputs: Outputs, labels: Tensor) -> Padded:
     rows, width = labels.shape
 
     def in_rows(values: Tensor) -> Tensor:
-        return values.reshape(max(1, rows), max(1, width), values.shape[-1])[:rows, :width]
+        return values.reshape(max(1, rows), width, values.shape[-1])[:rows]
 
     hidden = {layer: in_rows(states) for layer, states in outputs.hidden.items()}
     return Padded(logits=in_rows(outputs.logits), labels=labels, hidden=hidden)

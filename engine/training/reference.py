@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 32
 
 
 class ReferenceChangedError(RuntimeError):
-    """Somebody wrote into the frozen start model."""
+    """Somebody wrote into a frozen model: the start model, or a teacher."""
 
 
 class Frozen(Protocol):
@@ -37,12 +37,15 @@ class Frozen(Protocol):
 
 
 class FrozenModel:
-    """A copy of a model that is never trained. Costs its weights once more in memory, on every rank."""
+    """A model that is never trained: a copy of one, or with `copied` False the model itself. Whole on every rank."""
 
     collective = False
 
-    def __init__(self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True) -> None:
-        self.module = SupervisedLM(copy.deepcopy(model), layers=layers, head=head).eval().requires_grad_(False)
+    def __init__(
+        self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True, copied: bool = True
+    ) -> None:
+        own = copy.deepcopy(model) if copied else model
+        self.module = SupervisedLM(own, layers=layers, head=head).eval().requires_grad_(False)
         self._versions = self._count_writes()
 
     @torch.no_grad()
@@ -53,7 +56,7 @@ class FrozenModel:
     def check_unchanged(self) -> None:
         """Raises ReferenceChangedError if any of its weights was written to since it was made."""
         if self._count_writes() != self._versions:
-            raise ReferenceChangedError("the frozen start model was written to during training; no method may do that")
+            raise ReferenceChangedError("a frozen model was written to during training; no method may do that")
 
     def _count_writes(self) -> list[tuple[int, int]]:
         # torch counts the in-place writes to each tensor; the address tells of a replaced one.

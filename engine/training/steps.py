@@ -17,6 +17,7 @@ from engine.training.loss import MethodError
 from engine.training.padded import pack_padded, supervised_part, unpack
 from engine.training.reference import Frozen
 from engine.training.views import Item, Key, base_view
+from evaluators.inference import padding_id
 from methods.interface import Group, Needs, Padded, Supervised
 from methods.token_losses import sequence_sums, token_nll
 
@@ -167,8 +168,7 @@ class MicroStep:
         return nullcontext() if self.only in (None, group_of(view)) else torch.no_grad()
 
     def _all_places(self, view: str) -> tuple[Packed, Tensor]:
-        pad_id = self.run.tokenizer.pad_token_id  # a list for tokenizers with several, which no causal model's has
-        return pack_padded(view, self.items[view], pad_id if isinstance(pad_id, int) else 0, self.run.device)
+        return pack_padded(view, self.items[view], padding_id(self.run.tokenizer), self.run.device)
 
     def _start_model(self) -> Frozen:
         if self.run.frozen is None:

@@ -59,8 +59,9 @@ def run_worker(
         training = loaded.training
         try:
             history = train(training, on_progress if training.ranks.first else None)
-            if training.run.frozen is not None:
-                training.run.frozen.check_unchanged()
+            for frozen in (training.run.frozen, training.run.teacher):
+                if frozen is not None:
+                    frozen.check_unchanged()
             training.backend.finish()
             if training.average is not None and training.ranks.first:  # the weights of the others may be shares
                 training.average.put()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import stages
 from engine.events import EventLog
 from engine.job import AttackSettings, SweepJob
 from engine.store import StageStore
@@ -108,6 +109,8 @@ def test_trials_share_the_teacher_they_learn_from(ready: Ready) -> None:
     assert (first.state, second.state) == ("complete", "complete"), (first.reason, second.reason)
     assert _stage_events(ready[0], 8, "stage_finished")[:2] == ["reinforce", "unlearn"]
     assert second.reused_stages == ["reinforce"]
+    usual = stages.teacher_params("whp", {"learning_rate": 1e-3, "epochs": 2})
+    assert usual == {"learning_rate": 3e-6, "epochs": 3}  # the card's, where a trial says nothing
     other = run_trial(_task(10, method="whp", params=params | {"reinforce_epochs": 2}), *ready)
     assert other.reused_stages == []
 
