@@ -165,11 +165,18 @@ def unlearn_job(
     )
 
 
+def needs_teacher(method: str) -> bool:
+    """Whether a method learns from a model that is trained for it first."""
+    from methods.catalog import card
+
+    return "teacher:reinforced" in card(method).needs
+
+
 def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
     """Learning rate and epochs of the teacher a method asks for; None where it asks for none."""
-    from methods.catalog import card, defaults
+    from methods.catalog import defaults
 
-    if "teacher:reinforced" not in card(method).needs:
+    if not needs_teacher(method):
         return None
     found = {
         name.rpartition(".")[2].removeprefix("reinforce_"): value

@@ -82,7 +82,7 @@ def plan_stages(
     evaluate = _evaluate(given)
     attacks = [_attack(given, attack) for attack in job.attacks]
     per_trial = [
-        *(_teacher(given, space, shares[space.method]) for space in job.spaces if needs_teacher(space)),
+        *(_teacher(given, space, shares[space.method]) for space in job.spaces if stages.needs_teacher(space.method)),
         *(_unlearn(given, space, shares[space.method]) for space in job.spaces),
         StagePlan(name="evaluate", per="trial", count=trials, **evaluate),
         *(
@@ -169,11 +169,6 @@ def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str,
 
 
 # --- one trial --------------------------------------------------------------------------------------------------------
-
-
-def needs_teacher(space: MethodSpace) -> bool:
-    """Whether the method learns from a model that is trained for it first."""
-    return "teacher:reinforced" in card(space.method).needs
 
 
 def _teacher(given: Given, space: MethodSpace, trials: int) -> StagePlan:

@@ -9,8 +9,8 @@
     task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
     forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its group
 
-All but the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: row i of both batches of a step is
-the same question.
+All but the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: row i of both batches of a step
+is the same question.
 """
 
 from __future__ import annotations
