@@ -10,6 +10,7 @@ What is removed is trained again by whoever wants it: its stage counts as unfini
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -105,7 +106,12 @@ class Retention:
         return sum(self._size(path.name) for path in folder.iterdir()) if folder.is_dir() else 0
 
     def holdings(self) -> Holdings | None:
-        """Every unlearned model that a record names. None where a record cannot be read."""
+        """Every unlearned model that a record names. None where a record cannot be read.
+
+        What is in use is read first: a trial writes its record before it lets go, so a model that is let go between
+        the two readings is in the second.
+        """
+        in_use = frozenset(model for sweep in self._sweeps() for model in _held_models(sweep))
         on_front: set[str] = set()
         finished: dict[str, float] = {}
         own: set[str] = set()
@@ -118,7 +124,6 @@ class Retention:
             for keeper in keepers:
                 finished |= {model: max(keeper.finished, finished.get(model, 0.0)) for model in keeper.models}
                 own |= set(keeper.models) if sweep == self.sweep else set()
-        in_use = frozenset(path.read_text() for sweep in self._sweeps() for path in _holders(sweep))
         free = sorted(finished.keys() - on_front - in_use, key=lambda model: (finished[model], model))
         return Holdings(on_front=frozenset(on_front), in_use=in_use, free=tuple(free), own=frozenset(own))
 
@@ -174,6 +179,13 @@ def _front_models(keepers: Iterable[Keeper]) -> set[str]:
     placed = [keeper for keeper in keepers if keeper.point is not None and keeper.models]
     members = non_dominated([keeper.point for keeper in placed if keeper.point is not None])
     return {keeper.models[0] for keeper, member in zip(placed, members, strict=True) if member}
+
+
+def _held_models(sweep: Path) -> Iterator[str]:
+    """What the sweep's trials hold. Letting go takes no lock, so a file that was listed may be gone."""
+    for path in _holders(sweep):
+        with contextlib.suppress(FileNotFoundError):
+            yield path.read_text()
 
 
 def _holders(sweep: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,25 @@ def cluster(
             joined=address is not None,
         )
     finally:
-        ray.shutdown()
+        with garbage_kept():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def garbage_kept() -> Iterator[None]:
+    """Let no thread collect garbage meanwhile, of which there is none at first.
+
+    Any thread's collection may free a handle of Ray's, which then calls Ray's worker; in the instant in which that is
+    gone and Python does not know yet, Ray ends the whole process for it, with status 1.
+    """
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _amounts(resources: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.retention import Retention
+from engine.retention import Keeper, Retention
 from engine.store import StageStore
 from tests.support.sweep_folder import trial, write_trial
 
@@ -94,6 +94,31 @@ def test_a_limit_that_front_members_fill_evicts_none_of_them_and_says_why_nothin
 def test_a_record_that_cannot_be_read_stops_all_removal(storage: Path) -> None:
     (storage / "b" / "trials" / "7.json").write_text('{"number": 7, "key"')
     assert Retention(StageStore(storage), storage / "a").evict() == []
+
+
+def test_a_model_let_go_while_the_records_are_read_stays_if_its_record_says_so(storage: Path) -> None:
+    """A trial of another sweep ends in the middle of the look: its record, on a front, comes after that was read."""
+    store = StageStore(storage)
+    other = Retention(store, storage / "0")  # first in order, so that its records are read before those of `a`
+    (storage / "0" / "trials").mkdir(parents=True)
+    other.hold("0", "m1")
+
+    class Looking(Retention):
+        def _keeper(self, path: Path) -> Keeper:
+            if (storage / "0" / "in_use" / "0").exists():
+                _record(storage, "0", 0, (0.5, 0.5, 0.5), "m1")
+                other.release("0")
+            return super()._keeper(path)
+
+    assert Looking(store, storage / "a").evict() == []
+    assert Retention(store, storage / "a").evict() == []  # and now its record says so
+
+
+def test_a_file_of_a_model_in_use_may_go_between_listing_and_reading(storage: Path) -> None:
+    """A link to nothing is what such a file is: listed, and not there when it is read."""
+    (storage / "b" / "in_use").mkdir()
+    (storage / "b" / "in_use" / "7").symlink_to(storage / "gone")
+    assert Retention(StageStore(storage), storage / "a").evict() == ["m1"]
 
 
 def test_a_trial_finds_its_model_or_trains_it_however_often_it_is_evicted(storage: Path) -> None:
