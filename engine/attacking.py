@@ -121,7 +121,7 @@ def _leave_link(
         made = Path(scratch, "model")
         answer = executor.attack(asked.model_copy(update={"keep": str(made)}))
         runner.run(link.request, lambda _: _kept(link, answer, made, runner.store))
-    return {"points": answer["points"]}
+    return {name: value for name, value in answer.items() if name != "last"}
 
 
 def _link_left_behind(job: SweepJob, attack: AttackSettings, victim: Victim, store: StageStore) -> Link | None:

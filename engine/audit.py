@@ -20,6 +20,7 @@ from engine.controls import write_controls
 from engine.in_process import InProcessExecutor
 from engine.job import SweepJob
 from engine.keys import digest
+from engine.memory_shortage import Room
 from engine.models import model_digest
 from engine.prepare import WHICH, Preparation, Prepared
 from engine.raw_scoring import RawScorer
@@ -97,7 +98,7 @@ def run_audit(
 
 def _audit(driver: Driver, path: str, controls: Sequence[str]) -> TrialRecord:
     job, executor = driver.job, InProcessExecutor()
-    runner = StageRunner(driver.store, driver.events)
+    runner = StageRunner(driver.store, driver.events, room=Room(job.directory, executor.make_room))
     prepared = Preparation(job, runner, [executor], in_turn=True, which=controls).run()
     if set(controls) == set(WHICH):
         write_controls(job, prepared, driver.store)

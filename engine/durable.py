@@ -100,15 +100,16 @@ class LockedElsewhereError(RuntimeError):
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, *, wait: bool = True, holder: str = "") -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool = True, shared: bool = False, holder: str = "") -> Iterator[None]:
     """Hold an exclusive lock on `path`. The kernel drops it when the process dies, however it dies.
 
-    `holder` is written into the file for whoever is refused. With `wait=False` a held lock raises LockedElsewhereError.
+    `shared`: any number may hold it so, and nobody exclusively meanwhile. `holder` is written into the file for whoever
+    is refused. With `wait=False` a held lock raises LockedElsewhereError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             raise LockedElsewhereError(file.read().strip() or "another process") from None

@@ -27,3 +27,6 @@ class InProcessExecutor:
 
     def attack(self, request: AttackRequest) -> dict[str, Any]:
         return self._workbench.attack(request)
+
+    def make_room(self) -> None:
+        self._workbench.make_room()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from engine import durable
 from engine.events import EventLog
+from engine.memory_shortage import Room, says_out_of_memory
 from engine.privacy import redact
 from engine.records import StageResult
 from engine.store import StageRequest, StageStore
@@ -21,7 +23,7 @@ LOSSES_OF_A_STAGE = 5
 
 
 class ProcessLostError(RuntimeError):
-    """The process that worked on a stage is gone: killed, out of memory, or its machine is. No fault of the stage."""
+    """The process that worked on a stage is gone: killed, or its machine is. No fault of the stage."""
 
 
 class ClusterLostError(RuntimeError):
@@ -45,10 +47,14 @@ class StageFailedError(RuntimeError):
         return type(self), (self.stage, self.reason)
 
 
+class _ShortOfMemoryError(RuntimeError):
+    """A stage ran out of memory beside others; its event is written. It is tried once more, alone."""
+
+
 class StageRunner:
     """Stages of one trial (or of the preparation, with `trial` None) over one store and one event log.
 
-    `mark` is written with every event.
+    `room` is shared by all runners of a sweep; None where this one works by itself. `mark` is written with every event.
     """
 
     def __init__(
@@ -59,9 +65,11 @@ class StageRunner:
         trial: int | None = None,
         attempt: int = 1,
         mark: Mapping[str, Any] | None = None,
+        room: Room | None = None,
     ) -> None:
         self.store = store
         self.events = events
+        self.room = room or Room(events.path.parent)
         self.trial = trial
         self.attempt = attempt
         self.mark = dict(mark or {})
@@ -71,21 +79,32 @@ class StageRunner:
         self.judging: dict[str, Any] = {}
 
     def run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
-        """The stage's result, from the store where it is finished. Raises StageFailedError, with the event written."""
+        """The stage's result, from the store where it is finished. Raises StageFailedError, with the event written.
+
+        A stage that runs out of memory is tried once more when every other stage of the sweep has ended and none is
+        begun: what it lacked may have been its neighbours'.
+        """
         self.keys[request.stage] = request.key
         found = self.store.find(request)
-        if found is None:
-            with durable.file_lock(self.store.lock(request.key)):
-                found = self.store.find(request)  # somebody else may have finished it while we waited
-                if found is None:
-                    return self._compute(request, compute)
+        if found is not None:
+            return self._reuse(request, found)
+        with contextlib.suppress(_ShortOfMemoryError):
+            return self._run(request, compute, alone=False)
+        return self._run(request, compute, alone=True)  # not in a handler: the error holds on to what filled the memory
+
+    def _run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
+        with self.room.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
+            found = self.store.find(request)  # somebody else may have finished it while we waited
+            return self._compute(request, compute, alone=alone) if found is None else self._reuse(request, found)
+
+    def _reuse(self, request: StageRequest, found: StageResult) -> StageResult:
         self.seconds[request.stage] = 0.0
         self.reused.append(request.stage)
         self._note_judging(found)
         self._event("stage_reused", request, seconds=0.0)
         return found
 
-    def _compute(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
+    def _compute(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
         losses = 0
         while True:
             self._event("stage_started", request)
@@ -93,19 +112,34 @@ class StageRunner:
             try:
                 result = self.store.compute(request, compute)
             except Exception as error:  # every failure of a stage becomes data; it is re-raised with its stage
-                reason, seconds = _reason(error), time.perf_counter() - began
                 losses += isinstance(error, ProcessLostError)
-                again = isinstance(error, ProcessLostError) and losses <= LOSSES_OF_A_STAGE
-                self._event("stage_lost" if again else "stage_failed", request, seconds=seconds, reason=reason)
-                if again:
-                    continue
-                self.seconds[request.stage] = seconds
-                raise StageFailedError(request.stage, reason) from error
-            self.seconds[request.stage] = time.perf_counter() - began
-            told = {name: result.data[name] for name in TOLD if name in result.data}
-            data = {**self.mark, **told, **self._note_judging(result)}
-            self._event("stage_finished", request, seconds=self.seconds[request.stage], data=data)
+                self._tell_failure(request, error, seconds=time.perf_counter() - began, losses=losses, alone=alone)
+                continue
+            self._tell_finish(request, result, seconds=time.perf_counter() - began)
             return result
+
+    def _tell_failure(
+        self, request: StageRequest, error: Exception, *, seconds: float, losses: int, alone: bool
+    ) -> None:
+        """Write down how a stage ended. Returns where it is to begin again at once, raises where it is not."""
+        reason = _reason(error)
+        if says_out_of_memory(error):
+            if not alone:
+                self._event("stage_lost", request, seconds=seconds, reason=f"{reason}; next it is tried alone")
+                raise _ShortOfMemoryError(reason) from error
+            reason = f"{reason}; no other stage of the sweep ran beside it"
+        elif isinstance(error, ProcessLostError) and losses <= LOSSES_OF_A_STAGE:
+            self._event("stage_lost", request, seconds=seconds, reason=reason)
+            return
+        self._event("stage_failed", request, seconds=seconds, reason=reason)
+        self.seconds[request.stage] = seconds
+        raise StageFailedError(request.stage, reason) from error
+
+    def _tell_finish(self, request: StageRequest, result: StageResult, *, seconds: float) -> None:
+        self.seconds[request.stage] = seconds
+        told = {name: result.data[name] for name in TOLD if name in result.data}
+        data = {**self.mark, **told, **self._note_judging(result)}
+        self._event("stage_finished", request, seconds=seconds, data=data)
 
     def _note_judging(self, result: StageResult) -> dict[str, Any]:
         """What a stage asked of judges, kept for the trial's record; empty where it asked nobody."""

@@ -32,6 +32,10 @@ class Executor(Protocol):
 
     def attack(self, request: AttackRequest) -> dict[str, Any]: ...
 
+    def make_room(self) -> None:
+        """Free the memory that processes of this sweep hold between stages. Called while no stage runs."""
+        ...
+
 
 # --- start, original and gold model ---------------------------------------------------------------------------------
 

@@ -60,6 +60,11 @@ class StageStore:
             return None
         return StageResult.model_validate_json(path.read_bytes())
 
+    def result(self, key: str) -> StageResult | None:
+        """A finished stage by its key alone, whether or not its weights are still there; None where there is none."""
+        path = self.stage_folder(key) / "stage.json"
+        return StageResult.model_validate_json(path.read_bytes()) if path.exists() else None
+
     def rows(self, key: str) -> pd.DataFrame:
         """The per-row table of a finished stage. FileNotFoundError where that stage has none."""
         import pandas as pd

@@ -27,6 +27,8 @@ from engine.events import EventLog
 from engine.finalists import Finalists, missing_seeds, seed_score, with_seed
 from engine.front import GrowingFront, rivals_of
 from engine.job import SweepJob
+from engine.memory_shortage import Room
+from engine.packing import memory_packing
 from engine.placement import concurrency
 from engine.prepare import Preparation, Prepared
 from engine.records import TrialRecord
@@ -206,12 +208,16 @@ class Driver:
         workers, train_storage = self.job.training.workers, self.directory / "ray" / "train"
         executors = [RayExecutor(name, workers=workers, storage=train_storage) for name in pool.names]
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
-        runner = StageRunner(self.store, self.events)
+        runner = StageRunner(self.store, self.events, room=Room(self.directory, executors[0].make_room))
         prepared = Preparation(self.job, runner, list(executors), in_turn=workers.count > 0).run()
         write_controls(self.job, prepared, self.store)
         timed = not self.job.search.reproducible
         self.attack_costs = base_costs(self.job.attacks, prepared, self.store, timed=timed)
-        self._reserve(prepared, places)
+        packing = memory_packing(self.job, prepared, self.store, places, view.nodes)
+        if packing.reason is not None:
+            self.events.append("note", reason=packing.reason)
+            pool.shrink(packing.at_once)
+        self._reserve(prepared, packing.at_once)
         self._open_broker(prepared)
         search(self, self.job, prepared, pool)
         self.finish()

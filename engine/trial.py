@@ -15,6 +15,7 @@ from engine.attacking import Victim, forget_links, run_attack
 from engine.events import EventLog
 from engine.gate import collapse_reason
 from engine.job import AttackSettings, SweepJob
+from engine.memory_shortage import Room
 from engine.prepare import Prepared
 from engine.records import AttackScore, StageResult, TrialRecord
 from engine.retention import Retention
@@ -71,7 +72,8 @@ def run_trial(
     events = EventLog(job.directory / "events.jsonl")
     attempt = count_attempt(job.directory / "attempts" / task.holder)
     mark = {"seed": task.seed} if task.finalist else {}
-    runner = StageRunner(StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark)
+    room = Room(job.directory, executor.make_room)
+    runner = StageRunner(StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark, room=room)
     event = "finalist_started" if task.finalist else "trial_started"
     events.append(event, trial=task.number, attempt=attempt, data={"method": task.method, **mark})
     life = (begin or Trial)(task, job, prepared, executor, runner)

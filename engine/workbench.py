@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from engine.keys import digest
+from engine.peak_memory import PeakMeter
 from evaluators.tasks.settings import AskedTask
 
 if TYPE_CHECKING:
@@ -102,9 +103,10 @@ class Workbench:
         create_start_model(self._benchmark(request.benchmark), TrainRecipe(**request.recipe), Path(request.output))
 
     def measure(self, request: MeasureRequest) -> dict[str, Any]:
-        """Per-row metrics of one model over all splits; returns counts of passes, tokens and dropped rows."""
+        """Per-row metrics of one model over all splits; returns counts of passes, tokens, dropped rows, and memory."""
         from evaluators.evaluate import evaluate_rows
 
+        meter = PeakMeter()
         self._set_threads(request.threads)
         benchmark = self._benchmark(request.benchmark)
         rows = [row for split in benchmark.evaluation.values() for row in split]
@@ -126,6 +128,7 @@ class Workbench:
             "generated_tokens": evaluation.generated_tokens,
             "dropped": evaluation.dropped,
             "judging": evaluation.judging,
+            "peak_memory": meter.read().model_dump(),
         }
 
     def attack(self, request: AttackRequest) -> dict[str, Any]:
@@ -134,6 +137,7 @@ class Workbench:
 
         from evaluators.verdicts import summed
 
+        meter = PeakMeter()
         self._set_threads(request.threads)
         target = self._target(request)
         tables: list[pd.DataFrame] = []
@@ -152,7 +156,18 @@ class Workbench:
         if tables:
             pd.concat(tables, ignore_index=True).to_parquet(request.rows_path, index=False)
         kept = {} if request.keep is None else {"last": _keep(last, target, Path(request.keep))}
-        return {"points": points, "judging": summed(judging), **kept}
+        return {"points": points, "judging": summed(judging), "peak_memory": meter.read().model_dump(), **kept}
+
+    def make_room(self) -> None:
+        """Let go of every model; the next request loads its own again."""
+        import gc
+
+        import torch
+
+        self._models.clear()
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def _target(self, request: AttackRequest) -> Target:
         from evaluators.attacks.attack import Target

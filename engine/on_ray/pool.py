@@ -13,6 +13,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from engine.job import Workers
 from engine.on_ray.cluster import NAMESPACE
+from engine.on_ray.endings import ended_for_memory
 from engine.on_ray.training import fit
 from engine.runner import ProcessLostError
 from engine.training.job import TrainJob, TrainOutcome
@@ -23,6 +24,8 @@ RESTARTS = -1
 UNTIL_THERE = -1
 """Retries of the call that waits for a workbench to be back. Calls that work are not repeated by Ray: the stage is, by
 its runner, with a fresh folder and an event."""
+PREFIX = "workbench"
+ROOM_MADE_S = 60.0
 REPLACED_S = 3600.0
 """How long a lost workbench may take to come back: on a cluster, until its machine is replaced."""
 
@@ -40,6 +43,13 @@ class WorkbenchActor:
         import evaluators.evaluate  # noqa: F401
 
         return True
+
+    def worker_id(self) -> str:
+        """Ray's name of this process. After a restart it is another."""
+        return ray.get_runtime_context().get_worker_id()
+
+    def make_room(self) -> None:
+        self._workbench.make_room()
 
     def serve(self, trial_process: list[Any]) -> None:
         """Remember who calls, so that it can be ended at the end. In a list: a bare handle would be waited for."""
@@ -74,9 +84,15 @@ class Pool:
 
     def __init__(self, count: int, *, resources: Mapping[str, float], kind: type[Any] = WorkbenchActor) -> None:
         run = secrets.token_hex(4)
-        self.names = [f"workbench-{run}-{index}" for index in range(count)]
+        self.names = [f"{PREFIX}-{run}-{index}" for index in range(count)]
         self._actors = [_start(kind, name, resources) for name in self.names]
         self._warming = [actor.ready.remote() for actor in self._actors]
+
+    def shrink(self, count: int) -> None:
+        """End all but the first `count` workbenches."""
+        for actor in self._actors[count:]:
+            ray.kill(actor)
+        self.names, self._actors = self.names[:count], self._actors[:count]
 
     def trial_processes(self) -> int:
         """How many processes ran trials so far; a workbench that was lost has forgotten those it served."""
@@ -110,7 +126,9 @@ class RayExecutor:
     """Trains through Ray Train, measures on one workbench. For a trial, and for the preparation's controls."""
 
     def __init__(self, workbench: str, *, workers: Workers, storage: Path, timeout_s: float | None = None) -> None:
+        self._name = workbench
         self._actor = ray.get_actor(workbench, namespace=NAMESPACE)
+        self._worker_id: Any = self._actor.worker_id.remote()  # read only where the process is lost
         self._workers = workers
         self._storage = storage
         self._timeout_s = timeout_s
@@ -134,6 +152,13 @@ class RayExecutor:
     def attack(self, request: AttackRequest) -> dict[str, Any]:
         return self._call("attack", request.model_dump(mode="json"))
 
+    def make_room(self) -> None:
+        """Have every workbench of the pool let go of its models. One that does not answer is about to lose them."""
+        pool = self._name.rpartition("-")[0]
+        names = [name for name in ray.util.list_named_actors() if name.startswith(f"{pool}-")]
+        asked: list[Any] = [ray.get_actor(name, namespace=NAMESPACE).make_room.remote() for name in names]
+        ray.wait(asked, num_returns=len(asked), timeout=ROOM_MADE_S)
+
     def _call(self, method: str, *arguments: Any) -> dict[str, Any]:
         """The result, within the stage's time. A stage over its time is ended with its process, which starts afresh.
 
@@ -146,8 +171,15 @@ class RayExecutor:
             self._wait_until_there()
             raise TimeoutError(f"ran longer than stage_timeout_s = {self._timeout_s:g}") from None
         except RayActorError as error:
+            reason = self._memory_shortage() or _first_line(error)
             self._wait_until_there()
-            raise ProcessLostError(f"the measuring process was lost: {_first_line(error)}") from None
+            raise ProcessLostError(f"the measuring process was lost: {reason}") from None
+
+    def _memory_shortage(self) -> str | None:
+        """What Ray says where it ended the workbench for its machine's memory."""
+        with contextlib.suppress(RayError):  # it did not live to say its name
+            return ended_for_memory(ray.get(self._worker_id, timeout=1))
+        return None
 
     def _wait_until_there(self) -> None:
         """Until the workbench has been started again, where its resources are to be had."""
@@ -156,6 +188,7 @@ class RayExecutor:
             ray.get(ready.remote(), timeout=REPLACED_S)
         except GetTimeoutError:
             raise TimeoutError(f"no machine took the lost measuring process in {REPLACED_S:g} s") from None
+        self._worker_id = self._actor.worker_id.remote()
 
 
 def _first_line(error: BaseException) -> str:

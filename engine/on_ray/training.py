@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.job import Workers
+from engine.memory_shortage import shortage_told
 from engine.runner import ProcessLostError
 from engine.training.job import TrainJob, TrainOutcome
 
@@ -66,27 +67,41 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers) -> TrainOu
 def loss_behind(error: Exception) -> str | None:
     """What was lost, where a training failed for that reason; None where the training itself is at fault.
 
-    When one rank dies, the others see their connection to it break, often before anybody knows of the death: among
-    several ranks that counts as a loss too.
+    When one rank dies, the others see their connection to it break, often before anybody knows of the death: where
+    every rank that failed saw just that, it counts as a loss too.
     """
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+    from ray.train.v2.api.exceptions import PreemptionError
 
     gone = (
-        *(RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError),
+        *(RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError, PreemptionError),
         *(WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError),
     )
     failures = getattr(error, "worker_failures", None)
     if failures is None:
-        return f"the training's controller was lost: {_first_line(error)}" if isinstance(error, gone) else None
-    found = [f"training worker {rank} was lost" for rank, failure in failures.items() if isinstance(failure, gone)]
-    if not found and len(failures) > 0:
+        inner = getattr(error, "controller_failure", error)
+        return f"the training's controller was lost: {_told(inner)}" if isinstance(inner, gone) else None
+    found = [
+        f"training worker {rank} was lost{_for_memory(failure)}"
+        for rank, failure in failures.items()
+        if isinstance(failure, gone)
+    ]
+    if not found and all(_is_broken_link(failure) for failure in failures.values()):
         found = [
             f"training worker {rank} lost its connection to another: {_first_line(failure)}"
             for rank, failure in failures.items()
-            if _is_broken_link(failure)
         ]
     return "; ".join(found) or None
+
+
+def _told(error: BaseException) -> str:
+    return shortage_told(error) or _first_line(error)
+
+
+def _for_memory(error: BaseException) -> str:
+    told = shortage_told(error)
+    return f": {told}" if told else ""
 
 
 def _is_broken_link(error: Exception) -> bool:

@@ -66,7 +66,7 @@ def test_an_error_of_the_stage_itself_is_not_tried_again(tmp_path: Path) -> None
     ("failures", "told"),
     [
         ({0: ActorDiedError()}, "training worker 0 was lost"),
-        ({1: OutOfMemoryError("killed")}, "training worker 1 was lost"),
+        ({1: OutOfMemoryError("killed")}, "training worker 1 was lost: killed"),
         # What the other ranks see of it is no reason of its own.
         (
             {0: RuntimeError("Connection closed by peer [10.0.0.2]:1"), 1: ActorDiedError()},
@@ -76,6 +76,8 @@ def test_an_error_of_the_stage_itself_is_not_tried_again(tmp_path: Path) -> None
             {0: RuntimeError("[gloo] Connection closed by peer [10.0.0.2]:21")},
             "training worker 0 lost its connection to another: [gloo] Connection closed by peer [10.0.0.2]:21",
         ),
+        # A rank that failed by itself is at fault for what the others then saw.
+        ({0: RuntimeError("CUDA out of memory"), 1: RuntimeError("Connection closed by peer [10.0.0.2]:1")}, None),
         ({0: ValueError("loss is NaN")}, None),
         ({0: ValueError("loss is NaN"), 1: RuntimeError("CUDA out of memory")}, None),
     ],
@@ -87,3 +89,10 @@ def test_what_a_failed_training_lost(failures: dict[int, Exception], told: str |
 def test_a_controller_that_died_is_a_loss_and_one_that_refused_is_not() -> None:
     assert (loss_behind(ActorDiedError()) or "").startswith("the training's controller was lost: ")
     assert loss_behind(ControllerError(ValueError("no such resource"))) is None
+    low = OutOfMemoryError(
+        "1 worker(s) were killed due to the node running low on memory. 4 GB used\nOOM kill reason: ..."
+    )
+    told = (
+        "the training's controller was lost: 1 worker(s) were killed due to the node running low on memory. 4 GB used"
+    )
+    assert loss_behind(ControllerError(low)) == told

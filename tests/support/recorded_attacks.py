@@ -68,6 +68,9 @@ class RecordedExecutor:
         attack_rows(self._model(request.model_path).attacks[label]).to_parquet(request.rows_path, index=False)
         return {"points": [{"strength": 1.0, "unit": "x", "notes": {}}]}
 
+    def make_room(self) -> None:
+        """Nothing is loaded."""
+
     def _model(self, path: str) -> Recorded:
         return self.trials[json.loads((Path(path) / WEIGHTS).read_text())]
 

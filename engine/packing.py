@@ -1,0 +1,93 @@
+"""How many trials there is the memory for, by what the controls' own stages took of it.
+
+The same stages run on the controls before the search as on every trial in it. A method that takes more than they did
+is for the second line: a stage that runs out of memory is tried once more alone (`engine.memory_shortage`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.job import SweepJob
+from engine.peak_memory import PeakMemory
+from engine.prepare import Prepared
+from engine.store import StageStore
+
+SHARE = 0.9
+"""Of what a machine or an accelerator has. Ray begins to end processes at .95 of a machine's memory."""
+LEADER_MIB = 400.0
+TRAIN_CONTROL_MIB = 900.0
+"""Resident size of the process that leads a trial, and of those that Ray Train adds around workers (Ray 2.60)."""
+MIB = 2**20
+PEAK = "peak_memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What one trial takes at its highest, in MiB, by measure. `accelerator_total`: what one device has."""
+
+    host: float
+    accelerator: float | None = None
+    accelerator_total: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """Trials at once, and in one sentence why they are fewer than asked for (None where they are not)."""
+
+    at_once: int
+    reason: str | None = None
+
+
+def memory_packing(
+    job: SweepJob, prepared: Prepared, store: StageStore, places: int, nodes: Sequence[Mapping[str, float]]
+) -> Packing:
+    """The same from the store, where the controls' stages say what they took, also those of another sweep."""
+    keys = [*prepared.evaluations.values(), *(key for both in prepared.attacks.values() for key in both.values())]
+    measured = [found.data for key in keys if (found := store.result(key)) is not None]
+    made = [found.data for key in prepared.ids.values() if (found := store.result(key)) is not None]
+    return packed(job, places, footprint(job, measured, [data for data in made if "peak_memory_mib" in data]), nodes)
+
+
+def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]]) -> Footprint:
+    """From the data of the controls' stages: those that measured them, and those that trained them (workers only).
+
+    A training's peak is its worker's resident size on a CPU and the allocator's on an accelerator.
+    """
+    peaks = [PeakMemory.model_validate(data[PEAK]) for data in measured if data.get(PEAK)]
+    workers = job.training.workers
+    training = max((float(data["peak_memory_mib"]) for data in trained), default=0.0)
+    on_gpu = workers.resources.get("GPU", 0.0) > 0
+    host = max((peak.host or 0.0 for peak in peaks), default=0.0)
+    device = max((peak.accelerator or 0.0 for peak in peaks), default=0.0)
+    if workers.count == 0:  # the workbench trains
+        host, device = (host, max(device, training)) if on_gpu else (max(host, training), device)
+    else:
+        host += TRAIN_CONTROL_MIB + (0.0 if on_gpu else training * workers.count)
+        device += training * workers.count if on_gpu else 0.0
+    total = max((peak.accelerator_total or 0.0 for peak in peaks), default=0.0)
+    return Footprint(host=LEADER_MIB + host, accelerator=device or None, accelerator_total=total or None)
+
+
+def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping[str, float]]) -> Packing:
+    """As many of `places` as there is memory for, and never none: a single trial may be tried.
+
+    `nodes` are the machines in Ray's terms. Where a workbench has accelerators of its own, nobody shares them, so they
+    are looked at only where it holds a part of one.
+    """
+    memory_mib = [node["memory"] / MIB for node in nodes if node.get("memory")]
+    fits = sum(math.floor(SHARE * own / found.host) for own in memory_mib)
+    limits = {f"{found.host / 1024:.1f} GiB of memory": fits} if memory_mib else {}
+    share = job.evaluation_resources.get("GPU", 0.0)
+    if 0 < share < 1 and found.accelerator and found.accelerator_total:
+        each = math.floor(SHARE * found.accelerator_total / found.accelerator)
+        devices = sum(int(node.get("GPU", 0.0)) for node in nodes)
+        limits[f"{found.accelerator / 1024:.1f} GiB of a GPU's memory"] = devices * each
+    what = min(limits, key=lambda name: limits[name], default=None)
+    if what is None or limits[what] >= places:
+        return Packing(at_once=places)
+    at_once = max(1, limits[what])
+    return Packing(at_once=at_once, reason=f"{at_once} trials at once and not {places}: one takes {what}, by measure")

@@ -1,0 +1,79 @@
+"""A machine that is short of memory for two stages at once: Ray's own monitor ends processes, for real.
+
+The limit is put a little above what the machine has in use now; each stage needs more than half of what is left.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.events import EventLog
+from engine.job import Workers
+from engine.memory_shortage import Room
+from engine.on_ray.cluster import cluster
+from engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
+from engine.runner import StageRunner
+from engine.store import StageRequest, StageStore
+from engine.workbench import MeasureRequest
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+GIB = 2**30
+LEFT_GIB = 8.0  # two workbenches take .8 of it when they are warm; what is over is for whatever else the machine does
+STAGE_GIB = 5
+
+
+class Hungry(WorkbenchActor):
+    """Measures nothing, and takes its memory for a while."""
+
+    def measure(self, request: dict[str, Any]) -> dict[str, Any]:
+        blocks = []
+        for _ in range(4 * STAGE_GIB):  # little by little, so that the monitor sees it come
+            blocks.append(bytearray(GIB // 4))
+            time.sleep(0.1)
+        time.sleep(3)
+        return {"bytes": sum(len(block) for block in blocks)}
+
+
+@pytest.fixture
+def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = psutil.virtual_memory()
+    if memory.available < 12 * GIB:
+        pytest.skip("needs 12 GiB of free memory")
+    limit = (memory.total - memory.available + LEFT_GIB * GIB) / memory.total
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{limit:.4f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+
+
+@pytest.mark.usefixtures("short_of_memory")
+def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp_path: Path) -> None:
+    done: dict[int, dict[str, Any]] = {}
+
+    def work(trial: int, executor: RayExecutor) -> None:
+        room = Room(tmp_path, executor.make_room)
+        runner = StageRunner(StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"), trial=trial, room=room)
+        asked = MeasureRequest(model_path="", benchmark={}, metrics=[], rows_path="")
+        stage = StageRequest(stage="evaluate", inputs={"trial": trial})
+        done[trial] = runner.run(stage, lambda _: executor.measure(asked)).data
+
+    with cluster(address=None, environment={}):
+        pool = Pool(2, resources={}, kind=Hungry)
+        executors = [RayExecutor(name, workers=Workers(), storage=tmp_path) for name in pool.names]
+        threads = [threading.Thread(target=work, args=item) for item in enumerate(executors)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [done[trial]["bytes"] for trial in (0, 1)] == [STAGE_GIB * GIB] * 2
+    events = list(EventLog(tmp_path / "events.jsonl").read())
+    lost = [event for event in events if event.event == "stage_lost"]
+    assert lost
+    for event in lost:
+        assert "running low on memory" in (event.reason or "")
+        assert (event.reason or "").endswith("next it is tried alone")
+    assert [event.event for event in events if event.event == "stage_failed"] == []
