@@ -75,10 +75,10 @@ def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Ite
 def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping[str, float]]) -> Packing:
     """As many of `places` as there is memory for, and never none: a single trial may be tried.
 
-    `nodes` are the machines in Ray's terms. Where a workbench has accelerators of its own, nobody shares them, so they
-    are looked at only where it holds a part of one.
+    `nodes` are the machines in Ray's terms; one without CPUs takes no trials. Where a workbench has accelerators of its
+    own, nobody shares them, so they are looked at only where it holds a part of one.
     """
-    memory_mib = [node["memory"] / MIB for node in nodes if node.get("memory")]
+    memory_mib = [node["memory"] / MIB for node in nodes if node.get("memory") and node.get("CPU")]
     fits = sum(math.floor(SHARE * own / found.host) for own in memory_mib)
     limits = {f"{found.host / 1024:.1f} GiB of memory": fits} if memory_mib else {}
     share = job.evaluation_resources.get("GPU", 0.0)
@@ -90,4 +90,4 @@ def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping
     if what is None or limits[what] >= places:
         return Packing(at_once=places)
     at_once = max(1, limits[what])
-    return Packing(at_once=at_once, reason=f"{at_once} trials at once and not {places}: one takes {what}, by measure")
+    return Packing(at_once=at_once, reason=f"{at_once} at once and not {places}: a trial takes {what}, by measure")

@@ -74,20 +74,21 @@ def test_what_a_trial_takes(
 def test_as_many_as_each_machine_has_memory_for(job: SweepJob) -> None:
     found = footprint(job, [_peak(3 * 1024 - LEADER_MIB)], [])  # three GiB a trial
     machines = [{"memory": 10 * GIB / SHARE, "CPU": 32}, {"memory": 5 * GIB / SHARE, "CPU": 32}]
+    machines += [{"memory": 99 * GIB, "CPU": 0}]  # a head that takes no work
     assert packed(job, 4, found, machines).at_once == 4  # three and one
     assert packed(job, 4, found, machines).reason is None
     few = packed(job, 9, found, machines)
     assert few.at_once == 4
-    assert few.reason == "4 trials at once and not 9: one takes 3.0 GiB of memory, by measure"
+    assert few.reason == "4 at once and not 9: a trial takes 3.0 GiB of memory, by measure"
 
 
 def test_one_trial_is_tried_where_not_even_one_fits(job: SweepJob) -> None:
     found = footprint(job, [_peak(30_000)], [])
-    assert packed(job, 2, found, [{"memory": 16 * GIB}]).at_once == 1
+    assert packed(job, 2, found, [{"memory": 16 * GIB, "CPU": 8}]).at_once == 1
 
 
 def test_where_nobody_measured_or_nobody_knows_nothing_changes(job: SweepJob) -> None:
-    assert packed(job, 5, footprint(job, [], []), [{"memory": 64 * GIB}]).at_once == 5
+    assert packed(job, 5, footprint(job, [], []), [{"memory": 64 * GIB, "CPU": 8}]).at_once == 5
     assert packed(job, 5, footprint(job, [_peak(30_000)], []), [{"CPU": 4}]).at_once == 5
 
 
@@ -95,7 +96,7 @@ def test_workbenches_that_share_a_gpu_share_its_memory(job: SweepJob) -> None:
     """Quarters of two GPUs of 80 GiB: eight by share. At 30 GiB each, two fit on a GPU."""
     sharing = _with(job, Workers(count=1, resources={"CPU": 1}), {"CPU": 1, "GPU": 0.25})
     found = footprint(sharing, [_peak(1000, 30 * 1024, 80 * 1024)], [])
-    machine = {"memory": 500 * GIB, "GPU": 2.0}
+    machine = {"memory": 500 * GIB, "CPU": 64, "GPU": 2.0}
     assert packed(sharing, 8, found, [machine]).at_once == 4
     whole = _with(job, Workers(count=1, resources={"CPU": 1}), {"CPU": 1, "GPU": 1})
     assert packed(whole, 2, found, [machine]).at_once == 2
@@ -117,5 +118,5 @@ def test_it_is_read_from_the_stages_of_the_controls(job: SweepJob, tmp_path: Pat
         attacks={"a": {which: keys[f"{which}-attacked"] for which in ("original", "gold")}},
     )
     each_mib = 2600 + LEADER_MIB
-    machine = {"memory": 3.5 * each_mib * MIB / SHARE}
+    machine = {"memory": 3.5 * each_mib * MIB / SHARE, "CPU": 8}
     assert memory_packing(job, prepared, store, 8, [machine]).at_once == 3

@@ -56,7 +56,9 @@ class Node:
 class LocalCluster:
     """A head without CPUs, so that work is on the worker nodes, and as many of those as are added."""
 
-    def __init__(self, *, head_cpus: int = 0, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, head_cpus: int = 0, head_memory_mib: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.environment = {"RAY_AUTH_MODE": "disabled", **(environment or {})}
         # Sockets lie in here, and their paths must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
@@ -66,6 +68,7 @@ class LocalCluster:
             "--head",
             f"--port={self.port}",
             f"--num-cpus={head_cpus}",
+            *([] if head_memory_mib is None else [f"--memory={head_memory_mib * 2**20}"]),
             "--include-dashboard=true",
             f"--dashboard-host={ADDRESS}",
             f"--dashboard-port={self.dashboard_port}",

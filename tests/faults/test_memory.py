@@ -21,6 +21,8 @@ from engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
 from engine.runner import StageRunner
 from engine.store import StageRequest, StageStore
 from engine.workbench import MeasureRequest
+from tests.e2e.conftest import write_sweep
+from tests.faults.clusters import LocalCluster
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 GIB = 2**30
@@ -77,3 +79,22 @@ def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp
         assert "running low on memory" in (event.reason or "")
         assert (event.reason or "").endswith("next it is tried alone")
     assert [event.event for event in events if event.event == "stage_failed"] == []
+
+
+def test_a_machine_with_memory_for_one_trial_runs_one_at_a_time(tmp_path: Path) -> None:
+    """Two CPUs, and the sweep asks for two trials at once; a trial takes some 1.1 GiB, the machine has 1.8."""
+    machine = LocalCluster(head_cpus=2, head_memory_mib=1800)
+    try:
+        sweep = write_sweep(tmp_path, "sweep", trials=3, training="workers: 0", at_once=2)
+        sweep.run("--address", machine.address)
+    finally:
+        machine.close()
+    (note,) = [
+        event["reason"] for event in sweep.events() if event["event"] == "note" and "by measure" in event["reason"]
+    ]
+    assert note.startswith("1 at once and not 2: a trial takes ")
+    running = 0
+    for event in sweep.events():
+        running += {"trial_started": 1, "trial_settled": -1}.get(event["event"], 0)
+        assert running <= 1
+    assert {record["state"] for record in sweep.trials().values()} == {"complete"}
