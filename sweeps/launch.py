@@ -35,6 +35,8 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
     from engine import durable
+    from engine.on_ray.head_lost import GO_ON, end_process
+    from engine.on_ray.heartbeat import HeadLostError
     from engine.placement import NoRoomError
     from engine.runner import ClusterLostError, StageFailedError
     from engine.sweep import SweepBusyError, SweepChangedError
@@ -42,7 +44,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     try:
         _run(job, address, plain, console, say)
     except KeyboardInterrupt:
-        say("interrupted; nothing that was finished is lost: run the same command again to go on")
+        say(f"interrupted; {GO_ON}")
         return EXIT_INTERRUPTED
     except SweepBusyError as error:
         say(f"{error}. Wait for it, or stop it first.")
@@ -51,8 +53,8 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
         say(f"{error}.")
         return EXIT_REFUSED
     except ClusterLostError as error:
-        say(f"{error}; nothing that was finished is lost: run the same command again to go on")
-        return EXIT_FAILED
+        say(f"{error}; {GO_ON}")
+        return end_process(EXIT_FAILED) if isinstance(error, HeadLostError) else EXIT_FAILED
     except NoRoomError as error:
         say(f"{error}.")
         return EXIT_REFUSED

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from engine.on_ray.head_lost import kill_own_processes, watch_head
+
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
 DRIVERS = 10_000
@@ -42,7 +44,8 @@ def cluster(
     """A Ray session: the cluster at `address`, or a private one on this machine that ends with the block.
 
     `environment` reaches every worker. The dashboard is always on: without its State API a stopped trial keeps the
-    placement group of its training workers.
+    placement group of its training workers. For the main thread; HeadLostError interrupts it where the head service is
+    gone, and Ray is then dropped and not left.
     """
     settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
     os.environ.update(settings)  # before Ray is imported, which reads some of them then
@@ -63,16 +66,21 @@ def cluster(
         )
     else:
         context = ray.init(address=address, runtime_env={"env_vars": settings}, **options)
+    head = watch_head(ray.get_runtime_context().gcs_address, joined=address is not None)
     try:
-        yield ClusterView(
-            resources=_amounts(ray.cluster_resources()),
-            nodes=tuple(_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]),
-            dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
-            joined=address is not None,
-        )
+        with head:
+            yield ClusterView(
+                resources=_amounts(ray.cluster_resources()),
+                nodes=tuple(_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]),
+                dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+                joined=address is not None,
+            )
     finally:
-        with garbage_kept():
-            ray.shutdown()
+        if head.lost:
+            kill_own_processes()
+        else:
+            with garbage_kept():
+                ray.shutdown()
 
 
 @contextlib.contextmanager
