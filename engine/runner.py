@@ -122,7 +122,7 @@ class StageRunner:
         self, request: StageRequest, error: Exception, *, seconds: float, losses: int, alone: bool
     ) -> None:
         """Write down how a stage ended. Returns where it is to begin again at once, raises where it is not."""
-        reason = _reason(error)
+        reason = reason_of(error)
         if says_out_of_memory(error):
             if not alone:
                 self._event("stage_lost", request, seconds=seconds, reason=f"{reason}; next it is tried alone")
@@ -159,7 +159,7 @@ class StageRunner:
         )
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Type and message of what went wrong, without the wrapping of the process it happened in, and without secrets."""
     cause = getattr(error, "cause", None)
     inner = cause if isinstance(cause, BaseException) else error

@@ -19,13 +19,16 @@ from engine.memory_shortage import Room
 from engine.prepare import Prepared
 from engine.records import AttackScore, StageResult, TrialRecord
 from engine.retention import Retention
-from engine.runner import StageFailedError, StageRunner
+from engine.runner import StageFailedError, StageRunner, reason_of
 from engine.scoring import Scorer
 from engine.stages import Executor
 from engine.store import StageStore
 from engine.training.job import TrainOutcome
 
 BROKEN_MODEL = "NonFiniteLogits"  # evaluators.likelihood raises it; named here, since a trial's process loads no torch
+
+
+BETWEEN_STAGES = "scoring"
 
 
 class TrialTask(BaseModel):
@@ -83,6 +86,8 @@ def run_trial(
         # A model whose logits are no longer numbers is a finding about the method, not a fault of the machine.
         state = "collapsed" if failure.kind == BROKEN_MODEL else "failed"
         record = life.record(state=state, reason=failure.reason, failed_stage=failure.stage)
+    except Exception as error:  # between stages, where scores are worked out: told like a stage's, and not tried again
+        record = life.record(state="failed", reason=reason_of(error), failed_stage=BETWEEN_STAGES)
     life.forget_links()
     return record
 

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from engine import durable
+from engine.events import EventLog
 from engine.job import SweepJob
 from engine.on_ray.cluster import DRIVER_RESOURCE
 from engine.on_ray.parcel import packed, unpacked
 from engine.on_ray.pool import Pool, RayExecutor
 from engine.prepare import Prepared
 from engine.records import TrialRecord
-from engine.runner import ClusterLostError
+from engine.runner import ClusterLostError, reason_of
 from engine.trial import TrialTask
 
 DRIVER_CPU = 0.01
@@ -140,6 +142,21 @@ class BrokerSearcher(Searcher):
         return {"metric": None, "mode": None}
 
 
+class LossTeller(tune.Callback):
+    """Writes down what Tune knows of a trial's end, which it tells nobody who may decide on it."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        path = trial.pickled_error_file  # of this machine; Tune's own reader looks where it is copied to later
+        if path is None or not Path(path).exists():
+            return
+        reason = reason_of(cloudpickle.loads(Path(path).read_bytes())).partition("\n")[0]
+        number = int(str(trial.config["holder"]).partition("-")[0])
+        self._events.append("note", trial=number, reason=f"its process: {reason}")
+
+
 def trial_function(config: dict[str, Any]) -> None:
     """One Tune trial: run the task on its workbench, report one record with everything in it."""
     from engine.trial import run_trial
@@ -206,6 +223,7 @@ def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:
             name="tune",
             storage_path=str(job.directory / "ray"),
             verbose=0,
+            callbacks=[LossTeller(EventLog(job.directory / "events.jsonl"))],
             failure_config=tune.FailureConfig(max_failures=0),  # a lost trial is given out again by the searcher
         ),
     )

@@ -11,7 +11,7 @@ from engine import stages
 from engine.events import EventLog
 from engine.job import AttackSettings, SweepJob
 from engine.store import StageStore
-from engine.trial import BROKEN_MODEL, TrialTask, run_trial
+from engine.trial import BETWEEN_STAGES, BROKEN_MODEL, TrialTask, run_trial
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 
 PARAMS = {
@@ -92,6 +92,15 @@ def test_a_failed_stage_is_a_record_with_stage_and_reason(ready: Ready) -> None:
     assert record.failed_stage == "attack:p"
     assert record.reason
     assert record.ue is not None  # what was measured before stays
+
+
+def test_what_fails_between_stages_is_a_record_too(ready: Ready) -> None:
+    """A table of the controls is gone: no stage is at fault, and another process would not find it either."""
+    job, prepared, executor = ready
+    lost = prepared.model_copy(update={"evaluations": {**prepared.evaluations, "gold": "gone"}})
+    record = run_trial(_task(12), job, lost, executor)
+    assert (record.state, record.failed_stage) == ("failed", BETWEEN_STAGES)
+    assert (record.reason or "").startswith("FileNotFoundError: ")
 
 
 def test_a_model_that_diverges_is_collapsed_not_failed(ready: Ready) -> None:

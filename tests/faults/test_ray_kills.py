@@ -95,6 +95,8 @@ def test_workbenches_and_trial_actors_killed_at_every_stage_are_replaced(tmp_pat
     assert kills[WORKBENCH] >= 4, kills
     assert kills[TRIAL] >= 4, kills
     _check(sweep, undisturbed)
+    told = [event for event in events(sweep.directory) if event["event"] in ("trial_lost", "note")]
+    assert any((event["reason"] or "").startswith("its process: ") for event in told), told
 
 
 def test_training_workers_killed_inside_a_training_are_replaced(tmp_path: Path, undisturbed_workers: SweepRun) -> None:
