@@ -206,7 +206,10 @@ class Driver:
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
         pool = Pool(places, resources=self.job.evaluation_resources)
         workers, train_storage = self.job.training.workers, self.directory / "ray" / "train"
-        executors = [RayExecutor(name, workers=workers, storage=train_storage) for name in pool.names]
+        limit_s = self.job.stage_timeout_s
+        executors = [
+            RayExecutor(name, workers=workers, storage=train_storage, timeout_s=limit_s) for name in pool.names
+        ]
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
         runner = StageRunner(self.store, self.events, room=Room(self.directory, executors[0].make_room))
         prepared = Preparation(self.job, runner, list(executors), in_turn=workers.count > 0).run()

@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from engine.job import Workers
 from engine.on_ray.cluster import NAMESPACE
 from engine.on_ray.endings import ended_for_memory
-from engine.on_ray.training import fit
+from engine.on_ray.training import fit, over_time_reason
 from engine.runner import ProcessLostError
 from engine.training.job import TrainJob, TrainOutcome
 from engine.workbench import AttackRequest, MeasureRequest, StartRequest, Workbench
@@ -142,7 +142,7 @@ class RayExecutor:
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
         if self._workers.count > 0:
-            return fit(job, name=name, storage=self._storage, workers=self._workers)
+            return fit(job, name=name, storage=self._storage, workers=self._workers, limit_s=self._timeout_s)
         payload = self._call("train", job.model_dump(mode="json"), name, str(self._storage))
         return TrainOutcome.model_validate(payload)
 
@@ -169,7 +169,7 @@ class RayExecutor:
         except GetTimeoutError:
             ray.kill(self._actor, no_restart=False)
             self._wait_until_there()
-            raise TimeoutError(f"ran longer than stage_timeout_s = {self._timeout_s:g}") from None
+            raise TimeoutError(over_time_reason(self._timeout_s)) from None
         except RayActorError as error:
             reason = self._memory_shortage() or _first_line(error)
             self._wait_until_there()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +24,54 @@ def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
     """What each training worker runs. Results travel by return value: rank 0's is the trainer's."""
     from engine.training.worker import run_worker
 
-    return run_worker(config)
+    with time_limit(config["limit_s"], over_time_mark(config["job"]["output_dir"])):
+        return run_worker(config["job"])
 
 
-def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers) -> TrainOutcome:
+@contextlib.contextmanager
+def time_limit(limit_s: float | None, mark: Path) -> Iterator[None]:
+    """End this process where the block takes longer, leaving `mark`; None lets it take its time.
+
+    A training that hangs does so inside a collective operation, where no error reaches it, so the process has to go.
+    """
+    if limit_s is None:
+        yield
+        return
+
+    def end() -> None:
+        mark.touch()
+        os._exit(1)
+
+    clock = threading.Timer(limit_s, end)
+    clock.daemon = True
+    clock.start()
+    try:
+        yield
+    finally:
+        clock.cancel()
+
+
+def over_time_mark(output_dir: str) -> Path:
+    """Where a worker that ends for its time says so: in the stage's own scratch folder."""
+    return Path(output_dir).with_name("over_time")
+
+
+def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers, limit_s: float | None = None) -> TrainOutcome:
     """Train to the end and return the outcome; weights are in `job.output_dir`.
 
     Workers are not started again here: the stage is, by its runner, from the last checkpoint of the training. So an
     error of the training itself is not tried three times, and a lost machine is counted. `name` says what it is in
     Ray's dashboard; Ray Train resumes a run of the same name, so each call gets one of its own. A placement that
-    cannot be had is retried a few times and then raises, rather than waiting for ever.
+    cannot be had is retried a few times and then raises, rather than waiting for ever. `limit_s` is for the training
+    itself, from when its workers are there; in local mode it is the caller's to keep.
 
-    Raises ProcessLostError where a worker, its machine or the controller died.
+    Raises ProcessLostError where a worker, its machine or the controller died, TimeoutError after `limit_s`.
     """
     from ray.exceptions import RayError
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    config = job.model_dump(mode="json")
+    config = {"job": job.model_dump(mode="json"), "limit_s": limit_s if workers.count else None}
     if workers.count == 0:
         result = TorchTrainer(worker_loop, train_loop_config=config, scaling_config=ScalingConfig(num_workers=0)).fit()
         return TrainOutcome.model_validate(result.return_value)
@@ -59,9 +92,15 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers) -> TrainOu
     try:
         return TrainOutcome.model_validate(trainer.fit().return_value)
     except (TrainingFailedError, RayError) as error:
+        if over_time_mark(job.output_dir).exists():
+            raise TimeoutError(over_time_reason(limit_s)) from None
         if (reason := loss_behind(error)) is not None:
             raise ProcessLostError(reason) from None
         raise
+
+
+def over_time_reason(limit_s: float | None) -> str:
+    return f"ran longer than stage_timeout_s = {limit_s:g}"
 
 
 def loss_behind(error: Exception) -> str | None:
