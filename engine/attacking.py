@@ -16,6 +16,7 @@ from typing import Any
 from engine import stages
 from engine.job import AttackSettings, SweepJob
 from engine.records import StageResult
+from engine.retention import Retention, links_holder
 from engine.runner import StageRunner
 from engine.stages import Executor
 from engine.store import StageRequest, StageStore
@@ -78,10 +79,17 @@ def links(job: SweepJob, chain: AttackSettings, victim: Victim) -> list[Link]:
     return found
 
 
-def forget_links(job: SweepJob, victim: Victim, store: StageStore) -> None:
-    """Remove the weights of every chain's links: all attacks on this model are done."""
-    for link in _all_links(job, victim):
-        store.evict_model(link.request.key)
+def hold_links(job: SweepJob, victim: Victim, store: StageStore, run: str) -> None:
+    """Say that `run` attacks a model by chains, so that nobody else over the storage removes their links meanwhile."""
+    if any(attack.name == CHAIN for attack in job.attacks):
+        Retention(store, job.directory).hold(links_holder(run), victim.model)
+
+
+def forget_links(job: SweepJob, victim: Victim, store: StageStore, run: str) -> None:
+    """Remove the weights of every chain's links: all attacks of `run` on this model are done."""
+    links = [link.request.key for link in _all_links(job, victim)]
+    if links:
+        Retention(store, job.directory).drop_links(run, victim.model, links)
 
 
 def _run_links(

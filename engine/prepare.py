@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from engine import stages
-from engine.attacking import Victim, forget_links, run_attack
+from engine.attacking import Victim, forget_links, hold_links, run_attack
 from engine.job import SweepJob
 from engine.records import StageResult
 from engine.runner import StageRunner
 from engine.stages import Executor
+from engine.store import StageRequest
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -143,6 +144,8 @@ class Preparation:
             )
             for which in self.which
         }
+        for which, victim in victims.items():
+            hold_links(self.job, victim, self.store, which)
         wanted: dict[tuple[str, str], Callable[[Executor], StageResult]] = {
             ("evaluate", which): partial(self._measure, victims[which]) for which in self.which
         }
@@ -150,8 +153,8 @@ class Preparation:
             for which in self.which:
                 wanted[attack.label, which] = partial(run_attack, self.job, attack, victims[which], self.runner)
         done = self._spread(list(wanted.values()), lambda work, executor: work(executor).key, in_turn=False)
-        for victim in victims.values():
-            forget_links(self.job, victim, self.store)
+        for which, victim in victims.items():
+            forget_links(self.job, victim, self.store, which)
         return dict(zip(wanted, done, strict=True))
 
     def _measure(self, victim: Victim, executor: Executor) -> StageResult:
@@ -177,6 +180,20 @@ class Preparation:
 
         with ThreadPoolExecutor(max_workers=len(hands)) as pool:
             return [future.result() for future in [pool.submit(one, item) for item in items]]
+
+
+def model_stages(job: SweepJob) -> list[StageRequest]:
+    """The stages of start, original and gold model that the preparation will ask for; none where paths are given."""
+    sources = [(which, getattr(job, which)) for which in WHICH]
+    wanted = [(which, source) for which, source in sources if source.path is None and source.floor is None]
+    data, recipe = _benchmark_facts(job) if wanted else ("", None)
+    found: dict[str, StageRequest] = {}
+    for which, source in wanted if recipe is not None else []:
+        whole = {**(recipe or {}), **(source.recipe or {})}
+        start = stages.start_stage(whole, data)
+        model = stages.finetune_stage(job, which, start.key, whole, data)
+        found |= {start.key: start, model.key: model}
+    return list(found.values())
 
 
 def _load(job: SweepJob) -> Any:

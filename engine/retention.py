@@ -22,6 +22,7 @@ from engine.store import StageStore
 
 LOCK = "retention"
 UNLEARN = "unlearn"
+LINKS = "-links"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,18 @@ class Retention:
 
     def release(self, holder: str) -> None:
         """The holder's record is written: from now on the record decides."""
-        (self.sweep / "in_use" / holder).unlink(missing_ok=True)
+        for name in (holder, links_holder(holder)):
+            (self.sweep / "in_use" / name).unlink(missing_ok=True)
+
+    def drop_links(self, run: str, victim: str, links: Iterable[str]) -> None:
+        """Remove what a run's attacks left of `victim`, unless another run is at it: the last one does."""
+        with durable.file_lock(self.store.lock(LOCK)):
+            (self.sweep / "in_use" / links_holder(run)).unlink(missing_ok=True)
+            if not any(
+                victim == model for sweep in self._sweeps() for path, model in _held(sweep) if is_for_links(path)
+            ):
+                for link in links:
+                    self.store.evict_model(link)
 
     # --- what may go --------------------------------------------------------------------------------------------------
 
@@ -111,7 +123,7 @@ class Retention:
         What is in use is read first: a trial writes its record before it lets go, so a model that is let go between
         the two readings is in the second.
         """
-        in_use = frozenset(model for sweep in self._sweeps() for model in _held_models(sweep))
+        in_use = frozenset(model for sweep in self._sweeps() for _, model in _held(sweep))
         on_front: set[str] = set()
         finished: dict[str, float] = {}
         own: set[str] = set()
@@ -120,7 +132,7 @@ class Retention:
                 keepers = [self._keeper(path) for path in sorted((sweep / "trials").glob("*.json"))]
             except (ValueError, KeyError, TypeError):
                 return None
-            on_front |= _front_models(keepers)
+            on_front |= front_models(keepers)
             for keeper in keepers:
                 finished |= {model: max(keeper.finished, finished.get(model, 0.0)) for model in keeper.models}
                 own |= set(keeper.models) if sweep == self.sweep else set()
@@ -172,7 +184,7 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _front_models(keepers: Iterable[Keeper]) -> set[str]:
+def front_models(keepers: Iterable[Keeper]) -> set[str]:
     """The model of each front member: that of its first seed, which is the one that is exported."""
     from evaluators.front import non_dominated
 
@@ -181,11 +193,20 @@ def _front_models(keepers: Iterable[Keeper]) -> set[str]:
     return {keeper.models[0] for keeper, member in zip(placed, members, strict=True) if member}
 
 
-def _held_models(sweep: Path) -> Iterator[str]:
-    """What the sweep's trials hold. Letting go takes no lock, so a file that was listed may be gone."""
+def links_holder(run: str) -> str:
+    """The name under which a run (a trial, a control) holds a model for the sake of what its chains leave of it."""
+    return f"{run}{LINKS}"
+
+
+def is_for_links(holder: Path) -> bool:
+    return holder.name.endswith(LINKS)
+
+
+def _held(sweep: Path) -> Iterator[tuple[Path, str]]:
+    """What the sweep's runs hold. Letting go takes no lock, so a file that was listed may be gone."""
     for path in _holders(sweep):
         with contextlib.suppress(FileNotFoundError):
-            yield path.read_text()
+            yield path, path.read_text()
 
 
 def _holders(sweep: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine import stages
 from engine.attack_order import AttackOutlook, next_attack
-from engine.attacking import Victim, forget_links, run_attack
+from engine.attacking import Victim, forget_links, hold_links, run_attack
 from engine.events import EventLog
 from engine.gate import collapse_reason
 from engine.job import AttackSettings, SweepJob
@@ -202,6 +202,7 @@ class Trial:
 
     def attack_all(self, model_path: str) -> None:
         """Every attack, as long as the trial can still be on the front; first the one that may end it soonest."""
+        hold_links(self.job, self.victim(model_path), self.runner.store, self.task.holder)
         waiting = list(self.job.attacks)
         while waiting:
             if self.job.search.prune and not self.task.finalist and self.is_beaten():
@@ -224,7 +225,7 @@ class Trial:
     def forget_links(self) -> None:
         """Drop what chains kept between their attacks; a trial that was killed keeps it until it has gone on."""
         if "model_path" in self.known:
-            forget_links(self.job, self.victim(self.known["model_path"]), self.runner.store)
+            forget_links(self.job, self.victim(self.known["model_path"]), self.runner.store, self.task.holder)
 
     # --- lossless pruning ---------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from engine.attacking import Victim, forget_links, links, run_attack
+from engine.attacking import Victim, forget_links, hold_links, links, run_attack
 from engine.events import EventLog
 from engine.in_process import InProcessExecutor
 from engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob, TrainingSettings
@@ -186,11 +186,38 @@ def test_links_can_go_when_all_attacks_are_done_and_nothing_is_run_again(tmp_pat
         place.store.model_folder(link.request.key) for link in links(place.job, place.job.attacks[0], place.victim)
     ]
     assert [folder.is_dir() for folder in folders] == [True, True]
-    forget_links(place.job, place.victim, place.store)
+    forget_links(place.job, place.victim, place.store, "original")
     assert not any(folder.exists() for folder in folders)
     executor = Counting()
     place.run(0, executor)
     assert executor.ran == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_sweeps_at_one_model_the_last_removes_the_links(tmp_path: Path, model: Path, first: int) -> None:
+    """As when two sweeps over one storage attack the same original at the same time."""
+    chains = settings([QUANTIZE, RELEARN])
+    sweeps = [Place(tmp_path, model, chains), Place(tmp_path, model, chains)]
+    sweeps[1].job = sweeps[1].job.model_copy(update={"directory": tmp_path / "other"})
+    for sweep in sweeps:
+        hold_links(sweep.job, sweep.victim, sweep.store, "original")
+    sweeps[0].run(0, Counting())
+    folder = sweeps[0].store.model_folder(links(sweeps[0].job, chains[0], sweeps[0].victim)[0].request.key)
+    for sweep, left in ((sweeps[first], True), (sweeps[1 - first], False)):
+        assert folder.is_dir()
+        forget_links(sweep.job, sweep.victim, sweep.store, "original")
+        assert folder.is_dir() is left
+    assert [path.name for folder in tmp_path.glob("*/in_use") for path in folder.iterdir()] == []
+
+
+def test_an_attack_that_leaves_a_link_keeps_all_of_its_answer(tmp_path: Path, model: Path) -> None:
+    asked = Place(tmp_path / "a", model, settings(QUANTIZE, [QUANTIZE, RELEARN]))
+    plain = Place(tmp_path / "b", model, settings(QUANTIZE))
+    answers = [
+        run_attack(place.job, place.job.attacks[0], place.victim, place.runner, Counting()).data
+        for place in (asked, plain)
+    ]
+    assert set(answers[0]) == set(answers[1]) >= {"points", "judging", "peak_memory"}
 
 
 def test_attacks_that_leave_no_ordinary_model_are_no_links(tmp_path: Path, model: Path) -> None:
