@@ -327,6 +327,17 @@ def _open_study(journal: Path, name: str, plan: SearchPlan) -> optuna.Study:
     return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
 
 
+def proposed(journal: Path) -> set[int]:
+    """Numbers of the trials that a journal knows as proposed; none where there is no journal."""
+    if not journal.exists():
+        return set()
+    _drop_torn_tail(journal)
+    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=SingleWriter()))
+    studies = storage.get_all_studies()
+    trials = [trial for study in studies for trial in storage.get_all_trials(study._study_id, deepcopy=False)]
+    return {trial.number for trial in trials if PROPOSAL in trial.user_attrs}
+
+
 def _drop_torn_tail(journal: Path) -> None:
     """Cut off a last line without an end: Optuna would glue its next entry to it."""
     if not journal.exists():

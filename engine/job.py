@@ -148,6 +148,7 @@ NEUTRAL = frozenset(
         "spec_path",
         "spec_text",
         "mlflow",
+        "mirror",
         "stage_timeout_s",
         "storage_limit_gib",
     }
@@ -161,7 +162,8 @@ class SweepJob(_Part):
     `concurrent_trials` None: to be computed by `engine.placement.concurrency` from the cluster's resources. `threads`
     are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or an address.
     `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
-    `storage_limit_gib` bounds the models in the storage; None keeps those on a front and no others.
+    `storage_limit_gib` bounds the models in the storage; None keeps those on a front and no others. `mirror` is the
+    fsspec address of a copy of what is finished, without a login.
     """
 
     name: str
@@ -185,6 +187,7 @@ class SweepJob(_Part):
     stage_timeout_s: float | None = Field(default=None, gt=0)
     storage_limit_gib: float | None = Field(default=None, gt=0)
     mlflow: str = "auto"
+    mirror: str | None = None
     storage: Path
     directory: Path
     spec_path: str | None = None

@@ -35,6 +35,10 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file (YAML).
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder: <storage>/<name>.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all, in place of the file's; more extend a sweep.")]
 Storage = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of all results, in place of the file's.")]
+Mirror = Annotated[
+    str | None,
+    typer.Option(metavar="URI", help="Copy of what is finished (s3://bucket/runs, ...), in place of the file's."),
+]
 Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once at most.")]
 Address = Annotated[
     str | None,
@@ -48,13 +52,14 @@ def run(
     file: File,
     trials: Trials = None,
     storage: Storage = None,
+    mirror: Mirror = None,
     max_concurrent: Concurrent = None,
     address: Address = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
 ) -> None:
     """Run a sweep, go on with one that was interrupted, or extend a finished one."""
     spec = _spec(file, address=address)
-    overrides = _overrides(trials, storage, max_concurrent)
+    overrides = _overrides(trials, storage, max_concurrent, mirror)
     from sweeps.data_check import check_rows
     from sweeps.launch import launch
     from sweeps.resolve import resolve
@@ -338,10 +343,12 @@ def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> str:
         raise typer.Exit(EXIT_REFUSED) from None
 
 
-def _overrides(trials: int | None, storage: str | None, max_concurrent: int | None) -> Overrides:
+def _overrides(
+    trials: int | None, storage: str | None, max_concurrent: int | None, mirror: str | None = None
+) -> Overrides:
     from sweeps.resolve import Overrides
 
-    return Overrides(trials=trials, storage=storage, max_concurrent=max_concurrent)
+    return Overrides(trials=trials, storage=storage, mirror=mirror, max_concurrent=max_concurrent)
 
 
 def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:

@@ -96,9 +96,16 @@ def _unknown_trial(records: Sequence[TrialRecord], wanted: str) -> str:
 
 
 def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
-    """Where the weights of a trial are. ExportError where there are none (any more), with how to get them."""
+    """Where the weights of a trial are. ExportError where there are none (any more), with how to get them.
+
+    A model that is only in the sweep's mirror is fetched into the store.
+    """
     key = record.stage_keys.get("unlearn")
-    places = [StageStore(snapshot.folder.resolve().parent).model_folder(key)] if key else []
+    store = StageStore(snapshot.folder.resolve().parent)
+    places = [store.model_folder(key)] if key else []
+    mirror = snapshot.spec.get("mirror")
+    if key is not None and isinstance(mirror, str) and not places[0].is_dir():
+        _fetch(mirror, store, key)
     if record.model_path is not None:
         places.append(Path(record.model_path))
     for place in places:
@@ -114,6 +121,19 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
         f"them again, run a sweep with these lines over the same storage and export its trial 0; finished evaluations "
         f"and attacks are reused:\n\n{rebuild_lines(snapshot, record)}"
     )
+
+
+def _fetch(uri: str, store: StageStore, key: str) -> None:
+    """Bring the model of a stage here, where the mirror has it. ExportError where the mirror cannot be read."""
+    from engine.mirror import Mirror, MirrorError, errors_told
+    from engine.mirror_driver import place_of
+    from engine.mirror_pull import fetch_model
+
+    try:
+        with errors_told():
+            fetch_model(Mirror(uri, writer=place_of(store)), store, key)
+    except MirrorError as error:
+        raise ExportError(f"the model is not here, and {error}") from None
 
 
 def rebuild_lines(snapshot: Snapshot, record: TrialRecord) -> str:

@@ -70,9 +70,10 @@ def check_storage(text: str, path: KeyPath, folder: Path, draft: Draft) -> Path:
         return folder
     place = absolute(text, folder)
     if "://" in text:
-        draft.add(
-            path, "an address, not a folder", given=shown(text), allowed="a folder that every machine of the sweep sees"
-        )
+        message = "an address, not a folder: results appear by renames and under locks, which object stores do not have"
+        advice = "work in a folder and put a copy beside it: mirror: s3://bucket/runs"
+        allowed = "a folder that every machine of the sweep sees"
+        draft.add(path, message, given=shown(text), allowed=allowed, advice=advice)
         return place
     there = next(parent for parent in (place, *place.parents) if parent.exists())
     if not there.is_dir():

@@ -6,7 +6,9 @@ import importlib.util
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,6 +16,9 @@ from engine.job import SweepJob
 from engine.mlflow_sink import MlflowSink, MlflowThread, tracking_target
 from engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
 from evaluators.judge.settings import PREFIX
+
+if TYPE_CHECKING:
+    from engine.mirror_thread import MirrorThread
 
 SUBMIT = "Run it on a machine of the cluster with --address auto, or by `ray job submit` (docs/cluster.md)."
 EXIT_OK = 0
@@ -35,6 +40,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
     from engine import durable
+    from engine.mirror import MirrorError
     from engine.on_ray.head_lost import GO_ON, end_process
     from engine.on_ray.heartbeat import HeadLostError
     from engine.placement import NoRoomError
@@ -49,7 +55,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     except SweepBusyError as error:
         say(f"{error}. Wait for it, or stop it first.")
         return EXIT_FAILED
-    except SweepChangedError as error:
+    except (SweepChangedError, MirrorError) as error:
         say(f"{error}.")
         return EXIT_REFUSED
     except ClusterLostError as error:
@@ -83,10 +89,12 @@ def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
 
 
 def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say: Callable[[str], None]) -> None:
+    from engine.mirror_thread import mirrored
     from engine.sweep import run_sweep
     from sweeps.progress import LiveProgress
 
     with ExitStack() as stack:
+        mirror = stack.enter_context(mirrored(job, say))  # ends last: it has the report too
         mlflow = _mlflow(job, say)
         if mlflow is not None:
             mlflow.start()
@@ -96,10 +104,15 @@ def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say:
             environment=worker_environment(job.threads) | judge_cache(job),
             address=address,
             watch=lambda folder, wanted: LiveProgress(folder, wanted, console=console, plain=plain or None),
-            on_settled=mlflow.poke if mlflow is not None else None,
+            on_settled=partial(_poke, [view for view in (mlflow, mirror) if view is not None]),
             announce=say,
         )
         _finish(job, console)
+
+
+def _poke(views: list[MlflowThread | MirrorThread]) -> None:
+    for view in views:
+        view.poke()
 
 
 def _mlflow(job: SweepJob, say: Callable[[str], None]) -> MlflowThread | None:

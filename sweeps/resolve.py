@@ -13,6 +13,7 @@ from engine.training.job import LoraSettings
 from sweeps.checks import DEFAULT_TRIALS, DEFAULT_ZERO_STAGE, grid_size, minimum_of
 from sweeps.draft import Draft
 from sweeps.files import absolute, check_storage, is_local
+from sweeps.mirror_check import check_mirror
 from sweeps.problems import Problem, SpecError
 from sweeps.sections import GoldSection, SourceSection, SweepFile
 from sweeps.spec import SweepSpec
@@ -28,6 +29,7 @@ class Overrides:
 
     trials: int | None = None
     storage: str | None = None
+    mirror: str | None = None
     max_concurrent: int | None = None
 
 
@@ -65,6 +67,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
         stage_timeout_s=spec.file.stage_timeout_s,
         storage_limit_gib=spec.file.storage_limit_gib,
         mlflow=spec.file.tracking.mlflow,
+        mirror=_mirror(spec, overrides, storage),
         storage=storage,
         directory=storage / spec.file.name,
         spec_path=str(absolute(spec.document.file, spec.folder)),
@@ -98,6 +101,16 @@ def _storage(spec: SweepSpec, overrides: Overrides) -> Path:
     if draft.problems:
         raise SpecError(spec.document.file, draft.problems)
     return place
+
+
+def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
+    draft = Draft(spec.document)
+    path = ("mirror",) if overrides.mirror is None else ("--mirror",)
+    address = spec.file.mirror if overrides.mirror is None else overrides.mirror
+    check_mirror(address, path, storage, draft)
+    if draft.problems:
+        raise SpecError(spec.document.file, draft.problems)
+    return address
 
 
 def _check_warm_start(spec: SweepSpec, sweep: Path) -> None:

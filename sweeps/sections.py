@@ -203,6 +203,11 @@ class SweepFile(Section):
     storage: str = Field(
         default="runs", min_length=1, description="folder of all results, relative to where the command runs"
     )
+    mirror: str | None = Field(
+        default=None,
+        min_length=1,
+        description="address of a copy of what is finished, kept while the sweep runs: s3://bucket/runs, gs://, ...",
+    )
     storage_limit_gib: float | None = Field(
         default=None, gt=0, description="GiB of models in storage; left out: only those on a front are kept"
     )

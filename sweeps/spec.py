@@ -21,6 +21,7 @@ from sweeps.draft import Draft
 from sweeps.files import check_storage
 from sweeps.machine import Machine, this_machine
 from sweeps.metric_lists import read_metrics
+from sweeps.mirror_check import check_mirror
 from sweeps.problems import SpecError, listing, shown
 from sweeps.sections import SweepFile
 from sweeps.space import read_spaces
@@ -91,6 +92,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
     tasks = read_tasks(file.evaluators, folder, draft)
     ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, draft), tasks, draft)
     storage = check_storage(file.storage, ("storage",), folder, draft)
+    check_mirror(file.mirror, ("mirror",), storage, draft)
     _check_together(file, spaces, folder, machine, draft)
     if draft.problems or benchmark is None:
         raise SpecError(document.file, draft.problems)

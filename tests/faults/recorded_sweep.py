@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.attack_order import base_costs
 from engine.broker import SearchPlan, StudyBroker
+from engine.job import SweepJob
 from engine.records import TrialRecord
 from engine.search_space import Choice, Fixed, MethodSpace
 from engine.sweep import Driver
@@ -27,11 +28,15 @@ SPACE = MethodSpace(method="graddiff", params={"learning_rate": RATES, "retain":
 SEEDS = 2
 
 
+def job_of(storage: Path) -> SweepJob:
+    job = recorded_job(storage, "sweep", ATTACKS, prune=True)
+    search = job.search.model_copy(update={"trials": len(TRIALS), "seeds_for_finalists": SEEDS})
+    return job.model_copy(update={"search": search})
+
+
 def run(storage: str) -> list[TrialRecord]:
     """Run the sweep in `storage`, or go on with it. The records of all trials."""
-    job = recorded_job(Path(storage), "sweep", ATTACKS, prune=True)
-    search = job.search.model_copy(update={"trials": len(TRIALS), "seeds_for_finalists": SEEDS})
-    job = job.model_copy(update={"search": search})
+    job = job_of(Path(storage))
     driver = Driver(job)
     driver.open()
     prepared, executor = prepare(job), RecordedExecutor(TRIALS)

@@ -1,0 +1,199 @@
+"""What a sweep gets from its mirror before it starts, so that nothing finished elsewhere is computed again.
+
+Whatever is here stays as it is. The sweep's folder is fetched where there is none; where both are there, the one here
+wins, and is refused where the mirror has records that it lacks. Stages of every sweep in the mirror are fetched: they
+are small tables. Models only where the preparation or this sweep's trials need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from engine import durable
+from engine.events import EventLog
+from engine.job import SweepJob
+from engine.mirror import Mirror, MirrorError
+from engine.mirror_copies import BrokenCopyError, fetch
+from engine.mirror_plan import (
+    JOURNAL,
+    LOCK_FILE,
+    MODELS,
+    STAGES,
+    Listing,
+    bytes_told,
+    conflict,
+    counted,
+    missing,
+    models_worth_keeping,
+    records_of,
+    sweep_files,
+    whole_models,
+    whole_stages,
+)
+from engine.prepare import model_stages
+from engine.store import StageStore
+
+Say = Callable[[str], None]
+
+
+class _LockFile(BaseModel):
+    """What is read of a spec.lock.yaml: which sweep it is."""
+
+    digest: str
+    identity: dict[str, Any] | None = None
+
+
+class _Told(BaseModel):
+    """What is read of two records of one number: whether they are the same trial."""
+
+    key: str
+    finished: float
+
+
+def pull(mirror: Mirror, job: SweepJob, say: Say) -> Listing:
+    """Fetch what is in the mirror and not here. Returns what the mirror holds, without what is broken there.
+
+    Raises MirrorError where the sweep there is another one, or further than the one here; nothing is fetched then.
+    """
+    store = StageStore(job.storage)
+    there = mirror.listing(job.name, STAGES, MODELS)
+    begun = f"{job.name}/{LOCK_FILE}" in there
+    if begun:
+        _refuse_another_sweep(mirror, job)
+    words = []
+    if begun and job.directory.exists():
+        _refuse_to_go_over(mirror, job, there)
+    elif begun:
+        words = _fetch_sweep(mirror, job, there)
+    broken = _fetch_finished(mirror, job, store, there, words, say)
+    return {path: size for path, size in there.items() if not broken.intersection(path.split("/"))}
+
+
+def is_another_sweep(job: SweepJob) -> bool:
+    """Whether the folder here holds another sweep of this name, which its driver will refuse."""
+    path = job.directory / LOCK_FILE
+    ours = _lock_file(path.read_bytes()) if path.is_file() else None
+    return ours is not None and ours.digest != job.digest()
+
+
+def fetch_model(mirror: Mirror, store: StageStore, key: str) -> int:
+    """Bring the model of one stage here, where the mirror has it whole. Returns its bytes; 0 where it has not."""
+    there = mirror.listing(f"{STAGES}/{key}", f"{MODELS}/{key}")
+    if key not in whole_models(there) or store.model_folder(key).is_dir():
+        return 0
+    stage = None if store.stage_folder(key).is_dir() else whole_stages(there).get(key)
+    return fetch(mirror, store, key, stage, model=True)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def _refuse_another_sweep(mirror: Mirror, job: SweepJob) -> None:
+    """Raise MirrorError where the mirror has another sweep of this name."""
+    theirs = _lock_file(mirror.read(f"{job.name}/{LOCK_FILE}"))
+    path = job.directory / LOCK_FILE
+    ours = _lock_file(path.read_bytes()) if path.is_file() else None
+    here = ours.identity if ours else None
+    same_data = theirs is None or here is None or theirs.identity is None or theirs.identity == here
+    if theirs is None or theirs.digest != job.digest() or not same_data:
+        raise MirrorError(
+            f"the mirror {mirror.shown} has a sweep {job.name} over something else (another file, data, model or code "
+            f"of the tool). Give the sweep another name, or another mirror, or remove {job.name}/ there to begin again"
+        )
+
+
+def _lock_file(data: bytes | None) -> _LockFile | None:
+    try:
+        return _LockFile.model_validate(yaml.safe_load(data or b""))
+    except (yaml.YAMLError, ValidationError):
+        return None
+
+
+def _refuse_to_go_over(mirror: Mirror, job: SweepJob, there: Listing) -> None:
+    """Raise MirrorError where the records here are behind those in the mirror, or are of other trials."""
+    paths = {int(path.stem): path for path in (job.directory / "trials").glob("*.json") if path.stem.isdigit()}
+    theirs = records_of(there, job.name)
+    obstacle = conflict(paths.keys(), theirs.keys()) or _another_trial(mirror, job.name, paths, theirs)
+    if obstacle is not None:
+        raise MirrorError(
+            f"{obstacle}: the mirror {mirror.shown} is not overwritten. To go on from it, move {job.directory} away "
+            f"and run the same command again; to go on from here, remove {job.name}/ in the mirror, or run without it"
+        )
+
+
+def _another_trial(mirror: Mirror, sweep: str, here: dict[int, Path], there: dict[int, int]) -> str | None:
+    """Which trial is another one here than there. Records of one size are taken for the same."""
+    for number in sorted(here.keys() & there.keys()):
+        if here[number].stat().st_size == there[number]:
+            continue
+        try:
+            ours = _Told.model_validate_json(here[number].read_bytes())
+            theirs = _Told.model_validate_json(mirror.read(f"{sweep}/trials/{number}.json") or b"")
+        except ValidationError:
+            return f"trial {number} cannot be read in one of the two places"
+        if ours != theirs:
+            return f"trial {number} in the mirror is another one than here: the two went on apart from each other"
+    return None
+
+
+# --- what is fetched --------------------------------------------------------------------------------------------------
+
+
+def _fetch_sweep(mirror: Mirror, job: SweepJob, there: Listing) -> list[str]:
+    """The sweep's own folder, in one step. A record that the study's journal does not know is left out.
+
+    That is one whose upload was the last before a kill; its trial is asked again and finds all of its stages.
+    """
+    from engine.broker import proposed
+
+    names = sweep_files(there, job.name)
+    with durable.new_folder(job.directory) as scratch:
+        for _ in mirror.each(lambda name: mirror.get(f"{job.name}/{name}", scratch / name), names):
+            pass
+        known = proposed(scratch / JOURNAL)
+        records = [path for path in (scratch / "trials").glob("*.json") if path.stem.isdigit()]
+        strangers = [path for path in records if int(path.stem) not in known]
+        for path in strangers:
+            path.unlink()
+    return [f"the sweep with {counted(len(records) - len(strangers), 'settled trial')}"]
+
+
+def _fetch_finished(
+    mirror: Mirror, job: SweepJob, store: StageStore, there: Listing, words: list[str], say: Say
+) -> set[str]:
+    """Stages and models that are missing here, as said in one line. Returns the keys of those that are not whole."""
+    stages, models = whole_stages(there), whole_models(there)
+    lacking = {key: files for key, files in sorted(stages.items()) if not store.stage_folder(key).is_dir()}
+    needed = {key: models[key] for key in _models_needed(job, models) if not store.model_folder(key).is_dir()}
+    if words or lacking or needed:
+        total = sum(sum(files.values()) for files in (*lacking.values(), *needed.values()))
+        words = [*words, counted(len(lacking), "finished stage"), counted(len(needed), "model")]
+        say(f"mirror {mirror.shown}: fetching {', '.join(words)} ({bytes_told(total)})")
+
+    def one(key: str) -> tuple[str, str] | None:
+        try:
+            fetch(mirror, store, key, lacking.get(key), model=key in needed)
+        except BrokenCopyError as error:
+            return key, str(error)
+        return None
+
+    broken = dict(found for found in mirror.each(one, missing([*needed, *lacking], ())) if found is not None)
+    for why in list(broken.values())[:1]:
+        say(f"mirror {mirror.shown}: {len(broken)} of these are not whole there and were left ({why})")
+    return set(broken)
+
+
+def _models_needed(job: SweepJob, there: Iterable[str]) -> list[str]:
+    """Models in the mirror that the preparation, or a trial of this sweep as its events tell, asks for."""
+    whole = set(there)
+    if not whole:
+        return []
+    asked = {request.key: request.stage for request in model_stages(job)}
+    events = EventLog(job.directory / "events.jsonl").read()
+    asked |= {event.stage_key: event.stage for event in events if event.stage_key and event.stage}
+    return [key for key in models_worth_keeping(asked, ()) if key in whole]

@@ -1,0 +1,234 @@
+"""Brings a sweep's mirror up to what its folder and the store hold. Reads what the driver wrote, changes nothing here.
+
+Order within a pass: stages, records, the study's journal and the other small files, models. Cut off anywhere, the
+mirror has no record without its stages and no trial in the journal as settled without its record; a record whose trial
+the journal lacks is left out when it is fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.events import EventLog
+from engine.mirror import Mirror
+from engine.mirror_copies import put_model, put_stage
+from engine.mirror_plan import (
+    GROWING,
+    MODELS,
+    PLAIN,
+    SPEC,
+    STAGE_FILE,
+    Listing,
+    by_key,
+    counted,
+    missing,
+    models_to_remove,
+    models_worth_keeping,
+    records_of,
+    whole_models,
+    whole_stages,
+)
+from engine.retention import Keeper, front_models, keeper_of
+from engine.store import StageStore
+
+REMOVE_EVERY_S = 300.0
+NAMED = ("stage_finished", "stage_reused")
+Stamp = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is here and, as far as is known, not in the mirror."""
+
+    stages: int
+    trials: int
+    models: int
+    files: int
+
+    def __str__(self) -> str:
+        parts = (
+            (self.stages, "finished stage"),
+            (self.trials, "record"),
+            (self.models, "model"),
+            (self.files, "other file"),
+        )
+        return ", ".join(counted(count, noun) for count, noun in parts if count) or "nothing"
+
+
+class Pusher:
+    """One sweep on its way to a mirror. `there` is what the mirror held when the sweep began."""
+
+    def __init__(self, mirror: Mirror, store: StageStore, sweep: Path, there: Listing) -> None:
+        self.mirror = mirror
+        self._store, self._sweep, self._name = store, sweep, sweep.name
+        self._events, self._offset = EventLog(sweep / "events.jsonl"), 0
+        self._stages: dict[str, str] = {}
+        self._keepers: dict[str, tuple[Stamp, Keeper]] = {}
+        self._growing: dict[str, bytes] = {}
+        self._sent: dict[str, Stamp] = {}
+        self._sizes_there = records_of(there, self._name)
+        self._stages_there = set(whole_stages(there))
+        self._others: dict[tuple[str, int], Keeper] = {}
+        self._removed = time.monotonic()
+        self._models_there = set(whole_models(there))
+        self._models_begun = set(by_key(there, MODELS))
+
+    def look(self) -> None:
+        """What is here now. The study's journal before the records: whom it has as settled then has a record."""
+        self._growing = self._read_growing()
+        self._read_events()
+        self._read_trials()
+
+    def push(self, *, last: bool = False) -> None:
+        """Copy what was here at the last look. What goes wrong is raised, what was copied is not copied again.
+
+        The last time it looks again at what models the mirror has: another sweep may have removed what was on no front.
+        """
+        if last:
+            self._models_there &= whole_models(self.mirror.listing(MODELS)).keys()
+        self._push_plain(SPEC)
+        self._push_stages()
+        self._push_trials()
+        self._push_growing()
+        self._push_plain((*PLAIN, *self._report()))
+        self._push_models()
+        if last or time.monotonic() - self._removed > REMOVE_EVERY_S:
+            self._remove_models()
+
+    def left(self) -> Left:
+        """What was here at the last look and is still to be copied."""
+        files = (*SPEC, *PLAIN, *self._report())
+        return Left(
+            stages=len(self._missing_stages()),
+            trials=len(self._changed([f"trials/{name}" for name in list(self._keepers)])),
+            models=len(self._missing_models()),
+            files=len(self._changed(files)) + len([name for name in GROWING if self._grew(name)]),
+        )
+
+    # --- what is here -------------------------------------------------------------------------------------------------
+
+    def _read_growing(self) -> dict[str, bytes]:
+        """Whole lines of the files that are appended to, where they have grown."""
+        found = {name: (self._sweep / name).read_bytes() for name in GROWING if self._grew(name)}
+        return {name: data[: data.rfind(b"\n") + 1] for name, data in found.items()}
+
+    def _grew(self, name: str) -> bool:
+        path = self._sweep / name
+        return path.is_file() and (path.stat().st_size,) != self._sent.get(name)
+
+    def _read_events(self) -> None:
+        """Names of the stages that the sweep has finished or found finished, by key."""
+        for event, offset in self._events.read_from(self._offset):
+            self._offset = offset
+            if event.event in NAMED and event.stage is not None and event.stage_key is not None:
+                self._stages[event.stage_key] = event.stage
+
+    def _read_trials(self) -> None:
+        """What each record says of its models. One that is in the mirror with its size counts as copied."""
+        for path in (self._sweep / "trials").glob("*.json"):
+            if path.name.startswith("."):
+                continue
+            stamp = _stamp(path)
+            known = self._keepers.get(path.name)
+            if known is not None and known[0] == stamp:
+                continue
+            self._keepers[path.name] = (stamp, keeper_of(json.loads(path.read_bytes())))
+            if known is None and path.stem.isdigit() and self._sizes_there.get(int(path.stem)) == path.stat().st_size:
+                self._sent[f"trials/{path.name}"] = stamp
+
+    def _report(self) -> list[str]:
+        folder = self._sweep / "report"
+        paths = sorted(folder.rglob("*")) if folder.is_dir() else []
+        return [str(path.relative_to(self._sweep)) for path in paths if path.is_file() and path.name[0] != "."]
+
+    def _front(self) -> set[str]:
+        return front_models(keeper for _, keeper in list(self._keepers.values()))
+
+    # --- what goes up -------------------------------------------------------------------------------------------------
+
+    def _missing_stages(self) -> list[str]:
+        wanted = missing(list(self._stages), self._stages_there)
+        return [key for key in wanted if (self._store.stage_folder(key) / STAGE_FILE).is_file()]
+
+    def _push_stages(self) -> None:
+        wanted = self._missing_stages()
+        for key, sent in zip(wanted, self.mirror.each(self._push_stage, wanted), strict=True):
+            if sent:
+                self._stages_there.add(key)
+
+    def _push_stage(self, key: str) -> int:
+        return put_stage(self.mirror, self._store, key)
+
+    def _push_trials(self) -> None:
+        changed = self._changed([f"trials/{name}" for name in self._keepers])
+        for _ in self.mirror.each(self._push_file, changed):
+            pass
+
+    def _push_growing(self) -> None:
+        for name, data in self._growing.items():
+            self.mirror.write(f"{self._name}/{name}", data)
+            self._sent[name] = (len(data),)
+
+    def _push_plain(self, names: tuple[str, ...]) -> None:
+        for name in self._changed(names):
+            self._push_file(name)
+
+    def _changed(self, names: tuple[str, ...] | list[str]) -> list[str]:
+        paths = {name: self._sweep / name for name in names}
+        return [name for name, path in paths.items() if path.is_file() and self._sent.get(name) != _stamp(path)]
+
+    def _push_file(self, name: str) -> None:
+        path = self._sweep / name
+        stamp = _stamp(path)  # before its content: what is written in between is copied once more
+        self.mirror.write(f"{self._name}/{name}", path.read_bytes())
+        self._sent[name] = stamp
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _missing_models(self) -> list[str]:
+        wanted = missing(models_worth_keeping(dict(self._stages), self._front()), self._models_there)
+        return [key for key in wanted if self._store.model_folder(key).is_dir()]
+
+    def _push_models(self) -> None:
+        for key in self._missing_models():
+            self._models_begun.add(key)
+            if put_model(self.mirror, self._store, key, self._name):
+                self._models_there.add(key)
+
+    def _remove_models(self) -> None:
+        """Models of this sweep's trials that are on no front: neither ours nor, by its records, any other sweep's."""
+        self._removed = time.monotonic()
+        own = {model for _, keeper in self._keepers.values() for model in keeper.models}
+        kept = models_worth_keeping(self._stages, self._front())
+        if not models_to_remove(self._models_begun, own, kept, ()):
+            return
+        others = self._fronts_of_others()
+        if others is None:
+            return
+        for key in models_to_remove(self._models_begun, own, kept, others):
+            self.mirror.remove_model(key)
+            self._models_begun.discard(key)
+            self._models_there.discard(key)
+
+    def _fronts_of_others(self) -> set[str] | None:
+        """Models on the front of any other sweep in the mirror; None where a record of one cannot be read."""
+        found: set[str] = set()
+        for sweep in self.mirror.sweeps():
+            records = {} if sweep == self._name else self.mirror.listing(f"{sweep}/trials")
+            records = {name: size for name, size in records.items() if not name.rpartition("/")[2].startswith(".")}
+            new = [name for name, size in records.items() if (name, size) not in self._others]
+            try:
+                read = self.mirror.read_all(new)
+                self._others |= {(name, records[name]): keeper_of(json.loads(read[name])) for name in new}
+            except (ValueError, KeyError, TypeError):
+                return None
+            found |= front_models(self._others[item] for item in records.items())
+        return found
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,146 @@
+"""A sweep's mirror while it runs: read before the driver starts, kept up to date beside it, closed behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from engine import durable
+from engine.job import SweepJob
+from engine.mirror import Mirror, MirrorError, errors_told, first_line, probe
+from engine.mirror_driver import Heart, other_driver, place_of
+from engine.mirror_pull import is_another_sweep, pull
+from engine.mirror_push import Pusher
+from engine.store import StageStore
+from engine.sweep import SweepBusyError
+
+PUSH_EVERY_S = 30.0
+CLOSE_S = 300.0
+CLOSE_BROKEN_OFF_S = 30.0
+
+
+@contextlib.contextmanager
+def mirrored(
+    job: SweepJob, say: Callable[[str], None], *, every_s: float = PUSH_EVERY_S
+) -> Iterator[MirrorThread | None]:
+    """Everything a sweep has with its mirror: checks, what is fetched at the start, what is copied until the end.
+
+    Gives None where the sweep has no mirror. Raises MirrorError before anything of the sweep is started, and
+    SweepBusyError where another driver of this storage is at the same sweep. What goes wrong later is only said.
+    """
+    if job.mirror is None or is_another_sweep(job):  # the driver refuses the second; none of it is copied
+        yield None
+        return
+    store = StageStore(job.storage)
+    holder = f"process {os.getpid()} of {getpass.getuser()} on {socket.gethostname()} since {time.strftime('%F %T')}"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(durable.file_lock(store.lock(f"mirror-{job.name}"), wait=False, holder=holder))
+        except durable.LockedElsewhereError as error:
+            raise SweepBusyError(f"{job.directory} is being run by {error}") from None
+        mirror, heart = _connect(job, place_of(store), holder)
+        stack.callback(heart.stop)
+        with errors_told():
+            heart.start()
+            there = pull(mirror, job, say)
+        thread = MirrorThread(Pusher(mirror, store, job.directory, there), heart, say, every_s=every_s)
+        thread.start()
+        try:
+            yield thread
+        except BaseException:
+            thread.close(CLOSE_BROKEN_OFF_S)
+            raise
+        thread.close()
+
+
+def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
+    """The mirror, tried by one write, and the mark of this driver. MirrorError where it cannot be, or is another's."""
+    uri = job.mirror or ""
+    with errors_told():
+        mirror, second = Mirror(uri, writer=place), Mirror(uri, writer=place)
+        probe(mirror)
+        other = other_driver(mirror, job.name, place)
+    if other is not None:
+        raise MirrorError(
+            f"the sweep {job.name} in the mirror {mirror.shown} is being run by {other.holder}. Wait for it or stop it "
+            f"first; if it is dead, its mark {job.name}/driver.json is too old in three minutes, or remove it there"
+        )
+    return mirror, Heart(second, job.name, place, holder)
+
+
+class MirrorThread:
+    """Copies in the background of a running sweep; no failure of the mirror ever reaches the sweep.
+
+    `warn` gets one sentence the first time something fails, and one at the end if the mirror stayed behind. There is at
+    most one pass in `every_s` seconds.
+    """
+
+    def __init__(
+        self, pusher: Pusher, heart: Heart, warn: Callable[[str], None], *, every_s: float = PUSH_EVERY_S
+    ) -> None:
+        self.pusher = pusher
+        self._heart = heart
+        self._warn = warn
+        self._every_s = every_s
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._behind: str | None = None
+        self._warned = False
+        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Something was recorded. Returns at once."""
+        self._wake.set()
+
+    def close(self, timeout_s: float = CLOSE_S) -> bool:
+        """One last pass, and wait for it. Returns whether the mirror has everything; says what it lacks where not."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._behind = f"it did not finish in {timeout_s:.0f} s"
+        if self._behind is not None:
+            shown, left = self.pusher.mirror.shown, self.pusher.left()
+            self._warn(
+                f"The mirror {shown} does not have the whole sweep ({self._behind}). Not copied: {left}. "
+                f"Nothing is lost here: run the same command again to complete it."
+            )
+        return self._behind is None
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            self._wake.wait(self._every_s)
+            self._wake.clear()
+            # Read before the pass: a close that comes during it still gets a pass of its own.
+            closing = self._closing.is_set()
+            self._pass(last=closing)
+            self._closing.wait(self._every_s)
+
+    def _pass(self, *, last: bool) -> None:
+        self._behind = "it ended unexpectedly"
+        try:
+            self.pusher.look()
+            if self._heart.taken_by is None:
+                self._heart.beat()
+            if self._heart.taken_by is not None:
+                raise MirrorError(f"{self._heart.taken_by.holder} has taken this sweep over in the mirror")
+            self.pusher.push(last=last)
+        except Exception as error:  # each driver of fsspec has errors of its own, and none may reach the sweep
+            self._fail(error)
+        else:
+            self._behind = None
+
+    def _fail(self, error: Exception) -> None:
+        self._behind = first_line(error)
+        if not self._warned:
+            self._warned = True
+            self._warn(f"Mirror {self.pusher.mirror.shown}: {self._behind}. The sweep goes on without it.")

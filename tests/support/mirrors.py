@@ -1,0 +1,66 @@
+"""A sweep over recorded numbers with models and a mirror: real driver, study, stages and store, no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.events import EventLog
+from engine.job import SweepJob
+from engine.mirror import Mirror
+from engine.mirror_pull import pull
+from engine.mirror_push import Pusher
+from engine.prepare import model_stages
+from engine.runner import StageRunner
+from engine.stages import keep_weights
+from engine.store import StageStore
+from tests.faults.recorded_sweep import job_of, run
+
+WEIGHTS = "model.safetensors"
+
+
+def finished_sweep(storage: Path, *, model_bytes: int = 5000) -> SweepJob:
+    """A sweep that ran to its end, with start, original and gold model as stages of its own."""
+    job = job_of(storage)
+    prepare_models(job, model_bytes)
+    run(str(storage))
+    return job
+
+
+def prepare_models(job: SweepJob, model_bytes: int) -> None:
+    store = StageStore(job.storage)
+    runner = StageRunner(store, EventLog(job.directory / "events.jsonl"))
+    for request in model_stages(job):
+
+        def make(folder: Path, key: str = request.key) -> dict[str, str]:
+            (folder / "model").mkdir()
+            (folder / "model" / WEIGHTS).write_bytes(key.encode() * (model_bytes // 16))
+            (folder / "model" / "config.json").write_text("{}")
+            keep_weights(store, key, folder / "model")
+            return {}
+
+        runner.run(request, make)
+
+
+def open_mirror(uri: str, *, writer: str = "test") -> Mirror:
+    return Mirror(uri, writer=writer)
+
+
+def push(job: SweepJob, uri: str) -> Pusher:
+    """One pass to the end."""
+    mirror = open_mirror(uri)
+    pusher = Pusher(mirror, StageStore(job.storage), job.directory, mirror.listing(""))
+    pusher.look()
+    pusher.push(last=True)
+    return pusher
+
+
+def pulled(storage: Path, uri: str) -> tuple[SweepJob, list[str]]:
+    """An empty storage after it has fetched what it needs, and what was said."""
+    job, said = job_of(storage), []
+    pull(open_mirror(uri), job, said.append)
+    return job, said
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
