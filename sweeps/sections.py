@@ -211,5 +211,9 @@ class SweepFile(Section):
     storage_limit_gib: float | None = Field(
         default=None, gt=0, description="GiB of models in storage; left out: only those on a front are kept"
     )
-    stage_timeout_s: float | None = Field(default=3600.0, gt=0, description="seconds a stage may take; null: no limit")
+    stage_timeout_s: float | None = Field(
+        default=14400.0,
+        gt=0,
+        description="seconds a stage (a training, an evaluation, an attack) may take; null: no limit",
+    )
     prune: bool = Field(default=True, description="skip attacks that can no longer put a trial on the front")

@@ -30,7 +30,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (job.training.backend, job.training.zero_stage, job.training.epochs) == ("torch", 0, 5.0)
     assert (job.concurrent_trials, job.threads) == (2, 1)
     assert (job.search.trials, job.search.sampler, job.search.allocation) == (4, "tpe", "equal")
-    assert job.stage_timeout_s == 3600
+    assert job.stage_timeout_s == 14400
     assert job.mlflow == "auto"
     assert job.search.prune
     assert job.spec_text == sweep_text()
