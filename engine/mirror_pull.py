@@ -7,6 +7,8 @@ are small tables. Models only where the preparation or this sweep's trials need 
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,7 @@ def pull(mirror: Mirror, job: SweepJob, say: Say) -> Listing:
     begun = f"{job.name}/{LOCK_FILE}" in there
     if begun:
         _refuse_another_sweep(mirror, job)
+    _clear_remains(job)
     words = []
     if begun and job.directory.exists():
         _refuse_to_go_over(mirror, job, there)
@@ -139,6 +142,14 @@ def _another_trial(mirror: Mirror, sweep: str, here: dict[int, Path], there: dic
         if ours != theirs:
             return f"trial {number} in the mirror is another one than here: the two went on apart from each other"
     return None
+
+
+def _clear_remains(job: SweepJob) -> None:
+    """Remove what a killed fetch of this sweep's folder left."""
+    scratch = re.compile(rf"\.{re.escape(job.name)}\.\d+\.[0-9a-f]{{8}}\.tmp")
+    for path in job.storage.iterdir() if job.storage.is_dir() else ():
+        if scratch.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 # --- what is fetched --------------------------------------------------------------------------------------------------
