@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -104,11 +105,10 @@ class Mirror:
             self._fs.rm(self._at(f"{MODELS}/{key}"), recursive=True)
         self._folders = set()
 
-    def each(self, work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    def each(self, work: Callable[[Given], Made], items: Iterable[Given]) -> list[Made]:
         """`work` on every item, several at once where the address's driver is made for it. In the items' order."""
         hands = AT_ONCE if getattr(self._fs, "async_impl", False) else 1
-        with ThreadPoolExecutor(max_workers=hands, thread_name_prefix="mirror") as pool:
-            yield from pool.map(work, items)
+        return side_by_side(work, list(items), hands)
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
@@ -132,6 +132,37 @@ class Mirror:
             with contextlib.suppress(Exception):  # what went wrong is raised; the scratch file is passed over anyway
                 self._fs.rm_file(scratch)
             raise
+
+
+def side_by_side(work: Callable[[Given], Made], items: list[Given], hands: int) -> list[Made]:
+    """`work` on every item by so many threads. Raises the first error, and begins nothing more then.
+
+    The threads are daemons, unlike those of an executor: one that hangs on a dead server does not keep the process.
+    """
+    if hands == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    waiting, made, errors = deque(enumerate(items)), dict[int, Made](), list[BaseException]()
+
+    def run() -> None:
+        with contextlib.suppress(IndexError):
+            while not errors:
+                place, item = waiting.popleft()
+                try:
+                    made[place] = work(item)
+                except BaseException as error:  # handed to the caller, who raises it
+                    errors.append(error)
+
+    threads = [threading.Thread(target=run, name="mirror-hand", daemon=True) for _ in range(min(hands, len(items)))]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        waiting.clear()
+    if errors:
+        raise errors[0]
+    return [made[place] for place in range(len(items))]
 
 
 def probe(mirror: Mirror) -> None:

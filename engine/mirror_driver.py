@@ -18,6 +18,7 @@ from engine.store import StageStore
 FRESH_S = 180.0
 """A driver whose mark is older is taken for dead."""
 REFRESH_S = 60.0
+STOP_S = 15.0
 
 
 class DriverMark(Record):
@@ -77,16 +78,16 @@ class Heart:
         if self.taken_by is None:
             mark_driver(self._mirror, self._sweep, self._place, self._holder)
 
-    def stop(self) -> None:
-        """Take the mark away, if it is ours and the mirror lets us; one that stays is old in three minutes."""
+    def stop(self, timeout_s: float = STOP_S) -> None:
+        """Take the mark away, if it is ours and the mirror lets us in time; one that stays is old in three minutes."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(REFRESH_S)
-        with contextlib.suppress(Exception):  # a mirror that is gone is told by whoever copies to it
-            if self.taken_by is None and other_driver(self._mirror, self._sweep, self._place) is None:
-                self._mirror.remove(f"{self._sweep}/{DRIVER}")
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
-            with contextlib.suppress(Exception):  # the same
+            with contextlib.suppress(Exception):  # a mirror that is gone is told by whoever copies to it
                 self.beat()
+        with contextlib.suppress(Exception):
+            if self.taken_by is None and other_driver(self._mirror, self._sweep, self._place) is None:
+                self._mirror.remove(f"{self._sweep}/{DRIVER}")

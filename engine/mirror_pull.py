@@ -164,8 +164,7 @@ def _fetch_sweep(mirror: Mirror, job: SweepJob, there: Listing) -> list[str]:
 
     names = sweep_files(there, job.name)
     with durable.new_folder(job.directory) as scratch:
-        for _ in mirror.each(lambda name: mirror.get(f"{job.name}/{name}", scratch / name), names):
-            pass
+        mirror.each(lambda name: mirror.get(f"{job.name}/{name}", scratch / name), names)
         known = proposed(scratch / JOURNAL)
         records = [path for path in (scratch / "trials").glob("*.json") if path.stem.isdigit()]
         strangers = [path for path in records if int(path.stem) not in known]

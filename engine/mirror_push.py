@@ -154,18 +154,14 @@ class Pusher:
         return [key for key in wanted if (self._store.stage_folder(key) / STAGE_FILE).is_file()]
 
     def _push_stages(self) -> None:
-        wanted = self._missing_stages()
-        for key, sent in zip(wanted, self.mirror.each(self._push_stage, wanted), strict=True):
-            if sent:
-                self._stages_there.add(key)
+        self.mirror.each(self._push_stage, self._missing_stages())
 
-    def _push_stage(self, key: str) -> int:
-        return put_stage(self.mirror, self._store, key)
+    def _push_stage(self, key: str) -> None:
+        if put_stage(self.mirror, self._store, key):
+            self._stages_there.add(key)
 
     def _push_trials(self) -> None:
-        changed = self._changed([f"trials/{name}" for name in self._keepers])
-        for _ in self.mirror.each(self._push_file, changed):
-            pass
+        self.mirror.each(self._push_file, self._changed([f"trials/{name}" for name in self._keepers]))
 
     def _push_growing(self) -> None:
         for name, data in self._growing.items():

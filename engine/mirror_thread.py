@@ -55,7 +55,7 @@ def mirrored(
         except BaseException:
             thread.close(CLOSE_BROKEN_OFF_S)
             raise
-        thread.close()
+        thread.close(CLOSE_S)
 
 
 def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
@@ -108,12 +108,17 @@ class MirrorThread:
         if self._thread.is_alive():
             self._behind = f"it did not finish in {timeout_s:.0f} s"
         if self._behind is not None:
-            shown, left = self.pusher.mirror.shown, self.pusher.left()
             self._warn(
-                f"The mirror {shown} does not have the whole sweep ({self._behind}). Not copied: {left}. "
-                f"Nothing is lost here: run the same command again to complete it."
+                f"The mirror {self.pusher.mirror.shown} does not have the whole sweep ({self._behind}). Not copied: "
+                f"{self._left()}. Nothing is lost here: run the same command again to complete it."
             )
         return self._behind is None
+
+    def _left(self) -> str:
+        try:
+            return str(self.pusher.left())
+        except OSError as error:  # the folder here goes away while it is looked at
+            return f"unknown ({first_line(error)})"
 
     def _run(self) -> None:
         closing = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from engine.events import EventLog
 from engine.job import SweepJob
-from engine.mirror import MirrorError
+from engine.mirror import MirrorError, side_by_side
 from engine.mirror_driver import DriverMark, mark_driver, place_of
 from engine.mirror_pull import fetch_model
 from engine.mirror_thread import mirrored
@@ -350,6 +352,52 @@ def test_a_mirror_that_breaks_is_told_once_and_what_it_lacks_at_the_end(
         pass
     assert len(said) == 2, said
     assert len(tree(tmp_path / "copy/sweep/trials")) == len(TRIALS)
+
+
+HANG = """
+import pathlib, sys, time
+from engine import mirror_thread
+from tests.faults.recorded_sweep import job_of
+mirror_thread.CLOSE_S = 1.0
+job = job_of(pathlib.Path(sys.argv[1])).model_copy(update={"mirror": sys.argv[2]})
+with mirror_thread.mirrored(job, print):
+    pass
+"""
+
+
+def test_a_mirror_that_hangs_is_waited_for_no_longer_than_said(here: SweepJob, uri: str, tmp_path: Path) -> None:
+    """The scratch name of a file is a pipe that nobody reads: whoever opens it to write waits for ever."""
+    (tmp_path / "copy/sweep").mkdir(parents=True)
+    place = place_of(StageStore(here.storage))
+    os.mkfifo(tmp_path / "copy/sweep" / f".spec.lock.yaml.{place}.part")
+    command = [sys.executable, "-c", HANG, str(here.storage), uri]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "does not have the whole sweep (it did not finish in 1 s)" in done.stdout
+    assert "3 records, 5 models" in done.stdout
+
+
+def test_a_hand_that_hangs_does_not_keep_the_process() -> None:
+    code = (
+        "import threading, time\nfrom engine.mirror import side_by_side\n"
+        "hang = lambda _: time.sleep(3600)\n"
+        "threading.Thread(target=side_by_side, args=(hang, [1, 2, 3], 8), daemon=True).start()\ntime.sleep(0.2)"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_several_hands_keep_the_order_and_hand_on_the_first_error() -> None:
+    assert side_by_side(lambda item: item * 2, list(range(100)), 8) == [2 * item for item in range(100)]
+    assert side_by_side(lambda item: item, list[int](), 8) == []
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        done.append(item)
+        if item == 3:
+            raise OSError("the third")
+
+    with pytest.raises(OSError, match="the third"):
+        side_by_side(work, list(range(1000)), 2)
+    assert len(done) < 1000
 
 
 def test_an_address_that_cannot_be_written_is_refused_before_anything(here: SweepJob, tmp_path: Path) -> None:

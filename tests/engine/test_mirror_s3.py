@@ -20,7 +20,8 @@ from tests.faults.recorded_sweep import job_of
 from tests.support.mirrors import finished_sweep, open_mirror, pulled, push, tree
 
 pytest.importorskip("s3fs", reason="s3:// needs s3fs, which is not installed")
-moto_server = pytest.importorskip("moto.server", reason="the S3 server of these tests is moto, which is not installed")
+boto3: Any = pytest.importorskip("boto3", reason="moto's server is set up through boto3, which is not installed")
+moto_server: Any = pytest.importorskip("moto.server", reason="the S3 server of these tests is moto, which is not installed")
 
 
 @pytest.fixture
@@ -40,8 +41,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def uri(server: Any, tmp_path: Path) -> str:
     """Below a new bucket: what moto's servers hold lasts as long as the process."""
-    import boto3
-
     bucket = tmp_path.name.replace("_", "-")
     boto3.client("s3").create_bucket(Bucket=bucket)
     return f"s3://{bucket}/mirror"

@@ -130,3 +130,16 @@ def test_a_file_with_a_mirror_is_checked_without_its_drivers(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
     assert not (tmp_path / "copy").exists()
+
+
+def test_the_example_of_the_documentation_is_what_a_file_may_say(tmp_path: Path) -> None:
+    page = Path("docs/cluster.md").read_text().partition("## A mirror")[2]
+    block = page.split("```yaml\n")[1].split("```")[0]
+    parts = {line.partition(":")[0]: line for line in block.splitlines()}
+    if importlib.util.find_spec("s3fs") is None:
+        with pytest.raises(SpecError) as caught:
+            parse_spec(sweep_text(**parts), folder=tmp_path)
+        (problem,) = caught.value.problems
+        assert problem.advice == "pip install s3fs"
+    else:
+        assert parse_spec(sweep_text(**parts), folder=tmp_path).file.mirror == "s3://bucket/runs"
