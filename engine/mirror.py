@@ -23,6 +23,8 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci", "tos"})
+RENAMES_OVER = frozenset({"file", "sftp", "ssh"})
+"""Here a rename replaces what is there. Elsewhere that is removed first, and a reader may find nothing for a moment."""
 AT_ONCE = 8
 
 
@@ -42,6 +44,7 @@ class Mirror:
         self.uri = uri.rstrip("/")
         self.shown = redact(self.uri)
         self._is_object_store = urlsplit(uri).scheme in OBJECT_STORES
+        self._renames_over = urlsplit(uri).scheme in RENAMES_OVER
         fs, root = url_to_fs(uri, skip_instance_cache=True)
         self._fs: Any = fs
         self._root = str(root).rstrip("/")
@@ -127,6 +130,8 @@ class Mirror:
         scratch = f"{folder}/.{last}.{self._writer}.part"
         try:
             yield scratch
+            if not self._renames_over:
+                self.remove(name)
             self._fs.mv(scratch, target)
         except BaseException:
             with contextlib.suppress(Exception):  # what went wrong is raised; the scratch file is passed over anyway
@@ -173,7 +178,10 @@ def probe(mirror: Mirror) -> None:
         same = mirror.read(name) == data
         mirror.remove(name)
     except Exception as error:  # each driver of fsspec has errors of its own
-        raise MirrorError(f"the mirror {mirror.shown} cannot be written: {first_line(error)}") from error
+        raise MirrorError(
+            f"the mirror {mirror.shown} cannot be written: {first_line(error)}\nMend it and run the command again, "
+            f"or take the mirror out of the file: it is no part of what the sweep is, and may be put back any time"
+        ) from error
     if not same:
         raise MirrorError(f"the mirror {mirror.shown} does not give back what was written to it")
 

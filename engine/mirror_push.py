@@ -77,10 +77,12 @@ class Pusher:
         self._models_begun = set(by_key(there, MODELS))
 
     def look(self) -> None:
-        """What is here now. The study's journal before the records: whom it has as settled then has a record."""
+        """What is here now. The study's journal before the records: whom it has as settled then has a record. The names
+        of stages behind them: every stage of a record is then named.
+        """
         self._growing = self._read_growing()
-        self._read_events()
         self._read_trials()
+        self._read_events()
 
     def push(self, *, last: bool = False) -> None:
         """Copy what was here at the last look. What goes wrong is raised, what was copied is not copied again.

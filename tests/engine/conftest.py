@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.job import SweepJob
 from engine.mlflow_runs import RunStore, default_tracking_uri
+from tests.faults.recorded_sweep import job_of
+from tests.support.mirrors import finished_sweep
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,23 @@ def storage(tmp_path: Path, empty_mlflow: Path) -> Path:
     root.mkdir()
     shutil.copy(empty_mlflow, root / "mlflow.db")
     return root
+
+
+@pytest.fixture(scope="session")
+def recorded_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep, made once."""
+    folder = tmp_path_factory.mktemp("made")
+    finished_sweep(folder / "runs")
+    return folder
+
+
+@pytest.fixture
+def here(recorded_storage: Path, tmp_path: Path) -> SweepJob:
+    """A copy of it."""
+    shutil.copytree(recorded_storage / "runs", tmp_path / "runs")
+    return job_of(tmp_path / "runs")
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/copy"

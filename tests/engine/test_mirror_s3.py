@@ -21,7 +21,7 @@ from tests.support.mirrors import finished_sweep, open_mirror, pulled, push, tre
 
 pytest.importorskip("s3fs", reason="s3:// needs s3fs, which is not installed")
 boto3: Any = pytest.importorskip("boto3", reason="moto's server is set up through boto3, which is not installed")
-moto_server: Any = pytest.importorskip("moto.server", reason="the S3 server of these tests is moto, which is not installed")
+moto_server: Any = pytest.importorskip("moto.server", reason="the S3 server is moto, which is not installed")
 
 
 @pytest.fixture

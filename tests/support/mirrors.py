@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from engine.events import EventLog
 from engine.job import SweepJob
@@ -16,6 +18,8 @@ from engine.store import StageStore
 from tests.faults.recorded_sweep import job_of, run
 
 WEIGHTS = "model.safetensors"
+FIRST, BEATEN, THIRD = 0, 2, 3
+"""Numbers of the recorded trials. The study asked for the first one twice, and settled the second asking itself."""
 
 
 def finished_sweep(storage: Path, *, model_bytes: int = 5000) -> SweepJob:
@@ -64,3 +68,7 @@ def pulled(storage: Path, uri: str) -> tuple[SweepJob, list[str]]:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def record(job: SweepJob, number: int) -> dict[str, Any]:
+    return json.loads((job.directory / "trials" / f"{number}.json").read_text())
