@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from engine import durable
 from engine.job import SweepJob
+from engine.keys import digest
 from engine.mirror import Mirror, MirrorError, errors_told, first_line, probe
 from engine.mirror_driver import Heart, other_driver, place_of
 from engine.mirror_pull import is_another_sweep, pull
@@ -62,7 +63,8 @@ def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
     """The mirror, tried by one write, and the mark of this driver. MirrorError where it cannot be, or is another's."""
     uri = job.mirror or ""
     with errors_told():
-        mirror, second = Mirror(uri, writer=place), Mirror(uri, writer=place)
+        writer = digest([place, job.name])
+        mirror, second = Mirror(uri, writer=writer), Mirror(uri, writer=writer)
         probe(mirror)
         other = other_driver(mirror, job.name, place)
     if other is not None:

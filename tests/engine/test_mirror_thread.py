@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from engine.job import SweepJob
+from engine.keys import digest
 from engine.mirror import MirrorError, side_by_side
 from engine.mirror_driver import DriverMark, mark_driver, place_of
 from engine.mirror_thread import mirrored
@@ -142,8 +143,8 @@ with mirror_thread.mirrored(job, print):
 def test_a_mirror_that_hangs_is_waited_for_no_longer_than_said(here: SweepJob, uri: str, tmp_path: Path) -> None:
     """The scratch name of a file is a pipe that nobody reads: whoever opens it to write waits for ever."""
     (tmp_path / "copy/sweep").mkdir(parents=True)
-    place = place_of(StageStore(here.storage))
-    os.mkfifo(tmp_path / "copy/sweep" / f".spec.lock.yaml.{place}.part")
+    writer = digest([place_of(StageStore(here.storage)), here.name])
+    os.mkfifo(tmp_path / "copy/sweep" / f".spec.lock.yaml.{writer}.part")
     command = [sys.executable, "-c", HANG, str(here.storage), uri]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "does not have the whole sweep (it did not finish in 1 s)" in done.stdout
