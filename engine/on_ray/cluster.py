@@ -44,8 +44,8 @@ def cluster(
     """A Ray session: the cluster at `address`, or a private one on this machine that ends with the block.
 
     `environment` reaches every worker. The dashboard is always on: without its State API a stopped trial keeps the
-    placement group of its training workers. For the main thread; HeadLostError interrupts it where the head service is
-    gone, and Ray is then dropped and not left.
+    placement group of its training workers. For the main thread; HeadLostError interrupts it where the head service or
+    the own raylet is gone, and Ray is then dropped and not left.
     """
     settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
     os.environ.update(settings)  # before Ray is imported, which reads some of them then
@@ -66,7 +66,7 @@ def cluster(
         )
     else:
         context = ray.init(address=address, runtime_env={"env_vars": settings}, **options)
-    head = watch_head(ray.get_runtime_context().gcs_address, joined=address is not None)
+    head = watch_head(ray.get_runtime_context().gcs_address, _own_raylet(), joined=address is not None)
     try:
         with head:
             yield ClusterView(
@@ -98,6 +98,15 @@ def garbage_kept() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _own_raylet() -> str:
+    """Where the raylet of the driver's own machine listens."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    (node,) = (node for node in ray.nodes() if node["NodeID"] == own)
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
 
 
 def _amounts(resources: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What follows where the cluster's head service is gone: what is said, and an end that asks nothing of Ray any more."""
+"""What follows where Ray is gone under the driver: what is said, and an end that asks nothing of Ray any more."""
 
 from __future__ import annotations
 
@@ -10,30 +10,39 @@ from typing import NoReturn
 
 import psutil
 
-from engine.on_ray.heartbeat import HeadWatch, Patience
+from engine.on_ray.heartbeat import HeadWatch, Patience, Service
 
 LOOKS = 4
 OWN_AWAY_S = 8.0
 JOINED_AWAY_S = 13.0
-"""Nobody starts a private head service again; one that a cluster has a spare of is back within seconds."""
+"""Nobody starts a private service or a raylet again; a head that a cluster has a spare of is back within seconds."""
 GO_ON = "nothing that was finished is lost: run the same command again to go on"
 FAILED = 1
 
 
-def watch_head(address: str, *, joined: bool) -> HeadWatch:
-    """A block that ends with HeadLostError when the head service at `address` is gone for good."""
+def watch_head(head: str, raylet: str, *, joined: bool) -> HeadWatch:
+    """A block that ends with HeadLostError when the head service or the own machine's raylet is gone for good.
+
+    Both are `host:port`.
+    """
     away = JOINED_AWAY_S if joined else OWN_AWAY_S
     whose = "the Ray cluster's head" if joined else "Ray's head service on this machine"
-    reason = f"{whose} ({address}) is gone: nothing has answered there for {away:g} s"
-    if joined:
-        reason += ". See that it is up before the next run"
+    advice = ". See that it is up before the next run" if joined else ""
+    services = [
+        Service(
+            address=address,
+            patience=Patience(looks=LOOKS, seconds=seconds),
+            reason=f"{what} ({address}) is gone: nothing has answered there for {seconds:g} s{advice}",
+        )
+        for what, address, seconds in ((whose, head, away), ("Ray's raylet on this machine", raylet, OWN_AWAY_S))
+    ]
 
-    def last_resort() -> None:
+    def last_resort(reason: str) -> None:
         kill_own_processes()
         print(f"{reason}; {GO_ON}", file=sys.stderr)
         end_process(FAILED)
 
-    return HeadWatch(address, Patience(looks=LOOKS, seconds=away), reason=reason, last_resort=last_resort)
+    return HeadWatch(services, last_resort=last_resort)
 
 
 def kill_own_processes() -> None:

@@ -1,7 +1,8 @@
-"""Whether the cluster's head service still listens, and the end of the driver's work where it does not.
+"""Whether the services of Ray that a driver cannot do without still listen, and the end of its work where one does not.
 
-Without the service nothing new starts and nothing that is asked of it answers; Ray itself waits a minute and then ends
-the process. A thread looks at the service's port and interrupts the main thread, wherever that waits.
+Without the cluster's head service, or the raylet of the driver's own machine, nothing new starts and nothing that is
+asked of them answers; Ray itself waits a minute, or for ever. A thread looks at their ports and interrupts the main
+thread, wherever that waits.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from engine.runner import ClusterLostError
@@ -22,7 +23,7 @@ INTERRUPTS = 6
 
 
 class HeadLostError(ClusterLostError):
-    """The cluster's head service is gone. Ray cannot be disconnected then: the process is to end by `end_process`."""
+    """The head service or the driver's own raylet is gone. Ray cannot be left then: `end_process` ends it all."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +45,15 @@ class Patience:
         return self._failed >= self.looks and now - self._since >= self.seconds
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One that is watched: its `host:port`, how long it may be away, and what is said where it stays away."""
+
+    address: str
+    patience: Patience
+    reason: str
+
+
 def answers(address: str) -> bool:
     """Whether something listens at `host:port`. A service too busy to reply does: the kernel takes the connection."""
     host, _, port = address.rpartition(":")
@@ -55,16 +65,16 @@ def answers(address: str) -> bool:
 
 
 class HeadWatch:
-    """A block that ends with HeadLostError, saying `reason`, once nothing has listened at `address` for too long.
+    """A block that ends with HeadLostError, saying its reason, once one of the services has been away for too long.
 
     The main thread enters it, and is interrupted until it leaves: a `finally` inside may wait for Ray as well. Where it
-    does not leave, blocked inside Ray's core, `last_resort` is called in the watching thread.
+    does not leave, blocked inside Ray's core, `last_resort` is called in the watching thread, with the reason.
     """
 
-    def __init__(self, address: str, patience: Patience, *, reason: str, last_resort: Callable[[], None]) -> None:
+    def __init__(self, services: Sequence[Service], *, last_resort: Callable[[str], None]) -> None:
         self.lost = False
-        self._address, self._patience = address, patience
-        self._reason, self._last_resort = reason, last_resort
+        self._services, self._reason = tuple(services), ""
+        self._last_resort = last_resort
         self._left, self._sending = threading.Event(), threading.Lock()
 
     def __enter__(self) -> HeadWatch:
@@ -86,7 +96,7 @@ class HeadWatch:
 
     def _watch(self) -> None:
         while not (self.lost or self._left.wait(LOOK_EVERY_S)):
-            self.lost = self._patience.is_over(answered=answers(self._address), now=time.monotonic())
+            self._look()
         for _ in range(INTERRUPTS):
             with self._sending:
                 if self._left.is_set():
@@ -94,4 +104,11 @@ class HeadWatch:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             self._left.wait(INTERRUPT_EVERY_S)
         if not self._left.is_set():
-            self._last_resort()
+            self._last_resort(self._reason)
+
+    def _look(self) -> None:
+        for service in self._services:
+            if service.patience.is_over(answered=answers(service.address), now=time.monotonic()):
+                self._reason = service.reason
+                self.lost = True
+                return

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from engine.on_ray import head_lost, heartbeat
-from engine.on_ray.heartbeat import HeadLostError, HeadWatch, Patience, answers
+from engine.on_ray.heartbeat import HeadLostError, HeadWatch, Patience, Service, answers
 
 SAID = "the head is gone"
 
@@ -35,9 +35,16 @@ def resorted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return []
 
 
-def watch(port: int, resorted: list[str], seconds: float = 0.5) -> HeadWatch:
-    patience = Patience(looks=3, seconds=seconds)
-    return HeadWatch(f"127.0.0.1:{port}", patience, reason=SAID, last_resort=lambda: resorted.append("here"))
+def watch(port: int, resorted: list[str], seconds: float = 0.5, *, beside: int | None = None) -> HeadWatch:
+    """A watch of a head, and of another service that is asked before it."""
+    services = [_service(port, seconds, SAID)]
+    if beside is not None:
+        services.insert(0, _service(beside, seconds, "the other is gone"))
+    return HeadWatch(services, last_resort=resorted.append)
+
+
+def _service(port: int, seconds: float, reason: str) -> Service:
+    return Service(address=f"127.0.0.1:{port}", patience=Patience(looks=3, seconds=seconds), reason=reason)
 
 
 def test_a_service_is_gone_after_enough_failed_looks_in_a_row_over_enough_time() -> None:
@@ -72,6 +79,16 @@ def test_the_main_thread_is_interrupted_where_it_waits(resorted: list[str]) -> N
             threading.Event().wait(30)
         assert 0.7 < time.monotonic() - began < 10
     assert resorted == []
+
+
+def test_each_service_has_a_patience_of_its_own(resorted: list[str]) -> None:
+    with server() as other:
+        with server() as port:
+            pass
+        with pytest.raises(HeadLostError, match=SAID), watch(port, resorted, beside=other):
+            threading.Event().wait(30)
+    with server() as port, pytest.raises(HeadLostError, match="the other"), watch(port, resorted, beside=other):
+        threading.Event().wait(30)
 
 
 def test_a_block_that_waits_for_its_threads_is_interrupted_there_too(resorted: list[str]) -> None:
@@ -109,6 +126,7 @@ def test_a_main_thread_that_does_not_leave_meets_the_last_resort(resorted: list[
             with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(0.01)
     assert head.lost
+    assert resorted == [SAID]
 
 
 def test_the_last_resort_says_what_to_do_and_ends_the_process() -> None:
@@ -116,8 +134,8 @@ def test_the_last_resort_says_what_to_do_and_ends_the_process() -> None:
         "import contextlib, time\n"
         "from engine.on_ray import head_lost, heartbeat\n"
         "heartbeat.LOOK_EVERY_S = heartbeat.INTERRUPT_EVERY_S = 0.05\n"
-        "head_lost.JOINED_AWAY_S = 0.2\n"
-        "with head_lost.watch_head('127.0.0.1:1', joined=True):\n"
+        "head_lost.JOINED_AWAY_S, head_lost.OWN_AWAY_S = 0.2, 60\n"
+        "with head_lost.watch_head('127.0.0.1:1', '127.0.0.1:1', joined=True):\n"
         "    while True:\n"
         "        with contextlib.suppress(KeyboardInterrupt): time.sleep(0.01)\n"
     )

@@ -14,18 +14,18 @@ import pytest
 
 from tests.e2e.conftest import SweepRun, write_sweep
 from tests.faults.comparing import differences, events, finished_stages, left_behind
-from tests.faults.conftest import LOCAL, LOCAL_TRIALS, RUN_S, copy_preparation, write_worker_sweep
+from tests.faults.conftest import LOCAL, LOCAL_TRIALS, RUN_S, WORKER_TRIALS, copy_preparation, write_worker_sweep
 from tests.faults.processes import TRAIN_WORKER, TRIAL, WORKBENCH, alive, below, kill, of_kind, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
 
-def _check(sweep: SweepRun, undisturbed: SweepRun) -> None:
+def _check(sweep: SweepRun, undisturbed: SweepRun, *, trials: int = LOCAL_TRIALS) -> None:
     assert differences(sweep.directory, undisturbed.directory) == []
     assert set(finished_stages(sweep.directory).values()) == {1}
     assert left_behind(sweep.directory, sweep.storage) == []
     settled = [event["trial"] for event in events(sweep.directory) if event["event"] == "trial_settled"]
-    assert sorted(settled) == list(range(LOCAL_TRIALS))
+    assert sorted(settled) == list(range(trials))
 
 
 def test_a_driver_killed_over_and_over_loses_nothing_and_leaves_no_process(
@@ -57,21 +57,22 @@ def _kill_behind(sweep: SweepRun, stages: int, pause_s: float) -> list[psutil.Pr
     return None if ended else family
 
 
-def test_a_ray_that_loses_its_raylet_ends_and_settles_nothing(tmp_path: Path, undisturbed: SweepRun) -> None:
+def test_a_ray_that_loses_its_raylet_ends_and_settles_nothing(tmp_path: Path, undisturbed_workers: SweepRun) -> None:
     """The machine's own raylet, in the middle of the trials: the driver says so and ends; the same command goes on."""
-    copy_preparation(undisturbed, tmp_path)
-    sweep = write_sweep(tmp_path, "sweep", trials=LOCAL_TRIALS, training=LOCAL, at_once=2)
+    copy_preparation(undisturbed_workers, tmp_path)
+    sweep = write_worker_sweep(tmp_path)  # its trials take longer than it takes to notice
     process = sweep.start()
     began = lambda: any(event["event"] == "trial_started" for event in events(sweep.directory))  # noqa: E731
     assert wait_until(lambda: process.poll() is not None or began(), RUN_S)
     family = below(process.pid)
     assert sum(kill(one.pid) for one in family if one.name() == "raylet") == 1
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output
+    assert "run the same command again to go on" in " ".join(output.split()), output
     assert "failed" not in {record["state"] for record in sweep.trials().values()}
     assert wait_until(lambda: not alive(family), timeout_s=120, step_s=0.5), alive(family)
     sweep.run(timeout_s=RUN_S)
-    _check(sweep, undisturbed)
+    _check(sweep, undisturbed_workers, trials=WORKER_TRIALS)
 
 
 def test_workbenches_and_trial_actors_killed_at_every_stage_are_replaced(tmp_path: Path, undisturbed: SweepRun) -> None:
