@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.mirror_pull import fetch_model, pull
+from engine.mirror.pull import fetch_model, pull
 from engine.store import StageStore
 from tests.faults.processes import wait_until
 from tests.faults.recorded_sweep import job_of, run

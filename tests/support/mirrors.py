@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.events import EventLog
 from engine.job import SweepJob
-from engine.mirror import Mirror
-from engine.mirror_pull import pull
-from engine.mirror_push import Pusher
+from engine.mirror.address import Mirror
+from engine.mirror.pull import pull
+from engine.mirror.push import Pusher
 from engine.prepare import model_stages
 from engine.runner import StageRunner
 from engine.stages import keep_weights

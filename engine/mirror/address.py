@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from engine import durable
-from engine.mirror_plan import MARK, MODELS
+from engine.mirror.plan import MARK, MODELS
 from engine.privacy import redact
 
 Given = TypeVar("Given")

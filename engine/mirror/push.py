@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.events import EventLog
-from engine.mirror import Mirror
-from engine.mirror_copies import put_model, put_stage
-from engine.mirror_plan import (
+from engine.mirror.address import Mirror
+from engine.mirror.copies import put_model, put_stage
+from engine.mirror.plan import (
     GROWING,
     MODELS,
     PLAIN,

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from engine import durable
 from engine.job import SweepJob
 from engine.keys import digest
-from engine.mirror import Mirror, MirrorError, errors_told, first_line, probe
-from engine.mirror_driver import Heart, other_driver, place_of
-from engine.mirror_pull import is_another_sweep, pull
-from engine.mirror_push import Pusher
+from engine.mirror.address import Mirror, MirrorError, errors_told, first_line, probe
+from engine.mirror.presence import Heart, other_driver, place_of
+from engine.mirror.pull import is_another_sweep, pull
+from engine.mirror.push import Pusher
 from engine.store import StageStore
 from engine.sweep import SweepBusyError
 

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from engine.job import SweepJob
 from engine.keys import digest
-from engine.mirror import MirrorError, side_by_side
-from engine.mirror_driver import DriverMark, mark_driver, place_of
-from engine.mirror_thread import mirrored
+from engine.mirror.address import MirrorError, side_by_side
+from engine.mirror.background import mirrored
+from engine.mirror.presence import DriverMark, mark_driver, place_of
 from engine.store import StageStore
 from engine.sweep import SweepBusyError
 from sweeps.launch import EXIT_REFUSED, launch
@@ -131,11 +131,11 @@ def test_a_mirror_that_breaks_is_told_once_and_what_it_lacks_at_the_end(
 
 HANG = """
 import pathlib, sys, time
-from engine import mirror_thread
+from engine.mirror import background
 from tests.faults.recorded_sweep import job_of
-mirror_thread.CLOSE_S = 1.0
+background.CLOSE_S = 1.0
 job = job_of(pathlib.Path(sys.argv[1])).model_copy(update={"mirror": sys.argv[2]})
-with mirror_thread.mirrored(job, print):
+with background.mirrored(job, print):
     pass
 """
 
@@ -153,7 +153,7 @@ def test_a_mirror_that_hangs_is_waited_for_no_longer_than_said(here: SweepJob, u
 
 def test_a_hand_that_hangs_does_not_keep_the_process() -> None:
     code = (
-        "import threading, time\nfrom engine.mirror import side_by_side\n"
+        "import threading, time\nfrom engine.mirror.address import side_by_side\n"
         "hang = lambda _: time.sleep(3600)\n"
         "threading.Thread(target=side_by_side, args=(hang, [1, 2, 3], 8), daemon=True).start()\ntime.sleep(0.2)"
     )

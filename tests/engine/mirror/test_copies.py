@@ -10,8 +10,8 @@ import pytest
 
 from engine.events import EventLog
 from engine.job import SweepJob
-from engine.mirror_pull import fetch_model
-from engine.mirror_thread import mirrored
+from engine.mirror.background import mirrored
+from engine.mirror.pull import fetch_model
 from engine.prepare import model_stages
 from engine.store import StageStore
 from tests.faults.recorded_sweep import run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.mirror_plan import (
+from engine.mirror.plan import (
     bytes_told,
     conflict,
     missing,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.mirror import MirrorError
-from engine.mirror_pull import fetch_model
-from engine.mirror_thread import mirrored
+from engine.mirror.address import MirrorError
+from engine.mirror.background import mirrored
+from engine.mirror.pull import fetch_model
 from engine.prepare import model_stages
 from engine.store import StageStore
 from tests.faults.recorded_sweep import job_of

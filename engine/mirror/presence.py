@@ -10,8 +10,8 @@ import time
 from pydantic import ValidationError
 
 from engine import durable
-from engine.mirror import Mirror
-from engine.mirror_plan import DRIVER
+from engine.mirror.address import Mirror
+from engine.mirror.plan import DRIVER
 from engine.records import Record
 from engine.store import StageStore
 

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 from engine import durable
 from engine.events import EventLog
 from engine.job import SweepJob
-from engine.mirror import Mirror, MirrorError
-from engine.mirror_copies import BrokenCopyError, fetch
-from engine.mirror_plan import (
+from engine.mirror.address import Mirror, MirrorError
+from engine.mirror.copies import BrokenCopyError, fetch
+from engine.mirror.plan import (
     JOURNAL,
     LOCK_FILE,
     MODELS,

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from engine import durable
-from engine.mirror import Mirror
-from engine.mirror_plan import MARK, MODELS, STAGE_FILE, STAGES, Files
+from engine.mirror.address import Mirror
+from engine.mirror.plan import MARK, MODELS, STAGE_FILE, STAGES, Files
 from engine.records import Record, StageResult
 from engine.store import ROWS_FILE, StageStore
 
