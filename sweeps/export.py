@@ -125,9 +125,9 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
 
 def _fetch(uri: str, store: StageStore, key: str) -> None:
     """Bring the model of a stage here, where the mirror has it. ExportError where the mirror cannot be read."""
-    from engine.mirror import Mirror, MirrorError, errors_told
-    from engine.mirror_driver import place_of
-    from engine.mirror_pull import fetch_model
+    from engine.mirror.address import Mirror, MirrorError, errors_told
+    from engine.mirror.presence import place_of
+    from engine.mirror.pull import fetch_model
 
     try:
         with errors_told():

@@ -18,7 +18,7 @@ from engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_
 from evaluators.judge.settings import PREFIX
 
 if TYPE_CHECKING:
-    from engine.mirror_thread import MirrorThread
+    from engine.mirror.background import MirrorThread
 
 SUBMIT = "Run it on a machine of the cluster with --address auto, or by `ray job submit` (docs/cluster.md)."
 EXIT_OK = 0
@@ -40,7 +40,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
     from engine import durable
-    from engine.mirror import MirrorError
+    from engine.mirror.address import MirrorError
     from engine.on_ray.head_lost import GO_ON, end_process
     from engine.on_ray.heartbeat import HeadLostError
     from engine.placement import NoRoomError
@@ -89,7 +89,7 @@ def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
 
 
 def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say: Callable[[str], None]) -> None:
-    from engine.mirror_thread import mirrored
+    from engine.mirror.background import mirrored
     from engine.sweep import run_sweep
     from sweeps.progress import LiveProgress
 
