@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.on_ray.head_lost import kill_own_processes, watch_head
+from engine.on_ray.heartbeat import HeadWatch
 
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
@@ -48,9 +49,19 @@ def cluster(
     the own raylet is gone, and Ray is then dropped and not left.
     """
     settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
-    os.environ.update(settings)  # before Ray is imported, which reads some of them then
-    if address is None:
-        os.environ.setdefault(LOOPBACK_ONLY, "0")
+    own = {LOOPBACK_ONLY: os.environ.get(LOOPBACK_ONLY, "0")} if address is None else {}
+    with _in_environment(settings | own):  # before Ray is imported, which reads some of them then
+        view, head = _start_or_join(address, settings, object_store_gib)
+        try:
+            with head:
+                yield view
+        finally:
+            _leave(head)
+
+
+def _start_or_join(
+    address: str | None, settings: dict[str, str], object_store_gib: float
+) -> tuple[ClusterView, HeadWatch]:
     import ray
 
     options = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -66,21 +77,38 @@ def cluster(
         )
     else:
         context = ray.init(address=address, runtime_env={"env_vars": settings}, **options)
-    head = watch_head(ray.get_runtime_context().gcs_address, _own_raylet(), joined=address is not None)
+    view = ClusterView(
+        resources=_amounts(ray.cluster_resources()),
+        nodes=tuple(_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]),
+        dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+        joined=address is not None,
+    )
+    return view, watch_head(ray.get_runtime_context().gcs_address, _own_raylet(), joined=view.joined)
+
+
+def _leave(head: HeadWatch) -> None:
+    import ray
+
+    if head.lost:
+        kill_own_processes()
+        return
+    with garbage_kept():
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _in_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """With these in the environment of this process and of those it starts; afterwards it is as it was."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
-        with head:
-            yield ClusterView(
-                resources=_amounts(ray.cluster_resources()),
-                nodes=tuple(_amounts(node["Resources"]) for node in ray.nodes() if node["Alive"]),
-                dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
-                joined=address is not None,
-            )
+        yield
     finally:
-        if head.lost:
-            kill_own_processes()
-        else:
-            with garbage_kept():
-                ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import weakref
 
 import pytest
 
-from engine.on_ray.cluster import garbage_kept
+from engine.on_ray.cluster import LOOPBACK_ONLY, SETTINGS, cluster, garbage_kept
 
 SESSIONS = 6
 BUSY_THREAD = """
@@ -70,3 +71,14 @@ def test_a_busy_thread_does_not_end_the_process_with_ray() -> None:
     for _ in range(SESSIONS):
         done = subprocess.run([sys.executable, "-c", BUSY_THREAD], capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr
+
+
+@pytest.mark.slow
+def test_the_environment_is_as_it_was_when_a_session_has_ended() -> None:
+    """What is set for Ray would reach whatever the process starts later, a cluster of several machines for one."""
+    names = (*SETTINGS, LOOPBACK_ONLY, "FOR_WORKERS")
+    before = [os.environ.get(name) for name in names]
+    with cluster(address=None, environment={"FOR_WORKERS": "1"}):
+        assert os.environ["FOR_WORKERS"] == "1"
+        assert os.environ[LOOPBACK_ONLY] == "0"
+    assert [os.environ.get(name) for name in names] == before
