@@ -27,9 +27,12 @@ PEAK = "peak_memory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What one trial takes at its highest, in MiB, by measure. `accelerator_total`: what one device has."""
+    """What one trial takes at its highest, in MiB, by measure; None where nobody measured it.
 
-    host: float
+    `accelerator_total`: what one device has.
+    """
+
+    host: float | None
     accelerator: float | None = None
     accelerator_total: float | None = None
 
@@ -53,23 +56,29 @@ def memory_packing(
 
 
 def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]]) -> Footprint:
-    """From the data of the controls' stages: those that measured them, and those that trained them (workers only).
+    """From the data of the controls' stages: those that measured them, and those that trained them.
 
-    A training's peak is its worker's resident size on a CPU and the allocator's on an accelerator.
+    A training's peak is its process's resident size on a CPU and the allocator's on an accelerator. Where no stage
+    tells its peak, the footprint has none: what is around a trial is no measure of it.
     """
     peaks = [PeakMemory.model_validate(data[PEAK]) for data in measured if data.get(PEAK)]
     workers = job.training.workers
-    training = max((float(data["peak_memory_mib"]) for data in trained), default=0.0)
+    training = max((float(data["peak_memory_mib"]) for data in trained), default=None)
     on_gpu = workers.resources.get("GPU", 0.0) > 0
-    host = max((peak.host or 0.0 for peak in peaks), default=0.0)
-    device = max((peak.accelerator or 0.0 for peak in peaks), default=0.0)
+    host = max((peak.host for peak in peaks if peak.host is not None), default=None)
+    device = max((peak.accelerator for peak in peaks if peak.accelerator is not None), default=None)
+    total = max((peak.accelerator_total for peak in peaks if peak.accelerator_total is not None), default=None)
     if workers.count == 0:  # the workbench trains
-        host, device = (host, max(device, training)) if on_gpu else (max(host, training), device)
-    else:
-        host += TRAIN_CONTROL_MIB + (0.0 if on_gpu else training * workers.count)
-        device += training * workers.count if on_gpu else 0.0
-    total = max((peak.accelerator_total or 0.0 for peak in peaks), default=0.0)
-    return Footprint(host=LEADER_MIB + host, accelerator=device or None, accelerator_total=total or None)
+        host, device = (host, _most(device, training)) if on_gpu else (_most(host, training), device)
+    elif training is not None:
+        host = host + training * workers.count if host is not None and not on_gpu else host
+        device = device + training * workers.count if device is not None and on_gpu else device
+    around = LEADER_MIB + (TRAIN_CONTROL_MIB if workers.count else 0.0)
+    return Footprint(host=None if host is None else host + around, accelerator=device, accelerator_total=total)
+
+
+def _most(*amounts: float | None) -> float | None:
+    return max((amount for amount in amounts if amount is not None), default=None)
 
 
 def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping[str, float]]) -> Packing:
@@ -79,8 +88,10 @@ def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping
     own, nobody shares them, so they are looked at only where it holds a part of one.
     """
     memory_mib = [node["memory"] / MIB for node in nodes if node.get("memory") and node.get("CPU")]
-    fits = sum(math.floor(SHARE * own / found.host) for own in memory_mib)
-    limits = {f"{found.host / 1024:.1f} GiB of memory": fits} if memory_mib else {}
+    limits: dict[str, int] = {}
+    if found.host is not None and memory_mib:
+        fits = sum(math.floor(SHARE * own / found.host) for own in memory_mib)
+        limits[f"{found.host / 1024:.1f} GiB of memory"] = fits
     share = job.evaluation_resources.get("GPU", 0.0)
     if 0 < share < 1 and found.accelerator and found.accelerator_total:
         each = math.floor(SHARE * found.accelerator_total / found.accelerator)

@@ -31,6 +31,11 @@ def _peak(host: float, accelerator: float | None = None, total: float | None = N
     return {"peak_memory": {"host": host, "accelerator": accelerator, "accelerator_total": total}}
 
 
+def _none_told() -> dict[str, Any]:
+    """From a system that does not tell a process's peak."""
+    return {"peak_memory": {"host": None, "accelerator": None, "accelerator_total": None}}
+
+
 def test_a_process_is_measured_while_it_works_and_not_before() -> None:
     before = bytearray(150 * MIB)
     del before
@@ -88,7 +93,11 @@ def test_one_trial_is_tried_where_not_even_one_fits(job: SweepJob) -> None:
 
 
 def test_where_nobody_measured_or_nobody_knows_nothing_changes(job: SweepJob) -> None:
-    assert packed(job, 5, footprint(job, [], []), [{"memory": 64 * GIB, "CPU": 8}]).at_once == 5
+    """Not even on a machine that is too small for what is around a trial: that alone is no measure of it."""
+    unmeasured = footprint(_with(job, Workers(count=1)), [_none_told()], [{"peak_memory_mib": 300.0}])
+    for nobody in (footprint(job, [], []), unmeasured):
+        assert nobody.host is None
+        assert packed(job, 5, nobody, [{"memory": GIB, "CPU": 8}]).at_once == 5
     assert packed(job, 5, footprint(job, [_peak(30_000)], []), [{"CPU": 4}]).at_once == 5
 
 
