@@ -54,10 +54,10 @@ bench: $(STAMP) ## speed against the plain way, as ratios measured on this machi
 	@for script in bench/[a-z]*.py; do echo "== $$script"; $(PY) "$$script" || exit 1; done
 
 docs: $(STAMP) ## the generated pages of docs/
-	@$(PY) -m methods.catalog_page > docs/.page && mv docs/.page docs/methods.md
-	@$(PY) -m evaluators.attacks.reference_page > docs/.page && mv docs/.page docs/attacks.md
-	@$(PY) -m evaluators.metrics_page > docs/.page && mv docs/.page docs/metrics.md
-	@$(PY) -m evaluators.benchmarks.reference_page > docs/.page && mv docs/.page docs/benchmarks.md
+	@$(PY) -m unlearn_sweep.methods.catalog_page > docs/.page && mv docs/.page docs/methods.md
+	@$(PY) -m unlearn_sweep.evaluators.attacks.reference_page > docs/.page && mv docs/.page docs/attacks.md
+	@$(PY) -m unlearn_sweep.evaluators.metrics_page > docs/.page && mv docs/.page docs/metrics.md
+	@$(PY) -m unlearn_sweep.evaluators.benchmarks.reference_page > docs/.page && mv docs/.page docs/benchmarks.md
 	@echo "docs/methods.md, docs/attacks.md, docs/metrics.md and docs/benchmarks.md are up to date"
 
 clean: ## caches and build leftovers; runs/ and .venv stay

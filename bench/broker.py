@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.broker import Proposal, SearchPlan, StudyBroker
-from engine.records import TrialRecord
-from engine.search_space import Choice, LogUniform, MethodSpace, Uniform
+from unlearn_sweep.engine.search_space import Choice, LogUniform, MethodSpace, Uniform
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.broker import Proposal, SearchPlan, StudyBroker
 
 SPACES = [
     MethodSpace(

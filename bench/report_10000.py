@@ -20,10 +20,10 @@ from typing import Any
 
 import yaml
 
-from engine.front import front_of
-from engine.records import AttackPoint, AttackScore, Event, Normalised, Objective, TrialRecord
-from sweeps.report.build import build_report, load_report
-from sweeps.status import status
+from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Event, Normalised, Objective, TrialRecord
+from unlearn_sweep.engine.study.front import front_of
+from unlearn_sweep.sweeps.report.build import build_report, load_report
+from unlearn_sweep.sweeps.report.status import status
 
 START = 1_760_000_000.0
 METHODS = ("graddiff", "npo", "simnpo", "rmu")

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.front import REFERENCE_POINT
-from engine.job import SweepJob
-from evaluators.front import hypervolume_curve
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.study.front import REFERENCE_POINT
+from unlearn_sweep.evaluators.front import hypervolume_curve
 
 FILE = Path(__file__).with_suffix(".yaml")
 SAMPLERS = ("random", "tpe")
@@ -56,12 +56,12 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
     """One sweep, or what is left of it."""
     import torch
 
-    from engine.attack_order import base_costs
-    from engine.in_process import InProcessExecutor
-    from engine.prepare import Preparation
-    from engine.runner import StageRunner
-    from engine.sweep import Driver
-    from engine.trial import run_trial
+    from unlearn_sweep.engine.stages.attack_order import base_costs
+    from unlearn_sweep.engine.stages.in_process import InProcessExecutor
+    from unlearn_sweep.engine.stages.prepare import Preparation
+    from unlearn_sweep.engine.stages.runner import StageRunner
+    from unlearn_sweep.engine.stages.trial import run_trial
+    from unlearn_sweep.engine.sweep import Driver
 
     torch.set_num_threads(1)
     job = job_of(storage, sampler, seed, trials)
@@ -83,8 +83,8 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
 
 def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
     """The study as a sweep opens it, each proposal made from every result there is."""
-    from engine import stages
-    from engine.broker import SearchPlan, StudyBroker
+    from unlearn_sweep.engine.stages import requests
+    from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
 
     plan = SearchPlan(
         sampler=job.search.sampler,
@@ -93,15 +93,15 @@ def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
         seed=job.seed,
         startup_trials=job.search.startup_trials,
     )
-    identity = stages.trial_identity(job, prepared.ids["original"], prepared.data)
+    identity = requests.trial_identity(job, prepared.ids["original"], prepared.data)
     journal = job.directory / "study.journal"
     return StudyBroker(journal, job.spaces, plan, identity=identity, known=driver.settled.values())
 
 
 def job_of(storage: Path, sampler: str, seed: int, trials: int) -> SweepJob:
     """The sweep of the file beside this one, under another name, sampler and seed."""
-    from sweeps.resolve import Overrides, resolve
-    from sweeps.spec import load_spec
+    from unlearn_sweep.sweeps.file.spec import load_spec
+    from unlearn_sweep.sweeps.resolve import Overrides, resolve
 
     job = resolve(load_spec(FILE), Overrides(storage=str(storage), trials=trials))
     name = f"{sampler}-{seed}"
@@ -111,7 +111,7 @@ def job_of(storage: Path, sampler: str, seed: int, trials: int) -> SweepJob:
 
 def append(rows: Path, sampler: str, seed: int, record: Any) -> None:
     """One finished trial; `point` is what it adds to the front, if anything can be said."""
-    from engine.front import point_of
+    from unlearn_sweep.engine.study.front import point_of
 
     row = {
         "sampler": sampler,

@@ -18,22 +18,29 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from engine import stages
-from engine.attack_order import base_costs
-from engine.broker import SearchPlan, StudyBroker
-from engine.events import EventLog
-from engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob, TrainingSettings
-from engine.on_ray.cluster import cluster
-from engine.on_ray.pool import Pool, WorkbenchActor
-from engine.on_ray.search import search
-from engine.prepare import Prepared
-from engine.records import TrialRecord
-from engine.runner import StageRunner
-from engine.search_space import Fixed, LogUniform, MethodSpace
-from engine.sweep import Driver
-from engine.training.job import TrainOutcome
-from engine.trial import TrialTask
-from sweeps.launch import worker_environment
+from unlearn_sweep.engine.job import (
+    AttackSettings,
+    BenchmarkSettings,
+    ModelSource,
+    SearchSettings,
+    SweepJob,
+    TrainingSettings,
+)
+from unlearn_sweep.engine.on_ray.cluster import cluster
+from unlearn_sweep.engine.on_ray.pool import Pool, WorkbenchActor
+from unlearn_sweep.engine.on_ray.search import search
+from unlearn_sweep.engine.search_space import Fixed, LogUniform, MethodSpace
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.attack_order import base_costs
+from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.sweep import Driver
+from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.sweeps.launch import worker_environment
 
 ROWS = 8
 NAP_S = 0.5
@@ -200,11 +207,13 @@ def _prepare(job: SweepJob) -> Prepared:
         return pd.concat([_rows("forget", forget[which]), _rows("retain", 1.0)], ignore_index=True)
 
     evaluations = {
-        which: runner.run(stages.evaluate_stage(job, which, "d"), keep(whole(which))).key for which in forget
+        which: runner.run(requests.evaluate_stage(job, which, "d"), keep(whole(which))).key for which in forget
     }
     attacked = {
         attack.label: {
-            which: runner.run(stages.attack_stage(job, attack, which, "original", "d"), keep(_attacked(1 - level))).key
+            which: runner.run(
+                requests.attack_stage(job, attack, which, "original", "d"), keep(_attacked(1 - level))
+            ).key
             for which, level in forget.items()
         }
         for attack in job.attacks

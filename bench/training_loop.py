@@ -22,15 +22,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from engine.models import create_start_model, load_model, load_tokenizer
-from engine.training.assembly import assemble
-from engine.training.cache import DataCache
-from engine.training.forward import SupervisedLM, pack
-from engine.training.job import TrainJob
-from engine.training.loop import train
-from engine.training.views import Item, Views
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.engine.models import create_start_model, load_model, load_tokenizer
+from unlearn_sweep.engine.training.assembly import assemble
+from unlearn_sweep.engine.training.cache import DataCache
+from unlearn_sweep.engine.training.forward import SupervisedLM, pack
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.loop import train
+from unlearn_sweep.engine.training.training_views import Item, Views
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
 BATCH_ROWS = 32
 

@@ -15,20 +15,20 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from engine import durable
-from engine.controls import write_controls
-from engine.in_process import InProcessExecutor
-from engine.job import SweepJob
-from engine.keys import digest
-from engine.memory_shortage import Room
-from engine.models import model_digest
-from engine.prepare import WHICH, Preparation, Prepared
-from engine.raw_scoring import RawScorer
-from engine.records import TrialRecord
-from engine.runner import StageRunner
-from engine.stages import Executor
-from engine.sweep import Driver, SweepBusyError
-from engine.trial import Trial, TrialTask, run_trial
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.models import model_digest
+from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.stages.controls import write_controls
+from unlearn_sweep.engine.stages.in_process import InProcessExecutor
+from unlearn_sweep.engine.stages.prepare import WHICH, Preparation, Prepared
+from unlearn_sweep.engine.stages.raw_scoring import RawScorer
+from unlearn_sweep.engine.stages.requests import Executor
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.trial import Trial, TrialTask, run_trial
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.sweep import Driver, SweepBusyError
 
 METHOD = "audit"
 

@@ -20,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from engine.keys import digest
-from engine.search_space import MethodSpace
-from engine.training.job import LoraSettings
-from evaluators.tasks.settings import AskedTask
+from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.training.job import LoraSettings
+from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
 Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
 Backend = Literal["torch", "deepspeed"]
@@ -159,9 +159,9 @@ NEUTRAL_IN_SEARCH = frozenset({"trials", "gpu_hours", "wall_hours", "seeds_for_f
 class SweepJob(_Part):
     """Everything the engine needs to run, or go on with, one sweep.
 
-    `concurrent_trials` None: to be computed by `engine.placement.concurrency` from the cluster's resources. `threads`
-    are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or an address.
-    `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
+    `concurrent_trials` None: to be computed by `engine.resources.placement.concurrency` from the cluster's resources.
+    `threads` are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or
+    an address. `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
     `storage_limit_gib` bounds the models in the storage; None keeps those on a front and no others. `mirror` is the
     fsspec address of a copy of what is finished, without a login.
     """

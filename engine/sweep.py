@@ -18,24 +18,25 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from engine import durable, stages
-from engine.attack_order import base_costs, outlooks
-from engine.broker import Constraint, Proposal, SearchPlan, StudyBroker
-from engine.budget import budget_spent
-from engine.controls import write_controls
-from engine.events import EventLog
-from engine.finalists import Finalists, missing_seeds, seed_score, with_seed
-from engine.front import GrowingFront, rivals_of
-from engine.job import SweepJob
-from engine.memory_shortage import Room
-from engine.packing import memory_packing
-from engine.placement import concurrency
-from engine.prepare import Preparation, Prepared
-from engine.records import TrialRecord
-from engine.retention import Retention, folder_bytes
-from engine.runner import StageRunner
-from engine.store import StageStore
-from engine.trial import TrialTask, holder_of
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.resources.placement import concurrency
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
+from unlearn_sweep.engine.stages.controls import write_controls
+from unlearn_sweep.engine.stages.memory_limit import memory_packing
+from unlearn_sweep.engine.stages.prepare import Preparation, Prepared
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.retention import Retention, folder_bytes
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.study.broker import Constraint, Proposal, SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.budget import budget_spent
+from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
+from unlearn_sweep.engine.study.front import GrowingFront, rivals_of
 
 REPRODUCIBLE_WINDOW = 8
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "optuna", "mlflow", "pandas", "datasets", "unlearn-sweep")
@@ -195,13 +196,13 @@ class Driver:
 
     def run(self, stack: ExitStack, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         """Everything between an open sweep and a finished one."""
-        from engine.on_ray.cluster import cluster
+        from unlearn_sweep.engine.on_ray.cluster import cluster
 
         view = stack.enter_context(cluster(address=self.address, environment=environment))
         if view.dashboard_url:
             announce(f"Ray dashboard: {view.dashboard_url}")
-        from engine.on_ray.pool import Pool, RayExecutor
-        from engine.on_ray.search import driver_resources, search
+        from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
+        from unlearn_sweep.engine.on_ray.search import driver_resources, search
 
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
         pool = Pool(places, resources=self.job.evaluation_resources)
@@ -247,7 +248,7 @@ class Driver:
             first=tuple(self.job.search.first),
             constraints=constraints,
         )
-        identity = stages.trial_identity(self.job, prepared.ids["original"], prepared.data)
+        identity = requests.trial_identity(self.job, prepared.ids["original"], prepared.data)
         self._refuse_another_sweep("identity", identity, "its data, original model or the tool's code changed since")
         self.identity = identity
         self.broker = StudyBroker(
@@ -272,7 +273,7 @@ class Driver:
         event = "sweep_stopped" if self.stopped else "sweep_finished"
         self.events.append(event, seconds=time.monotonic() - self.began, reason=self.stopped)
 
-    # --- what the searcher asks (Director) --------------------------------------------------------------------------
+    # --- what the searcher asks (SweepDriver) -------------------------------------------------------------------------
 
     def next_task(self) -> TrialTask | None:
         broker = self._broker()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evaluators.catalog import row_metrics
+from unlearn_sweep.evaluators.catalog import row_metrics
 
 RESAMPLES = 200
 

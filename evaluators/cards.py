@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from evaluators.rows import Kind
+from unlearn_sweep.evaluators.rows import Kind
 
 Needs = Literal[
     "likelihood",

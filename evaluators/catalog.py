@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-from evaluators.cards import MetricCard
-from evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
-from evaluators.privacy_cards import PRIVACY_CARDS
+from unlearn_sweep.evaluators.cards import MetricCard
+from unlearn_sweep.evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
+from unlearn_sweep.evaluators.privacy_cards import PRIVACY_CARDS
 
 METRICS: Mapping[str, MetricCard] = {card.name: card for card in (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS)}
 

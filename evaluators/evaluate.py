@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluators.asked_rows import AskedRow, Asking
-from evaluators.cards import GENERATED
-from evaluators.catalog import METRICS, row_metrics
-from evaluators.generation import generate, known_opening
-from evaluators.inference import context_tokens, end_ids, padding_id
-from evaluators.likelihood import TokenScores, score
-from evaluators.probability import mean_nll
-from evaluators.row_metrics import ROW_METRICS, Measured
-from evaluators.rows import Example, PromptEdit, Row, Template
-from evaluators.verdicts import asked_of, fill_verdicts
+from unlearn_sweep.evaluators.cards import GENERATED
+from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
+from unlearn_sweep.evaluators.external_judges import asked_of, fill_verdicts
+from unlearn_sweep.evaluators.generation import generate, known_opening
+from unlearn_sweep.evaluators.inference import context_tokens, end_ids, padding_id
+from unlearn_sweep.evaluators.likelihood import TokenScores, score
+from unlearn_sweep.evaluators.probability import mean_nll
+from unlearn_sweep.evaluators.row_encoder import AskedRow, RowEncoder
+from unlearn_sweep.evaluators.row_metrics import ROW_METRICS, Measured
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -80,7 +80,7 @@ def evaluate_rows(
     """
     names = row_metrics(metrics)
     rows = [row for row in rows if _wanted(row, names)]
-    asking = Asking(tokenizer=tokenizer, template=template, prompt_edit=prompt_edit, context=context_tokens(model))
+    asking = RowEncoder(tokenizer=tokenizer, template=template, prompt_edit=prompt_edit, context=context_tokens(model))
     asked, dropped = asking.ask(rows, alternatives=any(METRICS[name].needs == "alternatives" for name in names))
     pairs = [(item, Measured(row=item.row, reference=item.reference)) for item in asked]
     passes = _fill_likelihood(model, tokenizer, pairs, names, batch_tokens)
@@ -146,7 +146,7 @@ def _fill_gradients(model: PreTrainedModel, pairs: Sequence[tuple[AskedRow, Meas
     chosen = [(item, row) for item, row in pairs if "gradient" in _wanted(item.row, names)]
     if not chosen:
         return 0
-    from evaluators.gradient_norm import gradient_norms
+    from unlearn_sweep.evaluators.gradient_norm import gradient_norms
 
     for (_, row), norm in zip(chosen, gradient_norms(model, [item.answer for item, _ in chosen]), strict=True):
         row.gradient_norm = norm

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from evaluators.catalog import METRICS
+from unlearn_sweep.evaluators.catalog import METRICS
 
 
 def at_chance(table: pd.DataFrame) -> pd.DataFrame:

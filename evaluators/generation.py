@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluators.inference import forward_cached, measuring, pad_left, rows_selectable, token_batches
-from evaluators.likelihood import TokenScores
+from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_left, rows_selectable, token_batches
+from unlearn_sweep.evaluators.likelihood import TokenScores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

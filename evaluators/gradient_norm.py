@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from evaluators.likelihood import NonFiniteLogits
-from evaluators.rows import Example
+from unlearn_sweep.evaluators.likelihood import NonFiniteLogits
+from unlearn_sweep.evaluators.rows import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

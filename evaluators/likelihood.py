@@ -17,8 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluators.inference import forward_cached, measuring, pad_left, pad_right, rows_selectable, token_batches
-from evaluators.rows import Example
+from unlearn_sweep.evaluators.inference import (
+    forward_cached,
+    measuring,
+    pad_left,
+    pad_right,
+    rows_selectable,
+    token_batches,
+)
+from unlearn_sweep.evaluators.rows import Example
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel

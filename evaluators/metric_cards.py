@@ -6,7 +6,7 @@ beside a published one; ours stands next to it.
 
 from __future__ import annotations
 
-from evaluators.cards import MetricCard
+from unlearn_sweep.evaluators.cards import MetricCard
 
 TOFU = "TOFU (Maini et al. 2024, arXiv 2401.06121)"
 OPEN_UNLEARNING = "open-unlearning (Dorna et al. 2025, arXiv 2506.12618)"

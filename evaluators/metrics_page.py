@@ -1,16 +1,16 @@
-"""The page docs/metrics.md, from the metric table: `python -m evaluators.metrics_page > docs/metrics.md`."""
+"""Renders docs/metrics.md from the metric table; `make docs` writes it."""
 
 from __future__ import annotations
 
 import sys
 
-from evaluators.cards import MetricCard
-from evaluators.catalog import AGAINST_HOLDOUT, COMPONENTS, METRICS
+from unlearn_sweep.evaluators.cards import MetricCard
+from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, COMPONENTS, METRICS
 
 HEAD = """# Metrics
 
 This page is written from the metric table. Change the table, then run
-`python -m evaluators.metrics_page > docs/metrics.md`.
+`python -m unlearn_sweep.evaluators.metrics_page > docs/metrics.md`.
 
 A sweep file names metrics under `evaluators`: `ue` for unlearning effectiveness, `ut` for utility retention. Left
 out, a benchmark's own are taken. How they become one number, in [0, 1], higher is better:

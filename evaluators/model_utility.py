@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluators.aggregate import Bootstrap, Matched, Values, harmonic_mean, mean_of
-from evaluators.truth_ratio import truthfulness
+from unlearn_sweep.evaluators.aggregate import Bootstrap, Matched, Values, harmonic_mean, mean_of
+from unlearn_sweep.evaluators.truth_ratio import truthfulness
 
 NORMALISED_SPLITS = frozenset({"real_authors", "world_facts"})
 """Splits whose facts the base model may know: there TOFU asks whether the answer beats the wrong ones."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.rows import Form, Row, Template
+from unlearn_sweep.evaluators.rows import Form, Row, Template
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 CHOICE = Template(before="", after="\nAnswer:", answer_lead=" ", ends=False)

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evaluators.aggregate import Bootstrap, Matched, Values, harmonic_mean, match_rows, mean_of, spread
-from evaluators.catalog import COMPONENTS, METRICS, metric_card
-from evaluators.model_utility import model_utility, resampled_utility
-from evaluators.normalise import normalise_forgetting, normalise_utility
-from evaluators.scores import AttackPoint, AttackScore, AttackTables, Normalised, Objective, Robustness
-from evaluators.split_metrics import HOLDOUT, SPLIT_METRICS, NoValueError, split_values
+from unlearn_sweep.evaluators.aggregate import Bootstrap, Matched, Values, harmonic_mean, match_rows, mean_of, spread
+from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS, metric_card
+from unlearn_sweep.evaluators.model_utility import model_utility, resampled_utility
+from unlearn_sweep.evaluators.normalise import normalise_forgetting, normalise_utility
+from unlearn_sweep.evaluators.scores import AttackPoint, AttackScore, AttackTables, Normalised, Objective, Robustness
+from unlearn_sweep.evaluators.split_metrics import HOLDOUT, SPLIT_METRICS, NoValueError, split_values
 
 FORGET_SPLIT = "forget"
 ALL_UTILITY = "utility"

@@ -43,7 +43,7 @@ def published_numbers(
     *, benchmark: str | None = None, method: str | None = None, paper: str | None = None
 ) -> list[PublishedNumber]:
     """All numbers, in the order of the file; limited to those whose names contain what is given, case aside."""
-    text = files("evaluators").joinpath("papers.csv").read_text(encoding="utf-8")
+    text = files("unlearn_sweep.evaluators").joinpath("papers.csv").read_text(encoding="utf-8")
     numbers = [PublishedNumber.model_validate(row) for row in csv.DictReader(text.splitlines())]
     wanted = {"benchmark": benchmark, "method": method, "paper": paper}
     return [number for number in numbers if all(_contains(number, name, part) for name, part in wanted.items())]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evaluators.cards import MetricCard
-from evaluators.metric_cards import MUSE, OPEN_UNLEARNING
+from unlearn_sweep.evaluators.cards import MetricCard
+from unlearn_sweep.evaluators.metric_cards import MUSE, OPEN_UNLEARNING
 
 PRIVACY_CARDS = (
     MetricCard(

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.answer_match import answer_contained, answer_match
-from evaluators.fluency import distinct_ngrams, ngram_entropy
-from evaluators.likelihood import TokenScores
-from evaluators.membership import min_k, min_k_plus_plus, zlib_score
-from evaluators.memorization import exact_memorization, extraction_strength
-from evaluators.multiple_choice import LETTERS, choice_accuracy, choice_mass, choice_probability
-from evaluators.probability import mean_nll, normalised_probability, probability
-from evaluators.rouge import RougeL, rouge_l
-from evaluators.rows import Row
-from evaluators.short_answers import answer_f1, exact_match
-from evaluators.truth_ratio import log_truth_ratio, truth_ratio
+from unlearn_sweep.evaluators.answer_match import answer_contained, answer_match
+from unlearn_sweep.evaluators.fluency import distinct_ngrams, ngram_entropy
+from unlearn_sweep.evaluators.likelihood import TokenScores
+from unlearn_sweep.evaluators.membership import min_k, min_k_plus_plus, zlib_score
+from unlearn_sweep.evaluators.memorization import exact_memorization, extraction_strength
+from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_accuracy, choice_mass, choice_probability
+from unlearn_sweep.evaluators.probability import mean_nll, normalised_probability, probability
+from unlearn_sweep.evaluators.rouge import RougeL, rouge_l
+from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match
+from unlearn_sweep.evaluators.truth_ratio import log_truth_ratio, truth_ratio
 
 
 @dataclass(slots=True, kw_only=True)

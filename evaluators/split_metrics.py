@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evaluators.aggregate import Bootstrap, Matched, Values, match_rows
-from evaluators.forget_quality import drawn_p_values, ks_distance, ks_p_value
-from evaluators.membership import area_under_curve, privleak
+from unlearn_sweep.evaluators.aggregate import Bootstrap, Matched, Values, match_rows
+from unlearn_sweep.evaluators.forget_quality import drawn_p_values, ks_distance, ks_p_value
+from unlearn_sweep.evaluators.membership import area_under_curve, privleak
 
 FORGET, HOLDOUT = "forget", "holdout"
 MODELS = ("unlearned", "original", "gold")

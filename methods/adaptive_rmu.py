@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.hidden_losses import mean_squared_distance, random_direction
-from methods.hidden_retain import HiddenRetain, hidden_needs, hidden_retain_terms
-from methods.interface import Needs, Step, Term, Trainable
-from methods.rmu import HiddenReduction, steering_term
+from unlearn_sweep.methods.hidden_losses import mean_squared_distance, random_direction
+from unlearn_sweep.methods.hidden_retain import HiddenRetain, hidden_needs, hidden_retain_terms
+from unlearn_sweep.methods.interface import Needs, Step, Term, Trainable
+from unlearn_sweep.methods.rmu import HiddenReduction, steering_term
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.dpo import dpo_term
-from methods.interface import Needs, Step, Term
-from methods.reduction import Reduction
-from methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.dpo import dpo_term
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.reduction import Reduction
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from methods.interface import Step, Term
-from methods.reduction import Reduction, pair_counts, preference_loss, reduced_nll
+from unlearn_sweep.methods.interface import Step, Term
+from unlearn_sweep.methods.reduction import Reduction, pair_counts, preference_loss, reduced_nll
 
 
 def answer_preservation(refusal_nll: Tensor, answer_nll: Tensor, tokens: Tensor, *, beta: float) -> Tensor:

@@ -27,17 +27,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.hidden_losses import mean_squared_distance, random_direction
-from methods.interface import IGNORED, Method, Needs, Padded, Reference, StatefulMethod, Step, Term
-from methods.jensun import JensUn, target_tensor
-from methods.kl_min import KLMin
-from methods.me import ME
-from methods.npo import NPO
-from methods.pdu import PDU, logit_margin
-from methods.reduction import counts, preference_loss, reduce_sums, sequence_nll
-from methods.rmu import RMU
-from methods.simnpo import SimNPO
-from methods.token_losses import (
+from unlearn_sweep.methods.hidden_losses import mean_squared_distance, random_direction
+from unlearn_sweep.methods.interface import IGNORED, Method, Needs, Padded, Reference, StatefulMethod, Step, Term
+from unlearn_sweep.methods.jensun import JensUn, target_tensor
+from unlearn_sweep.methods.kl_min import KLMin
+from unlearn_sweep.methods.me import ME
+from unlearn_sweep.methods.npo import NPO
+from unlearn_sweep.methods.pdu import PDU, logit_margin
+from unlearn_sweep.methods.reduction import counts, preference_loss, reduce_sums, sequence_nll
+from unlearn_sweep.methods.rmu import RMU
+from unlearn_sweep.methods.simnpo import SimNPO
+from unlearn_sweep.methods.token_losses import (
     full_precision,
     kl_from_reference,
     log_probs,
@@ -45,7 +45,7 @@ from methods.token_losses import (
     positions,
     soft_cross_entropy,
 )
-from methods.undial import UNDIAL
+from unlearn_sweep.methods.undial import UNDIAL
 
 CLAMPED_AT = 1e-9
 

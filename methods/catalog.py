@@ -9,9 +9,9 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from methods.cards import MethodCard, Param, Scalar
-from methods.composed_card import SWITCH_AT, composed_card, in_order, misfit, parse, stage_prefixes
-from methods.divergence_cards import (
+from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
+from unlearn_sweep.methods.composed_card import SWITCH_AT, composed_card, in_order, misfit, parse, stage_prefixes
+from unlearn_sweep.methods.divergence_cards import (
     CEU,
     GRAD_ASCENT,
     GRADDIFF,
@@ -27,12 +27,12 @@ from methods.divergence_cards import (
     UNDIAL,
     WGA,
 )
-from methods.interface import Method
-from methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
-from methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
-from methods.reversal_cards import TASK_VECTOR, WHP
-from methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
-from methods.wrapper_cards import GAO, GNR, IRM, LAT, RS, SAM, SURGERY, TAR, WEIGHT_AVG
+from unlearn_sweep.methods.interface import Method
+from unlearn_sweep.methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
+from unlearn_sweep.methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
+from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, WHP
+from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
+from unlearn_sweep.methods.wrapper_cards import GAO, GNR, IRM, LAT, RS, SAM, SURGERY, TAR, WEIGHT_AVG
 
 METHODS: Mapping[str, MethodCard] = MappingProxyType(
     {
@@ -90,7 +90,7 @@ FINETUNE = MethodCard(
     equation="NLL_train",
     needs=("train",),
     params=training(1e-5, (1e-6, 1e-4), 5, "TOFU arXiv 2401.06121: lr 1e-5 (Llama-2-7B), 5 epochs"),
-    target="methods.finetune:Finetune",
+    target="unlearn_sweep.methods.finetune:Finetune",
     cost=0.5,
 )
 
@@ -142,7 +142,7 @@ def build(name: str, values: Mapping[str, Any]) -> Method:
     given = defaults(name) | dict(values)
     if not entry.parts:
         return _as_published(_instance(entry, given, ""), given, "")
-    from methods.composition import Composed, Staged
+    from unlearn_sweep.methods.composition import Composed, Staged
 
     methods = []
     for stage, prefix in zip(parse(name), stage_prefixes(parse(name)), strict=True):
@@ -163,7 +163,7 @@ def _as_published(method: Method, given: Mapping[str, Any], prefix: str) -> Meth
     project = given.get(f"{prefix}{COMPAT}", "none" if prefix else given.get(COMPAT, "none"))
     if project == "none":
         return method
-    from methods.as_published import as_published
+    from unlearn_sweep.methods.as_published import as_published
 
     return as_published(method, str(project))
 
@@ -174,7 +174,7 @@ def modules(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
         param.rpartition(".")[2] == COMPAT and project != "none"
         for param, project in (defaults(name) | dict(values)).items()
     )
-    return (*card(name).targets, *(("methods.as_published",) if followed else ()))
+    return (*card(name).targets, *(("unlearn_sweep.methods.as_published",) if followed else ()))
 
 
 def check(entry: MethodCard, values: Mapping[str, Any]) -> list[str]:

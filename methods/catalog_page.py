@@ -1,13 +1,13 @@
-"""The methods' documentation page, rendered from the catalog: `python -m methods.catalog_page > docs/methods.md`."""
+"""Renders docs/methods.md from the catalog; `make docs` writes it."""
 
 from __future__ import annotations
 
-from methods.cards import MethodCard, Param
-from methods.catalog import FINETUNE, METHODS, WRAPPERS, limits
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.catalog import FINETUNE, METHODS, WRAPPERS, limits
 
 HEADER = """# Methods
 
-Generated from the catalog by `python -m methods.catalog_page > docs/methods.md`; do not edit.
+Generated from the catalog by `python -m unlearn_sweep.methods.catalog_page > docs/methods.md`; do not edit.
 
 ## Conventions
 

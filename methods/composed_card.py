@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from methods.cards import MethodCard, Param
-from methods.shared_params import COMPAT, TRAINING_PARAMS
-from methods.wrapper_cards import PLACES
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.shared_params import COMPAT, TRAINING_PARAMS
+from unlearn_sweep.methods.wrapper_cards import PLACES
 
 SWITCH_AT = "switch_at"
 FORGET_GRADIENT = frozenset({"sam", "rs", "gnr", "tar"})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from methods.interface import GradientWrapper, Method, Needs, Step, Term
+from unlearn_sweep.methods.interface import GradientWrapper, Method, Needs, Step, Term
 
 Found = TypeVar("Found")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from methods.cards import MethodCard, Param
-from methods.shared_params import (
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.shared_params import (
     KL_DIFFERS,
     balance,
     beta,
@@ -33,7 +33,7 @@ GRAD_ASCENT = _divergence(
     equation="-NLL_f",
     needs=("forget",),
     params=(*training(1e-5, (1e-8, 1e-5), 10, f"{_BASE}; RWKU 6e-8"), compat("open-unlearning", "jensun", "gao")),
-    target="methods.grad_ascent:GradAscent",
+    target="unlearn_sweep.methods.grad_ascent:GradAscent",
     cost=0.5,
 )
 
@@ -48,7 +48,7 @@ GRADDIFF = _divergence(
         *balance("open-unlearning GradDiff: both 1, NLL; Full-Stack searches the retain weight in [1, 5]"),
         compat("open-unlearning", "jensun", "gao", differs=KL_DIFFERS),
     ),
-    target="methods.graddiff:GradDiff",
+    target="unlearn_sweep.methods.graddiff:GradDiff",
     cost=1.0,
 )
 
@@ -64,7 +64,7 @@ KL_MIN = _divergence(
         retain_weight(1.0, "TOFU paper"),
         compat("open-unlearning", "gao", differs=KL_DIFFERS),
     ),
-    target="methods.kl_min:KLMin",
+    target="unlearn_sweep.methods.kl_min:KLMin",
     cost=1.17,
 )
 
@@ -94,7 +94,7 @@ NPO = _divergence(
             f"differences of raw logits; {KL_DIFFERS}",
         ),
     ),
-    target="methods.npo:NPO",
+    target="unlearn_sweep.methods.npo:NPO",
     cost=1.0,
 )
 
@@ -132,7 +132,7 @@ SIMNPO = _divergence(
             differs=f"open-unlearning counts one label too many where a sequence has no prompt; {KL_DIFFERS}",
         ),
     ),
-    target="methods.simnpo:SimNPO",
+    target="unlearn_sweep.methods.simnpo:SimNPO",
     cost=1.0,
 )
 
@@ -156,7 +156,7 @@ WGA = _divergence(
         *balance("open-unlearning WGA: both 1, NLL"),
         compat("open-unlearning", differs=KL_DIFFERS),
     ),
-    target="methods.wga:WGA",
+    target="unlearn_sweep.methods.wga:WGA",
     cost=1.0,
 )
 
@@ -175,7 +175,7 @@ SATIMP = _divergence(
         retain("nll", ("nll", "kl"), "open-unlearning SatImp"),
         compat("open-unlearning", differs=KL_DIFFERS),
     ),
-    target="methods.satimp:SatImp",
+    target="unlearn_sweep.methods.satimp:SatImp",
     cost=1.0,
 )
 
@@ -199,7 +199,7 @@ CEU = _divergence(
         *optional_balance("CE-U paper: no retain term"),
         compat("open-unlearning"),
     ),
-    target="methods.ceu:CEU",
+    target="unlearn_sweep.methods.ceu:CEU",
     cost=0.5,
 )
 
@@ -227,7 +227,7 @@ UNDIAL = _divergence(
             differs="prompt and padding count, and the logit of entry V - 100 is lowered at those places",
         ),
     ),
-    target="methods.undial:UNDIAL",
+    target="unlearn_sweep.methods.undial:UNDIAL",
     cost=0.67,
 )
 
@@ -252,7 +252,7 @@ JENSUN = _divergence(
         *balance("JensUn released recipe: both 1, JSD", retained="jsd", search=("jsd", "nll")),
         compat("jensun", differs="probabilities are clamped at 1e-9, so a less likely target is not learnt"),
     ),
-    target="methods.jensun:JensUn",
+    target="unlearn_sweep.methods.jensun:JensUn",
     cost=1.17,
 )
 
@@ -267,7 +267,7 @@ JENSUN_KL = _divergence(
         _TARGET,
         *balance("JensUn released recipe: both 1, KL", retained="kl", search=("kl", "nll")),
     ),
-    target="methods.jensun_kl:JensUnKL",
+    target="unlearn_sweep.methods.jensun_kl:JensUnKL",
     cost=1.17,
 )
 
@@ -310,7 +310,7 @@ PDU = _divergence(
         ),
         compat("open-unlearning", differs="the mask is not shifted against the logits"),
     ),
-    target="methods.pdu:PDU",
+    target="unlearn_sweep.methods.pdu:PDU",
     cost=1.0,
 )
 
@@ -335,7 +335,7 @@ ME = _divergence(
         retain("nll", ("nll", "kl"), "ME+GD uses NLL"),
         compat("tar", differs="the negative entropy, with prompt and padding counted"),
     ),
-    target="methods.me:ME",
+    target="unlearn_sweep.methods.me:ME",
     cost=1.0,
 )
 
@@ -349,6 +349,6 @@ LOG1MP = _divergence(
         *training(1e-5, (1e-6, 1e-4), 10, "open-unlearning base trainer's values, by this project"),
         *balance("this project: both 1, NLL"),
     ),
-    target="methods.log1mp:Log1mP",
+    target="unlearn_sweep.methods.log1mp:Log1mP",
     cost=1.0,
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.interface import Needs, Step, Term
-from methods.reduction import Reduction, counts, pair_counts, preference_loss, reduce_sums, sequence_nll
-from methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.reduction import Reduction, counts, pair_counts, preference_loss, reduce_sums, sequence_nll
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 
 
 def dpo_term(step: Step, win: str, *, beta: float, reduction: Reduction, weight: float) -> Term:

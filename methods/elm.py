@@ -20,8 +20,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.interface import Needs, Step, Supervised, Term
-from methods.token_losses import full_precision, log_probs, positions, sequence_counts, soft_cross_entropy, token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Supervised, Term
+from unlearn_sweep.methods.token_losses import (
+    full_precision,
+    log_probs,
+    positions,
+    sequence_counts,
+    soft_cross_entropy,
+    token_nll,
+)
 
 EXPERT, NOVICE = "forget_expert", "forget_novice"
 

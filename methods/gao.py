@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.interface import Gradients, Needs, Probe, grouped
+from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
 PARAPHRASES = 6
 

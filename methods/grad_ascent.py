@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.interface import Needs, Step, Term
-from methods.token_losses import token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.token_losses import token_nll
 
 
 def ascent_term(step: Step, weight: float) -> Term:

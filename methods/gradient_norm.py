@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.interface import Gradients, Needs, Probe, grouped
-from methods.sam import perturbation, squared_norm
+from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
+from unlearn_sweep.methods.sam import perturbation, squared_norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

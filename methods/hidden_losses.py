@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.token_losses import full_precision, sequence_counts, sequence_sums
+from unlearn_sweep.methods.token_losses import full_precision, sequence_counts, sequence_sums
 
 
 def mean_squared_distance(states: Tensor, target: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from methods.hidden_losses import mean_squared_distance
-from methods.interface import Needs, Step, Term, Trainable
-from methods.retain import hidden_retain_term, retain_needs, retain_terms
+from unlearn_sweep.methods.hidden_losses import mean_squared_distance
+from unlearn_sweep.methods.interface import Needs, Step, Term, Trainable
+from unlearn_sweep.methods.retain import hidden_retain_term, retain_needs, retain_terms
 
 HiddenRetain = Literal["embed_mse", "nll", "kl", "jsd", "none"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.interface import Needs, Step, Term
-from methods.retain import Retain, retain_needs, retain_terms
-from methods.token_losses import token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.token_losses import token_nll
 
 
 def refusal_term(step: Step, weight: float) -> Term:

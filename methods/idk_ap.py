@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.answer_preservation import preservation_term
-from methods.idk import refusal_term
-from methods.interface import Needs, Step, Term
-from methods.reduction import Reduction
+from unlearn_sweep.methods.answer_preservation import preservation_term
+from unlearn_sweep.methods.idk import refusal_term
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.reduction import Reduction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

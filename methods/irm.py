@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.token_losses import full_precision, log_probs
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.token_losses import full_precision, log_probs
 
 
 def scale_gradient(logits: Tensor, targets: Tensor) -> Tensor:

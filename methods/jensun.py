@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.interface import Needs, Step, Supervised, Term
-from methods.retain import Retain, retain_needs, retain_terms
-from methods.token_losses import jensen_shannon_one_hot, positions, token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Supervised, Term
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.token_losses import jensen_shannon_one_hot, positions, token_nll
 
 
 def target_nll(batch: Supervised, ids: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.interface import Needs, Step, Term
-from methods.jensun import target_nll, target_tensor
-from methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.jensun import target_nll, target_tensor
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.grad_ascent import ascent_term
-from methods.interface import Needs, Step, Term
-from methods.retain import retain_needs, retain_terms
+from unlearn_sweep.methods.grad_ascent import ascent_term
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import retain_needs, retain_terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.interface import Needs
+from unlearn_sweep.methods.interface import Needs
 
 
 def descend(push: Tensor, gradient: Tensor, *, rate: float, radius: Tensor) -> Tensor:

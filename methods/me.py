@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from methods.interface import Needs, Step, Term
-from methods.retain import Retain, retain_needs, retain_terms
-from methods.token_losses import kl_from_uniform, negative_entropy
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.token_losses import kl_from_uniform, negative_entropy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.retain import retain_term
-from methods.token_losses import full_precision
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import retain_term
+from unlearn_sweep.methods.token_losses import full_precision
 
 
 def logit_margin(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.interface import Gradients, Needs, Probe, grouped
+from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
 
 def gaussian_like(shapes: list[Tensor], std: float, generator: torch.Generator) -> list[Tensor]:

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.interface import Supervised
-from methods.token_losses import sequence_counts, sequence_sums, token_nll
+from unlearn_sweep.methods.interface import Supervised
+from unlearn_sweep.methods.token_losses import sequence_counts, sequence_sums, token_nll
 
 Reduction = Literal["sequence_sum", "sequence_mean", "token_mean_batch"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from methods.cards import MethodCard, Param
-from methods.shared_params import (
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.shared_params import (
     KL_DIFFERS,
     balance,
     beta,
@@ -29,7 +29,7 @@ IDK = _rejection(
         *training(1e-5, (1e-6, 1e-4), 5, "TOFU paper: lr 1e-5, 5 epochs; RWKU 4e-7"),
         *balance("TOFU paper: refusals and retain answers together, NLL"),
     ),
-    target="methods.idk:IDK",
+    target="unlearn_sweep.methods.idk:IDK",
     cost=1.0,
 )
 
@@ -51,7 +51,7 @@ IDK_AP = _rejection(
         forget_weight(1.0, "IDK+AP released TOFU recipe"),
         retain_weight(1.0, "IDK+AP released TOFU recipe"),
     ),
-    target="methods.idk_ap:IDKAP",
+    target="unlearn_sweep.methods.idk_ap:IDKAP",
     cost=1.5,
 )
 
@@ -73,7 +73,7 @@ DPO = _rejection(
         *balance("open-unlearning DPO: both 1, NLL"),
         compat("open-unlearning", "gao", differs=KL_DIFFERS),
     ),
-    target="methods.dpo:DPO",
+    target="unlearn_sweep.methods.dpo:DPO",
     cost=1.5,
 )
 
@@ -91,7 +91,7 @@ ALTPO = _rejection(
         *balance("AltPO paper: retain weight 1, 2, 5, NLL"),
         compat("open-unlearning", differs=KL_DIFFERS),
     ),
-    target="methods.altpo:AltPO",
+    target="unlearn_sweep.methods.altpo:AltPO",
     cost=1.5,
 )
 
@@ -162,6 +162,6 @@ ELM = _rejection(
             summary="stands behind the question where the original goes on by itself",
         ),
     ),
-    target="methods.elm:ELM",
+    target="unlearn_sweep.methods.elm:ELM",
     cost=2.2,
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from methods.cards import MethodCard, Param
-from methods.shared_params import compat, forget_weight, retain_weight, training, weight
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.shared_params import compat, forget_weight, retain_weight, training, weight
 
 _representation = partial(MethodCard, kind="method", family="representation")
 _RMU = "RMU paper: zephyr-7B, layer 7 of 32, c 6.5, alpha 1200, lr 5e-5, 250 batches of 4"
@@ -82,7 +82,7 @@ RMU = _representation(
             "counts every place",
         ),
     ),
-    target="methods.rmu:RMU",
+    target="unlearn_sweep.methods.rmu:RMU",
     cost=0.3,
 )
 
@@ -96,7 +96,7 @@ ADAPTIVE_RMU = _representation(
         steering("scale", 5.0, (1.0, 20.0), "Adaptive RMU ports: 5", "length of the target over the original state's"),
         "Adaptive RMU ports: as RMU",
     ),
-    target="methods.adaptive_rmu:AdaptiveRMU",
+    target="unlearn_sweep.methods.adaptive_rmu:AdaptiveRMU",
     cost=0.35,
 )
 
@@ -110,7 +110,7 @@ RAD = _representation(
         steering("steering", 20.0, (1.0, 500.0), "released code: 20", "length of the step along the direction"),
         "released code: as RMU, alpha 1200",
     ),
-    target="methods.rad:RAD",
+    target="unlearn_sweep.methods.rad:RAD",
     cost=0.35,
 )
 
@@ -125,7 +125,7 @@ RAB = _representation(
         steering("steering", 1.0, (0.5, 50.0), "released code: the projection once", "how often the part is taken out"),
         "released code: as RMU, alpha 1200",
     ),
-    target="methods.rad:RAB",
+    target="unlearn_sweep.methods.rad:RAB",
     cost=0.35,
 )
 
@@ -142,6 +142,6 @@ RR = _representation(
         layer("lower_layer", 0.34, "RR released code: layer 10 of 32", None),
         layer("upper_layer", 0.66, "RR released code: layer 20 of 32", None),
     ),
-    target="methods.rr:RR",
+    target="unlearn_sweep.methods.rr:RR",
     cost=1.33,
 )

@@ -17,10 +17,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from methods.answer_preservation import preservation_term
-from methods.hidden_losses import distance, mean_squared_distance
-from methods.interface import Needs, Reference, Step, Term
-from methods.token_losses import jensen_shannon, kl_from_reference, token_nll
+from unlearn_sweep.methods.answer_preservation import preservation_term
+from unlearn_sweep.methods.hidden_losses import distance, mean_squared_distance
+from unlearn_sweep.methods.interface import Needs, Reference, Step, Term
+from unlearn_sweep.methods.token_losses import jensen_shannon, kl_from_reference, token_nll
 
 Retain = Literal["nll", "kl", "jsd", "embed_mse", "hidden_l2", "ap", "none"]
 RETAIN_TERMS = get_args(Retain)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from methods.cards import MethodCard, Param
-from methods.shared_params import optional_balance, training
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.shared_params import optional_balance, training
 
 _divergence = partial(MethodCard, kind="method", family="divergence")
 
@@ -29,7 +29,7 @@ TASK_VECTOR = _divergence(
             summary="how far the other way; 0 changes nothing",
         ),
     ),
-    target="methods.task_vector:TaskVector",
+    target="unlearn_sweep.methods.task_vector:TaskVector",
     cost=0.5,
 )
 
@@ -78,6 +78,6 @@ WHP = _divergence(
         ),
         *optional_balance("WHP paper: no retain term"),
     ),
-    target="methods.whp:WHP",
+    target="unlearn_sweep.methods.whp:WHP",
     cost=0.83,
 )

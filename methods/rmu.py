@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.hidden_losses import mean_squared_distance, random_direction, sequence_means
-from methods.hidden_retain import HiddenRetain, hidden_needs, hidden_retain_terms
-from methods.interface import Needs, Step, Supervised, Term, Trainable
+from unlearn_sweep.methods.hidden_losses import mean_squared_distance, random_direction, sequence_means
+from unlearn_sweep.methods.hidden_retain import HiddenRetain, hidden_needs, hidden_retain_terms
+from unlearn_sweep.methods.interface import Needs, Step, Supervised, Term, Trainable
 
 HiddenReduction = Literal["token_mean", "sequence_mean", "mean_of_sums"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.hidden_losses import aligned_part, distance, layer_at, nudged, random_direction
-from methods.interface import Needs, Step, Term
-from methods.retain import hidden_retain_term
+from unlearn_sweep.methods.hidden_losses import aligned_part, distance, layer_at, nudged, random_direction
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import hidden_retain_term
 
 NUDGE = 0.01
 

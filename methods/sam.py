@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.interface import Gradients, Needs, Probe, grouped
+from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
 
 def squared_norm(gradients: Sequence[Tensor]) -> Tensor:

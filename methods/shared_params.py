@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.cards import Param, Scalar
+from unlearn_sweep.methods.cards import Param, Scalar
 
 RETAIN_TERMS = ("nll", "kl", "jsd", "embed_mse", "hidden_l2", "ap", "none")
 """Spelled out here too, since this file loads no torch; a test keeps both lists equal."""

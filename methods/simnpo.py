@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.reduction import Reduction, counts, preference_loss, reduce_sums, sequence_nll
-from methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.reduction import Reduction, counts, preference_loss, reduce_sums, sequence_nll
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 
 
 def simnpo_loss(nll: Tensor, tokens: Tensor, *, beta: float, delta: float, reduction: Reduction) -> Tensor:

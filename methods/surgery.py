@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.interface import Gradients, Needs, Probe, grouped
+from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
 Rule = Literal["protect_retain", "symmetric", "normalised"]
 Scope = Literal["global", "per_tensor"]

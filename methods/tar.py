@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from methods.interface import Gradients, Needs, Probe, grouped
+from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 

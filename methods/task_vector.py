@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.token_losses import token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.token_losses import token_nll
 
 
 def negated(start: Tensor, trained: Tensor, strength: float) -> Tensor:

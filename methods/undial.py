@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.retain import Retain, retain_needs, retain_terms
-from methods.token_losses import full_precision, soft_cross_entropy
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.token_losses import full_precision, soft_cross_entropy
 
 
 def undial_loss(reference_logits: Tensor, logits: Tensor, targets: Tensor, *, beta: float) -> Tensor:

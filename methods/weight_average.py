@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.interface import Needs
+from unlearn_sweep.methods.interface import Needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

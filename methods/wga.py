@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.retain import Retain, retain_needs, retain_terms
-from methods.token_losses import token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.token_losses import token_nll
 
 
 def weighted_ascent(nll: Tensor, *, beta: float) -> Tensor:

@@ -20,9 +20,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.interface import Needs, Step, Term
-from methods.retain import Retain, retain_needs, retain_terms
-from methods.token_losses import full_precision, soft_cross_entropy, token_nll
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
+from unlearn_sweep.methods.token_losses import full_precision, soft_cross_entropy, token_nll
 
 Labels = Literal["first_choice", "distribution"]
 

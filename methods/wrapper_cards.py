@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from methods.cards import MethodCard, Param, Scalar
+from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
 
 PLACES = ("irm", "lat", "sam", "rs", "gnr", "tar", "gao", "surgery", "weight_avg")
 """First what adds terms, then the forward, then the forget gradient, then both gradients, then the weights."""
@@ -58,7 +58,7 @@ SAM = _wrapper(
             "length of the move over all trained weights",
         ),
     ),
-    target="methods.sam:SAM",
+    target="unlearn_sweep.methods.sam:SAM",
     cost=1.67,
 )
 
@@ -72,7 +72,7 @@ RS = _wrapper(
         _number("rs_std", 0.001, (1e-4, 1e-2), "proposal: the released std is absolute", "standard deviation an entry"),
         _count("rs_draws", 3, None, "released code: 3", "moves a step"),
     ),
-    target="methods.random_smoothing:RandomSmoothing",
+    target="unlearn_sweep.methods.random_smoothing:RandomSmoothing",
     cost=3.0,
 )
 
@@ -86,7 +86,7 @@ GNR = _wrapper(
         _number("gnr_weight", 0.01, (1e-3, 1.0), "released code: 0.01, without effect there", "weight of the penalty"),
         _number("gnr_radius", 0.01, None, "as the published radius of sam", "length of the difference", zero=False),
     ),
-    target="methods.gradient_norm:GradientNorm",
+    target="unlearn_sweep.methods.gradient_norm:GradientNorm",
     cost=1.67,
 )
 
@@ -108,7 +108,7 @@ IRM = _wrapper(
         ),
         _count("irm_rows", 0, None, "Full-Stack: 48", "rows of a task a step; 0: as many as of the other views", low=0),
     ),
-    target="methods.irm:IRM",
+    target="unlearn_sweep.methods.irm:IRM",
     cost=1.0,
 )
 
@@ -133,7 +133,7 @@ LAT = _wrapper(
         _count("lat_steps", 4, (2, 16), "released code: 16", "steps of the adversary", low=0),
         _number("lat_rate", 0.5, None, "proposal", "length of an adversary's step, in radii", zero=False),
     ),
-    target="methods.lat:LAT",
+    target="unlearn_sweep.methods.lat:LAT",
     cost=3.0,
 )
 
@@ -155,7 +155,7 @@ TAR = _wrapper(
         _number("tar_rate", 0.0625, None, "released code: 0.0625", "how much more later points weigh"),
         _number("tar_scale", 4.0, (0.5, 8.0), "released code: 4", "factor of the forget gradient"),
     ),
-    target="methods.tar:TAR",
+    target="unlearn_sweep.methods.tar:TAR",
     cost=5.0,
 )
 
@@ -171,7 +171,7 @@ GAO = _wrapper(
         _count("gao_agree", 3, None, "released code: |mean sign| > 0.1, which is 4 votes of 6", "votes of K", low=1),
         _word("gao_scope", ("batch", "row"), "released code: row", "one mask a batch, or one a row, B times dearer"),
     ),
-    target="methods.gao:GAO",
+    target="unlearn_sweep.methods.gao:GAO",
     cost=3.5,
 )
 
@@ -193,7 +193,7 @@ SURGERY = _wrapper(
             "surgery_scope", ("global", "per_tensor"), "PCGrad: all weights at once", "one decision, or one a weight"
         ),
     ),
-    target="methods.surgery:Surgery",
+    target="unlearn_sweep.methods.surgery:Surgery",
     cost=1.0,
 )
 
@@ -217,6 +217,6 @@ WEIGHT_AVG = _wrapper(
             name="average_start", default=0.5, low=0, high=1, source="proposal", summary="share of training before it"
         ),
     ),
-    target="methods.weight_average:WeightAverage",
+    target="unlearn_sweep.methods.weight_average:WeightAverage",
     cost=1.0,
 )

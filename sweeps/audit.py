@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from engine.job import ModelSource, SearchSettings, SweepJob
-from engine.keys import digest
-from sweeps.draft import Draft
-from sweeps.files import absolute, check_model_path, is_local
-from sweeps.problems import Problem, SpecError
-from sweeps.resolve import resolve
-from sweeps.spec import SweepSpec, check_document
-from sweeps.yaml_lines import parse_document
+from unlearn_sweep.engine.job import ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.sweeps.file.paths import absolute, check_model_path, is_local
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import Problem, SpecError
+from unlearn_sweep.sweeps.file.spec import SweepSpec, check_document
+from unlearn_sweep.sweeps.file.yaml_lines import parse_document
+from unlearn_sweep.sweeps.resolve import resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from evaluators.benchmarks.benchmark import Benchmark
+    from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 
 COMMAND = "audit"
 CHANCE = "chance"
@@ -77,7 +77,7 @@ class CheckedAudit:
 def check(request: AuditRequest) -> CheckedAudit:
     """The audit of a request. SpecError with everything that is wrong; nothing is started or written."""
     document = parse_document(_text(request), COMMAND)
-    options = Draft(document)
+    options = ProblemCollector(document)
     models = {which: _model(request, which, options) for which in ("model", "gold", "original")}
     problems, spec = list(options.problems), None
     try:
@@ -132,7 +132,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _model(request: AuditRequest, which: str, options: Draft) -> str | None:
+def _model(request: AuditRequest, which: str, options: ProblemCollector) -> str | None:
     """A model's folder (absolute) or hub id; None where none is given or what is given cannot be."""
     text = getattr(request, which)
     if text is None or (which == "gold" and text == CHANCE):
@@ -144,7 +144,7 @@ def _model(request: AuditRequest, which: str, options: Draft) -> str | None:
 
 def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
     """The benchmark; None, with the problem, where it cannot be loaded."""
-    from evaluators.benchmarks.catalog import load_benchmark
+    from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
     try:
         return load_benchmark(spec.benchmark.card.name, spec.benchmark.params)
@@ -155,7 +155,7 @@ def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
 
 def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
     """What the benchmark's rows do not allow. A missing control is no obstacle here: it is said and lived without."""
-    from sweeps.obstacles import obstacles_of
+    from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 
     given = ModelSource(path="given")
     gold = job.gold if job.gold.floor is not None else given
@@ -206,11 +206,11 @@ def _of_option(problem: Problem) -> Problem:
 
 def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool = False) -> int:
     """Run or resume an audit and write its report. Returns the exit status; says what ends it in one line."""
-    from engine.audit import run_audit
-    from engine.privacy import redact, silence_telemetry
-    from engine.runner import StageFailedError
-    from engine.sweep import SweepBusyError, SweepChangedError
-    from sweeps import launch
+    from unlearn_sweep.engine.audit import run_audit
+    from unlearn_sweep.engine.privacy import redact, silence_telemetry
+    from unlearn_sweep.engine.stages.runner import StageFailedError
+    from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
+    from unlearn_sweep.sweeps import launch
 
     def say(text: str) -> None:
         console.print(redact(text), highlight=False, soft_wrap=True)
@@ -239,15 +239,15 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
 
 
 def _progress(folder: Path, wanted: int, console: Console, plain: bool) -> Any:
-    from sweeps.progress import LiveProgress
+    from unlearn_sweep.sweeps.report.progress import LiveProgress
 
     return LiveProgress(folder, wanted, console=console, plain=plain or None)
 
 
 def _finish(checked: CheckedAudit, failed: bool, console: Console, quiet: bool) -> int:
-    from sweeps import launch
-    from sweeps.report.build import build_report
-    from sweeps.summary import final_table
+    from unlearn_sweep.sweeps import launch
+    from unlearn_sweep.sweeps.report.build import build_report
+    from unlearn_sweep.sweeps.report.summary import final_table
 
     build_report(checked.job.directory)
     if not quiet:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from engine.job import SweepJob
-    from sweeps.resolve import Overrides
-    from sweeps.spec import SweepSpec
+    from unlearn_sweep.engine.job import SweepJob
+    from unlearn_sweep.sweeps.file.spec import SweepSpec
+    from unlearn_sweep.sweeps.resolve import Overrides
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -60,9 +60,9 @@ def run(
     """Run a sweep, go on with one that was interrupted, or extend a finished one."""
     spec = _spec(file, address=address)
     overrides = _overrides(trials, storage, max_concurrent, mirror)
-    from sweeps.data_check import check_rows
-    from sweeps.launch import launch
-    from sweeps.resolve import resolve
+    from unlearn_sweep.sweeps.launch import launch
+    from unlearn_sweep.sweeps.plan.data_check import check_rows
+    from unlearn_sweep.sweeps.resolve import resolve
 
     job = resolve(spec, overrides)
     check_rows(spec, job, hub=True)
@@ -82,13 +82,13 @@ def plan(
 ) -> None:
     """Say what a sweep will do: trials, stages, concurrency, time, disk. Starts and writes nothing."""
     spec = _spec(file, address=address, cpus=cpus, gpus=gpus, as_json=as_json)
-    from sweeps.plan import make_plan
+    from unlearn_sweep.sweeps.plan.plan import make_plan
 
     made = make_plan(spec, _overrides(trials, storage, max_concurrent))
     if as_json:
         _print_json(made.as_json())
     else:
-        from sweeps.plan_view import render
+        from unlearn_sweep.sweeps.plan.view import render
 
         _print_rich(render(made))
     if made.obstacles:
@@ -99,7 +99,7 @@ def plan(
 def validate(file: File, address: Address = None, as_json: AsJson = False) -> None:
     """Check a sweep file and report every mistake with its line."""
     spec = _spec(file, address=address, as_json=as_json)
-    from sweeps.resolve import resolve
+    from unlearn_sweep.sweeps.resolve import resolve
 
     job = resolve(spec)
     rows = _checked_rows(spec, job, as_json=as_json)
@@ -126,7 +126,7 @@ def validate(file: File, address: Address = None, as_json: AsJson = False) -> No
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of sweep files, for editors."""
-    from sweeps.schema import sweep_schema
+    from unlearn_sweep.sweeps.file.json_schema import sweep_schema
 
     _print_json(sweep_schema())
 
@@ -134,7 +134,7 @@ def schema() -> None:
 @app.command()
 def status(directory: Folder, as_json: AsJson = False) -> None:
     """Say how far a sweep is."""
-    from sweeps import status as view
+    from unlearn_sweep.sweeps.report import status as view
 
     facts = _of_folder(view.status, directory)
     if as_json:
@@ -146,7 +146,7 @@ def status(directory: Folder, as_json: AsJson = False) -> None:
 @app.command()
 def report(directory: Folder, as_json: AsJson = False) -> None:
     """Write a sweep's report (HTML, PNG, CSV, JSON), or print its content as JSON."""
-    from sweeps.report import build
+    from unlearn_sweep.sweeps.report import build
 
     if as_json:
         typer.echo(build.report_json(_of_folder(build.load_report, directory)))
@@ -163,7 +163,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the model.")],
 ) -> None:
     """Write the unlearned model of a trial as an ordinary Hugging Face folder."""
-    from sweeps.export import export_trial
+    from unlearn_sweep.sweeps.export import export_trial
 
     done = _of_folder(lambda folder: export_trial(folder, trial, out), directory)
     typer.echo(f"{done.folder}: trial {done.record.number} ({done.record.method}), {len(done.files)} files")
@@ -192,8 +192,8 @@ def audit(
     """Measure and attack one model that somebody else made, and write the same report: no search, no training of it."""
     from rich.console import Console
 
-    from sweeps import audit as auditing
-    from sweeps.problems import SpecError
+    from unlearn_sweep.sweeps import audit as auditing
+    from unlearn_sweep.sweeps.file.problems import SpecError
 
     request = auditing.AuditRequest(
         model=model,
@@ -216,7 +216,7 @@ def audit(
         raise typer.Exit(EXIT_REFUSED) from None
     code = auditing.audit(checked, console=Console(stderr=as_json), plain=plain or as_json, quiet=as_json)
     if as_json:
-        from sweeps.report import build
+        from unlearn_sweep.sweeps.report import build
 
         typer.echo(build.report_json(build.load_report(checked.job.directory)))
     raise typer.Exit(code)
@@ -228,7 +228,7 @@ def sync(
     tracking: Annotated[str | None, typer.Option(metavar="URI", help="Another tracking server.")] = None,
 ) -> None:
     """Bring MLflow up to what a sweep has recorded."""
-    from engine.mlflow_sink import sync as synchronise
+    from unlearn_sweep.engine.tracking.sink import sync as synchronise
 
     done = _of_folder(lambda folder: synchronise(folder, tracking), directory)
     typer.echo(f"{done.trials_written} trials written to {done.tracking_uri}, experiment {done.experiment}")
@@ -237,7 +237,7 @@ def sync(
 @app.command()
 def methods(as_json: AsJson = False) -> None:
     """List the unlearning methods and wrappers with their parameters."""
-    from sweeps import listing
+    from unlearn_sweep.sweeps import listing
 
     _print_facts(listing.methods(), as_json)
 
@@ -245,7 +245,7 @@ def methods(as_json: AsJson = False) -> None:
 @app.command()
 def evaluators(as_json: AsJson = False) -> None:
     """List the metrics, what they measure and which way is better."""
-    from sweeps import listing
+    from unlearn_sweep.sweeps import listing
 
     _print_facts(listing.evaluators(), as_json)
 
@@ -253,7 +253,7 @@ def evaluators(as_json: AsJson = False) -> None:
 @app.command()
 def attacks(as_json: AsJson = False) -> None:
     """List the attacks with their threat models and parameters."""
-    from sweeps import listing
+    from unlearn_sweep.sweeps import listing
 
     _print_facts(listing.attacks(), as_json)
 
@@ -261,7 +261,7 @@ def attacks(as_json: AsJson = False) -> None:
 @app.command()
 def benchmarks(as_json: AsJson = False) -> None:
     """List the benchmarks with their options."""
-    from sweeps import listing
+    from unlearn_sweep.sweeps import listing
 
     _print_facts(listing.benchmarks(), as_json)
 
@@ -274,13 +274,13 @@ def papers(
     as_json: AsJson = False,
 ) -> None:
     """Print published numbers, with where each is from and how sure it is."""
-    from evaluators.papers import published_numbers
+    from unlearn_sweep.evaluators.papers import published_numbers
 
     found = published_numbers(benchmark=benchmark, method=method, paper=paper)
     if as_json:
         _print_json([number.model_dump() for number in found])
     else:
-        from sweeps.papers_view import render
+        from unlearn_sweep.sweeps.papers_view import render
 
         _print_rich(render(found))
 
@@ -288,7 +288,7 @@ def papers(
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Examine this machine: versions, GPUs, disk, and what would not work."""
-    from sweeps import doctor as examination
+    from unlearn_sweep.sweeps.doctor import doctor as examination
 
     findings = examination.examine()
     if as_json:
@@ -301,7 +301,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Entry point of `unlearn-sweep`. Mistakes of the person are told in plain words; a traceback means a bug."""
-    from sweeps.problems import SpecError
+    from unlearn_sweep.sweeps.file.problems import SpecError
 
     try:
         app()
@@ -317,8 +317,8 @@ def _spec(
     file: Path, *, address: str | None, cpus: int | None = None, gpus: int | None = None, as_json: bool = False
 ) -> SweepSpec:
     """The checked file; with `--json`, mistakes are printed as JSON too."""
-    from sweeps.problems import SpecError
-    from sweeps.spec import load_spec
+    from unlearn_sweep.sweeps.file.problems import SpecError
+    from unlearn_sweep.sweeps.file.spec import load_spec
 
     try:
         return load_spec(file, cluster=address is not None, cpus=cpus, gpus=gpus)
@@ -331,8 +331,8 @@ def _spec(
 
 def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> str:
     """Check the benchmark's rows as far as they are here; says what was done."""
-    from sweeps.data_check import check_rows, describe
-    from sweeps.problems import SpecError
+    from unlearn_sweep.sweeps.file.problems import SpecError
+    from unlearn_sweep.sweeps.plan.data_check import check_rows, describe
 
     try:
         return describe(spec, job, check_rows(spec, job, at_once=True))
@@ -346,7 +346,7 @@ def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> str:
 def _overrides(
     trials: int | None, storage: str | None, max_concurrent: int | None, mirror: str | None = None
 ) -> Overrides:
-    from sweeps.resolve import Overrides
+    from unlearn_sweep.sweeps.resolve import Overrides
 
     return Overrides(trials=trials, storage=storage, mirror=mirror, max_concurrent=max_concurrent)
 
@@ -378,7 +378,7 @@ def _print_facts(facts: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         _print_json(facts)
     else:
-        from sweeps.listing_view import render
+        from unlearn_sweep.sweeps.listing_view import render
 
         _print_rich(render(facts))
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from engine import durable
-from engine.privacy import redact
-from engine.records import AttackScore, TrialRecord
-from engine.snapshot import Snapshot, read_snapshot
-from engine.store import StageStore
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
+from unlearn_sweep.engine.store.snapshot import Snapshot, read_snapshot
+from unlearn_sweep.engine.store.stages import StageStore
 
 WEIGHTS = "*.safetensors"
 # Weights, configuration, tokenizer, chat template. Anything else in the store, a pickle above all, stays there.
@@ -125,9 +125,9 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
 
 def _fetch(uri: str, store: StageStore, key: str) -> None:
     """Bring the model of a stage here, where the mirror has it. ExportError where the mirror cannot be read."""
-    from engine.mirror.address import Mirror, MirrorError, errors_told
-    from engine.mirror.presence import place_of
-    from engine.mirror.pull import fetch_model
+    from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told
+    from unlearn_sweep.engine.mirror.presence import place_of
+    from unlearn_sweep.engine.mirror.pull import fetch_model
 
     try:
         with errors_told():

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from engine.job import SweepJob
-from engine.mlflow_sink import MlflowSink, MlflowThread, tracking_target
-from engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
-from evaluators.judge.settings import PREFIX
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
+from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, tracking_target
+from unlearn_sweep.evaluators.judge.settings import PREFIX
 
 if TYPE_CHECKING:
-    from engine.mirror.background import MirrorThread
+    from unlearn_sweep.engine.mirror.background import MirrorThread
 
 SUBMIT = "Run it on a machine of the cluster with --address auto, or by `ray job submit` (docs/cluster.md)."
 EXIT_OK = 0
@@ -39,13 +39,13 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
         return EXIT_REFUSED
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
-    from engine import durable
-    from engine.mirror.address import MirrorError
-    from engine.on_ray.head_lost import GO_ON, end_process
-    from engine.on_ray.heartbeat import HeadLostError
-    from engine.placement import NoRoomError
-    from engine.runner import ClusterLostError, StageFailedError
-    from engine.sweep import SweepBusyError, SweepChangedError
+    from unlearn_sweep.engine.mirror.address import MirrorError
+    from unlearn_sweep.engine.on_ray.head_failure import GO_ON, end_process
+    from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError
+    from unlearn_sweep.engine.resources.placement import NoRoomError
+    from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
+    from unlearn_sweep.engine.store import durable
+    from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
 
     try:
         _run(job, address, plain, console, say)
@@ -89,9 +89,9 @@ def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
 
 
 def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say: Callable[[str], None]) -> None:
-    from engine.mirror.background import mirrored
-    from engine.sweep import run_sweep
-    from sweeps.progress import LiveProgress
+    from unlearn_sweep.engine.mirror.background import mirrored
+    from unlearn_sweep.engine.sweep import run_sweep
+    from unlearn_sweep.sweeps.report.progress import LiveProgress
 
     with ExitStack() as stack:
         mirror = stack.enter_context(mirrored(job, say))  # ends last: it has the report too
@@ -123,8 +123,8 @@ def _mlflow(job: SweepJob, say: Callable[[str], None]) -> MlflowThread | None:
 
 def _finish(job: SweepJob, console: Console) -> None:
     """Report and final table; both only read what is recorded. MLflow takes the report's files when it closes."""
-    from sweeps.report.build import build_report
-    from sweeps.summary import final_table
+    from unlearn_sweep.sweeps.report.build import build_report
+    from unlearn_sweep.sweeps.report.summary import final_table
 
     build_report(job.directory)
     final_table(job.directory, console)

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from evaluators.attacks.catalog import ATTACKS
-from evaluators.benchmarks.catalog import BENCHMARKS
-from evaluators.catalog import METRICS
-from methods.cards import Param
-from methods.catalog import METHODS, WRAPPERS
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.methods.cards import Param
+from unlearn_sweep.methods.catalog import METHODS, WRAPPERS
 
 Facts = list[dict[str, Any]]
 

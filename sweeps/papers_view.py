@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evaluators.papers import GRADES, PublishedNumber, papers
+from unlearn_sweep.evaluators.papers import GRADES, PublishedNumber, papers
 
 
 def render(numbers: Sequence[PublishedNumber]) -> Group:

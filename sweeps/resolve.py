@@ -6,18 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.job import BenchmarkSettings, ModelSource, SearchSettings, SweepJob, TrainingSettings, Workers
-from engine.placement import Placement, place
-from engine.search_space import MethodSpace
-from engine.training.job import LoraSettings
-from sweeps.checks import DEFAULT_TRIALS, DEFAULT_ZERO_STAGE, grid_size, minimum_of
-from sweeps.draft import Draft
-from sweeps.files import absolute, check_storage, is_local
-from sweeps.mirror_check import check_mirror
-from sweeps.problems import Problem, SpecError
-from sweeps.sections import GoldSection, SourceSection, SweepFile
-from sweeps.spec import SweepSpec
-from sweeps.warm_start import check_not_begun, first_settings
+from unlearn_sweep.engine.job import (
+    BenchmarkSettings,
+    ModelSource,
+    SearchSettings,
+    SweepJob,
+    TrainingSettings,
+    Workers,
+)
+from unlearn_sweep.engine.resources.placement import Placement, place
+from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.training.job import LoraSettings
+from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, DEFAULT_ZERO_STAGE, grid_size, minimum_of
+from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
+from unlearn_sweep.sweeps.file.mirror import check_mirror
+from unlearn_sweep.sweeps.file.paths import absolute, check_storage, is_local
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import Problem, SpecError
+from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
 
 DEFAULT_EPOCHS = 5.0
 DEFAULT_STARTUP_TRIALS = 10
@@ -96,7 +103,7 @@ def _concurrent(spec: SweepSpec, overrides: Overrides, trials: int) -> int | Non
 def _storage(spec: SweepSpec, overrides: Overrides) -> Path:
     if overrides.storage is None:
         return spec.storage
-    draft = Draft(spec.document)
+    draft = ProblemCollector(spec.document)
     place = check_storage(overrides.storage, ("--storage",), spec.folder, draft)
     if draft.problems:
         raise SpecError(spec.document.file, draft.problems)
@@ -104,7 +111,7 @@ def _storage(spec: SweepSpec, overrides: Overrides) -> Path:
 
 
 def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
-    draft = Draft(spec.document)
+    draft = ProblemCollector(spec.document)
     path = ("mirror",) if overrides.mirror is None else ("--mirror",)
     address = spec.file.mirror if overrides.mirror is None else overrides.mirror
     check_mirror(address, path, storage, draft)
@@ -114,7 +121,7 @@ def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
 
 
 def _check_warm_start(spec: SweepSpec, sweep: Path) -> None:
-    draft = Draft(spec.document)
+    draft = ProblemCollector(spec.document)
     check_not_begun(spec.file.search.warm_start, sweep, spec.folder, draft)
     if draft.problems:
         raise SpecError(spec.document.file, draft.problems)

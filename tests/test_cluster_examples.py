@@ -13,7 +13,7 @@ import ray.autoscaler
 import yaml
 from typer.testing import CliRunner
 
-from sweeps.cli import app
+from unlearn_sweep.sweeps.cli import app
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "cluster"
 

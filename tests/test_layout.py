@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Mapping, Set
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,15 +23,36 @@ MAY_IMPORT = {
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level names of everything a file imports, inside functions too."""
+OWN = "unlearn_sweep"
+
+
+def module_of(path: Path) -> str:
+    return ".".join((OWN, *path.relative_to(ROOT).with_suffix("").parts))
+
+
+MODULES = {module_of(path) for path in SOURCES}
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Every module a file imports, inside functions and for type checking too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-    return names
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
+
+
+def packages_of(path: Path) -> set[str]:
+    """Which of our four packages a file imports from."""
+    return {parts[1] for name in imported(path) if (parts := name.split("."))[0] == OWN and len(parts) > 1}
+
+
+def room_of(module: str) -> str:
+    """A folder inside a package, or a file that lies beside its folders."""
+    return ".".join(module.split(".")[:3])
 
 
 def test_there_is_something_to_check() -> None:
@@ -41,21 +65,54 @@ def test_imports_run_one_way(package: str) -> None:
         str(path.relative_to(ROOT)): sorted(strangers)
         for path in SOURCES
         if path.relative_to(ROOT).parts[0] == package
-        if (strangers := (imported(path) & set(PACKAGES)) - MAY_IMPORT[package])
+        if (strangers := packages_of(path) - MAY_IMPORT[package])
     }
     assert wrong == {}
 
 
 def test_only_the_ray_folder_imports_ray() -> None:
-    users = {path.relative_to(ROOT) for path in SOURCES if "ray" in imported(path)}
+    users = {path.relative_to(ROOT) for path in SOURCES if "ray" in {name.split(".")[0] for name in imported(path)}}
     assert users
     assert {user for user in users if not user.is_relative_to("engine/on_ray")} == set()
 
 
+def test_every_import_of_our_own_names_the_installed_package() -> None:
+    wrong = {
+        str(path.relative_to(ROOT)) for path in SOURCES for name in imported(path) if name.split(".")[0] in PACKAGES
+    }
+    assert wrong == set()
+
+
+def circle(graph: Mapping[str, Set[str]]) -> list[str] | None:
+    """One circle of the graph, first and last the same; None if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    assert circle({module_of(path): imported(path) & MODULES for path in SOURCES}) is None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_room_imports_itself_through_others(package: str) -> None:
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] == package:
+            own = room_of(module_of(path))
+            others = {room_of(name) for name in imported(path) & MODULES if name.split(".")[1] == package}
+            graph.setdefault(own, set()).update(others - {own})
+    assert circle(graph) is None
+
+
 def test_what_validate_needs_imports_no_model_library() -> None:
     code = (
-        "import sys, sweeps.cli, sweeps.spec, methods.catalog, evaluators.catalog, evaluators.attacks.catalog, "
-        "evaluators.benchmarks.catalog\n"
+        "import sys\nfrom unlearn_sweep.sweeps import cli\nfrom unlearn_sweep.sweeps.file import spec\n"
+        "from unlearn_sweep.methods import catalog\nfrom unlearn_sweep.evaluators import catalog\n"
+        "from unlearn_sweep.evaluators.attacks import catalog\n"
+        "from unlearn_sweep.evaluators.benchmarks import catalog\n"
         "print(sorted({'torch', 'transformers', 'ray', 'mlflow', 'pandas', 'deepspeed'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

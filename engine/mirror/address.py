@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from engine import durable
-from engine.mirror.plan import MARK, MODELS
-from engine.privacy import redact
+from unlearn_sweep.engine.mirror.plan import MARK, MODELS
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store import durable
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

@@ -10,15 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from engine import durable
-from engine.job import SweepJob
-from engine.keys import digest
-from engine.mirror.address import Mirror, MirrorError, errors_told, first_line, probe
-from engine.mirror.presence import Heart, other_driver, place_of
-from engine.mirror.pull import is_another_sweep, pull
-from engine.mirror.push import Pusher
-from engine.store import StageStore
-from engine.sweep import SweepBusyError
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told, first_line, probe
+from unlearn_sweep.engine.mirror.presence import Heart, other_driver, place_of
+from unlearn_sweep.engine.mirror.pull import is_another_sweep, pull
+from unlearn_sweep.engine.mirror.push import Pusher
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.sweep import SweepBusyError
 
 PUSH_EVERY_S = 30.0
 CLOSE_S = 300.0

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from engine import durable
-from engine.mirror.address import Mirror
-from engine.mirror.plan import MARK, MODELS, STAGE_FILE, STAGES, Files
-from engine.records import Record, StageResult
-from engine.store import ROWS_FILE, StageStore
+from unlearn_sweep.engine.mirror.address import Mirror
+from unlearn_sweep.engine.mirror.plan import MARK, MODELS, STAGE_FILE, STAGES, Files
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.records import Record, StageResult
+from unlearn_sweep.engine.store.stages import ROWS_FILE, StageStore
 
 
 class BrokenCopyError(RuntimeError):

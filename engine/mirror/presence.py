@@ -9,11 +9,11 @@ import time
 
 from pydantic import ValidationError
 
-from engine import durable
-from engine.mirror.address import Mirror
-from engine.mirror.plan import DRIVER
-from engine.records import Record
-from engine.store import StageStore
+from unlearn_sweep.engine.mirror.address import Mirror
+from unlearn_sweep.engine.mirror.plan import DRIVER
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.records import Record
+from unlearn_sweep.engine.store.stages import StageStore
 
 FRESH_S = 180.0
 """A driver whose mark is older is taken for dead."""

@@ -16,12 +16,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from engine import durable
-from engine.events import EventLog
-from engine.job import SweepJob
-from engine.mirror.address import Mirror, MirrorError
-from engine.mirror.copies import BrokenCopyError, fetch
-from engine.mirror.plan import (
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.mirror.address import Mirror, MirrorError
+from unlearn_sweep.engine.mirror.copies import BrokenCopyError, fetch
+from unlearn_sweep.engine.mirror.plan import (
     JOURNAL,
     LOCK_FILE,
     MODELS,
@@ -37,8 +35,10 @@ from engine.mirror.plan import (
     whole_models,
     whole_stages,
 )
-from engine.prepare import model_stages
-from engine.store import StageStore
+from unlearn_sweep.engine.stages.prepare import model_stages
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageStore
 
 Say = Callable[[str], None]
 
@@ -160,7 +160,7 @@ def _fetch_sweep(mirror: Mirror, job: SweepJob, there: Listing) -> list[str]:
 
     That is one whose upload was the last before a kill; its trial is asked again and finds all of its stages.
     """
-    from engine.broker import proposed
+    from unlearn_sweep.engine.study.broker import proposed
 
     names = sweep_files(there, job.name)
     with durable.new_folder(job.directory) as scratch:

@@ -12,10 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.events import EventLog
-from engine.mirror.address import Mirror
-from engine.mirror.copies import put_model, put_stage
-from engine.mirror.plan import (
+from unlearn_sweep.engine.mirror.address import Mirror
+from unlearn_sweep.engine.mirror.copies import put_model, put_stage
+from unlearn_sweep.engine.mirror.plan import (
     GROWING,
     MODELS,
     PLAIN,
@@ -31,8 +30,9 @@ from engine.mirror.plan import (
     whole_models,
     whole_stages,
 )
-from engine.retention import Keeper, front_models, keeper_of
-from engine.store import StageStore
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.retention import Keeper, front_models, keeper_of
+from unlearn_sweep.engine.store.stages import StageStore
 
 REMOVE_EVERY_S = 300.0
 NAMED = ("stage_finished", "stage_reused")

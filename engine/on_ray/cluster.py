@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from engine.on_ray.head_lost import kill_own_processes, watch_head
-from engine.on_ray.heartbeat import HeadWatch
+from unlearn_sweep.engine.on_ray.head_failure import kill_own_processes, watch_head
+from unlearn_sweep.engine.on_ray.heartbeat import HeadWatch
 
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"

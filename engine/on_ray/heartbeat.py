@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from engine.runner import ClusterLostError
+from unlearn_sweep.engine.stages.runner import ClusterLostError
 
 LOOK_EVERY_S = 1.0
 CONNECT_S = 2.0

@@ -11,13 +11,13 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from engine.job import Workers
-from engine.on_ray.cluster import NAMESPACE
-from engine.on_ray.endings import ended_for_memory
-from engine.on_ray.training import fit, over_time_reason
-from engine.runner import ProcessLostError
-from engine.training.job import TrainJob, TrainOutcome
-from engine.workbench import AttackRequest, MeasureRequest, StartRequest, Workbench
+from unlearn_sweep.engine.job import Workers
+from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
+from unlearn_sweep.engine.on_ray.training import fit, over_time_reason
+from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
+from unlearn_sweep.engine.stages.runner import ProcessLostError
+from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest, Workbench
+from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 
 RESTARTS = -1
 """A long sweep loses processes for reasons of the machine; what is bounded is how often one stage is tried."""
@@ -39,8 +39,8 @@ class WorkbenchActor:
 
     def ready(self) -> bool:
         """Import what every later call needs, so that the first one is not the slow one."""
-        import engine.training.worker  # noqa: F401
-        import evaluators.evaluate  # noqa: F401
+        import unlearn_sweep.engine.training.worker
+        import unlearn_sweep.evaluators.evaluate  # noqa: F401
 
         return True
 

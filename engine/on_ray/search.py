@@ -16,16 +16,16 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from engine import durable
-from engine.events import EventLog
-from engine.job import SweepJob
-from engine.on_ray.cluster import DRIVER_RESOURCE
-from engine.on_ray.parcel import packed, unpacked
-from engine.on_ray.pool import Pool, RayExecutor
-from engine.prepare import Prepared
-from engine.records import TrialRecord
-from engine.runner import ClusterLostError, reason_of
-from engine.trial import TrialTask
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.on_ray.cluster import DRIVER_RESOURCE
+from unlearn_sweep.engine.on_ray.compress import packed, unpacked
+from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
+from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.runner import ClusterLostError, reason_of
+from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
 
 DRIVER_CPU = 0.01
 LOST_WORKER_RETRIES = 5
@@ -33,7 +33,7 @@ TUNE_END_S = 20.0
 RECORD = "record"
 
 
-class Director(Protocol):
+class SweepDriver(Protocol):
     """What the searcher asks: the sweep's driver, which owns broker, records and budget."""
 
     def next_task(self) -> TrialTask | None: ...
@@ -54,7 +54,7 @@ class BrokerSearcher(Searcher):
     in `tasks`: it names every rival on the front, and Tune keeps what it is given, several times, until the sweep ends.
     """
 
-    def __init__(self, director: Director, workbenches: list[str], tasks: Path) -> None:
+    def __init__(self, director: SweepDriver, workbenches: list[str], tasks: Path) -> None:
         super().__init__()
         self.ended = threading.Event()
         self.error: BaseException | None = None
@@ -142,7 +142,7 @@ class BrokerSearcher(Searcher):
         return {"metric": None, "mode": None}
 
 
-class LossTeller(tune.Callback):
+class TrialErrorLogger(tune.Callback):
     """Writes down what Tune knows of a trial's end, which it tells nobody who may decide on it."""
 
     def __init__(self, events: EventLog) -> None:
@@ -159,7 +159,7 @@ class LossTeller(tune.Callback):
 
 def trial_function(config: dict[str, Any]) -> None:
     """One Tune trial: run the task on its workbench, report one record with everything in it."""
-    from engine.trial import run_trial
+    from unlearn_sweep.engine.stages.trial import run_trial
 
     job = SweepJob.model_validate_json(config["job"])
     task = TrialTask.model_validate_json(Path(config["task"]).read_bytes())
@@ -175,7 +175,7 @@ def trial_function(config: dict[str, Any]) -> None:
     tune.report({RECORD: packed(record)})
 
 
-def search(director: Director, job: SweepJob, prepared: Prepared, pool: Pool) -> None:
+def search(director: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool) -> None:
     """Run trials until the director has no more. Returns when the last one is settled and Tune is gone.
 
     Tune runs in a thread of its own, so that it can be helped at its end. An error in the driver (a full disk while a
@@ -223,7 +223,7 @@ def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:
             name="tune",
             storage_path=str(job.directory / "ray"),
             verbose=0,
-            callbacks=[LossTeller(EventLog(job.directory / "events.jsonl"))],
+            callbacks=[TrialErrorLogger(EventLog(job.directory / "events.jsonl"))],
             failure_config=tune.FailureConfig(max_failures=0),  # a lost trial is given out again by the searcher
         ),
     )

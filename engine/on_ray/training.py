@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.job import Workers
-from engine.memory_shortage import shortage_told
-from engine.runner import ProcessLostError
-from engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.job import Workers
+from unlearn_sweep.engine.resources.memory_shortage import shortage_told
+from unlearn_sweep.engine.stages.runner import ProcessLostError
+from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 
 CONTROLLER_RETRIES = 3
 BROKEN_LINK = ("DistNetworkError", "DistBackendError", "ConnectionError", "ConnectionResetError", "BrokenPipeError")
@@ -22,7 +22,7 @@ BROKEN_LINK_TEXTS = ("Connection closed by peer", "Connection reset by peer", "C
 
 def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
     """What each training worker runs. Results travel by return value: rank 0's is the trainer's."""
-    from engine.training.worker import run_worker
+    from unlearn_sweep.engine.training.worker import run_worker
 
     with time_limit(config["limit_s"], over_time_mark(config["job"]["output_dir"])):
         return run_worker(config["job"])

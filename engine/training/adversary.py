@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.training.forward import Packed, SupervisedLM
-from evaluators.attacks.model_parts import decoder_layers
-from methods.hidden_losses import layer_at
-from methods.lat import LAT, descend
-from methods.token_losses import token_nll
+from unlearn_sweep.engine.training.forward import Packed, SupervisedLM
+from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.methods.hidden_losses import layer_at
+from unlearn_sweep.methods.lat import LAT, descend
+from unlearn_sweep.methods.token_losses import token_nll
 
 
 class Adversary:

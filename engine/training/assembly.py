@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from engine.models import load_model, load_tokenizer
-from engine.training.adversary import Adversary
-from engine.training.backend import StepBackend, create_backend
-from engine.training.batches import BatchPlan
-from engine.training.cache import DataCache
-from engine.training.checkpoint import Checkpoints
-from engine.training.continuations import write_continuations
-from engine.training.forward import SupervisedLM, layer_indices
-from engine.training.job import TrainJob
-from engine.training.loop import Training
-from engine.training.lora import AdaptersOff, add_adapters
-from engine.training.ranks import Ranks
-from engine.training.reference import FrozenModel, sequence_nlls
-from engine.training.schedule import step_count
-from engine.training.steps import Run
-from engine.training.trained_weights import freeze_rest
-from engine.training.views import Key, Views
-from engine.training.weight_average import RunningAverage
-from evaluators.attacks.model_parts import decoder_layers
-from evaluators.benchmarks.benchmark import Benchmark
-from methods.catalog import build
-from methods.composition import Composed
-from methods.interface import Method, Needs
-from methods.lat import LAT
-from methods.weight_average import WeightAverage
+from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.training.adversary import Adversary
+from unlearn_sweep.engine.training.backend import StepBackend
+from unlearn_sweep.engine.training.batches import BatchPlan
+from unlearn_sweep.engine.training.cache import DataCache
+from unlearn_sweep.engine.training.checkpoint import Checkpoints
+from unlearn_sweep.engine.training.continuations import write_continuations
+from unlearn_sweep.engine.training.forward import SupervisedLM, layer_indices
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.lora import AdaptersOff, add_adapters
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.reference import FrozenModel, sequence_nlls
+from unlearn_sweep.engine.training.schedule import step_count
+from unlearn_sweep.engine.training.state import Training
+from unlearn_sweep.engine.training.steps import Run
+from unlearn_sweep.engine.training.trained_weights import freeze_rest
+from unlearn_sweep.engine.training.training_views import Key, Views
+from unlearn_sweep.engine.training.weight_average import RunningAverage
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.methods.catalog import build
+from unlearn_sweep.methods.composition import Composed
+from unlearn_sweep.methods.interface import Method, Needs
+from unlearn_sweep.methods.lat import LAT
+from unlearn_sweep.methods.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,6 +54,7 @@ class Loaded:
     dtype: torch.dtype
     parameters: int
     reference_seconds: float
+    checkpoints: Checkpoints | None = None
 
 
 def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: Method | None = None) -> Loaded:
@@ -117,14 +118,28 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
             ranks=ranks,
             loss_cap=loss_cap,
             average=running_average(method, module, backend),
-            checkpoints=Checkpoints(Path(job.checkpoint_dir), job) if job.checkpoint_dir is not None else None,
         ),
+        checkpoints=Checkpoints(Path(job.checkpoint_dir), job) if job.checkpoint_dir is not None else None,
         model=model,
         tokenizer=tokenizer,
         dtype=dtype,
         parameters=parameters,
         reference_seconds=reference_seconds,
     )
+
+
+def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> StepBackend:
+    """The backend the job names, around `module`, whose weights it trains from here on.
+
+    `grouped`: gradients come through `gradient` and `place`, never through `backward`.
+    """
+    if job.backend == "deepspeed":
+        from unlearn_sweep.engine.training.deepspeed_backend import DeepSpeedBackend
+
+        return DeepSpeedBackend(job, module, grouped=grouped)
+    from unlearn_sweep.engine.training.torch_backend import TorchBackend
+
+    return TorchBackend(job, module, ranks, grouped=grouped)
 
 
 def wrapper_of(method: Method, kind: type[Found]) -> Found | None:

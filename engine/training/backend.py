@@ -1,4 +1,4 @@
-"""What the loop asks of a step backend, and the choice between the two. A backend owns forward, backward and step.
+"""What the loop asks of a step backend. A backend owns forward, backward and step.
 
     torch      one process, or DistributedDataParallel where there are several
     deepspeed  a raw DeepSpeed engine, ZeRO stage 0 to 3
@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from engine.training.forward import Outputs, Packed, SupervisedLM
-from engine.training.job import TrainJob
-from engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.forward import Outputs, Packed
 
 
 class StepBackend(Protocol):
@@ -80,36 +78,3 @@ class StepBackend(Protocol):
     def close(self) -> None:
         """Let go of optimizer state, buffers and what the backend set up in this process. May be called twice."""
         ...
-
-
-def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> StepBackend:
-    """The backend the job names, around `module`, whose weights it trains from here on.
-
-    `grouped`: gradients come through `gradient` and `place`, never through `backward`.
-    """
-    if job.backend == "deepspeed":
-        from engine.training.deepspeed_backend import DeepSpeedBackend
-
-        return DeepSpeedBackend(job, module, grouped=grouped)
-    from engine.training.torch_backend import TorchBackend
-
-    return TorchBackend(job, module, ranks, grouped=grouped)
-
-
-def create_optimizer(job: TrainJob, module: nn.Module) -> torch.optim.AdamW:
-    """AdamW as the job says. Matrices and embeddings decay; biases and norm scales (one dimension) do not.
-
-    The fused kernel is several times faster than the loop over tensors, on a CPU too (bench/training_loop.py).
-    """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": job.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=job.learning_rate,
-        betas=job.betas,
-        eps=job.adam_epsilon,
-        fused=True,
-    )

@@ -7,10 +7,10 @@ import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from engine.training.job import Choice
-from engine.training.views import Encoder
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.engine.training.job import Choice
+from unlearn_sweep.engine.training.training_views import Encoder
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

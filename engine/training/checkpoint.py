@@ -11,19 +11,17 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine import durable
-from engine.keys import digest
-from engine.training.job import TrainJob
-from engine.training.ranks import Ranks
-
-if TYPE_CHECKING:
-    from engine.training.loop import History, Training
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.state import History, Training
 
 NOT_IDENTITY = {"output_dir", "checkpoint_dir", "checkpoint_every_s"}
 PREFIX = "step-"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.training.views import CONTINUATION, Views
-from evaluators.generation import generate
-from evaluators.inference import end_ids, padding_id
+from unlearn_sweep.engine.training.training_views import CONTINUATION, Views
+from unlearn_sweep.evaluators.generation import generate
+from unlearn_sweep.evaluators.inference import end_ids, padding_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

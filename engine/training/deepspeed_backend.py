@@ -17,10 +17,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from engine.training.backend import create_optimizer
-from engine.training.forward import Outputs, Packed, SupervisedLM
-from engine.training.job import TrainJob
-from methods.sam import perturbed, realised_squared
+from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.optimizer import create_optimizer
+from unlearn_sweep.methods.sam import perturbed, realised_squared
 
 SAVED = "engine"
 BUILDABLE = "__compatible_ops__"

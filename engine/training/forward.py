@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.training.views import Item
-from evaluators.attacks.model_parts import decoder_layers
-from methods.hidden_losses import layer_at
-from methods.interface import Supervised
+from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.methods.hidden_losses import layer_at
+from unlearn_sweep.methods.interface import Supervised
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from engine.training.batches import micro_batch, micro_batch_count, rank_share
-from engine.training.loss import loss_of, term_count
-from engine.training.steps import MicroStep, joint_is_cheap
-from engine.training.views import Item
-from methods.interface import Group, Term
-
-if TYPE_CHECKING:
-    from engine.training.loop import Training
+from unlearn_sweep.engine.training.batches import micro_batch, micro_batch_count, rank_share
+from unlearn_sweep.engine.training.loss import loss_of, term_count
+from unlearn_sweep.engine.training.state import Training
+from unlearn_sweep.engine.training.steps import MicroStep, joint_is_cheap
+from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.methods.interface import Group, Term
 
 
 class GlobalBatch:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from engine.training.global_batch import GlobalBatch
-from engine.training.steps import MicroStep, group_of
-from methods.interface import Gradients, GradientWrapper, Group
-from methods.token_losses import token_nll
-
-if TYPE_CHECKING:
-    from engine.training.loop import Totals, Training
+from unlearn_sweep.engine.training.global_batch import GlobalBatch
+from unlearn_sweep.engine.training.state import Totals, Training
+from unlearn_sweep.engine.training.steps import MicroStep, group_of
+from unlearn_sweep.methods.interface import Gradients, GradientWrapper, Group
+from unlearn_sweep.methods.token_losses import token_nll
 
 
 def shaped_gradient(

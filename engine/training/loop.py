@@ -5,86 +5,39 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor
 
-from engine.training.backend import StepBackend
-from engine.training.batches import BatchPlan
-from engine.training.checkpoint import Checkpoints
-from engine.training.global_batch import GlobalBatch
-from engine.training.gradients import shaped_gradient
-from engine.training.job import TrainJob
-from engine.training.loss import MethodError
-from engine.training.memory import MemoryPeak
-from engine.training.ranks import Ranks
-from engine.training.schedule import learning_rate
-from engine.training.steps import MicroStep, Run
-from engine.training.views import Item, Views
-from engine.training.weight_average import RunningAverage
-from methods.composition import Staged
-from methods.interface import GradientWrapper, Method, Needs, StatefulMethod, Term
-from methods.token_losses import token_nll
+from unlearn_sweep.engine.training.checkpoint import Checkpoints
+from unlearn_sweep.engine.training.global_batch import GlobalBatch
+from unlearn_sweep.engine.training.gradients import shaped_gradient
+from unlearn_sweep.engine.training.loss import MethodError
+from unlearn_sweep.engine.training.memory import MemoryPeak
+from unlearn_sweep.engine.training.schedule import learning_rate
+from unlearn_sweep.engine.training.state import History, Totals, Training, TrainProgress
+from unlearn_sweep.engine.training.steps import MicroStep
+from unlearn_sweep.methods.composition import Staged
+from unlearn_sweep.methods.interface import GradientWrapper, Method, Needs, StatefulMethod
 
 CURVE_POINTS = 200
 LONGEST_BETWEEN_CHECKS = 25
 PROGRESS_EVERY_S = 1.0
 
-Batch = Mapping[str, Sequence[Item]]
-"""The global batch of a step: for each view its rows."""
 
+def train(
+    training: Training,
+    on_progress: Callable[[TrainProgress], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> History:
+    """Run all steps, or fewer if the loss shows that training has diverged.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainProgress:
-    """Where a training is: for a progress line, about once a second, on rank 0."""
-
-    step: int
-    steps: int
-    seconds: float
-    values: Mapping[str, float]
-
-
-@dataclass(slots=True, kw_only=True)
-class Training:
-    """Everything a training needs, loaded and wired. `active`: the method of the step at hand."""
-
-    job: TrainJob
-    method: Method
-    views: Views
-    plan: BatchPlan
-    run: Run
-    backend: StepBackend
-    ranks: Ranks
-    loss_cap: float
-    active: Method
-    average: RunningAverage | None = None
-    checkpoints: Checkpoints | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class History:
-    """What a training has done so far."""
-
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    conventions: dict[str, str] = field(default_factory=dict)
-    stop_reason: str | None = None
-    peak_memory_mib: float = 0.0
-    resumed_at_step: int = 0
-
-
-def train(training: Training, on_progress: Callable[[TrainProgress], None] | None = None) -> History:
-    """Run all steps, or fewer where the loss says that nothing sensible can come of the rest.
-
-    A training that was killed before goes on from its newest checkpoint.
+    With `checkpoints`, an interrupted training resumes from its newest one.
     """
     history, memory = History(), MemoryPeak(training.run.device)
     steps, every = training.run.steps, check_interval(training.run.steps)
-    first = training.checkpoints.resume(training, history) if training.checkpoints is not None else 0
+    first = checkpoints.resume(training, history) if checkpoints is not None else 0
     history.resumed_at_step = first
     began, before = time.perf_counter(), history.seconds
     reported = began
@@ -104,8 +57,8 @@ def train(training: Training, on_progress: Callable[[TrainProgress], None] | Non
             reported = now
         if history.stop_reason is not None:
             break
-        if checked and training.checkpoints is not None and index < steps - 1:
-            training.checkpoints.offer(training, history)
+        if checked and checkpoints is not None and index < steps - 1:
+            checkpoints.offer(training, history)
     history.peak_memory_mib = max(history.peak_memory_mib, memory.mib)
     tokens = torch.tensor(history.tokens, dtype=torch.float64, device=training.run.device)
     history.tokens = int(training.ranks.sum(tokens))
@@ -149,55 +102,6 @@ def accumulate(training: Training, whole: GlobalBatch, totals: Totals) -> None:
             terms = training.active.terms(step)
             training.backend.backward(whole.loss(terms))
         totals.add(terms, whole.counts(terms), step)
-
-
-class Totals:
-    """Sums over the micro-batches of one step, for the record and the decision to stop."""
-
-    def __init__(self, batch: Batch, watched: str | None) -> None:
-        self.batch = batch
-        self.watched = watched
-        self.tokens = 0
-        self.values: dict[str, Tensor] = {}
-        self.reported: dict[str, float] = {}
-        self.squared: set[str] = set()
-        self.conventions: dict[str, str] = {}
-
-    def add(self, terms: Sequence[Term], counts: Mapping[str, int], step: MicroStep) -> None:
-        for term in terms:
-            self._add(term.name, term.total.detach() / counts[term.name])
-            self.conventions[term.name] = convention(term)
-            if term.squared:
-                self.squared.add(term.name)
-        if self.watched is not None:
-            supervised = step.forward(self.watched)
-            nll = token_nll(supervised.logits.detach(), supervised.targets).sum()
-            tokens = sum(item.supervised for item in self.batch[self.watched])
-            self._add(f"{self.watched}_cross_entropy", nll / tokens)
-        self.tokens += step.tokens
-
-    def means(self, ranks: Ranks) -> dict[str, float]:
-        """Means over the global batch, the same on every rank."""
-        names = sorted(self.values)
-        summed = ranks.sum(torch.stack([self.values[name].float() for name in names]))
-        means = dict(zip(names, summed.tolist(), strict=True))
-        return {name: value**2 if name in self.squared else value for name, value in means.items()} | self.reported
-
-    def report(self, name: str, value: float) -> None:
-        """A number that is equal on every rank already."""
-        self.reported[name] = value
-
-    def _add(self, name: str, value: Tensor) -> None:
-        self.values[name] = self.values[name] + value if name in self.values else value
-
-
-def convention(term: Term) -> str:
-    """In words, what a term's value is a mean of."""
-    if term.per == "micro_batch":
-        return f"mean over {term.view} in each micro-batch, then over micro-batches"
-    left_out = f", first {term.skip_tokens} tokens of each left out" if term.skip_tokens else ""
-    squared = ", then squared" if term.squared else ""
-    return f"sum over {term.view} / its {term.per}s in the global batch{left_out}{squared}"
 
 
 def watched_view(needs: Needs) -> str | None:

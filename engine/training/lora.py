@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from engine.training.forward import Outputs, Packed, SupervisedLM
-from engine.training.job import LoraSettings
-from engine.training.trained_weights import is_down_projection, trained_blocks
-from evaluators.attacks.model_parts import decoder_layers
-from methods.interface import Needs
+from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
+from unlearn_sweep.engine.training.job import LoraSettings
+from unlearn_sweep.engine.training.trained_weights import is_down_projection, trained_blocks
+from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.methods.interface import Needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

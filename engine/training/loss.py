@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from engine.training.views import Item
-from methods.interface import Term
+from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.methods.interface import Term
 
 
 class MethodError(RuntimeError):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.training.forward import Outputs, Packed, Part
-from engine.training.views import Item
-from methods.interface import IGNORED, Padded, Supervised
+from unlearn_sweep.engine.training.forward import Outputs, Packed, Part
+from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.methods.interface import IGNORED, Padded, Supervised
 
 
 def pack_padded(view: str, items: Sequence[Item], pad_id: int, device: torch.device) -> tuple[Packed, Tensor]:

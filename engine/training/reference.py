@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from engine.training.batches import rank_share
-from engine.training.forward import Outputs, Packed, SupervisedLM, pack
-from engine.training.ranks import Ranks
-from engine.training.views import Item, Key
-from methods.token_losses import sequence_sums, token_nll
+from unlearn_sweep.engine.training.batches import rank_share
+from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM, pack
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.training_views import Item, Key
+from unlearn_sweep.methods.token_losses import sequence_sums, token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

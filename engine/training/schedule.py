@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.training.job import Decay, TrainJob
+from unlearn_sweep.engine.training.job import Decay, TrainJob
 
 
 def step_count(job: TrainJob, steps_per_epoch: int) -> int:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engine.training.adversary import Adversary
-from engine.training.batches import seed_of
-from engine.training.forward import Outputs, Packed, pack
-from engine.training.loss import MethodError
-from engine.training.padded import pack_padded, supervised_part, unpack
-from engine.training.reference import Frozen
-from engine.training.views import Item, Key, base_view
-from evaluators.inference import padding_id
-from methods.interface import Group, Needs, Padded, Supervised
-from methods.token_losses import sequence_sums, token_nll
+from unlearn_sweep.engine.training.adversary import Adversary
+from unlearn_sweep.engine.training.batches import seed_of
+from unlearn_sweep.engine.training.forward import Outputs, Packed, pack
+from unlearn_sweep.engine.training.loss import MethodError
+from unlearn_sweep.engine.training.padded import pack_padded, supervised_part, unpack
+from unlearn_sweep.engine.training.reference import Frozen
+from unlearn_sweep.engine.training.training_views import Item, Key, base_view
+from unlearn_sweep.evaluators.inference import padding_id
+from unlearn_sweep.methods.interface import Group, Needs, Padded, Supervised
+from unlearn_sweep.methods.token_losses import sequence_sums, token_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from engine.training.backend import create_optimizer
-from engine.training.forward import Outputs, Packed, SupervisedLM
-from engine.training.job import TrainJob
-from engine.training.ranks import Ranks
-from methods.sam import perturbed, realised_squared
+from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.optimizer import create_optimizer
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.methods.sam import perturbed, realised_squared
 
 SAVED = "training.safetensors"
 

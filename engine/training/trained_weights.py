@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from evaluators.attacks.model_parts import decoder_layers
-from methods.interface import Needs
+from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.methods.interface import Needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

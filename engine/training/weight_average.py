@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from methods.weight_average import WeightAverage
+from unlearn_sweep.methods.weight_average import WeightAverage
 
 
 class RunningAverage:

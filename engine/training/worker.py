@@ -17,15 +17,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine import durable
-from engine.models import load_model, save_model
-from engine.training.assembly import Loaded, assemble
-from engine.training.cache import DataCache
-from engine.training.job import TrainJob, TrainOutcome
-from engine.training.loop import History, TrainProgress, thinned, train
-from engine.training.lora import merge_adapters
-from evaluators.benchmarks.benchmark import Benchmark
-from methods.interface import FinalWeights, Method
+from unlearn_sweep.engine.models import load_model, save_model
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.training.assembly import Loaded, assemble
+from unlearn_sweep.engine.training.cache import DataCache
+from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.loop import thinned, train
+from unlearn_sweep.engine.training.lora import merge_adapters
+from unlearn_sweep.engine.training.state import History, TrainProgress
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.interface import FinalWeights, Method
 
 OnProgress = Callable[[TrainProgress], None]
 
@@ -58,7 +59,7 @@ def run_worker(
         loaded = assemble(task, data, _DATA, method=method)
         training = loaded.training
         try:
-            history = train(training, on_progress if training.ranks.first else None)
+            history = train(training, on_progress if training.ranks.first else None, loaded.checkpoints)
             for frozen in (training.run.frozen, training.run.teacher):
                 if frozen is not None:
                     frozen.check_unchanged()
@@ -68,8 +69,8 @@ def run_worker(
             if hasattr(training.method, "final") and training.ranks.first:
                 put_final_weights(cast("FinalWeights", training.method), loaded)
             finite = export(loaded, output)
-            if training.checkpoints is not None and training.ranks.first:
-                training.checkpoints.clear()
+            if loaded.checkpoints is not None and training.ranks.first:
+                loaded.checkpoints.clear()
             return outcome_of(loaded, history, finite).model_dump(mode="json")
         finally:
             training.backend.close()

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.model_parts import decoder_layers, vocabulary_embedding
-from evaluators.attacks.params import AbliterateParams
-from evaluators.attacks.short_training import private_copy
-from evaluators.inference import measuring
-from evaluators.rows import Example, Row
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import AbliterateParams
+from unlearn_sweep.evaluators.attacks.short_training import private_copy
+from unlearn_sweep.evaluators.inference import measuring
+from unlearn_sweep.evaluators.model_parts import decoder_layers, vocabulary_embedding
+from unlearn_sweep.evaluators.rows import Example, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.model_parts import vocabulary_embedding
-from evaluators.attacks.prompts import Ids, asks, common_prefix, question_change, reword, template_of
-from evaluators.rows import PromptEdit, Row, Template, encode_many
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.prompts import Ids, asks, common_prefix, question_change, reword, template_of
+from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
+from unlearn_sweep.evaluators.rows import PromptEdit, Row, Template, encode_many
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.inference import pad_right
-from evaluators.likelihood import score
-from evaluators.rows import Example, Row, Template, encode_many
+from unlearn_sweep.evaluators.inference import pad_right
+from unlearn_sweep.evaluators.likelihood import score
+from unlearn_sweep.evaluators.rows import Example, Row, Template, encode_many
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from evaluators.attacks.attack import Attack
-from evaluators.attacks.params import (
+from unlearn_sweep.evaluators.attacks.attack import Attack
+from unlearn_sweep.evaluators.attacks.params import (
     AbliterateParams,
     AttackParams,
     EnhancedGcgParams,
@@ -31,7 +31,7 @@ from evaluators.attacks.params import (
     RwkuPromptsParams,
     SoftPromptParams,
 )
-from evaluators.cards import AttackCard
+from unlearn_sweep.evaluators.cards import AttackCard
 
 
 class ChainParams(AttackParams):
@@ -76,7 +76,7 @@ CARDS = (
         family="prompt",
         threat="may write the beginning of the model's answer (raw prompt access)",
         params=PrefillParams,
-        target="evaluators.attacks.prefill:Prefill",
+        target="unlearn_sweep.evaluators.attacks.prefill:Prefill",
         source="Andriushchenko et al., arXiv 2404.02151",
         cost="none",
     ),
@@ -86,7 +86,7 @@ CARDS = (
         family="prompt",
         threat="sends prompts; knows some of the forgotten facts",
         params=FewShotParams,
-        target="evaluators.attacks.few_shot:FewShot",
+        target="unlearn_sweep.evaluators.attacks.few_shot:FewShot",
         source="Lynch et al., arXiv 2402.16835",
         cost="none; prompts are longer by the demonstrations",
     ),
@@ -96,7 +96,7 @@ CARDS = (
         family="prompt",
         threat="sends prompts; knows some facts that were kept",
         params=InContextParams,
-        target="evaluators.attacks.few_shot:FewShot",
+        target="unlearn_sweep.evaluators.attacks.few_shot:FewShot",
         source="JensUn (Singh et al., 2025): three retain pairs",
         cost="none; prompts are longer by the demonstrations",
     ),
@@ -106,7 +106,7 @@ CARDS = (
         family="prompt",
         threat="sends prompts; worst case over wordings, chosen with the gold answer in hand",
         params=ParaphraseParams,
-        target="evaluators.attacks.paraphrase:Paraphrase",
+        target="unlearn_sweep.evaluators.attacks.paraphrase:Paraphrase",
         source="JensUn (Singh et al., 2025): worst case over paraphrases",
         cost="one evaluation a wording tried, none for one wording",
     ),
@@ -116,7 +116,7 @@ CARDS = (
         family="prompt",
         threat="sends prompts; for background hints knows some of the forgotten facts",
         params=RwkuPromptsParams,
-        target="evaluators.attacks.rwku_prompts:RwkuPrompts",
+        target="unlearn_sweep.evaluators.attacks.rwku_prompts:RwkuPrompts",
         source="RWKU (Jin et al.), arXiv 2406.10890, level 3; wordings of this project",
         cost="none; with aggregate: worst, an evaluation of the forget rows for each kind",
     ),
@@ -126,7 +126,7 @@ CARDS = (
         family="quantize",
         threat="has the weights; no data, no training",
         params=QuantizeParams,
-        target="evaluators.attacks.quantize:Quantize",
+        target="unlearn_sweep.evaluators.attacks.quantize:Quantize",
         source="Zhang et al., arXiv 2410.16454",
         cost="none; with the original model at hand, one more load to compare codes",
     ),
@@ -136,7 +136,7 @@ CARDS = (
         family="relearn",
         threat="has the weights and some of the forgotten facts, or related text",
         params=RelearnParams,
-        target="evaluators.attacks.relearn:Relearn",
+        target="unlearn_sweep.evaluators.attacks.relearn:Relearn",
         source="Full-Stack evaluation, arXiv 2510.07626; Hu et al., arXiv 2406.13356",
         cost="a private copy; as many training steps as the last of the curve",
     ),
@@ -146,7 +146,7 @@ CARDS = (
         family="finetune",
         threat="has the weights; uses no forgotten fact (a harmless user)",
         params=FinetuneParams,
-        target="evaluators.attacks.finetune:Finetune",
+        target="unlearn_sweep.evaluators.attacks.finetune:Finetune",
         source="Full-Stack evaluation, arXiv 2510.07626: GSM8K, 250 steps, batch 32, rate 2e-5",
         cost="a private copy; as many training steps as the last of the curve",
     ),
@@ -156,7 +156,7 @@ CARDS = (
         family="internal",
         threat="has the weights and some of the forgotten facts; no training",
         params=LogitLensParams,
-        target="evaluators.attacks.logit_lens:LogitLens",
+        target="unlearn_sweep.evaluators.attacks.logit_lens:LogitLens",
         source="Lucki et al., arXiv 2409.18025 (block outputs)",
         cost="a private copy; half an evaluation of the attacker's rows for each layer",
     ),
@@ -166,7 +166,7 @@ CARDS = (
         family="internal",
         threat="has the weights and some of the forgotten facts; no training",
         params=PruneParams,
-        target="evaluators.attacks.prune:Prune",
+        target="unlearn_sweep.evaluators.attacks.prune:Prune",
         source="Wei et al., arXiv 2402.05162; Lucki et al., arXiv 2409.18025",
         cost="a private copy and two scores a weight; one backward pass a sample",
     ),
@@ -176,7 +176,7 @@ CARDS = (
         family="internal",
         threat="has the weights and some of the forgotten facts; with reference original, also the original model",
         params=AbliterateParams,
-        target="evaluators.attacks.abliterate:Abliterate",
+        target="unlearn_sweep.evaluators.attacks.abliterate:Abliterate",
         source="Arditi et al., arXiv 2406.11717; Lucki et al., arXiv 2409.18025",
         cost="a private copy; two evaluations of the samples, in weights one more for each layer",
     ),
@@ -186,7 +186,7 @@ CARDS = (
         family="prompt",
         threat="may feed embeddings instead of tokens and differentiate the model; knows some of the forgotten facts",
         params=SoftPromptParams,
-        target="evaluators.attacks.soft_prompt:SoftPrompt",
+        target="unlearn_sweep.evaluators.attacks.soft_prompt:SoftPrompt",
         source="Schwinn et al., arXiv 2402.09063; warning of Chen et al., arXiv 2502.15836",
         cost="a private copy; one training step an iteration",
     ),
@@ -196,7 +196,7 @@ CARDS = (
         family="prompt",
         threat="differentiates the model to find the text, then only sends prompts; knows some of the forgotten facts",
         params=GcgParams,
-        target="evaluators.attacks.gcg:Gcg",
+        target="unlearn_sweep.evaluators.attacks.gcg:Gcg",
         source="Zou et al., arXiv 2307.15043; nanoGCG 0.3 defaults",
         cost="the highest: search_width x prompts sequences a step",
     ),
@@ -207,7 +207,7 @@ CARDS = (
         threat="has the original model and differentiates both to find the text, then only sends prompts; knows some "
         "of the forgotten facts",
         params=EnhancedGcgParams,
-        target="evaluators.attacks.enhanced_gcg:EnhancedGcg",
+        target="unlearn_sweep.evaluators.attacks.enhanced_gcg:EnhancedGcg",
         source="Lucki et al., arXiv 2409.18025",
         cost="the highest: twice search_width x prompts sequences a step, through both models",
     ),
@@ -217,7 +217,7 @@ CARDS = (
         family="chain",
         threat="those of its attacks together",
         params=ChainParams,
-        target="evaluators.attacks.chain:Chain",
+        target="unlearn_sweep.evaluators.attacks.chain:Chain",
         source="this project",
         cost="the sum of its attacks",
     ),

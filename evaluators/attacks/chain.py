@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.catalog import ChainParams, build
-from evaluators.attacks.prompts import compose
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import ChainParams, build
+from unlearn_sweep.evaluators.attacks.prompts import compose
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
-from evaluators.attacks.params import FewShotParams
-from evaluators.attacks.prompts import Ids, asks, demonstration_ids, insert_behind, template_of, unchanged
-from evaluators.rows import Example, PromptEdit, Row, Template
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import FewShotParams
+from unlearn_sweep.evaluators.attacks.prompts import (
+    Ids,
+    asks,
+    demonstration_ids,
+    insert_behind,
+    template_of,
+    unchanged,
+)
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.params import FinetuneParams
-from evaluators.attacks.short_training import train_copy
-from evaluators.attacks.task_data import task_of, task_rows
-from evaluators.likelihood import score
-from evaluators.rows import Example, Row
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.params import FinetuneParams
+from unlearn_sweep.evaluators.attacks.short_training import train_copy
+from unlearn_sweep.evaluators.benchmarks.task_data import task_of, task_rows
+from unlearn_sweep.evaluators.likelihood import score
+from unlearn_sweep.evaluators.rows import Example, Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluators.attacks.attack import AttackError
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row, relearn_groups
+from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row, relearn_groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.attacks.adversarial_text import Slot, ask_with, filler, forbidden_tokens, place_text
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
-from evaluators.attacks.model_parts import vocabulary_embedding
-from evaluators.attacks.params import GcgParams
-from evaluators.attacks.prompts import Ids
-from evaluators.attacks.text_search import TextSearch, replacements
-from evaluators.inference import forward_cached, measuring, pad_right, rows_selectable, token_batches
-from evaluators.rows import Row
+from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, ask_with, filler, forbidden_tokens, place_text
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import GcgParams
+from unlearn_sweep.evaluators.attacks.prompts import Ids
+from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
+from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_right, rows_selectable, token_batches
+from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
+from unlearn_sweep.evaluators.rows import Row
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel

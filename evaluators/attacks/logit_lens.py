@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.model_parts import decoder_layers, keep_first_layers
-from evaluators.attacks.params import LogitLensParams
-from evaluators.attacks.short_training import private_copy
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import LogitLensParams
+from unlearn_sweep.evaluators.attacks.short_training import private_copy
+from unlearn_sweep.evaluators.model_parts import decoder_layers, keep_first_layers
 
 
 @dataclass(frozen=True, slots=True)

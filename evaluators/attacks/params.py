@@ -7,6 +7,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
+
 Steps = Annotated[int, Field(ge=0)]
 Bits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
 Count = Annotated[int, Field(ge=0)]
@@ -81,32 +83,12 @@ class RelearnParams(TrainingParams):
     )
 
 
-class FinetuneParams(TrainingParams):
+class FinetuneParams(TrainingParams, TaskDataSettings):
     """Out-of-domain fine-tuning."""
 
-    data: str = Field(
-        default="gsm8k",
-        min_length=1,
-        description='"gsm8k", "sst2", "mnli", a local file (.jsonl, .json, .csv, .parquet), or a hub data set id',
-    )
-    task: Literal["questions", "sst2", "mnli"] | None = Field(
-        default=None,
-        description="whose columns the data have; null: those of the data named, else questions with answers",
-    )
-    subset: str | None = Field(default=None, description="configuration name of a hub data set")
-    data_split: str = Field(default="train", min_length=1, description="split of a hub data set")
-    question_column: str = Field(default="question", min_length=1, description="column asked")
-    answer_column: str = Field(default="answer", min_length=1, description="column supervised")
     steps: Steps | list[Steps] = Field(default=[250], description="optimizer steps after which a state is taken")
     batch_size: int = Field(default=32, ge=1, description="sequences a step")
-    max_rows: int = Field(default=8000, ge=1, description="rows read at most, drawn with the seed")
-    heldout_rows: int = Field(default=64, ge=1, description="rows kept apart to check that the tuning took")
     max_tokens: int = Field(default=512, ge=2, description="tokens of a question with its answer, cut beyond")
-
-    @property
-    def named_task(self) -> str:
-        """The task by name: `task`, or what the data's own name says."""
-        return self.task or (self.data if self.data in ("sst2", "mnli") else "questions")
 
 
 class QuantizeParams(WeightsParams):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluators.attacks.answer_likelihood import answer_nll
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.params import ParaphraseParams
-from evaluators.attacks.prompts import question_change, reword
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row, encode
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.params import ParaphraseParams
+from unlearn_sweep.evaluators.attacks.prompts import question_change, reword
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row, encode
 
 
 @dataclass(frozen=True, slots=True)

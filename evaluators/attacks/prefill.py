@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.params import PrefillParams
-from evaluators.attacks.prompts import Ids, unchanged
-from evaluators.rows import Example, PromptEdit
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.params import PrefillParams
+from unlearn_sweep.evaluators.attacks.prompts import Ids, unchanged
+from unlearn_sweep.evaluators.rows import Example, PromptEdit
 
 
 def gold_prefill(tokens: int, end_of_text: int | None) -> PromptEdit:

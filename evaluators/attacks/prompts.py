@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from evaluators.attacks.attack import AttackError
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Example, PromptEdit, Row, Template, encode
+from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

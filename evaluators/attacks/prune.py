@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.model_parts import linear_weights
-from evaluators.attacks.params import PruneParams
-from evaluators.attacks.short_training import private_copy
-from evaluators.rows import Example, Row
+from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import PruneParams
+from unlearn_sweep.evaluators.attacks.short_training import private_copy
+from unlearn_sweep.evaluators.model_parts import linear_weights
+from unlearn_sweep.evaluators.rows import Example, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.model_parts import linear_weights
-from evaluators.attacks.params import QuantizeParams
-from evaluators.attacks.quantize_backends import bitsandbytes_rounded, torchao_rounded
-from evaluators.attacks.short_training import private_copy
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.params import QuantizeParams
+from unlearn_sweep.evaluators.attacks.quantize_backends import bitsandbytes_rounded, torchao_rounded
+from unlearn_sweep.evaluators.attacks.short_training import private_copy
+from unlearn_sweep.evaluators.model_parts import linear_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

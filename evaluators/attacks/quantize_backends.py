@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evaluators.attacks.attack import AttackError
-from evaluators.attacks.params import QuantizeParams
+from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.attacks.params import QuantizeParams
 
 BLOCK = 64
 """Weights that share a step in bitsandbytes' 4-bit format: the library's default."""

@@ -1,4 +1,4 @@
-"""The page docs/attacks.md, from the tables: `python -m evaluators.attacks.reference_page > docs/attacks.md`."""
+"""Renders docs/attacks.md from the tables; `make docs` writes it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators.attacks.catalog import CARDS
-from evaluators.attacks.presets import PRESETS, Preset
-from evaluators.cards import AttackCard
+from unlearn_sweep.evaluators.attacks.catalog import CARDS
+from unlearn_sweep.evaluators.attacks.presets import PRESETS, Preset
+from unlearn_sweep.evaluators.cards import AttackCard
 
 HEAD = """# Attacks
 
 This page is written from the attack table. Change the table, then run
-`python -m evaluators.attacks.reference_page > docs/attacks.md`.
+`python -m unlearn_sweep.evaluators.attacks.reference_page > docs/attacks.md`.
 
 An attack takes an unlearned model, or its prompts, and gives states of growing strength. Each state is scored like any
 model: on forget rows (only facts that the attack did not use itself) and on the utility rows in full, so that a broken

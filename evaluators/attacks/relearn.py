@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.params import RelearnParams
-from evaluators.attacks.short_training import train_copy
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import RelearnParams
+from unlearn_sweep.evaluators.attacks.short_training import train_copy
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evaluators.attacks.answer_likelihood import answer_nll
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.forget_halves import ForgetHalves, different_facts, forget_halves, seen_rows
-from evaluators.attacks.params import RwkuPromptsParams
-from evaluators.attacks.paraphrase import other_wordings
-from evaluators.attacks.prompts import Ids, question_change, replace_within, template_of
-from evaluators.rows import Example, PromptEdit, Row, encode
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import ForgetHalves, different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import RwkuPromptsParams
+from unlearn_sweep.evaluators.attacks.paraphrase import other_wordings
+from unlearn_sweep.evaluators.attacks.prompts import Ids, question_change, replace_within, template_of
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, encode
 
 DEMONSTRATIONS = 3
 OPTIONS = 4

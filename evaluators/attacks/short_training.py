@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from evaluators.attacks.answer_likelihood import collate, token_nll
-from evaluators.attacks.attack import AttackError
-from evaluators.attacks.params import TrainingParams
-from evaluators.rows import Example
+from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, token_nll
+from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.attacks.params import TrainingParams
+from unlearn_sweep.evaluators.rows import Example
 
 if TYPE_CHECKING:
     from peft import LoraModel

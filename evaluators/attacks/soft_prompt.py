@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows, token_nll
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.model_parts import vocabulary_embedding
-from evaluators.attacks.params import SoftPromptParams
-from evaluators.attacks.prompts import begin_ids, insert_behind
-from evaluators.attacks.short_training import draw_batches, private_copy
-from evaluators.rows import Example, PromptEdit, Row
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows, token_nll
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.params import SoftPromptParams
+from unlearn_sweep.evaluators.attacks.prompts import begin_ids, insert_behind
+from unlearn_sweep.evaluators.attacks.short_training import draw_batches, private_copy
+from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evaluators.attacks.adversarial_text import AdversarialText
-from evaluators.attacks.prompts import Ids
+from unlearn_sweep.evaluators.attacks.adversarial_text import AdversarialText
+from unlearn_sweep.evaluators.attacks.prompts import Ids
 
 Moves = Callable[[Ids, Tensor, torch.Generator], Sequence[Ids]]
 """Changed texts of a text, from its token scores [n, V]: the higher, the more promising the token at that place."""

@@ -14,7 +14,7 @@ from itertools import product
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evaluators.benchmarks.authors_parts import (
+from unlearn_sweep.evaluators.benchmarks.authors_parts import (
     ATTRIBUTES,
     ENDINGS,
     FIRST_NAMES,
@@ -23,8 +23,8 @@ from evaluators.benchmarks.authors_parts import (
     SURNAMES,
     Attribute,
 )
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.rows import Row, Template
 
 PERTURBED_ANSWERS = 5
 TEMPLATE = Template(before="", after="", answer_lead=" ")

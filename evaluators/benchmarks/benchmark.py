@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.rows import Row, Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,15 +6,15 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators.benchmarks.authors import AuthorsParams
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.benchmarks.custom import CustomParams
-from evaluators.benchmarks.lkf import LkfParams
-from evaluators.benchmarks.muse import MuseParams
-from evaluators.benchmarks.rwku import RwkuParams
-from evaluators.benchmarks.tofu import TofuParams
-from evaluators.benchmarks.wmdp import GATED, WmdpParams
-from evaluators.cards import BenchmarkCard
+from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.custom import CustomParams
+from unlearn_sweep.evaluators.benchmarks.lkf import LkfParams
+from unlearn_sweep.evaluators.benchmarks.muse import MuseParams
+from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
+from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
+from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
+from unlearn_sweep.evaluators.cards import BenchmarkCard
 
 BENCHMARKS: Mapping[str, BenchmarkCard] = {
     card.name: card
@@ -23,7 +23,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="authors",
             summary="fictitious authors made by this project; a one-million-parameter model trained on first use",
             params=AuthorsParams,
-            target="evaluators.benchmarks.authors:load",
+            target="unlearn_sweep.evaluators.benchmarks.authors:load",
             metrics=("probability", "exact_memorization", "extraction_strength", "truth_ratio", "answer_match"),
             licence="Apache-2.0",
             source="generated from a seed",
@@ -35,7 +35,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="tofu",
             summary="200 fictitious authors, 20 questions each; 1, 5 or 10 percent of them to be forgotten",
             params=TofuParams,
-            target="evaluators.benchmarks.tofu:load",
+            target="unlearn_sweep.evaluators.benchmarks.tofu:load",
             metrics=(
                 "probability",
                 "paraphrase_probability",
@@ -57,7 +57,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="muse",
             summary="news articles or the Harry Potter books, to be forgotten as text and as knowledge",
             params=MuseParams,
-            target="evaluators.benchmarks.muse:load",
+            target="unlearn_sweep.evaluators.benchmarks.muse:load",
             metrics=("verbmem", "knowmem", "mia_min_k_auc"),
             ut_metrics=("knowmem",),
             licence="CC BY 4.0",
@@ -73,7 +73,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="wmdp",
             summary="multiple-choice questions that stand for hazardous knowledge in biology or cybersecurity",
             params=WmdpParams,
-            target="evaluators.benchmarks.wmdp:load",
+            target="unlearn_sweep.evaluators.benchmarks.wmdp:load",
             metrics=("choice_accuracy",),
             ut_metrics=("choice_accuracy", "choice_mass"),
             licence="MIT",
@@ -89,7 +89,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="lkf",
             summary="lesser known facts, each in up to sixteen wordings, with and without other questions before it",
             params=LkfParams,
-            target="evaluators.benchmarks.lkf:load",
+            target="unlearn_sweep.evaluators.benchmarks.lkf:load",
             metrics=("probability", "rouge", "contained_worst"),
             ut_metrics=("probability", "rouge"),
             licence="see the data sets' pages on the hub",
@@ -104,7 +104,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="rwku",
             summary="famous people, probed by blanks, questions and adversarial prompts",
             params=RwkuParams,
-            target="evaluators.benchmarks.rwku:load",
+            target="unlearn_sweep.evaluators.benchmarks.rwku:load",
             metrics=("rouge_unstemmed", "answer_contained"),
             ut_metrics=(
                 "rouge_unstemmed",
@@ -127,7 +127,7 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             name="custom",
             summary="one's own files: questions and answers, running text, or multiple choice",
             params=CustomParams,
-            target="evaluators.benchmarks.custom:load",
+            target="unlearn_sweep.evaluators.benchmarks.custom:load",
             metrics=("probability", "exact_memorization", "extraction_strength", "rouge"),
             licence="that of the files",
             source="JSON, JSON lines, CSV or parquet files; see own-data.md",

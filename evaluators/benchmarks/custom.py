@@ -15,12 +15,12 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.drawing import drawn
-from evaluators.benchmarks.passages import continuation_row, document_row, passages
-from evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
-from evaluators.multiple_choice import LETTERS, choice_row
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, document_row, passages
+from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
+from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
+from unlearn_sweep.evaluators.rows import Row, Template
 
 Text = Annotated[str, Field(min_length=1)]
 OPTIONAL_COLUMNS = 0.8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from evaluators.rows import Row
+from unlearn_sweep.evaluators.rows import Row
 
 
 def drawn(rows: Sequence[Row], limit: int | None, *, salt: str) -> list[Row]:

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.custom import RECIPE, whole_text
-from evaluators.benchmarks.places import Place
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
+from unlearn_sweep.evaluators.benchmarks.places import Place
+from unlearn_sweep.evaluators.rows import Row, Template
 
 OWNER = "nmndeep/LKF-forget_standard"
 SHOWN = (

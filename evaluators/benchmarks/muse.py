@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.custom import RECIPE, whole_text
-from evaluators.benchmarks.drawing import drawn
-from evaluators.benchmarks.passages import document_row, passages
-from evaluators.benchmarks.places import Place
-from evaluators.rows import DOCUMENT, PASSAGE, Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
+from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.passages import document_row, passages
+from unlearn_sweep.evaluators.benchmarks.places import Place
+from unlearn_sweep.evaluators.rows import DOCUMENT, PASSAGE, Row, Template
 
 HUBS = {"news": "muse-bench/MUSE-News", "books": "muse-bench/MUSE-Books"}
 TEXT_TOKENS = 2048

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from evaluators.rows import DOCUMENT, PASSAGE, Row
+from unlearn_sweep.evaluators.rows import DOCUMENT, PASSAGE, Row
 
 BREAKS = ("\n\n", "\n", r"(?<=[.!?])\s", r"\s")
 """Where a passage may end, best first."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluators.benchmarks.tables import Kind, check_rows, find_table, hub_table, read_table
+from unlearn_sweep.evaluators.benchmarks.tables import Kind, check_rows, find_table, hub_table, read_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The page docs/benchmarks.md: `python -m evaluators.benchmarks.reference_page > docs/benchmarks.md`."""
+"""The page docs/benchmarks.md: `python -m unlearn_sweep.evaluators.benchmarks.reference_page > docs/benchmarks.md`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators.benchmarks.catalog import BENCHMARKS
-from evaluators.benchmarks.places import __doc__ as PLACES
-from evaluators.cards import BenchmarkCard
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.benchmarks.places import __doc__ as PLACES
+from unlearn_sweep.evaluators.cards import BenchmarkCard
 
 HEAD = """# Benchmarks
 

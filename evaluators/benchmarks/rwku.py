@@ -13,15 +13,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.custom import RECIPE, whole_text
-from evaluators.benchmarks.drawing import drawn
-from evaluators.benchmarks.passages import document_row, passages
-from evaluators.benchmarks.places import Place
-from evaluators.benchmarks.rwku_abilities import ABILITIES
-from evaluators.benchmarks.wmdp import ChoiceRecord
-from evaluators.multiple_choice import LETTERS, choice_row
-from evaluators.rows import DOCUMENT, Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
+from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.passages import document_row, passages
+from unlearn_sweep.evaluators.benchmarks.places import Place
+from unlearn_sweep.evaluators.benchmarks.rwku_abilities import ABILITIES
+from unlearn_sweep.evaluators.benchmarks.wmdp import ChoiceRecord
+from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
+from unlearn_sweep.evaluators.rows import DOCUMENT, Row, Template
 
 HUB = "jinzhuoran/RWKU"
 ANSWER_TOKENS = 30

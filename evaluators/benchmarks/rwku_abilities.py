@@ -11,8 +11,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evaluators.benchmarks.places import Place
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.benchmarks.places import Place
+from unlearn_sweep.evaluators.rows import Row, Template
 
 REASONING_TOKENS, FACT_TOKENS, FLUENT_TOKENS = 256, 30, 256
 LONGEST_PROMPT = 4096

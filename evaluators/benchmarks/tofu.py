@@ -14,10 +14,17 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.drawing import drawn
-from evaluators.benchmarks.tables import Numbered, check_rows, find_table, hub_table, raise_mistakes, read_table
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.tables import (
+    Numbered,
+    check_rows,
+    find_table,
+    hub_table,
+    raise_mistakes,
+    read_table,
+)
+from unlearn_sweep.evaluators.rows import Row, Template
 
 RETAIN_OF: Mapping[str, str] = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 

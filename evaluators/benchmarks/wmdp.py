@@ -13,15 +13,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.custom import RECIPE, whole_text
-from evaluators.benchmarks.drawing import drawn
-from evaluators.benchmarks.muse import TextRecord
-from evaluators.benchmarks.passages import document_row, passages
-from evaluators.benchmarks.places import Place, local_rows
-from evaluators.benchmarks.tables import find_table
-from evaluators.multiple_choice import LETTERS, choice_row
-from evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
+from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.muse import TextRecord
+from unlearn_sweep.evaluators.benchmarks.passages import document_row, passages
+from unlearn_sweep.evaluators.benchmarks.places import Place, local_rows
+from unlearn_sweep.evaluators.benchmarks.tables import find_table
+from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
+from unlearn_sweep.evaluators.rows import Row, Template
 
 QUESTIONS, CORPORA, GENERAL = "cais/wmdp", "cais/wmdp-corpora", "cais/mmlu"
 SUBJECTS = {"bio": "biology", "cyber": "cybersecurity"}

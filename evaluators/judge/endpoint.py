@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import IO, Any
 
-from evaluators.judge.settings import JudgeSettings
+from unlearn_sweep.evaluators.judge.settings import JudgeSettings
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 HOPELESS = frozenset({401, 403, 404, 405})

@@ -17,9 +17,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluators.judge.endpoint import CallError, Completion, complete
-from evaluators.judge.questions import Question
-from evaluators.judge.settings import JudgeSettings
+from unlearn_sweep.evaluators.judge.endpoint import CallError, Completion, complete
+from unlearn_sweep.evaluators.judge.questions import Question
+from unlearn_sweep.evaluators.judge.settings import JudgeSettings
 
 
 class JudgeFailedError(RuntimeError):
@@ -140,7 +140,7 @@ class Judge:
 
     def _complete(self, item: Question) -> Completion:
         if self.settings.folder is not None:
-            from evaluators.judge.local_model import local_judge
+            from unlearn_sweep.evaluators.judge.local_model import local_judge
 
             return local_judge(self.settings.folder).complete(item.messages())
         return complete(self.settings, item.messages())

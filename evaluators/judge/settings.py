@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from evaluators.local_models import folder_identity, model_folder
+from unlearn_sweep.evaluators.local_models import folder_identity, model_folder
 
 PREFIX = "UNLEARN_SWEEP_JUDGE_"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from evaluators.tasks.settings import NO_FILTER, AskedTask, TaskSettings
+from unlearn_sweep.evaluators.tasks.settings import NO_FILTER, AskedTask, TaskSettings
 
 EXTRA = "pip install 'unlearn-sweep[lm-eval]'"
 NAMED = re.compile(rb"""^[ \t]*["']?(task|group)["']?[ \t]*:[ \t]*["']?([^\s"'#\[{]+)""", re.MULTILINE)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluators.benchmarks.tables import find_table, read_table
-from evaluators.tasks.definitions import TaskError, definition, harness_folder, known_files
-from evaluators.tasks.settings import AskedTask
+from unlearn_sweep.evaluators.benchmarks.tables import find_table, read_table
+from unlearn_sweep.evaluators.tasks.definitions import TaskError, definition, harness_folder, known_files
+from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from evaluators.tasks.definitions import TaskError
-from evaluators.tasks.loading import load_task
-from evaluators.tasks.settings import METRIC, AskedTask
+from unlearn_sweep.evaluators.tasks.definitions import TaskError
+from unlearn_sweep.evaluators.tasks.loading import load_task
+from unlearn_sweep.evaluators.tasks.settings import METRIC, AskedTask
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task

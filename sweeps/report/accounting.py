@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from sweeps.report.durations import duration
-from sweeps.report.estimate import utilisation
-from sweeps.report.timeline import Timeline
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.estimate import utilisation
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 
 class TimeAccount(BaseModel):

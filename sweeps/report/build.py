@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.durable import write_text
-from sweeps.report.document import Report, make_report
-from sweeps.report.page import render_page
-from sweeps.report.records import no_garbage_collection, read_sweep
-from sweeps.report.table import trials_csv
+from unlearn_sweep.engine.store.durable import write_text
+from unlearn_sweep.sweeps.report.document import Report, make_report
+from unlearn_sweep.sweeps.report.page import render_page
+from unlearn_sweep.sweeps.report.records import no_garbage_collection, read_sweep
+from unlearn_sweep.sweeps.report.table import trials_csv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def report_json(report: Report) -> str:
 
 def build_report(directory: Path | str) -> ReportPaths:
     """Write page, pictures, table and JSON, each replaced in one step. Raises SweepNotFoundError as `load_report`."""
-    from sweeps.report.pictures import draw_pictures  # matplotlib takes a while to import
+    from unlearn_sweep.sweeps.report.pictures import draw_pictures  # matplotlib takes a while to import
 
     folder = Path(directory) / "report"
     with no_garbage_collection():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from engine.mlflow_runs import absolute_uri, default_tracking_uri
-from engine.privacy import redact
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.tracking.runs import absolute_uri, default_tracking_uri
 
 PROGRAM = "unlearn-sweep"
 

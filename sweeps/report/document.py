@@ -13,16 +13,16 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.privacy import redact
-from engine.records import AttackScore, Controls, Objective, SeedScore, TrialRecord, TrialState
-from engine.seed_summary import SeedSummary, seed_summary
-from sweeps.report.accounting import TimeAccount, time_account
-from sweeps.report.estimate import slots_of
-from sweeps.report.judging import JudgingCost, judging_costs
-from sweeps.report.picks import Pick, pick_trials
-from sweeps.report.records import ObjectiveName, SweepData, SweepState
-from sweeps.report.savings import Savings, savings
-from sweeps.report.timeline import OpenTrial, Timeline
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store.records import AttackScore, Controls, Objective, SeedScore, TrialRecord, TrialState
+from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
+from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
+from unlearn_sweep.sweeps.report.estimate import slots_of
+from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
+from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
+from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepState
+from unlearn_sweep.sweeps.report.savings import Savings, savings
+from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 
 Reasoned = TypeVar("Reasoned", AttackScore, Objective, SeedScore)
 NO_BENCHMARK_FOR_PUBLISHING = "authors"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sweeps.report.timeline import Timeline
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 RECENT = 20
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.records import Event
+from unlearn_sweep.engine.store.records import Event
 
 COUNTED = ("rows", "calls", "cached", "empty", "failed", "prompt_tokens", "completion_tokens")
 

@@ -16,10 +16,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from sweeps.report.answer import answer
-from sweeps.report.colours import method_styles
-from sweeps.report.document import Report, ReportTrial
-from sweeps.report.fragments import (
+from unlearn_sweep.sweeps.report.colours import method_styles
+from unlearn_sweep.sweeps.report.document import Report, ReportTrial
+from unlearn_sweep.sweeps.report.figure_choices import projections, report_methods, shown_half
+from unlearn_sweep.sweeps.report.geometry import staircase
+from unlearn_sweep.sweeps.report.html_parts import (
     facts,
     lost_tables,
     pick_cards,
@@ -30,8 +31,7 @@ from sweeps.report.fragments import (
     time_line,
     warnings,
 )
-from sweeps.report.geometry import staircase
-from sweeps.report.halves import projections, report_methods, shown_half
+from unlearn_sweep.sweeps.report.summary_text import answer
 
 SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js")
 CURVES_ON_PAGE = 400
@@ -143,4 +143,4 @@ def _volume(report: Report) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("sweeps.report").joinpath(name).read_text(encoding="utf-8")
+    return files("unlearn_sweep.sweeps.report").joinpath(name).read_text(encoding="utf-8")

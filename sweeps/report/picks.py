@@ -7,7 +7,7 @@ from statistics import harmonic_mean
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.records import TrialRecord
+from unlearn_sweep.engine.store.records import TrialRecord
 
 UTILITY_FLOORS = (0.8, 0.5)
 WANTED = 3

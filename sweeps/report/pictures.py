@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sweeps.report.colours import method_styles
-from sweeps.report.document import Report, ReportTrial
-from sweeps.report.geometry import staircase
-from sweeps.report.halves import projections, report_methods, shown_half
+from unlearn_sweep.sweeps.report.colours import method_styles
+from unlearn_sweep.sweeps.report.document import Report, ReportTrial
+from unlearn_sweep.sweeps.report.figure_choices import projections, report_methods, shown_half
+from unlearn_sweep.sweeps.report.geometry import staircase
 
 LABELS = {"ue": "UE, forgetting", "ut": "UT, utility kept", "rob": "Rob, forgetting left under attack"}
 CURVES_SHOWN = 60

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.front import front_of
-from engine.records import Controls, Front, TrialRecord
-from engine.snapshot import NotASweepError, Snapshot, read_snapshot
-from sweeps.report.timeline import OpenTrial, Timeline
+from unlearn_sweep.engine.store.records import Controls, Front, TrialRecord
+from unlearn_sweep.engine.store.snapshot import NotASweepError, Snapshot, read_snapshot
+from unlearn_sweep.engine.study.front import front_of
+from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 
 SweepState = Literal["running", "finished", "stopped", "not started"]
 ObjectiveName = Literal["ue", "ut", "rob"]

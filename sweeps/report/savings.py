@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.records import TrialRecord
-from sweeps.report.durations import duration
-from sweeps.report.timeline import StageCost, Timeline
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.timeline import StageCost, Timeline
 
 
 class _Part(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.seed_summary import Spread
+from unlearn_sweep.engine.study.seed_summary import Spread
 
 
 def spread_text(found: Spread | None) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 from typing import Any
 
-from sweeps.report.document import Report, ReportTrial
+from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 
 FIXED = (
     "number",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.records import Event
+from unlearn_sweep.engine.store.records import Event
 
 RUN_BEGINS = frozenset({"sweep_started", "sweep_resumed"})
 RUN_ENDS = frozenset({"sweep_finished", "sweep_stopped"})

@@ -45,7 +45,7 @@ class SweepRun:
     storage: Path
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "sweeps.cli", *arguments]
+        return [sys.executable, "-m", "unlearn_sweep.sweeps.cli", *arguments]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

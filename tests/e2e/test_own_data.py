@@ -31,12 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sweeps.cli", *arguments],
+        [sys.executable, "-m", "unlearn_sweep.sweeps.cli", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(PAGE.parents[1])},
+        env=os.environ | {"PYTHONPATH": str(PAGE.parents[1] / "src")},
     )
 
 

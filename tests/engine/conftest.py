@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.job import SweepJob
-from engine.mlflow_runs import RunStore, default_tracking_uri
 from tests.faults.recorded_sweep import job_of
 from tests.support.mirrors import finished_sweep
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.tracking.runs import RunStore, default_tracking_uri
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from engine.audit import run_audit
-from engine.events import EventLog
-from engine.job import ModelSource, SweepJob
-from engine.records import TrialRecord
-from engine.store import StageStore
 from tests.support.tiny_authors import PREFILL, QUANTIZE, make_ready, tiny_job
+from unlearn_sweep.engine.audit import run_audit
+from unlearn_sweep.engine.job import ModelSource, SweepJob
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.stages import StageStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -11,12 +11,12 @@ import weakref
 
 import pytest
 
-from engine.on_ray.cluster import LOOPBACK_ONLY, SETTINGS, cluster, garbage_kept
+from unlearn_sweep.engine.on_ray.cluster import LOOPBACK_ONLY, SETTINGS, cluster, garbage_kept
 
 SESSIONS = 6
 BUSY_THREAD = """
 import gc, threading, time
-from engine.on_ray.cluster import cluster
+from unlearn_sweep.engine.on_ray.cluster import cluster
 
 def churn(worker, handles):
     while worker.connected:

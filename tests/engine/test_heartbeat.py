@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from engine.on_ray import head_lost, heartbeat
-from engine.on_ray.heartbeat import HeadLostError, HeadWatch, Patience, Service, answers
+from unlearn_sweep.engine.on_ray import head_failure, heartbeat
+from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError, HeadWatch, Patience, Service, answers
 
 SAID = "the head is gone"
 
@@ -132,10 +132,10 @@ def test_a_main_thread_that_does_not_leave_meets_the_last_resort(resorted: list[
 def test_the_last_resort_says_what_to_do_and_ends_the_process() -> None:
     code = (
         "import contextlib, time\n"
-        "from engine.on_ray import head_lost, heartbeat\n"
+        "from unlearn_sweep.engine.on_ray import head_failure, heartbeat\n"
         "heartbeat.LOOK_EVERY_S = heartbeat.INTERRUPT_EVERY_S = 0.05\n"
-        "head_lost.JOINED_AWAY_S, head_lost.OWN_AWAY_S = 0.2, 60\n"
-        "with head_lost.watch_head('127.0.0.1:1', '127.0.0.1:1', joined=True):\n"
+        "head_failure.JOINED_AWAY_S, head_failure.OWN_AWAY_S = 0.2, 60\n"
+        "with head_failure.watch_head('127.0.0.1:1', '127.0.0.1:1', joined=True):\n"
         "    while True:\n"
         "        with contextlib.suppress(KeyboardInterrupt): time.sleep(0.01)\n"
     )
@@ -143,7 +143,7 @@ def test_the_last_resort_says_what_to_do_and_ends_the_process() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "head (127.0.0.1:1) is gone" in done.stderr
     assert "See that it is up before the next run" in done.stderr
-    assert head_lost.GO_ON in done.stderr
+    assert head_failure.GO_ON in done.stderr
 
 
 def test_only_programs_of_ray_are_killed() -> None:
@@ -156,7 +156,7 @@ def test_only_programs_of_ray_are_killed() -> None:
     try:
         while not (below := psutil.Process(theirs.pid).children()):
             time.sleep(0.02)
-        head_lost.kill_own_processes()
+        head_failure.kill_own_processes()
         assert theirs.wait(10) < 0
         psutil.wait_procs(below, timeout=10)
         assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in below)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.job import (
+from unlearn_sweep.engine.job import (
     AttackSettings,
     BenchmarkSettings,
     ModelSource,
@@ -17,7 +17,7 @@ from engine.job import (
     TrainingSettings,
     Workers,
 )
-from engine.search_space import Choice, Fixed, LogUniform, MethodSpace
+from unlearn_sweep.engine.search_space import Choice, Fixed, LogUniform, MethodSpace
 
 
 def job(**changes: Any) -> SweepJob:

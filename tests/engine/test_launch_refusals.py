@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from engine import durable
-from engine.job import SweepJob
-from sweeps.launch import EXIT_FAILED, EXIT_REFUSED, launch
 from tests.support.recorded_attacks import recorded_job
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.sweeps.launch import EXIT_FAILED, EXIT_REFUSED, launch
 
 
 def _launch(job: SweepJob, address: str | None = None) -> tuple[int, str]:

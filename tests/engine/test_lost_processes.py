@@ -9,10 +9,10 @@ import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 from ray.train import ControllerError, WorkerGroupError
 
-from engine.events import EventLog
-from engine.on_ray.training import loss_behind
-from engine.runner import LOSSES_OF_A_STAGE, ProcessLostError, StageFailedError, StageRunner
-from engine.store import StageRequest, StageStore
+from unlearn_sweep.engine.on_ray.training import loss_behind
+from unlearn_sweep.engine.stages.runner import LOSSES_OF_A_STAGE, ProcessLostError, StageFailedError, StageRunner
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 REQUEST = StageRequest(stage="evaluate", inputs={"model": "m"})
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from engine.events import EventLog
-from engine.mlflow_runs import default_tracking_uri, sqlite_file
-from engine.mlflow_sink import MlflowSink, MlflowThread, SyncError, sync, tracking_target
-from engine.snapshot import NotASweepError
 from tests.support.mlflow_store import runs_of, sink_of
 from tests.support.sweep_folder import trial, write_sweep, write_trial
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.snapshot import NotASweepError
+from unlearn_sweep.engine.tracking.runs import default_tracking_uri, sqlite_file
+from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, SyncError, sync, tracking_target
 
 
 def test_sync_takes_address_and_name_from_the_sweep(storage: Path) -> None:

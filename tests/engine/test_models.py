@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from engine.models import (
+from unlearn_sweep.engine.models import (
     choose_attention,
     choose_dtype,
     create_start_model,
@@ -27,8 +27,8 @@ from engine.models import (
     save_model,
     train_tokenizer,
 )
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
 RECIPE = TrainRecipe(
     config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.front import front_of
-from engine.records import TrialRecord
 from tests.support.recorded_attacks import Recorded, attack_list, recorded_job, run_all
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.front import front_of
 
 ATTACKS = attack_list(("prefill", "prompt"), ("few_shot", "prompt"), ("quantize", "quantize"), ("relearn", "relearn"))
 LABELS = [attack.label for attack in ATTACKS]

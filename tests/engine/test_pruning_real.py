@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from engine.attack_order import base_costs
-from engine.broker import SearchPlan, StudyBroker
-from engine.events import EventLog
-from engine.front import front_of
-from engine.in_process import InProcessExecutor
-from engine.job import AttackSettings
-from engine.records import TrialRecord
-from engine.search_space import Choice, Fixed, MethodSpace
-from engine.store import StageStore
-from engine.sweep import make_task
-from engine.trial import run_trial
-from sweeps.report.savings import savings
-from sweeps.report.timeline import Timeline
 from tests.support.tiny_authors import PREFILL, QUANTIZE, make_ready, tiny_job
+from unlearn_sweep.engine.job import AttackSettings
+from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
+from unlearn_sweep.engine.stages.attack_order import base_costs
+from unlearn_sweep.engine.stages.in_process import InProcessExecutor
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.front import front_of
+from unlearn_sweep.engine.sweep import make_task
+from unlearn_sweep.sweeps.report.savings import savings
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from engine.control_tables import control_tables
-from engine.in_process import InProcessExecutor
-from engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
-from engine.records import TrialRecord
-from engine.scoring import Scorer
-from engine.store import StageStore
-from engine.trial import TrialTask, run_trial
-from evaluators.benchmarks.catalog import BENCHMARKS
-from evaluators.catalog import COMPONENTS, METRICS
-from methods.catalog import card
 from tests.support.published_data import WRITERS
 from tests.support.tiny_authors import Ready, make_ready, tiny_job
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.stages.control_tables import control_tables
+from unlearn_sweep.engine.stages.in_process import InProcessExecutor
+from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS
+from unlearn_sweep.methods.catalog import card
 
 RECIPE = {
     "config": {

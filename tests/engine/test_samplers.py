@@ -11,11 +11,20 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from engine.broker import Proposal, SearchPlan, StudyBroker
-from engine.decided_points import good_trials, tpe_point
-from engine.records import TrialRecord
-from engine.sampling import distribution_of
-from engine.search_space import Choice, Fixed, Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
+from unlearn_sweep.engine.search_space import (
+    Choice,
+    Fixed,
+    Integer,
+    LogInteger,
+    LogUniform,
+    MethodSpace,
+    Uniform,
+    size,
+)
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.broker import Proposal, SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.per_method_samplers import good_trials, tpe_point
+from unlearn_sweep.engine.study.sampling import distribution_of
 
 SPACES = [
     MethodSpace(method="npo", params={"rate": LogUniform(1e-6, 1e-2), "beta": Uniform(0.0, 1.0), "fixed": Fixed(3)}),

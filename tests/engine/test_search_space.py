@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.search_space import (
+from unlearn_sweep.engine.search_space import (
     Choice,
     Dimension,
     Fixed,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from engine.on_ray.parcel import packed, unpacked
-from engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher
-from engine.records import TrialRecord
-from engine.trial import TrialTask
 from tests.support.sweep_folder import trial
+from unlearn_sweep.engine.on_ray.compress import packed, unpacked
+from unlearn_sweep.engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher
+from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.store.records import TrialRecord
 
 
 class Counting:

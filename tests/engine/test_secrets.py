@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engine.attack_order import base_costs
-from engine.broker import SearchPlan, StudyBroker
-from engine.mlflow_sink import sync
-from engine.sweep import Driver
-from engine.trial import run_trial
-from engine.workbench import AttackRequest
-from sweeps import status
-from sweeps.report.build import build_report
 from tests.faults.recorded_sweep import ATTACKS, SPACE, TRIALS
 from tests.support.recorded_attacks import RecordedExecutor, prepare, recorded_job
+from unlearn_sweep.engine.stages.attack_order import base_costs
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.workbench import AttackRequest
+from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.sweep import Driver
+from unlearn_sweep.engine.tracking.sink import sync
+from unlearn_sweep.sweeps.report import status
+from unlearn_sweep.sweeps.report.build import build_report
 
 SECRET = "plan-ted-0f7c9b1e5a"
 VARIABLE = "PLANTED_API_KEY"

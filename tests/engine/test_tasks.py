@@ -11,14 +11,14 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra lm-eval)")
 
-from engine.job import SweepJob
-from engine.records import Normalised
-from engine.stages import evaluate_stage
-from engine.store import StageStore
-from engine.trial import TrialTask, run_trial
-from evaluators.tasks.definitions import asked_task
-from evaluators.tasks.settings import TaskSettings
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.stages.requests import evaluate_stage
+from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.store.records import Normalised
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.tasks.definitions import asked_task
+from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
 PARAMS = {
     "learning_rate": 1e-3, "epochs": 2, "beta": 0.5, "reduction": "sequence_sum", "forget_weight": 1.0,
@@ -32,7 +32,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     """Questions the model was trained on, asked by choice: its own answer or one that is none."""
     storage = tmp_path_factory.mktemp("storage")
     job = tiny_job(storage, "tasks", [PREFILL, QUANTIZE])
-    from evaluators.benchmarks.catalog import load_benchmark
+    from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
     known = load_benchmark("authors", job.benchmark.params).train["retain"][:ROWS]
     folder = tmp_path_factory.mktemp("tasks")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hmean
 
-from evaluators.aggregate import Bootstrap, harmonic_mean, match_rows, mean_of, measure, spread
 from tests.evaluators.tables import noisy, table
+from unlearn_sweep.evaluators.aggregate import Bootstrap, harmonic_mean, match_rows, mean_of, measure, spread
 
 
 def test_rows_are_matched_by_id_whatever_their_order() -> None:

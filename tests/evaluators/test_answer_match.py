@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from evaluators.answer_match import answer_match
+from unlearn_sweep.evaluators.answer_match import answer_match
 
 
 @pytest.mark.parametrize(

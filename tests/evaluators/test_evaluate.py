@@ -16,11 +16,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.catalog import COMPONENTS, METRICS
-from evaluators.evaluate import ROW_METRICS, Evaluation, evaluate_rows
-from evaluators.likelihood import NonFiniteLogits
-from evaluators.rows import Example, Row, Template, encode
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS
+from unlearn_sweep.evaluators.evaluate import ROW_METRICS, Evaluation, evaluate_rows
+from unlearn_sweep.evaluators.likelihood import NonFiniteLogits
+from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
 
 TOFU = Path("../shared/data/tofu/forget01_perturbed.json")
 TEMPLATE = Template()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 
-from evaluators.fluency import distinct_ngrams, entropy, ngram_entropy, words
+from unlearn_sweep.evaluators.fluency import distinct_ngrams, entropy, ngram_entropy, words
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "harbour"]), max_size=30)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluators.forget_quality import Values, drawn_p_values, ks_distance, ks_p_value
+from unlearn_sweep.evaluators.forget_quality import Values, drawn_p_values, ks_distance, ks_p_value
 
 
 def oracle(one: Values, other: Values) -> float:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.front import hypervolume, hypervolume_curve, is_dominated, non_dominated
+from unlearn_sweep.evaluators.front import hypervolume, hypervolume_curve, is_dominated, non_dominated
 
 ORIGIN = (0.0, 0.0, 0.0)
 GRID = 4

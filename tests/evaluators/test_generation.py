@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedModel
 
-from evaluators.generation import generate, known_opening
-from evaluators.likelihood import TokenScores, score
-from evaluators.rows import Example
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.generation import generate, known_opening
+from unlearn_sweep.evaluators.likelihood import TokenScores, score
+from unlearn_sweep.evaluators.rows import Example
 
 NEW_TOKENS = 12
 NO_END: frozenset[int] = frozenset()

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from evaluators.evaluate import evaluate_rows
-from evaluators.gibberish import VARIABLE, GibberishClassifier, clean_label, gibberish_model
-from evaluators.local_models import folder_identity, model_identity
-from evaluators.rows import Row, Template
-from evaluators.verdicts import missing_verdicts, verdict_identity
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.external_judges import missing_verdicts, verdict_identity
+from unlearn_sweep.evaluators.gibberish import VARIABLE, GibberishClassifier, clean_label, gibberish_model
+from unlearn_sweep.evaluators.local_models import folder_identity, model_identity
+from unlearn_sweep.evaluators.rows import Row, Template
 
 LABELS = {0: "clean", 1: "mild gibberish", 2: "noise", 3: "word salad"}
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.inference import (
+from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.inference import (
     context_tokens,
     end_ids,
     measuring,
@@ -21,7 +22,6 @@ from evaluators.inference import (
     padding_id,
     token_batches,
 )
-from tests.evaluators import tiny_models
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 100))

@@ -12,18 +12,18 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.benchmarks.passages import continuation_row, document_row
-from evaluators.catalog import METRICS
-from evaluators.evaluate import cut_at, evaluate_rows
-from evaluators.floor import at_chance
-from evaluators.gradient_norm import gradient_norms
-from evaluators.likelihood import logp_moments, score
-from evaluators.membership import min_k, min_k_plus_plus, zlib_score
-from evaluators.memorization import exact_memorization, extraction_strength
-from evaluators.multiple_choice import choice_accuracy, choice_mass, choice_probability, choice_row
-from evaluators.rouge import rouge_l
-from evaluators.rows import DOCUMENT, PASSAGE, Example, Row, Template, encode, encode_many
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, document_row
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.evaluators.evaluate import cut_at, evaluate_rows
+from unlearn_sweep.evaluators.floor import at_chance
+from unlearn_sweep.evaluators.gradient_norm import gradient_norms
+from unlearn_sweep.evaluators.likelihood import logp_moments, score
+from unlearn_sweep.evaluators.membership import min_k, min_k_plus_plus, zlib_score
+from unlearn_sweep.evaluators.memorization import exact_memorization, extraction_strength
+from unlearn_sweep.evaluators.multiple_choice import choice_accuracy, choice_mass, choice_probability, choice_row
+from unlearn_sweep.evaluators.rouge import rouge_l
+from unlearn_sweep.evaluators.rows import DOCUMENT, PASSAGE, Example, Row, Template, encode, encode_many
 
 TEXT = "The tin harbour was silted and the pilots of the harbour were paid in salt by the council."
 SHORT = Template(before="Q ", after=" A", max_new_tokens=3)

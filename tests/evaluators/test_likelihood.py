@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedModel
 
-from evaluators.likelihood import LikelihoodPass, NonFiniteLogits, TokenScores, score, token_logp
-from evaluators.rows import Example
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.likelihood import LikelihoodPass, NonFiniteLogits, TokenScores, score, token_logp
+from unlearn_sweep.evaluators.rows import Example
 
 TOLERANCE = 2e-5
 

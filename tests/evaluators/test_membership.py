@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from evaluators.membership import area_under_curve, min_k, min_k_plus_plus, privleak, zlib_score
+from unlearn_sweep.evaluators.membership import area_under_curve, min_k, min_k_plus_plus, privleak, zlib_score
 
 FIVE = np.array([-0.1, -3.0, -0.5, -2.0, -1.0], dtype=np.float32)
 SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.memorization import exact_memorization, extraction_strength
+from unlearn_sweep.evaluators.memorization import exact_memorization, extraction_strength
 
 TOKENS = st.lists(st.booleans(), min_size=1, max_size=20)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from evaluators.catalog import COMPONENTS, METRICS, metric_card, row_metrics
+from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS, metric_card, row_metrics
 
 
 def test_reading_the_catalog_imports_no_model_library() -> None:

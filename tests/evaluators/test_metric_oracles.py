@@ -16,12 +16,12 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
-from evaluators.catalog import COMPONENTS, METRICS
-from evaluators.evaluate import evaluate_rows
-from evaluators.gradient_norm import gradient_norms
-from evaluators.rows import Row, Template, encode
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
+from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.gradient_norm import gradient_norms
+from unlearn_sweep.evaluators.rows import Row, Template, encode
 
 HERE = Path(__file__).parent
 TOFU = Path("../shared/data/tofu")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import hmean
 
-from evaluators.aggregate import Bootstrap, match_rows
-from evaluators.model_utility import model_utility, resampled_utility
 from tests.evaluators.tables import table
+from unlearn_sweep.evaluators.aggregate import Bootstrap, match_rows
+from unlearn_sweep.evaluators.model_utility import model_utility, resampled_utility
 
 SPLITS = ("retain", "real_authors", "world_facts")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.normalise import normalise_forgetting, normalise_utility
+from unlearn_sweep.evaluators.normalise import normalise_forgetting, normalise_utility
 
 SHARE = st.floats(0.0, 1.0)
 

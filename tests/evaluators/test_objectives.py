@@ -12,8 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hmean
 
-from evaluators.objectives import AttackTables, attack_score, robustness, unlearning_effectiveness, utility_retention
 from tests.evaluators.tables import noisy, table
+from unlearn_sweep.evaluators.objectives import (
+    AttackTables,
+    attack_score,
+    robustness,
+    unlearning_effectiveness,
+    utility_retention,
+)
 
 UE_METRICS = ["probability", "extraction_strength", "truth_ratio"]
 ORIGINAL = {"probability": 0.9, "extraction_strength": 0.8, "truth_ratio": 0.95}

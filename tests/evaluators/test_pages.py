@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluators import metrics_page
-from evaluators.benchmarks import reference_page
-from evaluators.benchmarks.catalog import BENCHMARKS
-from evaluators.catalog import METRICS
-from evaluators.judge.settings import PREFIX, judge_settings
+from unlearn_sweep.evaluators import metrics_page
+from unlearn_sweep.evaluators.benchmarks import reference_page
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.evaluators.judge.settings import PREFIX, judge_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -23,8 +23,8 @@ def headings(page: str) -> list[str]:
 @pytest.mark.parametrize(
     ("page", "written", "module"),
     [
-        ("metrics.md", metrics_page.render(), "evaluators.metrics_page"),
-        ("benchmarks.md", reference_page.render(), "evaluators.benchmarks.reference_page"),
+        ("metrics.md", metrics_page.render(), "unlearn_sweep.evaluators.metrics_page"),
+        ("benchmarks.md", reference_page.render(), "unlearn_sweep.evaluators.benchmarks.reference_page"),
     ],
 )
 def test_a_page_is_up_to_date(page: str, written: str, module: str) -> None:

@@ -9,8 +9,8 @@ from statistics import fmean
 import pytest
 from typer.testing import CliRunner
 
-from evaluators.papers import GRADES, PublishedNumber, papers, published_numbers
-from sweeps.cli import app
+from unlearn_sweep.evaluators.papers import GRADES, PublishedNumber, papers, published_numbers
+from unlearn_sweep.sweeps.cli import app
 
 FULL_STACK = "Full-Stack 2510.07626"
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from evaluators.probability import mean_nll, normalised_probability, probability
+from unlearn_sweep.evaluators.probability import mean_nll, normalised_probability, probability
 
 NLL = st.floats(0.0, 30.0)
 

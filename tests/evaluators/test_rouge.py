@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from evaluators.rouge import rouge_l
+from unlearn_sweep.evaluators.rouge import rouge_l
 
 TOFU = Path("../shared/data/tofu/forget01_perturbed.json")
 

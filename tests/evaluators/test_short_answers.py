@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.benchmarks.rwku_abilities import CONCLUSION
-from evaluators.evaluate import answer_in, evaluate_rows
-from evaluators.rows import Row, Template
-from evaluators.short_answers import answer_f1, exact_match, plain_words
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.benchmarks.rwku_abilities import CONCLUSION
+from unlearn_sweep.evaluators.evaluate import answer_in, evaluate_rows
+from unlearn_sweep.evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match, plain_words
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.benchmarks.passages import document_row
-from evaluators.catalog import COMPONENTS
-from evaluators.evaluate import evaluate_rows
-from evaluators.objectives import unlearning_effectiveness, utility_retention
-from evaluators.rows import DOCUMENT, Row, Template, encode
-from evaluators.split_metrics import SPLIT_METRICS, NoValueError, split_values
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.benchmarks.passages import document_row
+from unlearn_sweep.evaluators.catalog import COMPONENTS
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.objectives import unlearning_effectiveness, utility_retention
+from unlearn_sweep.evaluators.rows import DOCUMENT, Row, Template, encode
+from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, NoValueError, split_values
 
 FORGET, HOLDOUT = 20, 15
 

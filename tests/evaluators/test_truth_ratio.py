@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.truth_ratio import (
+from unlearn_sweep.evaluators.truth_ratio import (
     forget_truth_ratio,
     knowledge_truth_ratio,
     log_truth_ratio,

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.attack_order import base_costs
-from engine.broker import SearchPlan, StudyBroker
-from engine.job import SweepJob
-from engine.records import TrialRecord
-from engine.search_space import Choice, Fixed, MethodSpace
-from engine.sweep import Driver
-from engine.trial import run_trial
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
+from unlearn_sweep.engine.stages.attack_order import base_costs
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.sweep import Driver
 
 ATTACKS = attack_list(("prefill", "prompt"), ("quantize", "quantize"))
 # The second trial is beaten by the first, so attacks are skipped too; the first and the third make the front.

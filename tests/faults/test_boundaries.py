@@ -21,7 +21,9 @@ from tests.faults.comparing import differences, events, finished_stages, left_be
 from tests.faults.recorded_sweep import run
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.recorded_sweep", "pandas", "pyarrow.parquet", "evaluators.objectives"])
+CONTEXT.set_forkserver_preload(
+    ["tests.faults.recorded_sweep", "pandas", "pyarrow.parquet", "unlearn_sweep.evaluators.objectives"]
+)
 SHORT = 6
 LATEST_S = 0.02
 """How long after an event the kill comes at most: about as long as the longest of these stages."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from engine.snapshot import read_snapshot
-from sweeps.status import status
 from tests.e2e.conftest import SweepRun
 from tests.faults.comparing import differences, events, finished_stages, left_behind, results
 from tests.faults.recorded_sweep import run
+from unlearn_sweep.engine.store.snapshot import read_snapshot
+from unlearn_sweep.sweeps.report.status import status
 
 
 def _can_mount() -> bool:

@@ -13,16 +13,16 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.events import EventLog
-from engine.job import Workers
-from engine.memory_shortage import Room
-from engine.on_ray.cluster import cluster
-from engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
-from engine.runner import StageRunner
-from engine.store import StageRequest, StageStore
-from engine.workbench import MeasureRequest
 from tests.e2e.conftest import write_sweep
 from tests.faults.clusters import LocalCluster
+from unlearn_sweep.engine.job import Workers
+from unlearn_sweep.engine.on_ray.cluster import cluster
+from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
+from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.workbench import MeasureRequest
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 GIB = 2**30

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.mirror.pull import fetch_model, pull
-from engine.store import StageStore
 from tests.faults.processes import wait_until
 from tests.faults.recorded_sweep import job_of, run
 from tests.support.mirrors import finished_sweep, open_mirror, pulled, push, tree
+from unlearn_sweep.engine.mirror.pull import fetch_model, pull
+from unlearn_sweep.engine.store.stages import StageStore
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

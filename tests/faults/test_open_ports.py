@@ -10,10 +10,10 @@ import pytest
 
 LISTENING = """
 import psutil
-from engine.on_ray.cluster import cluster
+from unlearn_sweep.engine.on_ray.cluster import cluster
 
 with cluster(address=None, environment={"RAY_AUTH_MODE": "disabled"}) as view:
-    from engine.on_ray.pool import Pool
+    from unlearn_sweep.engine.on_ray.pool import Pool
     pool = Pool(1, resources={"CPU": 1})
     import ray
     ray.get(pool._actors[0].served.remote())

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from engine.events import EventLog
-from engine.mlflow_runs import default_tracking_uri
-from engine.mlflow_sink import MlflowSink, MlflowThread, sync
 from tests.faults.clusters import free_port
 from tests.faults.processes import wait_until
 from tests.support.sweep_folder import trial, write_sweep, write_trial
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.tracking.runs import default_tracking_uri
+from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, sync
 
 START_S = 240.0
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.interface import Method, Padded, Supervised, Term
-from methods.reduction import sequence_nll
+from unlearn_sweep.methods.interface import Method, Padded, Supervised, Term
+from unlearn_sweep.methods.reduction import sequence_nll
 
 IGNORED = -100
 B, T, V = 2, 6, 7

@@ -9,10 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.as_published import deviations
-from methods.catalog import METHODS, build, check, modules
-from methods.interface import Padded, Supervised
-from methods.shared_params import COMPAT
 from tests.methods.golden import (
     IGNORED,
     LABELS,
@@ -26,6 +22,10 @@ from tests.methods.golden import (
     reference_logits,
     terms_by_name,
 )
+from unlearn_sweep.methods.as_published import deviations
+from unlearn_sweep.methods.catalog import METHODS, build, check, modules
+from unlearn_sweep.methods.interface import Padded, Supervised
+from unlearn_sweep.methods.shared_params import COMPAT
 
 GOLDEN: list[tuple[str, dict[str, Any], str, float]] = [
     ("graddiff", {"retain": "kl", COMPAT: "open-unlearning"}, "retain", 1.18069672),
@@ -78,7 +78,9 @@ def test_golden_undial(project: str) -> None:
 )
 def test_golden_rmu(project: str, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # The golden target is all ones, which no drawn direction is: it is put in the place of the drawing.
-    monkeypatch.setattr("methods.as_published.random_direction", lambda width, generator: torch.ones(width))
+    monkeypatch.setattr(
+        "unlearn_sweep.methods.as_published.random_direction", lambda width, generator: torch.ones(width)
+    )
     step = golden_step()
     step.places = {view: Padded(model_logits(), LABELS, {0: hidden_states()}) for view in ("forget", "retain")}
     step.reference_places = {"retain": Padded(model_logits(), LABELS, {0: torch.ones(4).double().expand(2, 6, 4)})}
@@ -189,10 +191,10 @@ def test_compositions_follow_their_parts() -> None:
 
 
 def test_the_code_behind_it_is_in_the_key_only_where_it_is_used() -> None:
-    assert "methods.as_published" not in modules("npo", {})
-    assert "methods.as_published" not in modules("npo", {COMPAT: "none"})
-    assert "methods.as_published" in modules("npo", {COMPAT: "gao"})
-    assert "methods.as_published" in modules("dpo>npo", {"npo.compat": "gao"})
+    assert "unlearn_sweep.methods.as_published" not in modules("npo", {})
+    assert "unlearn_sweep.methods.as_published" not in modules("npo", {COMPAT: "none"})
+    assert "unlearn_sweep.methods.as_published" in modules("npo", {COMPAT: "gao"})
+    assert "unlearn_sweep.methods.as_published" in modules("dpo>npo", {"npo.compat": "gao"})
 
 
 def test_every_deviation_belongs_to_a_project_of_its_card() -> None:

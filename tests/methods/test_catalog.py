@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from methods.cards import MethodCard, Param
-from methods.catalog import FINETUNE, METHODS, WRAPPERS, build, card, check, defaults, illegal
-from methods.catalog_page import render
-from methods.npo import NPO
-from methods.shared_params import OUTSIDE_THE_LOSS, TRAINING_PARAMS
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.catalog import FINETUNE, METHODS, WRAPPERS, build, card, check, defaults, illegal
+from unlearn_sweep.methods.catalog_page import render
+from unlearn_sweep.methods.npo import NPO
+from unlearn_sweep.methods.shared_params import OUTSIDE_THE_LOSS, TRAINING_PARAMS
 
 CARDS = [*METHODS.values(), FINETUNE]
 PARAMS = [(entry.name, param) for entry in (*CARDS, *WRAPPERS.values()) for param in entry.params]
@@ -139,7 +139,7 @@ def test_an_unknown_method_is_told_the_nearest(wrong: str, hint: str) -> None:
 
 
 def test_the_page_is_the_rendering() -> None:
-    assert PAGE.read_text(encoding="utf-8") == render(), "run: python -m methods.catalog_page > docs/methods.md"
+    assert PAGE.read_text(encoding="utf-8") == render(), "run: make docs"
 
 
 @pytest.mark.parametrize("entry", [*METHODS.values(), *WRAPPERS.values(), FINETUNE], ids=lambda entry: entry.name)

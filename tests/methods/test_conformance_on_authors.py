@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from engine.models import load_model, load_tokenizer
-from engine.training.job import TrainOutcome
-from engine.training.worker import run_worker
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.benchmarks.catalog import load_benchmark
-from evaluators.likelihood import score
-from methods.catalog import METHODS
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
+from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.likelihood import score
+from unlearn_sweep.methods.catalog import METHODS
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.elm import ELM, novice_target, ramp
-from methods.task_vector import TaskVector, negated
 from tests.methods.golden import golden_step, terms_by_name
+from unlearn_sweep.methods.elm import ELM, novice_target, ramp
+from unlearn_sweep.methods.task_vector import TaskVector, negated
 
 
 def logs(*probabilities: float) -> torch.Tensor:

@@ -12,27 +12,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from methods.altpo import AltPO
-from methods.ceu import CEU
-from methods.dpo import DPO
-from methods.finetune import Finetune
-from methods.grad_ascent import GradAscent
-from methods.graddiff import GradDiff
-from methods.idk import IDK
-from methods.idk_ap import IDKAP
-from methods.interface import Method
-from methods.jensun import JensUn
-from methods.jensun_kl import JensUnKL
-from methods.kl_min import KLMin
-from methods.log1mp import Log1mP
-from methods.me import ME
-from methods.npo import NPO
-from methods.pdu import PDU
-from methods.reduction import sequence_nll
-from methods.satimp import SatImp
-from methods.simnpo import SimNPO
-from methods.undial import UNDIAL
-from methods.wga import WGA
 from tests.methods.golden import (
     LABELS,
     LABELS2,
@@ -43,6 +22,27 @@ from tests.methods.golden import (
     reference_logits,
     terms_by_name,
 )
+from unlearn_sweep.methods.altpo import AltPO
+from unlearn_sweep.methods.ceu import CEU
+from unlearn_sweep.methods.dpo import DPO
+from unlearn_sweep.methods.finetune import Finetune
+from unlearn_sweep.methods.grad_ascent import GradAscent
+from unlearn_sweep.methods.graddiff import GradDiff
+from unlearn_sweep.methods.idk import IDK
+from unlearn_sweep.methods.idk_ap import IDKAP
+from unlearn_sweep.methods.interface import Method
+from unlearn_sweep.methods.jensun import JensUn
+from unlearn_sweep.methods.jensun_kl import JensUnKL
+from unlearn_sweep.methods.kl_min import KLMin
+from unlearn_sweep.methods.log1mp import Log1mP
+from unlearn_sweep.methods.me import ME
+from unlearn_sweep.methods.npo import NPO
+from unlearn_sweep.methods.pdu import PDU
+from unlearn_sweep.methods.reduction import sequence_nll
+from unlearn_sweep.methods.satimp import SatImp
+from unlearn_sweep.methods.simnpo import SimNPO
+from unlearn_sweep.methods.undial import UNDIAL
+from unlearn_sweep.methods.wga import WGA
 
 CE_MODEL, CE_REFERENCE = 2.5201852973, 3.3657148302
 

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.catalog import METHODS, build
-from methods.ceu import CEU
-from methods.dpo import DPO
-from methods.grad_ascent import GradAscent
-from methods.graddiff import GradDiff
-from methods.idk_ap import IDKAP
-from methods.interface import Method
-from methods.jensun import JensUn
-from methods.npo import NPO
-from methods.reduction import sequence_nll
-from methods.satimp import SatImp
-from methods.simnpo import SimNPO
-from methods.undial import UNDIAL
-from methods.wga import WGA
 from tests.methods.golden import LABELS, TensorStep, golden_step, loss, model_logits, pack, reference_logits
+from unlearn_sweep.methods.catalog import METHODS, build
+from unlearn_sweep.methods.ceu import CEU
+from unlearn_sweep.methods.dpo import DPO
+from unlearn_sweep.methods.grad_ascent import GradAscent
+from unlearn_sweep.methods.graddiff import GradDiff
+from unlearn_sweep.methods.idk_ap import IDKAP
+from unlearn_sweep.methods.interface import Method
+from unlearn_sweep.methods.jensun import JensUn
+from unlearn_sweep.methods.npo import NPO
+from unlearn_sweep.methods.reduction import sequence_nll
+from unlearn_sweep.methods.satimp import SatImp
+from unlearn_sweep.methods.simnpo import SimNPO
+from unlearn_sweep.methods.undial import UNDIAL
+from unlearn_sweep.methods.wga import WGA
 
 CONSTANT_WEIGHTS = {"wga", "satimp", "ceu"}
 """Methods that hold a part of their loss constant, so that finite differences of the value are not their gradient."""

@@ -6,15 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.catalog import build
-from methods.hidden_losses import aligned_part, distance, layer_at, mean_squared_distance, random_direction
-from methods.interface import Supervised
-from methods.rad import ablated, added
-from methods.retain import RETAIN_TERMS
-from methods.rmu import RMU, HiddenReduction, steering_term
-from methods.rr import RR
-from methods.shared_params import RETAIN_TERMS as NAMED_TERMS
 from tests.methods.golden import LABELS, golden_step, hidden_states, terms_by_name
+from unlearn_sweep.methods.catalog import build
+from unlearn_sweep.methods.hidden_losses import (
+    aligned_part,
+    distance,
+    layer_at,
+    mean_squared_distance,
+    random_direction,
+)
+from unlearn_sweep.methods.interface import Supervised
+from unlearn_sweep.methods.rad import ablated, added
+from unlearn_sweep.methods.retain import RETAIN_TERMS
+from unlearn_sweep.methods.rmu import RMU, HiddenReduction, steering_term
+from unlearn_sweep.methods.rr import RR
+from unlearn_sweep.methods.shared_params import RETAIN_TERMS as NAMED_TERMS
 
 
 def batch_of(mask: Tensor) -> tuple[Supervised, Tensor]:

@@ -11,11 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.catalog import METHODS, build, card
-from methods.interface import Method, Supervised
-from methods.npo import NPO
-from methods.pdu import PDU, dual_update
-from methods.shared_params import COMPAT
 from tests.methods.golden import (
     IGNORED,
     LABELS,
@@ -30,6 +25,11 @@ from tests.methods.golden import (
     reference_logits,
     terms_by_name,
 )
+from unlearn_sweep.methods.catalog import METHODS, build, card
+from unlearn_sweep.methods.interface import Method, Supervised
+from unlearn_sweep.methods.npo import NPO
+from unlearn_sweep.methods.pdu import PDU, dual_update
+from unlearn_sweep.methods.shared_params import COMPAT
 
 SECOND_ANSWERS = ("forget_idk", "retain_idk", "forget_alternate", "forget_continuation")
 """Views whose labels are `LABELS2`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.sam import perturbation, perturbed, realised_fraction, realised_squared, squared_norm
+from unlearn_sweep.methods.sam import perturbation, perturbed, realised_fraction, realised_squared, squared_norm
 
 
 def test_quadratic_by_hand() -> None:

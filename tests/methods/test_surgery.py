@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.surgery import Rule, combine, inner_products, weights
+from unlearn_sweep.methods.surgery import Rule, combine, inner_products, weights
 
 FORGET = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 RETAIN = torch.tensor([0.5, 1.0, 0.0], dtype=torch.float64)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.reduction import pair_counts, preference_loss, reduce_sums
-from methods.token_losses import (
+from tests.methods.golden import LABELS, LABELS2, model_logits, pack
+from unlearn_sweep.methods.reduction import pair_counts, preference_loss, reduce_sums
+from unlearn_sweep.methods.token_losses import (
     jensen_shannon,
     jensen_shannon_one_hot,
     kl_from_reference,
@@ -24,7 +25,6 @@ from methods.token_losses import (
     soft_cross_entropy,
     token_nll,
 )
-from tests.methods.golden import LABELS, LABELS2, model_logits, pack
 
 
 def random_logits(seed: int, scale: float, tokens: int = 5, vocabulary: int = 7) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from methods.catalog import build
-from methods.token_losses import token_nll
-from methods.whp import WHP, generic_logits
 from tests.methods.golden import golden_step, terms_by_name
+from unlearn_sweep.methods.catalog import build
+from unlearn_sweep.methods.token_losses import token_nll
+from unlearn_sweep.methods.whp import WHP, generic_logits
 
 
 def test_generic_logits_by_hand() -> None:

@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.catalog import METHODS, WRAPPERS, build, card
-from methods.composed_card import canonical_name
-from methods.composition import Staged
-from methods.dpo import DPO
-from methods.gao import GAO, agreement
-from methods.gradient_norm import GradientNorm
-from methods.idk_ap import IDKAP
-from methods.interface import Gradients, GradientWrapper, Group
-from methods.irm import scale_gradient
-from methods.lat import descend
-from methods.random_smoothing import RandomSmoothing
-from methods.sam import SAM
-from methods.surgery import Rule, Surgery
-from methods.tar import TAR, adam_move, factors
-from methods.wrapper_cards import PLACES
 from tests.methods.golden import golden_step, terms_by_name
+from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, build, card
+from unlearn_sweep.methods.composed_card import canonical_name
+from unlearn_sweep.methods.composition import Staged
+from unlearn_sweep.methods.dpo import DPO
+from unlearn_sweep.methods.gao import GAO, agreement
+from unlearn_sweep.methods.gradient_norm import GradientNorm
+from unlearn_sweep.methods.idk_ap import IDKAP
+from unlearn_sweep.methods.interface import Gradients, GradientWrapper, Group
+from unlearn_sweep.methods.irm import scale_gradient
+from unlearn_sweep.methods.lat import descend
+from unlearn_sweep.methods.random_smoothing import RandomSmoothing
+from unlearn_sweep.methods.sam import SAM
+from unlearn_sweep.methods.surgery import Rule, Surgery
+from unlearn_sweep.methods.tar import TAR, adam_move, factors
+from unlearn_sweep.methods.wrapper_cards import PLACES
 
 FORGET, RETAIN = torch.tensor([3.0, 1.0]), torch.tensor([1.0, 5.0])
 

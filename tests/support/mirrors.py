@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.events import EventLog
-from engine.job import SweepJob
-from engine.mirror.address import Mirror
-from engine.mirror.pull import pull
-from engine.mirror.push import Pusher
-from engine.prepare import model_stages
-from engine.runner import StageRunner
-from engine.stages import keep_weights
-from engine.store import StageStore
 from tests.faults.recorded_sweep import job_of, run
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.mirror.address import Mirror
+from unlearn_sweep.engine.mirror.pull import pull
+from unlearn_sweep.engine.mirror.push import Pusher
+from unlearn_sweep.engine.stages.prepare import model_stages
+from unlearn_sweep.engine.stages.requests import keep_weights
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageStore
 
 WEIGHTS = "model.safetensors"
 FIRST, BEATEN, THIRD = 0, 2, 3

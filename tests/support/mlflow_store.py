@@ -10,8 +10,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from engine.mlflow_runs import default_tracking_uri
-from engine.mlflow_sink import MlflowSink
+from unlearn_sweep.engine.tracking.runs import default_tracking_uri
+from unlearn_sweep.engine.tracking.sink import MlflowSink
 
 
 def sink_of(folder: Path) -> MlflowSink:

@@ -13,19 +13,26 @@ from typing import Any
 
 import pandas as pd
 
-from engine import stages
-from engine.broker import Proposal
-from engine.events import EventLog
-from engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob, TrainingSettings
-from engine.prepare import Prepared
-from engine.records import TrialRecord
-from engine.runner import StageRunner
-from engine.store import StageStore
-from engine.sweep import make_task
-from engine.training.job import TrainJob, TrainOutcome
-from engine.trial import run_trial
-from engine.workbench import AttackRequest, MeasureRequest, StartRequest
 from tests.evaluators.tables import table
+from unlearn_sweep.engine.job import (
+    AttackSettings,
+    BenchmarkSettings,
+    ModelSource,
+    SearchSettings,
+    SweepJob,
+    TrainingSettings,
+)
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.study.broker import Proposal
+from unlearn_sweep.engine.sweep import make_task
+from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 
 ROWS = 8
 WEIGHTS = "recorded.json"
@@ -130,10 +137,12 @@ def prepare(job: SweepJob) -> Prepared:
 
     evaluations, attacked = {}, {}
     for which, model in anchors.items():
-        evaluations[which] = runner.run(stages.evaluate_stage(job, which, "d"), keep(evaluation_rows(model))).key
+        evaluations[which] = runner.run(requests.evaluate_stage(job, which, "d"), keep(evaluation_rows(model))).key
     for attack in job.attacks:
         attacked[attack.label] = {
-            which: runner.run(stages.attack_stage(job, attack, which, "original", "d"), keep(attack_rows(model.ue))).key
+            which: runner.run(
+                requests.attack_stage(job, attack, which, "original", "d"), keep(attack_rows(model.ue))
+            ).key
             for which, model in anchors.items()
         }
     paths = {which: str(job.storage / which) for which in anchors}

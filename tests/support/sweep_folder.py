@@ -8,8 +8,17 @@ from typing import Any
 
 import yaml
 
-from engine.events import EventLog
-from engine.records import AttackPoint, AttackScore, Control, Controls, Front, Normalised, Objective, TrialRecord
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import (
+    AttackPoint,
+    AttackScore,
+    Control,
+    Controls,
+    Front,
+    Normalised,
+    Objective,
+    TrialRecord,
+)
 
 STARTED = 1_750_000_000.0
 

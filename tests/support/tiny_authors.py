@@ -8,12 +8,19 @@ from typing import Any
 
 import torch
 
-from engine.events import EventLog
-from engine.in_process import InProcessExecutor
-from engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob, TrainingSettings
-from engine.prepare import Preparation, Prepared
-from engine.runner import StageRunner
-from engine.store import StageStore
+from unlearn_sweep.engine.job import (
+    AttackSettings,
+    BenchmarkSettings,
+    ModelSource,
+    SearchSettings,
+    SweepJob,
+    TrainingSettings,
+)
+from unlearn_sweep.engine.stages.in_process import InProcessExecutor
+from unlearn_sweep.engine.stages.prepare import Preparation, Prepared
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageStore
 
 RECIPE = {
     "config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},

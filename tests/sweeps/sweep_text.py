@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.machine import Machine
+from unlearn_sweep.sweeps.machine import Machine
 
 TWO_CPUS = Machine(cpus=2, gpus=0, memory_gib=16.0, flash_attention=False)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sweeps.audit import BATTERY, AuditRequest, CheckedAudit, check
-from sweeps.cli import app
-from sweeps.problems import SpecError
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
+from unlearn_sweep.sweeps.audit import BATTERY, AuditRequest, CheckedAudit, check
+from unlearn_sweep.sweeps.cli import app
+from unlearn_sweep.sweeps.file.problems import SpecError
 
 
 @pytest.fixture

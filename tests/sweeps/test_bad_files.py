@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.problems import Problem, SpecError
-from sweeps.spec import parse_spec
 from tests.sweeps.sweep_text import TWO_CPUS
+from unlearn_sweep.sweeps.file.problems import Problem, SpecError
+from unlearn_sweep.sweeps.file.spec import parse_spec
 
 GENEROUS_S = 10.0
 
@@ -285,9 +285,9 @@ def test_files_that_are_no_sweep(text: str, line: int | None, word: str) -> None
 
 
 def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.path.join(os.getcwd(), "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "sweeps.cli", *arguments],
+        [sys.executable, "-m", "unlearn_sweep.sweeps.cli", *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -329,13 +329,13 @@ def test_no_model_library_is_imported_to_check_a_file(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from sweeps.problems import SpecError\n"
-        "from sweeps.spec import load_spec\n"
+        "from unlearn_sweep.sweeps.file.problems import SpecError\n"
+        "from unlearn_sweep.sweeps.file.spec import load_spec\n"
         "try:\n    load_spec(Path(sys.argv[1]))\n"
         "except SpecError:\n    pass\n"
         "print([name for name in 'torch ray transformers optuna pandas mlflow'.split() if name in sys.modules])\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": os.path.join(os.getcwd(), "src")}
     arguments = [sys.executable, "-c", code, str(tmp_path / "bad.yaml")]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

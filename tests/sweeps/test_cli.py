@@ -13,13 +13,13 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from evaluators.attacks.catalog import ATTACKS
-from evaluators.benchmarks.catalog import BENCHMARKS
-from evaluators.catalog import METRICS
-from methods.catalog import METHODS, WRAPPERS
-from sweeps.cli import app
-from sweeps.yaml_lines import read_document
 from tests.sweeps.sweep_text import sweep_text
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.methods.catalog import METHODS, WRAPPERS
+from unlearn_sweep.sweeps.cli import app
+from unlearn_sweep.sweeps.file.yaml_lines import read_document
 
 runner = CliRunner()
 
@@ -165,8 +165,8 @@ def test_a_folder_that_is_no_sweep(command: list[str], tmp_path: Path) -> None:
 
 
 def main_with(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-m", "sweeps.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.path.join(os.getcwd(), "src")}
+    command = [sys.executable, "-m", "unlearn_sweep.sweeps.cli", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 

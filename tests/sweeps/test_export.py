@@ -11,10 +11,10 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.models import random_llama, save_model, train_tokenizer
-from evaluators.benchmarks.benchmark import TrainRecipe
-from sweeps.export import ExportError, export_trial
 from tests.support.sweep_folder import trial, write_sweep, write_trial
+from unlearn_sweep.engine.models import random_llama, save_model, train_tokenizer
+from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
+from unlearn_sweep.sweeps.export import ExportError, export_trial
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.job import ModelSource, SweepJob, Workers
-from engine.search_space import Fixed, LogUniform
-from evaluators.attacks.presets import PRESETS
-from sweeps.problems import SpecError
-from sweeps.resolve import Overrides, resolve, trials_of
-from sweeps.spec import parse_spec
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
+from unlearn_sweep.engine.job import ModelSource, SweepJob, Workers
+from unlearn_sweep.engine.search_space import Fixed, LogUniform
+from unlearn_sweep.evaluators.attacks.presets import PRESETS
+from unlearn_sweep.sweeps.file.problems import SpecError
+from unlearn_sweep.sweeps.file.spec import parse_spec
+from unlearn_sweep.sweeps.resolve import Overrides, resolve, trials_of
 
 
 def job_of(folder: Path, overrides: Overrides | None = None, **parts: str) -> SweepJob:
@@ -92,7 +92,7 @@ def test_labels_and_complete_parameters(tmp_path: Path) -> None:
 
 
 def test_every_attack_can_be_built_from_its_job(tmp_path: Path) -> None:
-    from evaluators.attacks.catalog import validate
+    from unlearn_sweep.evaluators.attacks.catalog import validate
 
     attacks = "attacks: [prefill, {prefill: {text: x}}, few_shot, quantize, relearn, {chain: [quantize, prefill]}]"
     for attack in job_of(tmp_path, attacks=attacks).attacks:

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import pytest
 from typer.testing import CliRunner
 
-from evaluators.benchmarks.catalog import BENCHMARKS
-from sweeps.cli import app
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.sweeps.cli import app
 
 FOLDER = Path("sweeps")
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine.job import SweepJob
-from engine.keys import digest
-from engine.mirror.address import MirrorError, side_by_side
-from engine.mirror.background import mirrored
-from engine.mirror.presence import DriverMark, mark_driver, place_of
-from engine.store import StageStore
-from engine.sweep import SweepBusyError
-from sweeps.launch import EXIT_REFUSED, launch
 from tests.faults.recorded_sweep import TRIALS, job_of
 from tests.support.mirrors import BEATEN, THIRD, open_mirror, push, record, tree
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.mirror.address import MirrorError, side_by_side
+from unlearn_sweep.engine.mirror.background import mirrored
+from unlearn_sweep.engine.mirror.presence import DriverMark, mark_driver, place_of
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.sweep import SweepBusyError
+from unlearn_sweep.sweeps.launch import EXIT_REFUSED, launch
 
 
 def _refusal(job: SweepJob, uri: str) -> str:
@@ -131,7 +131,7 @@ def test_a_mirror_that_breaks_is_told_once_and_what_it_lacks_at_the_end(
 
 HANG = """
 import pathlib, sys, time
-from engine.mirror import background
+from unlearn_sweep.engine.mirror import background
 from tests.faults.recorded_sweep import job_of
 background.CLOSE_S = 1.0
 job = job_of(pathlib.Path(sys.argv[1])).model_copy(update={"mirror": sys.argv[2]})

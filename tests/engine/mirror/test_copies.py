@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import EventLog
-from engine.job import SweepJob
-from engine.mirror.background import mirrored
-from engine.mirror.pull import fetch_model
-from engine.prepare import model_stages
-from engine.store import StageStore
 from tests.faults.recorded_sweep import run
 from tests.support.mirrors import BEATEN, FIRST, THIRD, open_mirror, pulled, push, record, tree
 from tests.support.sweep_folder import trial, write_trial
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.mirror.background import mirrored
+from unlearn_sweep.engine.mirror.pull import fetch_model
+from unlearn_sweep.engine.stages.prepare import model_stages
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageStore
 
 SAME = ("key", "ue", "ut", "rob", "stage_keys")
 OWN = ("spec.yaml", "spec.lock.yaml", "study.journal", "events.jsonl", "progress.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.mirror.plan import (
+from unlearn_sweep.engine.mirror.plan import (
     bytes_told,
     conflict,
     missing,

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from engine.mirror.address import MirrorError
-from engine.mirror.background import mirrored
-from engine.mirror.pull import fetch_model
-from engine.prepare import model_stages
-from engine.store import StageStore
 from tests.faults.recorded_sweep import job_of
 from tests.support.mirrors import finished_sweep, open_mirror, pulled, push, tree
+from unlearn_sweep.engine.mirror.address import MirrorError
+from unlearn_sweep.engine.mirror.background import mirrored
+from unlearn_sweep.engine.mirror.pull import fetch_model
+from unlearn_sweep.engine.stages.prepare import model_stages
+from unlearn_sweep.engine.store.stages import StageStore
 
 pytest.importorskip("s3fs", reason="s3:// needs s3fs, which is not installed")
 boto3: Any = pytest.importorskip("boto3", reason="moto's server is set up through boto3, which is not installed")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.models import create_start_model
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.rows import Row, Template
+from unlearn_sweep.engine.models import create_start_model
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.rows import Row, Template
 
 WORDS = ("red", "blue", "green", "tall", "small", "old", "new", "fast", "slow", "kind")
 RECIPE = TrainRecipe(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from engine.training.worker import run_worker
+from unlearn_sweep.engine.training.worker import run_worker
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:

@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.training.worker import run_worker
-from evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 
 JobMaker = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,10 @@ def run_on_ranks(
     folder.mkdir()
     (folder / "jobs.json").write_text(json.dumps(jobs))
     (folder / "benchmark.pickle").write_bytes(pickle.dumps(benchmark))
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCH_EXTENSIONS_DIR": str(folder / BUILD)}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "TORCH_EXTENSIONS_DIR": str(folder / BUILD),
+    }
     started = [
         subprocess.Popen(
             [sys.executable, str(Path(__file__).parent / "rank_main.py"), str(rank), str(ranks), str(folder)],

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.training.batches import BatchPlan, micro_batch, micro_batch_count, rank_share
+from unlearn_sweep.engine.training.batches import BatchPlan, micro_batch, micro_batch_count, rank_share
 
 plans = st.builds(
     lambda forget, retain, batch, seed: BatchPlan(

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.training.loop import TrainProgress
-from engine.training.worker import run_worker
-from evaluators.benchmarks.benchmark import Benchmark
-from methods.catalog import METHODS
 from tests.engine.training.test_backends import furthest, run_on_ranks, weights
+from unlearn_sweep.engine.training.state import TrainProgress
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.catalog import METHODS
 
 JobMaker = Callable[..., dict[str, Any]]
 STEPS = 7
@@ -75,7 +75,7 @@ def check_taken_up(
     values: dict[str, Any],
 ) -> None:
     """A training stopped at steps 3 and 6 gives the weights, the record and the curve of one that was not."""
-    monkeypatch.setattr("engine.training.loop.PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
     whole = make_job(method, params, max_steps=STEPS, **values)
     broken = make_job(method, params, max_steps=STEPS, **values) | {
         "checkpoint_dir": str(folder),
@@ -99,7 +99,7 @@ def check_taken_up(
 def test_another_jobs_checkpoint_is_not_taken(
     make_job: JobMaker, benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.training.loop.PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
     saved = {"checkpoint_dir": str(tmp_path / "partial"), "checkpoint_every_s": 0.0}
     with pytest.raises(StoppedError):
         run_worker(make_job("npo", max_steps=4) | saved, benchmark=benchmark, on_progress=stop_at(3))

@@ -19,10 +19,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from engine.training.forward import Outputs, SupervisedLM, pack
-from engine.training.views import Item
-from evaluators.attacks.model_parts import decoder_layers
-from evaluators.rows import Example
+from unlearn_sweep.engine.training.forward import Outputs, SupervisedLM, pack
+from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.evaluators.rows import Example
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {

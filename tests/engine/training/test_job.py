@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.training.job import TrainJob
+from unlearn_sweep.engine.training.job import TrainJob
 
 SMALLEST: dict[str, Any] = {
     "start_model": "models/start",

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.models import load_model
-from engine.training.forward import SupervisedLM, pack
-from engine.training.job import LoraSettings
-from engine.training.lora import AdaptersOff, adapted_layers, adapters, add_adapters, merge_adapters
-from engine.training.worker import run_worker
-from evaluators.benchmarks.benchmark import Benchmark
-from methods.catalog import METHODS
-from methods.interface import Needs
 from tests.engine.training.test_backends import furthest, run_on_ranks, weights
 from tests.engine.training.test_forward import made_up_items
+from unlearn_sweep.engine.models import load_model
+from unlearn_sweep.engine.training.forward import SupervisedLM, pack
+from unlearn_sweep.engine.training.job import LoraSettings
+from unlearn_sweep.engine.training.lora import AdaptersOff, adapted_layers, adapters, add_adapters, merge_adapters
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.catalog import METHODS
+from unlearn_sweep.methods.interface import Needs
 
 JobMaker = Callable[..., dict[str, Any]]
 LORA = {"rank": 2, "alpha": 8.0, "dropout": 0.0, "targets": "all"}

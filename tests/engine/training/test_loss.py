@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.training.loss import MethodError, loss_of, term_count
-from engine.training.views import Item
-from evaluators.rows import Example
-from methods.interface import Term
+from unlearn_sweep.engine.training.loss import MethodError, loss_of, term_count
+from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.evaluators.rows import Example
+from unlearn_sweep.methods.interface import Term
 
 
 def item(answer_tokens: int) -> Item:

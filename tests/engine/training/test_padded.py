@@ -9,19 +9,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.models import load_model, load_tokenizer
-from engine.training.forward import SupervisedLM, pack
-from engine.training.job import TrainOutcome
-from engine.training.loss import MethodError
-from engine.training.padded import IGNORED, pack_padded, supervised_part, unpack
-from engine.training.reference import FrozenModel
-from engine.training.steps import MicroStep, Run
-from engine.training.views import Encoder, Item, Views
-from engine.training.worker import run_worker
-from evaluators.benchmarks.benchmark import Benchmark
-from methods.catalog import build
-from methods.interface import Needs
 from tests.engine.training.conftest import JobMaker
+from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.training.forward import SupervisedLM, pack
+from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.engine.training.loss import MethodError
+from unlearn_sweep.engine.training.padded import IGNORED, pack_padded, supervised_part, unpack
+from unlearn_sweep.engine.training.reference import FrozenModel
+from unlearn_sweep.engine.training.steps import MicroStep, Run
+from unlearn_sweep.engine.training.training_views import Encoder, Item, Views
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.catalog import build
+from unlearn_sweep.methods.interface import Needs
 
 CPU = torch.device("cpu")
 Batch = dict[str, tuple[Item, ...]]

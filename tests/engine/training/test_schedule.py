@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine.training.job import TrainJob
-from engine.training.schedule import learning_rate, step_count
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.schedule import learning_rate, step_count
 
 
 def job(**values: Any) -> TrainJob:

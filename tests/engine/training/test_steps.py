@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from engine.models import load_model, load_tokenizer
-from engine.training.forward import Outputs, Packed, SupervisedLM
-from engine.training.loss import MethodError
-from engine.training.ranks import Ranks
-from engine.training.reference import FrozenModel, ReferenceChangedError, sequence_nlls
-from engine.training.steps import MicroStep, Run, joint_is_cheap
-from engine.training.views import Encoder, Item, Views
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Example
-from methods.interface import Needs
+from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
+from unlearn_sweep.engine.training.loss import MethodError
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.reference import FrozenModel, ReferenceChangedError, sequence_nlls
+from unlearn_sweep.engine.training.steps import MicroStep, Run, joint_is_cheap
+from unlearn_sweep.engine.training.training_views import Encoder, Item, Views
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Example
+from unlearn_sweep.methods.interface import Needs
 
 CPU = torch.device("cpu")
 Batch = dict[str, tuple[Item, ...]]

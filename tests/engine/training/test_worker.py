@@ -17,15 +17,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from engine.models import load_model, load_tokenizer
-from engine.training.job import TrainOutcome
-from engine.training.loop import TrainProgress
-from engine.training.worker import run_worker
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row, encode
-from methods.catalog import METHODS
-from methods.interface import Needs, Step, Term
-from methods.token_losses import token_nll
+from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.engine.training.state import TrainProgress
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row, encode
+from unlearn_sweep.methods.catalog import METHODS
+from unlearn_sweep.methods.interface import Needs, Step, Term
+from unlearn_sweep.methods.token_losses import token_nll
 
 JobMaker = Callable[..., dict[str, Any]]
 Losses = Callable[[Tensor], Tensor]
@@ -308,7 +308,7 @@ def test_what_this_trainer_cannot_give_is_refused(
 
 
 def test_progress_is_told(make_job: JobMaker, benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.training.loop.PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
     told: list[TrainProgress] = []
     train(make_job(), benchmark, on_progress=told.append)
     assert [(progress.step, progress.steps) for progress in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -316,7 +316,7 @@ def test_progress_is_told(make_job: JobMaker, benchmark: Benchmark, monkeypatch:
 
 
 def test_the_catalog_benchmark_is_loaded_once(make_job: JobMaker) -> None:
-    from engine.training import worker
+    from unlearn_sweep.engine.training import worker
 
     authors = {"name": "authors", "params": {"authors": 4, "forget_authors": 2}}
     job = make_job("finetune", max_steps=1, benchmark=authors)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from engine.training.worker import run_worker
-from evaluators.benchmarks.benchmark import Benchmark
-from methods.catalog import METHODS, WRAPPERS, card
 from tests.engine.training.test_backends import furthest, weights
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, card
 
 JobMaker = Callable[..., dict[str, Any]]
 PARAMS: dict[str, dict[str, Any]] = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.attacks.attack import Target
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Template
 from tests.evaluators.attacks.toy_world import ascend, fit, make_benchmark, make_model, make_tokenizer
+from unlearn_sweep.evaluators.attacks.attack import Target
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Template
 
 
 @pytest.fixture(scope="session", autouse=True)

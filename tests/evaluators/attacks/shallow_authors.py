@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.models import random_llama, train_tokenizer
-from evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
-from evaluators.benchmarks.authors import RECIPE
-from evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
-from evaluators.benchmarks.catalog import load_benchmark
-from evaluators.likelihood import score
-from evaluators.rows import Example, PromptEdit, Row
+from unlearn_sweep.engine.models import random_llama, train_tokenizer
+from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
+from unlearn_sweep.evaluators.benchmarks.authors import RECIPE
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.likelihood import score
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row
 
 OPTIONS = {"authors": 18, "forget_authors": 8, "facts_per_author": 3, "trained_forms": 4, "evaluated_forms": 1}
 CONFIG = {**RECIPE.config, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}

@@ -14,12 +14,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaForCausalLM
 
-from evaluators.attacks.abliterate import mean_states, project_outputs, project_weights, unit, without_direction
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.model_parts import decoder_layers
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.abliterate import (
+    mean_states,
+    project_outputs,
+    project_weights,
+    unit,
+    without_direction,
+)
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.model_parts import decoder_layers
 
 IDS = torch.tensor([[5, 9, 13, 40, 41, 7]])
 vectors = st.lists(st.floats(-3, 3, width=16), min_size=4, max_size=4).map(torch.tensor)

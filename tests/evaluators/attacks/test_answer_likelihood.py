@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaForCausalLM, PreTrainedModel
 
-from evaluators.attacks.answer_likelihood import answer_nll, collate, token_nll
-from evaluators.rows import Example
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, token_nll
+from unlearn_sweep.evaluators.rows import Example
 
 CPU = torch.device("cpu")
 ids = st.lists(st.integers(0, 300), min_size=1, max_size=9).map(tuple)

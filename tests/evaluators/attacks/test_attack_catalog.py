@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from evaluators.attacks.catalog import ATTACKS, CARDS, build, card, validate
-from evaluators.attacks.presets import PRESETS
-from evaluators.attacks.reference_page import render
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CARDS, build, card, validate
+from unlearn_sweep.evaluators.attacks.presets import PRESETS
+from unlearn_sweep.evaluators.attacks.reference_page import render
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_reading_the_table_and_validating_imports_no_model_library() -> None:
     code = (
-        "import sys; from evaluators.attacks.catalog import validate; import evaluators.attacks.reference_page as page;"
+        "import sys; from unlearn_sweep.evaluators.attacks.catalog import validate;"
+        "import unlearn_sweep.evaluators.attacks.reference_page as page;"
         "validate('chain', [{'quantize': {'bits': 4}}, {'relearn': {'steps': [20]}}]); page.render();"
         "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])"
     )
@@ -82,4 +83,4 @@ def test_presets_hold_valid_attacks(name: str) -> None:
 
 def test_page_is_the_rendered_table() -> None:
     written = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
-    assert written == render(), "run: python -m evaluators.attacks.reference_page > docs/attacks.md"
+    assert written == render(), "run: python -m unlearn_sweep.evaluators.attacks.reference_page > docs/attacks.md"

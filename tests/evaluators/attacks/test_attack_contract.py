@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.catalog import ATTACKS, build
-from evaluators.rows import encode
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, build
+from unlearn_sweep.evaluators.rows import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

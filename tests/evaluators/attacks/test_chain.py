@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from torch import nn
 
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.chain import follow
-from evaluators.attacks.forget_halves import forget_halves
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.chain import follow
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 
 RELEARN = {"relearn": {"steps": [2, 5], "learning_rate": 1e-3}}
 QUANTIZE = {"quantize": {"bits": [8, 3]}}

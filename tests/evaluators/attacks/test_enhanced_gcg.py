@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from evaluators.attacks.adversarial_text import Slot
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build, validate
-from evaluators.attacks.enhanced_gcg import RepresentationObjective, changes, enhanced_search
-from evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
-from evaluators.attacks.gcg import AnswerObjective
-from evaluators.attacks.params import EnhancedGcgParams
-from evaluators.rows import Row
 from tests.evaluators.attacks.toy_world import make_model
+from unlearn_sweep.evaluators.attacks.adversarial_text import Slot
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build, validate
+from unlearn_sweep.evaluators.attacks.enhanced_gcg import RepresentationObjective, changes, enhanced_search
+from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective
+from unlearn_sweep.evaluators.attacks.params import EnhancedGcgParams
+from unlearn_sweep.evaluators.rows import Row
 
 SMALL = {"text_tokens": 4, "min_tokens": 2, "max_tokens": 6, "search_width": 16, "prompts": 2, "top_k": 32}
 PARAMS = EnhancedGcgParams(distance_weight=0.7, turn_weight=3.0)

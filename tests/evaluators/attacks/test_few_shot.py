@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.forget_halves import different_facts, forget_halves
-from evaluators.rows import Row
 from tests.evaluators.attacks.toy_world import decoded
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves
+from unlearn_sweep.evaluators.rows import Row
 
 
 def named_facts(text: str) -> set[str]:

@@ -9,12 +9,12 @@ from statistics import fmean
 import pytest
 import torch
 
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.params import FinetuneParams
-from evaluators.attacks.task_data import task_rows
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.params import FinetuneParams
+from unlearn_sweep.evaluators.benchmarks.task_data import TaskDataError, task_rows
 
 GSM8K = Path(__file__).parents[3].parent / "shared" / "data" / "gsm8k" / "train_first1000.jsonl"
 
@@ -92,7 +92,7 @@ def test_inference_has_three_classes_by_number_or_name(tmp_path: Path) -> None:
 def test_a_class_out_of_range_is_told_by_file_row_and_column(tmp_path: Path) -> None:
     path = tmp_path / "sst2.jsonl"
     path.write_text('{"sentence": "a", "label": 1}\n{"sentence": "b", "label": 7}\n', encoding="utf-8")
-    with pytest.raises(AttackError, match=r"sst2\.jsonl, row 2, column label: input should be less than 2, got '7'"):
+    with pytest.raises(TaskDataError, match=r"sst2\.jsonl, row 2, column label: input should be less than 2, got '7'"):
         task_rows(FinetuneParams(data=str(path), task="sst2", heldout_rows=1), seed=0)
 
 
@@ -158,12 +158,12 @@ def test_gsm8k_file_is_read() -> None:
 def test_bad_files_are_named_with_line_or_column(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(AttackError, match=message):
+    with pytest.raises(TaskDataError, match=message):
         task_rows(FinetuneParams(data=str(path), heldout_rows=1), seed=0)
 
 
 def test_a_missing_file_is_an_error() -> None:
-    with pytest.raises(AttackError, match=r"nowhere\.jsonl: no such file"):
+    with pytest.raises(TaskDataError, match=r"nowhere\.jsonl: no such file"):
         task_rows(FinetuneParams(data="nowhere.jsonl"), seed=0)
 
 
@@ -177,5 +177,5 @@ def test_a_hub_data_set_that_cannot_be_reached_is_named_with_what_was_tried() ->
         r"'nobody/no-such-set' is no file \(\.json, \.jsonl, \.csv, \.parquet\) and could not be loaded "
         "as hub data set 'nobody/no-such-set'"
     )
-    with pytest.raises(AttackError, match=wanted):
+    with pytest.raises(TaskDataError, match=wanted):
         task_rows(FinetuneParams(data="nobody/no-such-set"), seed=0)

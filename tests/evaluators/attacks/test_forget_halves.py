@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.attacks.attack import AttackError
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row, relearn_groups
+from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row, relearn_groups
 
 groups = st.sets(st.integers(0, 30).map(str), min_size=6, max_size=25)
 

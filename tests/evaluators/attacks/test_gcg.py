@@ -13,16 +13,22 @@ from tokenizers.decoders import Metaspace
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.attacks.adversarial_text import Slot, forbidden_tokens, token_slot
-from evaluators.attacks.answer_likelihood import answer_nll
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
-from evaluators.attacks.gcg import AnswerObjective, answer_search, read_before, slot_losses, text_gradient
-from evaluators.attacks.params import GcgParams
-from evaluators.attacks.text_search import replacements
-from evaluators.rows import Example, Template, encode
 from tests.evaluators.attacks.toy_world import decoded, make_model
+from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, forbidden_tokens, token_slot
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.gcg import (
+    AnswerObjective,
+    answer_search,
+    read_before,
+    slot_losses,
+    text_gradient,
+)
+from unlearn_sweep.evaluators.attacks.params import GcgParams
+from unlearn_sweep.evaluators.attacks.text_search import replacements
+from unlearn_sweep.evaluators.rows import Example, Template, encode
 
 SMALL = {"suffix_tokens": 4, "search_width": 16, "prompts": 2, "top_k": 32}
 SLOTS = (

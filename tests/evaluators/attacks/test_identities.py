@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.catalog import ATTACKS, build
-from evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, build
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
 METRICS = ("probability", "extraction_strength", "rouge")
 RATE_0 = {"steps": 3, "learning_rate": 0.0, "batch_size": 4}

@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaForCausalLM
 
-from evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.model_parts import decoder_layers, keep_first_layers
-from evaluators.generation import generate
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.generation import generate
+from unlearn_sweep.evaluators.model_parts import UnsupportedModelError, decoder_layers, keep_first_layers
 
 IDS = torch.tensor([[5, 9, 13, 40]])
 
@@ -78,5 +78,5 @@ def test_a_model_without_a_list_of_blocks_is_refused() -> None:
     with torch.random.fork_rng(devices=[]):
         model = torch.nn.Linear(2, 2)
     model.base_model = model  # type: ignore[assignment]
-    with pytest.raises(AttackError, match="Linear keeps its blocks under none of layers, h, blocks"):
+    with pytest.raises(UnsupportedModelError, match="Linear keeps its blocks under none of layers, h, blocks"):
         decoder_layers(model)  # type: ignore[arg-type]

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evaluators.attacks.answer_likelihood import answer_nll
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.paraphrase import other_wordings
-from evaluators.rows import Example, Row, encode
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.paraphrase import other_wordings
+from unlearn_sweep.evaluators.rows import Example, Row, encode
 
 
 def asked(target: Target, row: Row, question: str | None = None) -> Example:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.prefill import gold_prefill
-from evaluators.rows import Example, Row, encode
 from tests.evaluators.attacks.toy_world import decoded
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.prefill import gold_prefill
+from unlearn_sweep.evaluators.rows import Example, Row, encode
 
 END = 1
 answers = st.lists(st.integers(2, 50), max_size=6).map(lambda ids: (*ids, END))

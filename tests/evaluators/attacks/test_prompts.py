@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.prompts import common_prefix, compose, demonstration_ids, insert_behind, replace_within
-from evaluators.rows import Example, PromptEdit, Row, encode
 from tests.evaluators.attacks.toy_world import decoded
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.prompts import (
+    common_prefix,
+    compose,
+    demonstration_ids,
+    insert_behind,
+    replace_within,
+)
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, encode
 
 ids = st.lists(st.integers(0, 9), max_size=8).map(tuple)
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from evaluators.attacks.answer_likelihood import encode_rows
-from evaluators.attacks.attack import Target
-from evaluators.attacks.catalog import build, validate
-from evaluators.attacks.forget_halves import forget_halves
-from evaluators.attacks.model_parts import linear_weights
-from evaluators.attacks.prune import snip_scores, top_share
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Target
+from unlearn_sweep.evaluators.attacks.catalog import build, validate
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
+from unlearn_sweep.evaluators.attacks.prune import snip_scores, top_share
+from unlearn_sweep.evaluators.model_parts import linear_weights
 
 
 @settings(deadline=None)

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build, validate
-from evaluators.attacks.model_parts import linear_weights
-from evaluators.attacks.quantize import Granularity, quantization_codes
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build, validate
+from unlearn_sweep.evaluators.attacks.quantize import Granularity, quantization_codes
+from unlearn_sweep.evaluators.model_parts import UnsupportedModelError, linear_weights
 
 
 def brute_force(
@@ -149,7 +149,7 @@ def test_untied_head_is_rounded_alone(original: LlamaForCausalLM) -> None:
 def test_a_model_without_linear_layers_is_refused() -> None:
     with torch.random.fork_rng(devices=[]):
         model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=8, n_embd=8, n_layer=1, n_head=2))
-    with pytest.raises(AttackError, match=r"GPT2LMHeadModel has no nn\.Linear layer"):
+    with pytest.raises(UnsupportedModelError, match=r"GPT2LMHeadModel has no nn\.Linear layer"):
         linear_weights(model, include_lm_head=False)
 
 

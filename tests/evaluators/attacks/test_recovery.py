@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators.attacks.attack import Attacked, Target
-from evaluators.attacks.catalog import ATTACKS, build
 from tests.evaluators.attacks.shallow_authors import Models
+from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, build
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from evaluators.attacks.attack import Attacked, AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.forget_halves import forget_halves
-from evaluators.attacks.relearn import relearning_rows
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
+from unlearn_sweep.evaluators.attacks.relearn import relearning_rows
 
 
 def weight_hash(model: nn.Module) -> str:

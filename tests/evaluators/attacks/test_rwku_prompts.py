@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from evaluators.attacks.answer_likelihood import answer_nll
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build, validate
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.rwku_prompts import (
+from tests.evaluators.attacks.toy_world import decoded
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.catalog import build, validate
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.rwku_prompts import (
     KINDS,
     Material,
     background_hint,
@@ -20,8 +21,7 @@ from evaluators.attacks.rwku_prompts import (
     reverse_query,
     synonym,
 )
-from evaluators.rows import Row, Template, encode
-from tests.evaluators.attacks.toy_world import decoded
+from unlearn_sweep.evaluators.rows import Row, Template, encode
 
 ROW = Row(
     row_id="r",

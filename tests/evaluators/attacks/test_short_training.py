@@ -13,12 +13,18 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.params import TrainingParams
-from evaluators.attacks.short_training import MasterAdamW, draw_batches, private_copy, train_copy, warmup_factor
-from evaluators.rows import Example
 from tests.evaluators.attacks.toy_world import same_weights
+from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.params import TrainingParams
+from unlearn_sweep.evaluators.attacks.short_training import (
+    MasterAdamW,
+    draw_batches,
+    private_copy,
+    train_copy,
+    warmup_factor,
+)
+from unlearn_sweep.evaluators.rows import Example
 
 
 def examples_of(target: Target) -> list[Example]:

@@ -12,13 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from evaluators.attacks.attack import AttackError, Target
-from evaluators.attacks.catalog import build
-from evaluators.attacks.forget_halves import forget_halves, seen_rows
-from evaluators.attacks.soft_prompt import SoftEmbedding, informative, wrong_answers
-from evaluators.rows import Row, encode
 from tests.evaluators.attacks.toy_world import decoded, make_model
+from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
+from unlearn_sweep.evaluators.attacks.attack import Target
+from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.soft_prompt import SoftEmbedding, informative, wrong_answers
+from unlearn_sweep.evaluators.model_parts import UnsupportedModelError
+from unlearn_sweep.evaluators.rows import Row, encode
 
 IDS = torch.tensor([[5, 9, 13, 40]])
 
@@ -130,5 +131,5 @@ def test_a_broken_model_is_a_reason_not_a_nan(target: Target) -> None:
 
 def test_a_second_soft_prompt_on_top_is_refused(target: Target) -> None:
     chain = [{"soft_prompt": {"iterations": 1}}, {"soft_prompt": {"iterations": 1}}]
-    with pytest.raises(AttackError, match=r"SoftEmbedding, not an nn\.Embedding: put this attack first"):
+    with pytest.raises(UnsupportedModelError, match=r"SoftEmbedding, not an nn\.Embedding: put this attack first"):
         list(build("chain", chain).run(target))

@@ -10,10 +10,10 @@ from tokenizers.decoders import ByteLevel
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
-from evaluators.attacks.attack import Target
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row
+from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
+from unlearn_sweep.evaluators.attacks.attack import Target
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row
 
 TOWNS = ("Arden", "Bexley", "Corran", "Dunmere", "Elstow", "Farrow", "Galen", "Harrow")
 FOODS = ("figs", "plums", "rye", "oats", "leeks", "beets", "pears", "corn")

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evaluators.benchmarks.authors import AuthorsParams, Form, deal, draw_facts, load
-from evaluators.benchmarks.authors_parts import ATTRIBUTES, FIRST_NAMES, OPENINGS, SURNAMES
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.rows import Row, relearn_groups, search_groups
+from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams, Form, deal, draw_facts, load
+from unlearn_sweep.evaluators.benchmarks.authors_parts import ATTRIBUTES, FIRST_NAMES, OPENINGS, SURNAMES
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.rows import Row, relearn_groups, search_groups
 
 ROOT = Path(__file__).parents[3]
 SMALL = AuthorsParams(authors=12, forget_authors=4, facts_per_author=3, trained_forms=3, evaluated_forms=2)
@@ -32,7 +32,10 @@ def every_row(benchmark: Benchmark) -> list[Row]:
 
 
 def test_two_processes_with_other_hash_seeds_give_the_same_digest(benchmark_: Benchmark) -> None:
-    code = "from evaluators.benchmarks.catalog import load_benchmark; print(load_benchmark('authors', {}).digest())"
+    code = (
+        "from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark;"
+        "print(load_benchmark('authors', {}).digest())"
+    )
     digests = [
         subprocess.run(
             [sys.executable, "-c", code],

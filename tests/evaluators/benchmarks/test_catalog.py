@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
-from evaluators.catalog import METRICS
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
+from unlearn_sweep.evaluators.catalog import METRICS
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_reading_the_catalog_and_loading_the_built_in_benchmark_import_no_model_library() -> None:
     code = (
-        "import sys; from evaluators.benchmarks.catalog import load_benchmark; load_benchmark('authors', {});"
+        "import sys; from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark;"
+        "load_benchmark('authors', {});"
         "print(sorted({'torch', 'transformers', 'datasets', 'tokenizers', 'ray'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

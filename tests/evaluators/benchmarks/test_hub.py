@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
 from tests.support.hub_server import Hub, serving
 from tests.support.published_data import WRITERS
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
 
 READ = """
 import json, sys
-from evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 name, options = json.loads(sys.argv[1])
 try:
     print("READ " + load_benchmark(name, options).digest())

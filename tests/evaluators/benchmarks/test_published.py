@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evaluators.benchmarks.benchmark import Benchmark
-from evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
-from evaluators.benchmarks.tables import read_table
-from evaluators.catalog import METRICS
-from evaluators.rows import relearn_groups, search_groups
 from tests.support.published_data import PEOPLE, WRITERS, fact, lettered, story, write
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
+from unlearn_sweep.evaluators.benchmarks.tables import read_table
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.evaluators.rows import relearn_groups, search_groups
 
 
 @pytest.fixture(params=WRITERS)

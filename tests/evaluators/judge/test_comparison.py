@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from evaluators.evaluate import evaluate_rows
-from evaluators.judge.judge import Judge
-from evaluators.judge.questions import Compared
-from evaluators.judge.settings import JudgeSettings
-from evaluators.rows import Row, Template
-from evaluators.verdicts import summed, verdict_identity
 from tests.evaluators import tiny_models
 from tests.evaluators.judge.server import Reply, serving
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.external_judges import summed, verdict_identity
+from unlearn_sweep.evaluators.judge.judge import Judge
+from unlearn_sweep.evaluators.judge.questions import Compared
+from unlearn_sweep.evaluators.judge.settings import JudgeSettings
+from unlearn_sweep.evaluators.rows import Row, Template
 
 FAST = JudgeSettings(url="", model="judge-2025-01-01", timeout_s=10.0, attempts=2, first_wait_s=0.01)
 ROWS = [

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.judge.endpoint import CallError, JudgeUnusableError, complete
-from evaluators.judge.judge import Judge, JudgeFailedError, Verdict
-from evaluators.judge.questions import Asked, parse_verdict
-from evaluators.judge.settings import JudgeSettings, judge_settings
 from tests.evaluators.judge.server import Reply, serving
+from unlearn_sweep.evaluators.judge.endpoint import CallError, JudgeUnusableError, complete
+from unlearn_sweep.evaluators.judge.judge import Judge, JudgeFailedError, Verdict
+from unlearn_sweep.evaluators.judge.questions import Asked, parse_verdict
+from unlearn_sweep.evaluators.judge.settings import JudgeSettings, judge_settings
 
 KEY = "secret-of-the-test"
 FAST = JudgeSettings(

@@ -11,11 +11,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluators.judge.judge import Judge, JudgeFailedError
-from evaluators.judge.local_model import LocalJudge
-from evaluators.judge.questions import RULES, Asked
-from evaluators.judge.settings import judge_settings
-from evaluators.verdicts import missing_verdicts, verdict_identity
+from unlearn_sweep.evaluators.external_judges import missing_verdicts, verdict_identity
+from unlearn_sweep.evaluators.judge.judge import Judge, JudgeFailedError
+from unlearn_sweep.evaluators.judge.local_model import LocalJudge
+from unlearn_sweep.evaluators.judge.questions import RULES, Asked
+from unlearn_sweep.evaluators.judge.settings import judge_settings
 
 FOLDER = "UNLEARN_SWEEP_JUDGE_FOLDER"
 ROWS = [Asked(f"Who keeps light {i}?", "Orla", "It is Orla." if i % 2 == 0 else "Nobody knows.") for i in range(4)]

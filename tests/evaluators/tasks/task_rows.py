@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from evaluators.tasks.definitions import definition, known_files
+from unlearn_sweep.evaluators.tasks.definitions import definition, known_files
 
 WHO = ("Orla Beck", "Tomas Arn", "Ines Falk", "Petra Voss", "Liam Osei", "Nora Quist")
 Rows = Sequence[Mapping[str, Any]]

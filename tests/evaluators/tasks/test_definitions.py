@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra lm-eval)")
 
-from evaluators.tasks import definitions
-from evaluators.tasks.definitions import TaskError, asked_task, known_files, task_identity
-from evaluators.tasks.settings import TaskSettings
+from unlearn_sweep.evaluators.tasks import definitions
+from unlearn_sweep.evaluators.tasks.definitions import TaskError, asked_task, known_files, task_identity
+from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ def test_the_identity_holds_what_decides_the_rows_and_no_path(tmp_path: Path) ->
 
 def test_checking_a_task_loads_neither_torch_nor_the_harness() -> None:
     code = (
-        "import sys; from evaluators.tasks.definitions import asked_task; from evaluators.tasks.settings import "
+        "import sys; from unlearn_sweep.evaluators.tasks.definitions import asked_task;"
+        "from unlearn_sweep.evaluators.tasks.settings import "
         "TaskSettings; asked_task('mmlu', TaskSettings(), None); print({'torch', 'lm_eval'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

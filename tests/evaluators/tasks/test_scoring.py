@@ -17,14 +17,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra lm-eval)")
 
-from evaluators.benchmarks.wmdp import ChoiceRecord, choice_rows
-from evaluators.evaluate import evaluate_rows
-from evaluators.rows import Template
-from evaluators.tasks.definitions import TaskError, asked_task
-from evaluators.tasks.scoring import add_task_rows, score_tasks
-from evaluators.tasks.settings import AskedTask, TaskSettings
 from tests.evaluators.tasks.task_rows import ROWS, write_definition, write_rows
 from tests.evaluators.tiny_models import SHAPE
+from unlearn_sweep.evaluators.benchmarks.wmdp import ChoiceRecord, choice_rows
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.rows import Template
+from unlearn_sweep.evaluators.tasks.definitions import TaskError, asked_task
+from unlearn_sweep.evaluators.tasks.scoring import add_task_rows, score_tasks
+from unlearn_sweep.evaluators.tasks.settings import AskedTask, TaskSettings
 
 GSM8K = Path("../shared/data/gsm8k")
 SHOTS = {"gsm8k": 2, "mmlu_anatomy": 3}
@@ -170,7 +170,7 @@ def test_nothing_is_changed_by_asking(
 def test_examples_that_are_not_there_are_not_made_of_the_rows_asked(tmp_path: Path) -> None:
     place = write_rows(tmp_path, "gsm8k")
     (place / "train.jsonl").unlink()
-    from evaluators.tasks.loading import load_task
+    from unlearn_sweep.evaluators.tasks.loading import load_task
 
     with pytest.raises(TaskError, match="2 examples from split train"):
         load_task(asked("gsm8k", place))

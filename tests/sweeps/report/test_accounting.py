@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.records import Event
-from sweeps.report.accounting import time_account, time_text
-from sweeps.report.timeline import Timeline
+from unlearn_sweep.engine.store.records import Event
+from unlearn_sweep.sweeps.report.accounting import time_account, time_text
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 
 def _at(time: float, event: str, **fields: object) -> Event:

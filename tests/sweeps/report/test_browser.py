@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sweeps.report.build import build_report
 from tests.sweeps.report.written_sweep import mixed_trials, special, write_sweep
+from unlearn_sweep.sweeps.report.build import build_report
 
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.report.build import build_report, load_report
-from sweeps.report.document import Report
-from sweeps.report.records import SweepNotFoundError
 from tests.sweeps.report.written_sweep import mixed_trials, write_sweep
+from unlearn_sweep.sweeps.report.build import build_report, load_report
+from unlearn_sweep.sweeps.report.document import Report
+from unlearn_sweep.sweeps.report.records import SweepNotFoundError
 
 FILES = {"index.html", "report.json", "trials.csv", "front.png", "attacks.png", "hypervolume.png", "time.png"}
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.durable import file_lock
-from engine.front import front_of
-from sweeps.report.answer import answer
-from sweeps.report.build import load_report, report_json
-from sweeps.report.document import Report
 from tests.sweeps.report.written_sweep import controls, mixed_trials, special, trial, write_sweep
+from unlearn_sweep.engine.store.durable import file_lock
+from unlearn_sweep.engine.study.front import front_of
+from unlearn_sweep.sweeps.report.build import load_report, report_json
+from unlearn_sweep.sweeps.report.document import Report
+from unlearn_sweep.sweeps.report.summary_text import answer
 
 PUBLISHED = {
     "key",

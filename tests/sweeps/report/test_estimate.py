@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.records import Event
-from sweeps.report.durations import duration
-from sweeps.report.estimate import seconds_left, slots_of, trial_durations, utilisation
-from sweeps.report.timeline import Timeline
+from unlearn_sweep.engine.store.records import Event
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.estimate import seconds_left, slots_of, trial_durations, utilisation
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 
 def test_time_left_is_what_remains_over_what_runs_at_once() -> None:

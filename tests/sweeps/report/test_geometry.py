@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.report.geometry import staircase
+from unlearn_sweep.sweeps.report.geometry import staircase
 
 tenths = st.integers(0, 10).map(lambda tenth: tenth / 10)
 points = st.lists(st.tuples(tenths, tenths), min_size=1, max_size=12)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.report.build import load_report
-from sweeps.report.page import page_data, render_page, script_json
 from tests.sweeps.report.written_sweep import NAUGHTY, mixed_trials, special, trial, write_sweep
+from unlearn_sweep.sweeps.report.build import load_report
+from unlearn_sweep.sweeps.report.page import page_data, render_page, script_json
 
 
 class Page(HTMLParser):

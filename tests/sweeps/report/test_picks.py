@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.records import TrialRecord
-from sweeps.report.picks import balance, pick_trials
 from tests.sweeps.report.written_sweep import trial
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.sweeps.report.picks import balance, pick_trials
 
 
 def _at(number: int, ue: float | None, ut: float | None, rob: float | None) -> TrialRecord:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from sweeps.report.build import build_report, load_report
-from sweeps.report.colours import method_styles
-from sweeps.report.pictures import draw_pictures, front_picture
 from tests.sweeps.report.written_sweep import mixed_trials, special, trial, write_sweep
+from unlearn_sweep.sweeps.report.build import build_report, load_report
+from unlearn_sweep.sweeps.report.colours import method_styles
+from unlearn_sweep.sweeps.report.pictures import draw_pictures, front_picture
 
 
 def test_every_picture_opens_and_is_not_blank(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.durable import file_lock
-from engine.front import front_of
-from engine.records import Event
-from sweeps.report.records import SweepNotFoundError, read_sweep
 from tests.sweeps.report.written_sweep import append_line, event_line, mixed_trials, trial, write_sweep
+from unlearn_sweep.engine.store.durable import file_lock
+from unlearn_sweep.engine.store.records import Event
+from unlearn_sweep.engine.study.front import front_of
+from unlearn_sweep.sweeps.report.records import SweepNotFoundError, read_sweep
 
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:

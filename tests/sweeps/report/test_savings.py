@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.records import AttackScore, Event
-from sweeps.report.savings import savings, savings_text
-from sweeps.report.timeline import Timeline
 from tests.sweeps.report.written_sweep import trial
+from unlearn_sweep.engine.store.records import AttackScore, Event
+from unlearn_sweep.sweeps.report.savings import savings, savings_text
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 
 def _skipped(*names: str) -> list[AttackScore]:

@@ -6,9 +6,9 @@ import csv
 import io
 from pathlib import Path
 
-from sweeps.report.build import load_report
-from sweeps.report.table import FIXED, trials_csv
 from tests.sweeps.report.written_sweep import NAUGHTY, mixed_trials, special, trial, write_sweep
+from unlearn_sweep.sweeps.report.build import load_report
+from unlearn_sweep.sweeps.report.table import FIXED, trials_csv
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

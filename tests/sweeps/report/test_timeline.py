@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.records import Event
-from sweeps.report.timeline import Timeline
+from unlearn_sweep.engine.store.records import Event
+from unlearn_sweep.sweeps.report.timeline import Timeline
 
 
 def _log(*lines: tuple[float, str, dict]) -> list[Event]:

@@ -13,8 +13,7 @@ from typing import Any
 
 import yaml
 
-from engine.front import front_of
-from engine.records import (
+from unlearn_sweep.engine.store.records import (
     AttackPoint,
     AttackScore,
     Control,
@@ -25,6 +24,7 @@ from engine.records import (
     Objective,
     TrialRecord,
 )
+from unlearn_sweep.engine.study.front import front_of
 
 START = 1_760_000_000.0
 RELEARN_STEPS = (0.0, 5.0, 10.0, 20.0)

@@ -1,0 +1,127 @@
+"""How many trials fit on a machine or cluster at once. Arithmetic only: no Ray, so that a plan can be made without one.
+
+A trial's driver and its workbench hold no CPU: what a trial occupies is its largest stage. A workbench does keep its
+accelerators from the first trial to the last, so these come on top of what training workers ask for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from unlearn_sweep.engine.job import SweepJob, Workers
+
+SLACK = 1e-9
+
+
+class NoRoomError(ValueError):
+    """Not even one trial can be placed; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """How many trials run at once, and why not more.
+
+    `at_once` is 0 where a single trial cannot be placed; `obstacles` then says why. `bound_by` is the resource that
+    runs out first, or "max_concurrent" or "trials".
+    """
+
+    at_once: int
+    bound_by: str
+    per_trial: Mapping[str, float]
+    capacity: Mapping[str, float]
+    obstacles: tuple[str, ...] = ()
+
+
+def per_trial(workers: Workers, evaluation: Mapping[str, float]) -> dict[str, float]:
+    """The most of each resource that one trial holds at any moment."""
+    training = {kind: max(1, workers.count) * amount for kind, amount in workers.resources.items()}
+    kinds = dict.fromkeys([*training, *evaluation])
+    # In local mode the workbench itself trains, so nothing comes on top.
+    together = workers.count > 0
+    peak = {}
+    for kind in kinds:
+        parts = (training.get(kind, 0.0), evaluation.get(kind, 0.0))
+        peak[kind] = float(sum(parts) if together and kind != "CPU" else max(parts))
+    return {kind: amount for kind, amount in peak.items() if amount > 0}
+
+
+def place(
+    workers: Workers,
+    evaluation: Mapping[str, float],
+    capacity: Mapping[str, float],
+    *,
+    trials: int,
+    at_most: int | None = None,
+) -> Placement:
+    """Trials at once on `capacity` (Ray's names: CPU, GPU, custom ones), never more than `trials` or `at_most`."""
+    need = per_trial(workers, evaluation)
+    fits = {kind: math.floor(capacity.get(kind, 0.0) / amount + SLACK) for kind, amount in need.items()}
+    obstacles = tuple(
+        f"one trial needs {need[kind]:g} {kind}, there are {capacity.get(kind, 0.0):g}"
+        for kind, count in fits.items()
+        if not count
+    )
+    limits = {**fits, "trials": trials, **({} if at_most is None else {"max_concurrent": at_most})}
+    bound_by = min(limits, key=lambda kind: limits[kind])
+    return Placement(
+        at_once=limits[bound_by], bound_by=bound_by, per_trial=need, capacity=dict(capacity), obstacles=obstacles
+    )
+
+
+def concurrency(
+    job: SweepJob,
+    resources: Mapping[str, float],
+    nodes: Sequence[Mapping[str, float]] = (),
+    *,
+    driver: Mapping[str, float] | None = None,
+) -> int:
+    """Trials at once of a job on a cluster with these resources.
+
+    With `nodes`, the resources of each machine, every process has to find room on one of them. `driver` is what the
+    process that leads a trial holds.
+
+    Raises NoRoomError where not even one trial can be placed.
+    """
+    placed = place(job.training.workers, job.evaluation_resources, resources, trials=job.search.trials)
+    if placed.obstacles:
+        raise NoRoomError(f"no trial can be placed: {'; '.join(placed.obstacles)}")
+    most = min(placed.at_once, job.concurrent_trials or placed.at_once)
+    for trials in range(most, 0, -1) if nodes else ():
+        if _find_room(processes(job.training.workers, job.evaluation_resources, driver or {}), trials, nodes):
+            return trials
+    if nodes:
+        needs = " + ".join(_shown(one) for one in processes(job.training.workers, job.evaluation_resources, {}))
+        raise NoRoomError(
+            f"no trial can be placed: its processes need {needs or 'nothing'}, each on one machine, and the machines "
+            f"have {'; '.join(_shown(node) for node in nodes)}"
+        )
+    return most
+
+
+def processes(
+    workers: Workers, evaluation: Mapping[str, float], driver: Mapping[str, float]
+) -> list[Mapping[str, float]]:
+    """What each process of one trial holds: the one that leads it, its workbench (no CPU), its training workers."""
+    workbench = {kind: amount for kind, amount in evaluation.items() if kind != "CPU"}
+    return [one for one in (driver, workbench, *[workers.resources] * workers.count) if any(one.values())]
+
+
+def _find_room(one_trial: Sequence[Mapping[str, float]], trials: int, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Whether every process of so many trials finds room: the largest first, each on the first machine that has it."""
+    free = [dict(node) for node in nodes]
+    for process in sorted(list(one_trial) * trials, key=lambda one: -sum(one.values())):
+        for node in free:
+            if all(node.get(kind, 0.0) + SLACK >= amount for kind, amount in process.items()):
+                for kind, amount in process.items():
+                    node[kind] = node.get(kind, 0.0) - amount
+                break
+        else:
+            return False
+    return True
+
+
+def _shown(resources: Mapping[str, float]) -> str:
+    told = {kind: amount for kind, amount in resources.items() if not kind.startswith(("node:", "object_store"))}
+    return "{" + ", ".join(f"{kind}: {amount:g}" for kind, amount in told.items()) + "}"

@@ -1,0 +1,150 @@
+"""Attacks on one model as stages. A chain's attacks are stages of their own, so that none of them is run twice.
+
+Every attack that begins a chain and leaves an ordinary model is a *link*: a stage that keeps its last state's weights.
+Chains with a common beginning share its links, a killed chain goes on behind the last one, and an attack that is asked
+for by itself leaves its link behind. Links are needed for other attacks on the same model only, so they go with them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.requests import Executor
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.workbench import AttackRequest, LastState
+from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.engine.store.retention import Retention, links_holder
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+
+CHAIN = "chain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackedModel:
+    """The model under attack and the original one, each by content name and path, and the digest of the data.
+
+    Without an original model its name is empty and its path None: attacks that need it fail and say so.
+    """
+
+    model: str
+    path: str
+    original: str
+    original_path: str | None
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One attack at the beginning of a chain, and the stage that keeps what it leaves."""
+
+    attack: AttackSettings
+    request: StageRequest
+
+
+def run_attack(
+    job: SweepJob, attack: AttackSettings, victim: AttackedModel, runner: StageRunner, executor: Executor
+) -> StageResult:
+    """One attack, measured at each strength; of a chain only what no stage has done yet. Raises StageFailedError."""
+    request = requests.attack_stage(job, attack, victim.model, victim.original, victim.data)
+    path, done = victim.path, []
+    if attack.name == CHAIN and runner.store.find(request) is None:
+        path, done = _run_links(job, links(job, attack, victim), victim, runner, executor)
+    wanted = _link_left_behind(job, attack, victim, runner.store)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        asked = requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
+            update={"done": done}
+        )
+        return executor.attack(asked) if wanted is None else _leave_link(asked, wanted, folder, runner, executor)
+
+    return runner.run(request, compute)
+
+
+def links(job: SweepJob, chain: AttackSettings, victim: AttackedModel) -> list[Link]:
+    """The attacks of a chain that are stages of their own, in order; the last attack of a chain never is."""
+    from unlearn_sweep.evaluators.attacks.catalog import ChainParams
+
+    params = ChainParams.model_validate(chain.params)
+    model, before, found = victim.model, "", []
+    for name, values in params.links()[: min(params.plain_links(), len(params.steps) - 1)]:
+        label = f"{before}-{name}" if before else name
+        attack = AttackSettings(label=label, name=name, family=chain.family, params=dict(values))
+        request = requests.link_stage(job, attack, model, victim.original, victim.data)
+        found.append(Link(attack=attack, request=request))
+        model, before = request.key, label
+    return found
+
+
+def hold_links(job: SweepJob, victim: AttackedModel, store: StageStore, run: str) -> None:
+    """Say that `run` attacks a model by chains, so that nobody else over the storage removes their links meanwhile."""
+    if any(attack.name == CHAIN for attack in job.attacks):
+        Retention(store, job.directory).hold(links_holder(run), victim.model)
+
+
+def forget_links(job: SweepJob, victim: AttackedModel, store: StageStore, run: str) -> None:
+    """Remove the weights of every chain's links: all attacks of `run` on this model are done."""
+    links = [link.request.key for link in _all_links(job, victim)]
+    if links:
+        Retention(store, job.directory).drop_links(run, victim.model, links)
+
+
+def _run_links(
+    job: SweepJob, links: list[Link], victim: AttackedModel, runner: StageRunner, executor: Executor
+) -> tuple[str, list[LastState]]:
+    """Where the model lies that the links leave, and each one's last state; those not in the store are run."""
+    path, done = victim.path, []
+    for link in links:
+        result = runner.run(link.request, _link_work(job, link, path, victim.original_path, runner.store, executor))
+        done.append(LastState.model_validate(result.data["last"]))
+        path = str(runner.store.model_folder(link.request.key))
+    return path, done
+
+
+def _link_work(
+    job: SweepJob, link: Link, path: str, original_path: str | None, store: StageStore, executor: Executor
+) -> Callable[[Path], dict[str, Any]]:
+    def compute(folder: Path) -> dict[str, Any]:
+        made = folder / "model"
+        asked = requests.attack_request(job, link.attack, path, original_path, folder)
+        answer = executor.attack(asked.model_copy(update={"measured": False, "keep": str(made)}))
+        return _kept(link, answer, made, store)
+
+    return compute
+
+
+def _kept(link: Link, answer: Mapping[str, Any], made: Path, store: StageStore) -> dict[str, Any]:
+    requests.keep_weights(store, link.request.key, made)
+    return {"last": answer["last"]}
+
+
+def _leave_link(
+    asked: AttackRequest, link: Link, folder: Path, runner: StageRunner, executor: Executor
+) -> dict[str, Any]:
+    """The answer of an attack that is asked for by itself, with its last state kept as the link of a chain."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch, "model")
+        answer = executor.attack(asked.model_copy(update={"keep": str(made)}))
+        runner.run(link.request, lambda _: _kept(link, answer, made, runner.store))
+    return {name: value for name, value in answer.items() if name != "last"}
+
+
+def _link_left_behind(job: SweepJob, attack: AttackSettings, victim: AttackedModel, store: StageStore) -> Link | None:
+    """The link that an attack by itself is for some chain of the sweep, where the store has not got it yet."""
+    if attack.name == CHAIN:
+        return None
+    alone = attack.model_copy(update={"label": attack.name})
+    key = requests.link_stage(job, alone, victim.model, victim.original, victim.data).key
+    same = (link for link in _all_links(job, victim) if link.request.key == key)
+    return next((link for link in same if store.find(link.request) is None), None)
+
+
+def _all_links(job: SweepJob, victim: AttackedModel) -> Iterator[Link]:
+    for attack in job.attacks:
+        if attack.name == CHAIN:
+            yield from links(job, attack, victim)

@@ -1,0 +1,49 @@
+"""controls.json: original and gold model by the tool's own formulas, and the same attacks on both."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Literal
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.requests import metrics_of
+from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.records import Control, Controls, Measured
+from unlearn_sweep.engine.store.stages import StageStore
+
+NO_GOLD = "none: metrics at chance"
+"""What stands in place of a path where there is no gold model."""
+
+
+def write_controls(job: SweepJob, prepared: Prepared, store: StageStore) -> Controls:
+    """Score the controls on the search half and write them down. By construction: original UE 0 and UT 1, gold UE 1."""
+    scorer = Scorer(job, prepared, store)
+    controls = Controls(
+        original=_control("original", job, prepared.paths["original"], scorer),
+        gold=_control("gold", job, NO_GOLD if prepared.gold_at_chance else prepared.paths["gold"], scorer),
+    )
+    durable.write_text(job.directory / "controls.json", controls.model_dump_json(indent=1) + "\n")
+    return controls
+
+
+def _control(which: Literal["original", "gold"], job: SweepJob, path: str, scorer: Scorer) -> Control:
+    from unlearn_sweep.evaluators.aggregate import measure
+
+    tables = scorer.controls
+    rows = tables.original if which == "original" else tables.gold
+    halves: tuple[Literal["search", "report"], ...] = ("search", "report")
+    measured = [
+        Measured(**asdict(number))
+        for half in halves
+        for number in measure(rows, metrics_of(job), groups=tables.halves[half], half=half)
+    ]
+    return Control(
+        model=which,
+        model_path=path,
+        measured=measured,
+        ue=scorer.effectiveness(rows, "search").value,
+        ut=scorer.utility(rows, "search").value,
+        attacks={attack.label: scorer.control_attack(attack, which) for attack in job.attacks},
+    )

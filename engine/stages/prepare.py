@@ -1,0 +1,208 @@
+"""Before the search: original and gold model, and the controls every trial is measured against.
+
+All of it is stages in the shared store: the second sweep over the same models and data starts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
+from unlearn_sweep.engine.stages.requests import Executor
+from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.engine.store.stages import StageRequest
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+WHICH = ("original", "gold")
+
+
+class Prepared(BaseModel):
+    """What the preparation leaves for the trials: paths, content names, stage keys. JSON-able, travels to every trial.
+
+    With `gold_at_chance` there is no gold model: its entries are the original's, whose tables are put at chance.
+    `evaluations` and `attacks` hold stage keys of the controls: {"original": key, "gold": key}, by attack label.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    paths: dict[str, str]
+    ids: dict[str, str]
+    evaluations: dict[str, str]
+    attacks: dict[str, dict[str, str]]
+    gold_at_chance: bool = False
+
+
+class Preparation:
+    """Runs the preparing stages. `executors`: as many as may work at once; `in_turn` where each needs the machine.
+
+    `which`: the controls there are. A search needs both; an audit makes do with what it is given.
+    """
+
+    def __init__(
+        self,
+        job: SweepJob,
+        runner: StageRunner,
+        executors: list[Executor],
+        *,
+        in_turn: bool,
+        which: Sequence[str] = WHICH,
+    ) -> None:
+        self.job = job
+        self.runner = runner
+        self.executors = executors
+        self.in_turn = in_turn
+        self.store = runner.store
+        self.which = tuple(which)
+
+    def run(self) -> Prepared:
+        """Models first, then their evaluation and every attack on both."""
+        data, recipe = _benchmark_facts(self.job)
+        models = self._models(data, recipe)
+        paths = {which: path for which, (_, path) in models.items()}
+        ids = {which: name for which, (name, _) in models.items()}
+        controls = self._controls(data, paths, ids)
+        return Prepared(
+            data=data,
+            gold_at_chance=self.job.gold.floor is not None,
+            paths=paths,
+            ids=ids,
+            evaluations={which: controls["evaluate", which] for which in self.which},
+            attacks={
+                attack.label: {which: controls[attack.label, which] for which in self.which}
+                for attack in self.job.attacks
+            },
+        )
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _models(self, data: str, recipe: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
+        """Content name and path of original and gold, trained where the file gives no path."""
+        sources = {which: getattr(self.job, which) for which in self.which}
+
+        def work(which: str, executor: Executor) -> tuple[str, str]:
+            source = sources[which]
+            if source.floor is not None:  # the original's rows stand in, put at chance where they are read
+                which, source = "original", self.job.original
+            if source.path is not None:
+                return requests.source_id(source), source.path
+            if recipe is None:
+                raise ValueError(f"{which}: benchmark {self.job.benchmark.name!r} has no training recipe: give a path")
+            return self._trained(which, {**recipe, **(source.recipe or {})}, data, executor)
+
+        return dict(zip(sources, self._spread(list(sources), work, in_turn=self.in_turn), strict=True))
+
+    def _trained(self, which: str, recipe: Mapping[str, Any], data: str, executor: Executor) -> tuple[str, str]:
+        """Content name and path of a model trained by a recipe, from its start model."""
+        start, start_path = self._start(recipe, data, executor)
+        request = requests.finetune_stage(self.job, which, start, recipe, data)
+
+        def train(folder: Path) -> dict[str, Any]:
+            partial = self.store.partial_folder(request.key)
+            job = requests.finetune_job(self.job, which, start_path, recipe, folder / "model", partial)
+            outcome = executor.train(job, name=f"{self.job.name}-{which}-{request.key}")
+            requests.keep_weights(self.store, request.key, folder / "model")
+            return outcome.model_dump(mode="json")
+
+        self.runner.run(request, train)
+        return request.key, str(self.store.model_folder(request.key))
+
+    def _start(self, recipe: Mapping[str, Any], data: str, executor: Executor) -> tuple[str, str]:
+        """The start model of a recipe. Original and gold usually share one: the second to ask waits for the first."""
+        request = requests.start_stage(recipe, data)
+
+        def create(folder: Path) -> dict[str, Any]:
+            executor.start_model(requests.start_request(self.job, recipe, folder / "model"))
+            requests.keep_weights(self.store, request.key, folder / "model")
+            return {}
+
+        self.runner.run(request, create)
+        return request.key, str(self.store.model_folder(request.key))
+
+    # --- controls -----------------------------------------------------------------------------------------------------
+
+    def _controls(self, data: str, paths: Mapping[str, str], ids: Mapping[str, str]) -> dict[tuple[str, str], str]:
+        """Stage keys of every measurement of the two controls, by (what, which)."""
+        victims = {
+            which: AttackedModel(
+                model=ids[which],
+                path=paths[which],
+                original=ids.get("original", ""),
+                original_path=paths.get("original"),
+                data=data,
+            )
+            for which in self.which
+        }
+        for which, victim in victims.items():
+            hold_links(self.job, victim, self.store, which)
+        wanted: dict[tuple[str, str], Callable[[Executor], StageResult]] = {
+            ("evaluate", which): partial(self._measure, victims[which]) for which in self.which
+        }
+        for attack in self.job.attacks:
+            for which in self.which:
+                wanted[attack.label, which] = partial(run_attack, self.job, attack, victims[which], self.runner)
+        done = self._spread(list(wanted.values()), lambda work, executor: work(executor).key, in_turn=False)
+        for which, victim in victims.items():
+            forget_links(self.job, victim, self.store, which)
+        return dict(zip(wanted, done, strict=True))
+
+    def _measure(self, victim: AttackedModel, executor: Executor) -> StageResult:
+        request = requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)
+        return self.runner.run(
+            request,
+            lambda folder: executor.measure(
+                requests.measure_request(self.job, victim.path, folder, victim.original_path)
+            ),
+        )
+
+    def _spread(self, items: list[Given], work: Callable[[Given, Executor], Made], *, in_turn: bool) -> list[Made]:
+        """Do `work` on every item, each executor on one at a time; results in the order of the items."""
+        hands = self.executors[:1] if in_turn else self.executors
+        free = list(hands)
+
+        def one(item: Given) -> Made:
+            executor = free.pop()
+            try:
+                return work(item, executor)
+            finally:
+                free.append(executor)
+
+        with ThreadPoolExecutor(max_workers=len(hands)) as pool:
+            return [future.result() for future in [pool.submit(one, item) for item in items]]
+
+
+def model_stages(job: SweepJob) -> list[StageRequest]:
+    """The stages of start, original and gold model that the preparation will ask for; none where paths are given."""
+    sources = [(which, getattr(job, which)) for which in WHICH]
+    wanted = [(which, source) for which, source in sources if source.path is None and source.floor is None]
+    data, recipe = _benchmark_facts(job) if wanted else ("", None)
+    found: dict[str, StageRequest] = {}
+    for which, source in wanted if recipe is not None else []:
+        whole = {**(recipe or {}), **(source.recipe or {})}
+        start = requests.start_stage(whole, data)
+        model = requests.finetune_stage(job, which, start.key, whole, data)
+        found |= {start.key: start, model.key: model}
+    return list(found.values())
+
+
+def _load(job: SweepJob) -> Any:
+    from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+
+    return load_benchmark(job.benchmark.name, job.benchmark.params)
+
+
+def _benchmark_facts(job: SweepJob) -> tuple[str, dict[str, Any] | None]:
+    """Digest and training recipe of the benchmark's data."""
+    benchmark = _load(job)
+    return benchmark.digest(), asdict(benchmark.recipe) if benchmark.recipe else None

@@ -1,0 +1,114 @@
+"""What can be said of a model where a control is missing: its own numbers, and which objective cannot be had, and why.
+
+UE and Rob lie between the original and the gold model, UT is what is left of the original's. Without them there is no
+such number, only the metrics themselves; nothing is put in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.stages.control_tables import by_strength
+from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Normalised, Objective, StageResult
+from unlearn_sweep.engine.store.stages import StageStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORGET = "forget"
+CONTROLS = ("original", "gold")
+
+
+class RawScorer:
+    """Takes the place of `Scorer` where `prepared` lacks a control."""
+
+    def __init__(self, job: SweepJob, prepared: Prepared, store: StageStore) -> None:
+        self.job = job
+        self.store = store
+        self.tables = {which: store.rows(key) for which, key in prepared.evaluations.items()}
+        self.missing = [which for which in CONTROLS if which not in self.tables]
+
+    @property
+    def reason(self) -> str:
+        """Why nothing can be normalised by both controls."""
+        models = " and no ".join(f"{which} model" for which in self.missing)
+        return f"cannot be normalised: there is no {models}, and the benchmark has no recipe for one"
+
+    def evaluation(self, rows: pd.DataFrame) -> dict[str, Any]:
+        """Fields of a `TrialRecord`: UE with its parts' own values, UT where there is an original model."""
+        ue = Objective(value=None, parts=self._parts(rows, self.job.ue_metrics, "ue"), reason=self.reason)
+        ut = self._utility(rows)
+        return {"ue": None, "ut": ut.value, "ue_detail": ue, "ut_detail": ut}
+
+    def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
+        """The metrics at each strength, without a score."""
+        units = {point["strength"]: (point["unit"], point["notes"]) for point in result.data["points"]}
+        curve = [
+            self._point(strength, *units[strength], rows, utility)
+            for strength, rows in by_strength(self.store.rows(result.key)).items()
+        ]
+        after = curve[-1].utility if curve else None
+        return AttackScore(
+            attack=attack.label, family=attack.family, value=None, utility=after, curve=curve, reason=self.reason
+        )
+
+    def robustness(self, attacks: Sequence[AttackScore]) -> dict[str, Any]:
+        return {"rob": None, "rob_is_bound": False, "report_rob": None}
+
+    def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None:
+        return None
+
+    def read_ahead(self) -> None:
+        """Nothing to read: the tables were read at the start."""
+
+    def _utility(self, rows: pd.DataFrame) -> Objective:
+        if "original" in self.tables:
+            from unlearn_sweep.engine.stages.scoring import objective_record
+            from unlearn_sweep.evaluators.objectives import utility_retention
+
+            original, metrics = self.tables["original"], self.job.ut_metrics
+            return objective_record(utility_retention(rows, original, metrics, beside=self.job.beside))
+        return Objective(value=None, parts=self._parts(rows, self.job.ut_metrics, "ut"), reason=self.reason)
+
+    def _point(
+        self, strength: float, unit: str, notes: dict[str, float], rows: pd.DataFrame, utility: float | None
+    ) -> AttackPoint:
+        forget = rows.loc[rows["split"] == FORGET]
+        metrics = [name for name in self.job.ue_metrics if name in rows.columns]
+        means = forget[metrics].mean().dropna()
+        measured_again = bool((rows["split"] != FORGET).any())
+        return AttackPoint(
+            strength=strength,
+            unit=unit,
+            still_forgotten=None,
+            utility=self._utility(rows).value if measured_again else utility,
+            metrics={str(name): float(value) for name, value in means.items()},
+            notes=notes,
+        )
+
+    def _parts(self, rows: pd.DataFrame, metrics: Sequence[str], objective: str) -> list[Normalised]:
+        """Each metric's mean on the forget split (UE) or on every other (UT), with that of the control there is."""
+        from unlearn_sweep.evaluators.aggregate import measure
+        from unlearn_sweep.evaluators.catalog import METRICS
+
+        def means(table: pd.DataFrame) -> dict[tuple[str, str], float | None]:
+            return {(found.metric, found.split): found.value for found in measure(table, metrics)}
+
+        controls = {which: means(table) for which, table in self.tables.items()}
+        return [
+            Normalised(
+                metric=metric,
+                split=split,
+                group=METRICS[metric].group,
+                value=value,
+                original=controls.get("original", {}).get((metric, split)),
+                gold=controls.get("gold", {}).get((metric, split)),
+                score=None,
+                reason=self.reason,
+            )
+            for (metric, split), value in means(rows).items()
+            if (split == FORGET) == (objective == "ue")
+        ]

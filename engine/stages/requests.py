@@ -1,0 +1,321 @@
+"""What each stage of a sweep is: its key, and the work behind it. Nothing here decides when a stage runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest
+from unlearn_sweep.engine.store.keys import code_version, digest, named_files
+from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest, StageStore
+from unlearn_sweep.engine.training.job import Choice, TrainJob, TrainOutcome
+from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
+from unlearn_sweep.evaluators.tasks.definitions import task_identity
+
+TRAINING_CODE = "unlearn_sweep.engine.training.worker"
+EVALUATION_CODE = ("unlearn_sweep.engine.stages.workbench", "unlearn_sweep.evaluators.evaluate")
+MODEL_CODE = "unlearn_sweep.engine.models"
+START_FIELDS = ("base", "config", "vocab_size", "seed")
+PER_METHOD = ("learning_rate", "epochs")
+
+
+class Executor(Protocol):
+    """Where the work of a stage happens: in this process, or in Ray's."""
+
+    def start_model(self, request: StartRequest) -> None: ...
+
+    def train(self, job: TrainJob, *, name: str) -> TrainOutcome: ...
+
+    def measure(self, request: MeasureRequest) -> dict[str, Any]: ...
+
+    def attack(self, request: AttackRequest) -> dict[str, Any]: ...
+
+    def make_room(self) -> None:
+        """Free the memory that processes of this sweep hold between stages. Called while no stage runs."""
+        ...
+
+
+# --- start, original and gold model ---------------------------------------------------------------------------------
+
+
+def start_stage(recipe: Mapping[str, Any], data: str) -> StageRequest:
+    """The untrained (or base) model that a recipe trains."""
+    inputs = {"recipe": {name: recipe[name] for name in START_FIELDS}, "data": data, "code": code_version(MODEL_CODE)}
+    return StageRequest(stage="prepare:start", inputs=inputs, weights=True)
+
+
+def start_request(job: SweepJob, recipe: Mapping[str, Any], output: Path) -> StartRequest:
+    return StartRequest(benchmark=job.benchmark.model_dump(), recipe=dict(recipe), output=str(output))
+
+
+def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, Any], data: str) -> StageRequest:
+    """Original ("original") or gold ("gold") model. The key leaves out backend and workers: they change no result."""
+    inputs = {
+        "start": start,
+        "views": finetune_views(which),
+        "recipe": recipe,
+        "data": data,
+        "code": code_version(TRAINING_CODE, "unlearn_sweep.methods.finetune"),
+    }
+    return StageRequest(stage=f"prepare:{which}", inputs=inputs, weights=True)
+
+
+def finetune_views(which: str) -> list[str]:
+    """Gold never sees the forget rows."""
+    return ["forget", "retain"] if which == "original" else ["retain"]
+
+
+def finetune_job(
+    job: SweepJob, which: str, start_path: str, recipe: Mapping[str, Any], output: Path, checkpoints: Path | None = None
+) -> TrainJob:
+    """The training behind `finetune_stage`."""
+    return TrainJob(
+        start_model=start_path,
+        output_dir=str(output),
+        benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
+        method=Choice(name="finetune"),
+        train_groups=tuple(finetune_views(which)),
+        learning_rate=recipe["learning_rate"],
+        epochs=recipe["epochs"],
+        global_batch_size=recipe["batch_size"],
+        warmup_share=recipe["warmup_share"],
+        weight_decay=recipe["weight_decay"],
+        seed=recipe["seed"],
+        **{name: recipe[name] for name in ("decay", "betas") if name in recipe},
+        backend=job.training.backend if job.training.workers.count else "torch",
+        zero_stage=job.training.zero_stage if job.training.workers.count else 0,
+        dtype=job.dtype,
+        attention=job.attention,
+        threads=job.threads,
+        checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
+        checkpoint_every_s=job.training.checkpoint_every_s,
+    )
+
+
+def source_id(source: ModelSource) -> str:
+    """Content name of a model given by path: a changed folder is another model."""
+    from unlearn_sweep.engine.models import model_digest
+
+    if source.path is None:
+        raise ValueError("only a model given by path has a content name before it is made")
+    return model_digest(source.path)
+
+
+# --- one trial --------------------------------------------------------------------------------------------------------
+
+
+def unlearn_stage(
+    job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
+) -> StageRequest:
+    """The unlearned model of one configuration."""
+    from unlearn_sweep.methods.catalog import modules
+
+    settings = job.training.model_dump(exclude={"workers", "checkpoint_every_s"})
+    learnt_from = teacher_params(method, params)
+    teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
+    inputs = {
+        "method": method,
+        "params": params,
+        **named_files(params),
+        **teacher,
+        "seed": seed,
+        "training": settings,
+        "dtype": job.dtype,
+        "original": original,
+        "data": data,
+        "code": code_version(TRAINING_CODE, *modules(method, params)),
+    }
+    return StageRequest(stage="unlearn", inputs=inputs, weights=True)
+
+
+def unlearn_job(
+    job: SweepJob,
+    method: str,
+    params: Mapping[str, Any],
+    seed: int,
+    original_path: str,
+    output: Path,
+    checkpoints: Path | None = None,
+) -> TrainJob:
+    """The training behind `unlearn_stage`. The method's own learning rate and epochs go before the sweep's."""
+    settings = job.training
+    loss_params = {name: value for name, value in params.items() if name not in PER_METHOD}
+    return TrainJob(
+        start_model=original_path,
+        output_dir=str(output),
+        benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
+        method=Choice(name=method, params=loss_params),
+        learning_rate=params["learning_rate"],
+        epochs=None if settings.max_steps else params.get("epochs", settings.epochs),
+        max_steps=settings.max_steps,
+        global_batch_size=settings.global_batch_size,
+        micro_batch_size=settings.micro_batch_size,
+        backend=settings.backend,
+        zero_stage=settings.zero_stage,
+        seed=seed,
+        warmup_share=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        decay=settings.decay,
+        gradient_clip=settings.gradient_clip,
+        activation_checkpointing=settings.activation_checkpointing,
+        lora=settings.lora,
+        checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
+        checkpoint_every_s=job.training.checkpoint_every_s,
+        dtype=job.dtype,
+        attention=job.attention,
+        threads=job.threads,
+    )
+
+
+def needs_teacher(method: str) -> bool:
+    """Whether a method learns from a model that is trained for it first."""
+    from unlearn_sweep.methods.catalog import card
+
+    return "teacher:reinforced" in card(method).needs
+
+
+def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Learning rate and epochs of the teacher a method asks for; None where it asks for none."""
+    from unlearn_sweep.methods.catalog import defaults
+
+    if not needs_teacher(method):
+        return None
+    found = {
+        name.rpartition(".")[2].removeprefix("reinforce_"): value
+        for name, value in (defaults(method) | dict(params)).items()
+        if "reinforce_" in name
+    }
+    return {name: found[name] for name in PER_METHOD}
+
+
+def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest:
+    """The original trained further on the forget rows, with the sweep's seed: one for all trials of `params`."""
+    request = unlearn_stage(job, "finetune", params, job.seed, original, data)
+    return StageRequest(stage="reinforce", inputs={**request.inputs, "views": ["forget"]}, weights=True)
+
+
+def teacher_job(
+    job: SweepJob, params: Mapping[str, Any], original_path: str, output: Path, checkpoints: Path | None = None
+) -> TrainJob:
+    """The training behind `teacher_stage`."""
+    training = unlearn_job(job, "finetune", params, job.seed, original_path, output, checkpoints)
+    return training.model_copy(update={"train_groups": ("forget",), "epochs": params["epochs"], "max_steps": None})
+
+
+def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest:
+    """All metrics of one model (named by content) on the benchmark's evaluation splits.
+
+    `original` is part of it where a metric compares with the original model's answers.
+    """
+    inputs = {
+        "model": model,
+        "data": data,
+        "metrics": metrics_of(job),
+        **verdict_identity(metrics_of(job)),
+        **task_identity(job.tasks),
+        **({"original": original} if compares(metrics_of(job)) else {}),
+        "dtype": job.dtype,
+        "code": code_version(*EVALUATION_CODE),
+    }
+    return StageRequest(stage="evaluate", inputs=inputs)
+
+
+def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
+    """One attack on one model, measured at each strength."""
+    inputs = {
+        "attack": attack.name,
+        "params": attack.params,
+        **named_files(attack.params),
+        "seed": job.seed,
+        "model": model,
+        "original": original,
+        "data": data,
+        "metrics": metrics_of(job),
+        **verdict_identity(metrics_of(job)),
+        **task_identity(job.tasks),
+        "dtype": job.dtype,
+        "code": code_version(*EVALUATION_CODE, *attack_modules(attack.name, attack.params)),
+    }
+    return StageRequest(stage=f"attack:{attack.label}", inputs=inputs)
+
+
+def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
+    """What an attack leaves of a model, as weights, for the next attack of a chain. Nothing is measured in it.
+
+    `model` is the content name of what is attacked: a model, or the link before.
+    """
+    inputs = {
+        "attack": attack.name,
+        "params": attack.params,
+        **named_files(attack.params),
+        "seed": job.seed,
+        "model": model,
+        "original": original,
+        "data": data,
+        "dtype": job.dtype,
+        "code": code_version(*EVALUATION_CODE, *attack_modules(attack.name, attack.params)),
+    }
+    return StageRequest(stage=f"link:{attack.label}", inputs=inputs, weights=True)
+
+
+def attack_modules(name: str, params: Mapping[str, Any]) -> list[str]:
+    """The modules an attack's code is in; a chain's include those of all its links."""
+    from unlearn_sweep.evaluators.attacks.catalog import card
+
+    modules = {card(name).target.partition(":")[0]}
+    for link in params.get("steps", []) if name == "chain" else []:
+        for link_name, link_params in link.items():
+            modules.update(attack_modules(link_name, link_params or {}))
+    return sorted(modules)
+
+
+def metrics_of(job: SweepJob) -> list[str]:
+    """Every metric the sweep asks for, UE first, each once."""
+    return list(dict.fromkeys([*job.ue_metrics, *job.ut_metrics]))
+
+
+def measure_request(job: SweepJob, model_path: str, folder: Path, original_path: str | None = None) -> MeasureRequest:
+    return MeasureRequest(
+        model_path=model_path,
+        benchmark=job.benchmark.model_dump(),
+        metrics=metrics_of(job),
+        rows_path=str(folder / ROWS_FILE),
+        tasks=job.tasks,
+        original_path=original_path,
+        dtype=job.dtype,
+        attention=job.attention,
+        threads=job.threads,
+    )
+
+
+def attack_request(
+    job: SweepJob, attack: AttackSettings, model_path: str, original_path: str | None, folder: Path
+) -> AttackRequest:
+    return AttackRequest(
+        **measure_request(job, model_path, folder, original_path).model_dump(),
+        attack=attack.name,
+        params=attack.params,
+        seed=job.seed,
+    )
+
+
+def keep_weights(store: StageStore, key: str, made: Path) -> None:
+    """Move a trained model from a stage's scratch folder to its place in the store, in one step."""
+    import shutil
+
+    target = store.model_folder(key)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # left by a crash between the move and the stage's own record
+        shutil.rmtree(target)
+    made.rename(target)
+
+
+def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, Any]:
+    """What all trials of a study share; with method, parameters and seed it makes the trial key."""
+    return {
+        "original": original,
+        "data": data,
+        "training": digest(job.training.model_dump(exclude={"workers", "checkpoint_every_s"})),
+    }

@@ -1,0 +1,184 @@
+"""From per-row tables to a trial's numbers: UE, UT and Rob on the search half, and the same on the report half.
+
+The formulas are in `evaluators.objectives`; this file brings the tables of the trial and of the controls together and
+turns the answers into records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
+from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Normalised, Objective, StageResult
+from unlearn_sweep.engine.store.stages import StageStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from unlearn_sweep.evaluators import objectives
+
+FORGET = "forget"
+
+
+class Scorer:
+    """Scores models of one sweep against its controls."""
+
+    def __init__(self, job: SweepJob, prepared: Prepared, store: StageStore) -> None:
+        self.job = job
+        self.store = store
+        self.controls = control_tables(prepared, store)
+
+    def evaluation(self, rows: pd.DataFrame) -> dict[str, Any]:
+        """UE and UT of a model's evaluation rows, as fields of a `TrialRecord`."""
+        ue, ut = self.effectiveness(rows, "search"), self.utility(rows, "search")
+        return {
+            "ue": ue.value,
+            "ut": ut.value,
+            "ue_detail": ue,
+            "ut_detail": ut,
+            "report_ue": self.effectiveness(rows, "report").value,
+            "report_ut": self.utility(rows, "report").value,
+        }
+
+    def effectiveness(self, rows: pd.DataFrame, half: str) -> Objective:
+        from unlearn_sweep.evaluators.objectives import unlearning_effectiveness
+
+        groups = self.controls.halves[half]
+        return objective_record(
+            unlearning_effectiveness(
+                rows, self.controls.original, self.controls.gold, self.job.ue_metrics, groups=groups
+            )
+        )
+
+    def utility(self, rows: pd.DataFrame, half: str) -> Objective:
+        from unlearn_sweep.evaluators.objectives import utility_retention
+
+        return objective_record(
+            utility_retention(
+                rows,
+                self.controls.original,
+                self.job.ut_metrics,
+                groups=self.controls.halves[half],
+                beside=self.job.beside,
+            )
+        )
+
+    def read_ahead(self) -> None:
+        """Read the controls' tables in the background."""
+        self.controls.read_ahead()
+
+    # --- attacks ------------------------------------------------------------------------------------------------------
+
+    def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
+        """One attack's score on the search half, with the report half's value beside it.
+
+        `utility` is the model's UT before the attack; it stands where the attack changes prompts and not the model.
+        """
+        from unlearn_sweep.evaluators.objectives import attack_score
+
+        rows = self.store.rows(result.key)
+        points = self._points(attack, rows, result.data["points"], utility)
+        metrics = self.job.ue_metrics
+        weak_to_strong = {point.strength: position for position, point in enumerate(points)}  # 8 bits before 4
+        search = attack_score(points, metrics, groups=self.controls.halves["search"])
+        report = attack_score(points, metrics, groups=self.controls.halves["report"])
+        return AttackScore(
+            attack=attack.label,
+            family=attack.family,
+            value=search.value,
+            report_value=report.value,
+            utility=points[-1].utility,
+            curve=[_point(point) for point in sorted(search.curve, key=lambda point: weak_to_strong[point.strength])],
+            reason=search.reason,
+        )
+
+    def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:
+        """What an attack does to a control: mean metrics at each strength, no normalised score."""
+        facts = list(self.controls.halves["search"])
+        curve = []
+        for strength, rows in self.controls.attacked(attack.label, which).items():
+            at = rows.loc[(rows["split"] == FORGET) & rows["group_id"].isin(facts)]
+            metrics = [name for name in self.job.ue_metrics if name in rows.columns]
+            means = at[metrics].mean().dropna()
+            curve.append(
+                AttackPoint(
+                    strength=strength,
+                    unit=str(at["unit"].iloc[0]),
+                    still_forgotten=None,
+                    utility=self._utility(rows),
+                    metrics={str(name): float(value) for name, value in means.items()},
+                )
+            )
+        return curve
+
+    def robustness(self, attacks: Sequence[AttackScore]) -> dict[str, Any]:
+        """Rob, or its upper bound while attacks are missing, as fields of a `TrialRecord`."""
+        from unlearn_sweep.evaluators.objectives import robustness
+
+        families = {attack.label: attack.family for attack in self.job.attacks}
+        if not families:
+            return {"rob": None, "rob_is_bound": False, "report_rob": None}
+        done = [score for score in attacks if not score.skipped]
+        search = robustness({score.attack: score.value for score in done}, families)
+        report = robustness({score.attack: score.report_value for score in done}, families)
+        return {"rob": search.value, "rob_is_bound": search.is_bound, "report_rob": report.value}
+
+    def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None:
+        """The most that Rob can still be with these attacks done; None where all are done and none has a score."""
+        from unlearn_sweep.evaluators.objectives import robustness
+
+        return robustness(scores, {attack.label: attack.family for attack in self.job.attacks}).value
+
+    def _points(
+        self, attack: AttackSettings, rows: pd.DataFrame, points: Sequence[Mapping[str, Any]], utility: float | None
+    ) -> list[objectives.AttackTables]:
+        from unlearn_sweep.evaluators.objectives import AttackTables
+
+        original, gold = (self.controls.attacked(attack.label, which) for which in ("original", "gold"))
+        unlearned, nothing = by_strength(rows), rows.head(0)
+        tables = []
+        for point in points:
+            at = point["strength"]
+            mine = unlearned.get(at, nothing)
+            after = self._utility(mine)
+            tables.append(
+                AttackTables(
+                    strength=at,
+                    unit=point["unit"],
+                    unlearned=mine,
+                    original=original.get(at, nothing),
+                    gold=gold.get(at, nothing),
+                    utility=utility if after is None else after,
+                    notes=point["notes"],
+                )
+            )
+        return tables
+
+    def _utility(self, rows: pd.DataFrame) -> float | None:
+        """UT of attacked rows, None where the attack left utility unmeasured because it changed no weights."""
+        return self.utility(rows, "search").value if bool((rows["split"] != FORGET).any()) else None
+
+
+def objective_record(found: objectives.Objective) -> Objective:
+    return Objective(
+        value=found.value,
+        standard_error=found.standard_error,
+        parts=[Normalised(**asdict(part)) for part in found.parts],
+        groups=found.groups,
+        reason=found.reason,
+    )
+
+
+def _point(found: objectives.AttackPoint) -> AttackPoint:
+    return AttackPoint(
+        strength=found.strength,
+        unit=found.unit,
+        still_forgotten=found.still_forgotten,
+        utility=found.utility,
+        metrics=found.metrics,
+        notes=found.notes,
+    )

@@ -1,0 +1,147 @@
+"""A sweep as it stands on disk, read at one moment for a view. Reads only; broken files are named, not fatal."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import Controls, Event, Front, TrialRecord
+
+Stored = TypeVar("Stored", Front, Controls)
+SweepState = Literal["running", "finished", "stopped"]
+_SWEEP_STATES: dict[str, SweepState] = {
+    "sweep_started": "running",
+    "sweep_resumed": "running",
+    "sweep_finished": "finished",
+    "sweep_stopped": "stopped",
+}
+
+
+class NotASweepError(ValueError):
+    """The folder holds no sweep; the message says what was looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTrial:
+    """One settled trial with the digest of its file."""
+
+    record: TrialRecord
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything a view reads. `unreadable` maps a file name to why it was left out."""
+
+    folder: Path
+    name: str
+    benchmark: str | None
+    spec: Mapping[str, Any]
+    spec_text: str | None
+    trials: tuple[StoredTrial, ...]
+    front: Front | None
+    controls: Controls | None
+    state: SweepState
+    first_event_s: float | None
+    last_event_s: float | None
+    events: Sequence[Event] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        return [trial.record for trial in self.trials]
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """Read a sweep's folder. Raises NotASweepError where it is none."""
+    spec_path = folder / "spec.lock.yaml"
+    trials_folder = folder / "trials"
+    if not spec_path.is_file() and not trials_folder.is_dir():
+        raise NotASweepError(
+            f"{folder} is no sweep: it has neither spec.lock.yaml nor trials/; give the folder <storage>/<sweep name>"
+        )
+    unreadable: dict[str, str] = {}
+    spec_text = spec_path.read_text() if spec_path.is_file() else None
+    spec = _spec_of(spec_text, unreadable)
+    events = EventLog(folder / "events.jsonl").read()
+    states: list[SweepState] = [_SWEEP_STATES[event.event] for event in events if event.event in _SWEEP_STATES]
+    return Snapshot(
+        folder=folder,
+        name=str(spec.get("name") or folder.name),
+        benchmark=_benchmark_of(spec),
+        spec=spec,
+        spec_text=spec_text,
+        trials=_read_trials(trials_folder, unreadable),
+        front=_read_model(folder / "progress.json", Front, unreadable),
+        controls=_read_model(folder / "controls.json", Controls, unreadable),
+        state=states[-1] if states else "running",
+        first_event_s=events[0].time if events else None,
+        last_event_s=events[-1].time if events else None,
+        events=events,
+        unreadable=unreadable,
+    )
+
+
+def _spec_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
+    """The resolved sweep of a lock file: under "job" or "spec", with versions beside it, or at the top."""
+    if text is None:
+        return {}
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        unreadable["spec.lock.yaml"] = str(error)
+        return {}
+    if not isinstance(document, Mapping):
+        unreadable["spec.lock.yaml"] = f"holds a {type(document).__name__}, not keys and values"
+        return {}
+    inner = document.get("job", document.get("spec"))
+    return inner if isinstance(inner, Mapping) else document
+
+
+def _benchmark_of(spec: Mapping[str, Any]) -> str | None:
+    benchmark = spec.get("benchmark")
+    if isinstance(benchmark, Mapping):
+        benchmark = benchmark.get("name")
+    return str(benchmark) if benchmark is not None else None
+
+
+def _read_trials(folder: Path, unreadable: dict[str, str]) -> tuple[StoredTrial, ...]:
+    """Settled trials by number. Scratch files of a write in progress begin with a dot and are passed over."""
+    trials: list[StoredTrial] = []
+    for path in folder.glob("*.json") if folder.is_dir() else ():
+        if not re.fullmatch(r"\d+", path.stem):
+            continue
+        data = path.read_bytes()
+        try:
+            record = TrialRecord.model_validate_json(data)
+        except ValidationError as error:
+            unreadable[f"trials/{path.name}"] = _first_line(error)
+            continue
+        if record.state != "running":
+            trials.append(StoredTrial(record=record, digest=hashlib.sha256(data).hexdigest()[:16]))
+    return tuple(sorted(trials, key=lambda trial: trial.record.number))
+
+
+def _read_model(path: Path, model: type[Stored], unreadable: dict[str, str]) -> Stored | None:
+    if not path.is_file():
+        return None
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        unreadable[path.name] = _first_line(error)
+        return None
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "(top)"
+    count = error.error_count()
+    return f"{count} mistake{'s' if count > 1 else ''}, the first at {place}: {first['msg']}"

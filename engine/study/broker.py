@@ -1,0 +1,352 @@
+"""The study broker: what to try next, and what became of it. Plain Python over Optuna's ask and tell; knows no Ray.
+
+It owns the journal. A proposal gets its trial number and parameters here, is hashed to a trial key, and an already
+known key is settled at once and asked again. One process writes: the caller holds the sweep's lock.
+
+Reproducible search. Proposals of a parallel search depend on which results happen to be in. With `window` set, trial n
+is proposed from the results of the trials up to n - window and no others, told in order of their numbers, with random
+numbers seeded by n: the same file gives the same trials whatever the timing, and after a kill. The price is that the
+newest results come in a little later, and that a straggler more than `window` behind is waited for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.per_method_samplers import BY_TURN, gp_point, qmc_point, tpe_point
+from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
+
+logger = logging.getLogger(__name__)
+
+TRIES_BEFORE_EXHAUSTED = 60
+PROPOSAL = "proposal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """`objective` must be at least `minimum` for a trial to count as feasible."""
+
+    objective: Literal["ue", "ut", "rob"]
+    minimum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """How to search. `window` None proposes from everything known; see the module's text for the other mode.
+
+    `first` are the settings of the first asks, each a method with its searched parameters; then the sampler follows.
+    """
+
+    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
+    allocation: Literal["equal", "free"]
+    trials: int
+    seed: int
+    objectives: tuple[str, ...] = ("ue", "ut", "rob")
+    startup_trials: int = 10
+    grid_points: int | None = None
+    window: int | None = None
+    first: tuple[Mapping[str, Any], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """One trial to run: a method configuration and a seed. The key names it by content."""
+
+    number: int
+    key: str
+    method: str
+    params: dict[str, Any]
+    seed: int
+
+
+class SingleWriter(BaseJournalFileLock):
+    """The sweep's own lock already excludes other writers; Optuna's link file would only be left behind by a kill."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
+
+class StudyBroker:
+    """Asks, dedupes, settles. `known` are the records of trials settled before (a resumed or extended sweep)."""
+
+    def __init__(
+        self,
+        journal: Path,
+        spaces: Iterable[MethodSpace],
+        plan: SearchPlan,
+        *,
+        identity: Mapping[str, Any],
+        known: Iterable[TrialRecord] = (),
+        on_duplicate: Callable[[int, int], object] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.spaces = {space.method: space for space in spaces}
+        self.identity = dict(identity)
+        self.settled: dict[int, TrialRecord] = {record.number: record for record in known}
+        self.proposals: dict[int, Proposal] = {}
+        self.resumable: list[Proposal] = []
+        self._told: set[int] = set()
+        self._on_duplicate = on_duplicate
+        self._exhausted = False
+        self.study = _open_study(journal, f"sweep-{digest(self.identity)}", plan)
+        self._reconcile()
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def finished_asking(self) -> bool:
+        """No further proposal will come."""
+        return not self.resumable and (self._exhausted or len(self.proposals) >= self.plan.trials)
+
+    @property
+    def all_settled(self) -> bool:
+        """Every proposal so far has its record."""
+        return all(number in self.settled for number in self.proposals)
+
+    def ask(self) -> Proposal | None:
+        """The next trial; None when there is none now: all asked, the space used up, or a straggler to wait for."""
+        if self.resumable:
+            return self.resumable.pop(0)
+        if self.finished_asking or not self._tell_visible():
+            return None
+        for _ in range(TRIES_BEFORE_EXHAUSTED):
+            proposal = self._propose()
+            if proposal is not None:
+                self.proposals[proposal.number] = proposal
+                return proposal
+        self._exhausted = True
+        logger.warning("every configuration of the search space was tried: %d distinct trials", len(self.proposals))
+        return None
+
+    def _propose(self) -> Proposal | None:
+        """One ask of Optuna. None where the configuration is known already (that ask is settled here)."""
+        number, decided = self._next_number()
+        self.study.sampler = make_sampler(
+            self.plan.sampler,
+            seed=_seed(self.plan.seed, number),
+            startup=self.plan.startup_trials,
+            decided=decided is not None,
+        )
+        trial = self.study.ask()
+        method = trial.suggest_categorical("method", list(self.spaces))
+        params = {
+            name: suggest(trial, f"{method}.{name}", dimension)
+            for name, dimension in self.spaces[method].params.items()
+        }
+        proposal = self.proposal_of(trial.number, method, params, seed=self.plan.seed)
+        twin = next((other.number for other in self.proposals.values() if other.key == proposal.key), None)
+        if twin is not None:
+            self._settle_duplicate(trial, twin)
+            return None
+        trial.set_user_attr(PROPOSAL, {"method": method, "params": params, "seed": proposal.seed, "key": proposal.key})
+        return proposal
+
+    def _next_number(self) -> tuple[int, str | None]:
+        """Fix what the allocation decides; the next ask's number, and its method where that is decided.
+
+        A point that a crash left waiting goes first.
+        """
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if waiting:
+            return waiting[0].number, waiting[0].system_attrs.get("fixed_params", {}).get("method")
+        number = len(self.study.get_trials(deepcopy=False))
+        fixed = self._fixed_params(number)
+        if fixed is None:
+            return number, None
+        self.study.enqueue_trial(fixed)
+        return number, fixed["method"]
+
+    def proposal_of(self, number: int, method: str, params: Mapping[str, Any], *, seed: int) -> Proposal:
+        """A proposal with its key: the same method, parameters and seed of one study always have the same key."""
+        key = digest({"identity": self.identity, "method": method, "params": params, "seed": seed})
+        return Proposal(number=number, key=key, method=method, params=dict(params), seed=seed)
+
+    def _fixed_params(self, number: int) -> dict[str, Any] | None:
+        """What is decided before the sampler is asked: the whole point, or the method whose turn it is."""
+        if number < len(self.plan.first):
+            point = self.plan.first[number]
+            method = point["method"]
+            return {"method": method, **{f"{method}.{name}": value for name, value in point["params"].items()}}
+        if self.plan.sampler == "grid":
+            points = grid_points(self.spaces.values(), self.plan.grid_points)
+            return points[(number - len(self.plan.first)) % len(points)]
+        if self.plan.allocation == "free" and self.plan.sampler not in BY_TURN:
+            return None
+        asked_of = {method: 0 for method in self.spaces}
+        for proposal in self.proposals.values():
+            if proposal.method in asked_of:
+                asked_of[proposal.method] += 1
+        method = min(asked_of, key=lambda method: asked_of[method])
+        return self._point_by_turn(self.spaces[method], number) or {"method": method}
+
+    def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Any] | None:
+        """The whole point, where the sampler is one that looks at one method at a time."""
+        trials = self.study.get_trials(deepcopy=False)
+        if self.plan.sampler == "qmc":
+            index = sum(trial.params.get("method") == space.method for trial in trials)  # duplicates count too
+            return qmc_point(space, index, _seed(self.plan.seed, list(self.spaces).index(space.method)))
+        seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
+        if self.plan.sampler == "tpe":
+            share = math.ceil(startup / len(self.spaces))
+            return tpe_point(space, trials, self.study.directions, seed=seed, startup=share)
+        if self.plan.sampler == "gp":
+            return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
+        return None
+
+    def _settle_duplicate(self, trial: Trial, twin: int) -> None:
+        """The values are known: give them to the sampler if it may see them, and ask again."""
+        trial.set_user_attr("duplicate_of", twin)
+        values = self._values(self.settled[twin]) if twin in self._told else None
+        if values is None:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        else:
+            self.study.tell(trial.number, values)
+        self._told.add(trial.number)
+        if self._on_duplicate is not None:
+            self._on_duplicate(trial.number, twin)
+
+    # --- settling -------------------------------------------------------------------------------------------------
+
+    def settle(self, record: TrialRecord) -> None:
+        """Take a finished trial's record. The caller has already written it to disk, so a crash here loses nothing."""
+        self.settled[record.number] = record
+        if self.plan.window is None:
+            self._tell(record)
+        elif self.finished_asking and len(self.settled) >= len(self.proposals):
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell Optuna everything that is settled, in order of the numbers."""
+        for number in sorted(self.settled):
+            self._tell(self.settled[number])
+
+    def _tell_visible(self) -> bool:
+        """Tell what the next proposal may see. False where a trial it must see is still running."""
+        if self.plan.window is None:
+            return True
+        next_position = len(self.proposals)
+        must_see = sorted(self.proposals)[: max(0, next_position - self.plan.window + 1)]
+        if any(number not in self.settled for number in must_see):
+            return False
+        for number in must_see:
+            self._tell(self.settled[number])
+        return True
+
+    def visible_to(self, number: int) -> list[int]:
+        """Numbers of the settled trials that trial `number` may be compared with (for pruning its attacks)."""
+        if self.plan.window is None:
+            return sorted(self.settled)
+        before = [other for other in sorted(self.proposals) if other < number]
+        return [other for other in before[: max(0, len(before) - self.plan.window + 1)] if other in self.settled]
+
+    def _tell(self, record: TrialRecord) -> None:
+        if record.number in self._told or record.number not in self.proposals:
+            return
+        self._told.add(record.number)
+        trial = Trial(self.study, self._trial_id(record.number))
+        values = self._values(record)
+        if record.state == "collapsed":
+            _constrain(trial, {"collapse": 1.0})
+            self.study.tell(record.number, state=TrialState.PRUNED)
+        elif values is None:
+            self.study.tell(record.number, state=TrialState.FAIL)
+        else:
+            wanted = {name.objective: name.minimum - getattr(record, name.objective) for name in self.plan.constraints}
+            _constrain(trial, {**wanted, "collapse": -1.0})
+            trial.set_user_attr("rob_is_bound", record.rob_is_bound)
+            self.study.tell(record.number, values)
+
+    def _values(self, record: TrialRecord) -> list[float] | None:
+        """The objectives of a complete trial, or None where one is missing."""
+        values = [getattr(record, objective) for objective in self.plan.objectives]
+        return None if record.state != "complete" or any(value is None for value in values) else values
+
+    # --- resuming -------------------------------------------------------------------------------------------------
+
+    def _reconcile(self) -> None:
+        """Bring the journal and the records together after a stop of any kind.
+
+        A trial with a record is settled, told or not. A running one without a record goes on under its own number and
+        key. One that died between ask and proposal is failed: nothing was ever started for it.
+        """
+        for trial in self.study.get_trials(deepcopy=False):
+            stored = trial.user_attrs.get(PROPOSAL)
+            if stored is not None:
+                proposal = Proposal(number=trial.number, **stored)
+                self.proposals[trial.number] = proposal
+            if trial.state.is_finished():
+                self._told.add(trial.number)
+            elif stored is None and trial.state is TrialState.RUNNING:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+                self._told.add(trial.number)
+            elif stored is not None and trial.number not in self.settled:
+                self.resumable.append(self.proposals[trial.number])
+        if self.plan.window is None:
+            self.flush()
+
+    def _trial_id(self, number: int) -> int:
+        frozen: FrozenTrial = self.study.get_trials(deepcopy=False)[number]
+        return frozen._trial_id
+
+
+def _constrain(trial: Trial, values: Mapping[str, float]) -> None:
+    """Set constraints. A driver killed before its tell has set the same ones already, which is no news to anybody."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The constraint value is ignored", category=UserWarning)
+        for name, value in values.items():
+            trial.set_constraint(name, value)
+
+
+def _open_study(journal: Path, name: str, plan: SearchPlan) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    _drop_torn_tail(journal)
+    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=SingleWriter()))
+    directions = [StudyDirection.MAXIMIZE] * len(plan.objectives)
+    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+
+
+def proposed(journal: Path) -> set[int]:
+    """Numbers of the trials that a journal knows as proposed; none where there is no journal."""
+    if not journal.exists():
+        return set()
+    _drop_torn_tail(journal)
+    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=SingleWriter()))
+    studies = storage.get_all_studies()
+    trials = [trial for study in studies for trial in storage.get_all_trials(study._study_id, deepcopy=False)]
+    return {trial.number for trial in trials if PROPOSAL in trial.user_attrs}
+
+
+def _drop_torn_tail(journal: Path) -> None:
+    """Cut off a last line without an end: Optuna would glue its next entry to it."""
+    if not journal.exists():
+        return
+    data = journal.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+
+
+def _seed(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")

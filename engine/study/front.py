@@ -1,0 +1,111 @@
+"""The front of a sweep from its records: who is on it, and how its hypervolume grew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unlearn_sweep.engine.store.records import Front, TrialRecord
+
+REFERENCE_POINT = (0.0, 0.0, 0.0)
+
+
+def point_of(record: TrialRecord) -> tuple[float, float, float] | None:
+    """(UE, UT, Rob) of a complete trial whose Rob is measured; None for every other.
+
+    A sweep without attacks has Rob None throughout: its points lie at Rob 1, so that the front is that of UE and UT.
+    """
+    if record.state != "complete" or record.rob_is_bound or record.ue is None or record.ut is None:
+        return None
+    if record.rob is None:
+        return None if record.attacks else (record.ue, record.ut, 1.0)
+    return record.ue, record.ut, record.rob
+
+
+def members_of(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials on the front, in the order given."""
+    from unlearn_sweep.evaluators.front import non_dominated
+
+    placed = [(record, point) for record in records if (point := point_of(record)) is not None]
+    flags = non_dominated([point for _, point in placed])
+    return [record for (record, _), member in zip(placed, flags, strict=True) if member]
+
+
+def rivals_of(records: Sequence[TrialRecord]) -> list[tuple[float, float, float]]:
+    """The points that no other of these trials beats. Whatever one of them all beats, one of these beats too."""
+    return [point for record in members_of(records) if (point := point_of(record)) is not None]
+
+
+def front_of(records: Sequence[TrialRecord], *, wanted: int) -> Front:
+    """Non-dominated trials and the hypervolume after each settled trial, in the order they were settled."""
+    from unlearn_sweep.evaluators.front import hypervolume_curve, non_dominated
+
+    settled = sorted((record for record in records if record.state != "duplicate"), key=lambda record: record.finished)
+    placed = [
+        (position, record, point) for position, record in enumerate(settled, start=1) if (point := point_of(record))
+    ]
+    points = [point for _, _, point in placed]
+    volumes = hypervolume_curve(points, REFERENCE_POINT)
+    members = non_dominated(points)
+    return Front(
+        reference_point=REFERENCE_POINT,
+        front=[record.key for (_, record, _), member in zip(placed, members, strict=True) if member],
+        hypervolume=float(volumes[-1]) if len(volumes) else 0.0,
+        hypervolume_curve=[(position, float(volume)) for (position, _, _), volume in zip(placed, volumes, strict=True)],
+        trials_settled=len(settled),
+        trials_wanted=wanted,
+    )
+
+
+class GrowingFront:
+    """The same as `front_of`, trial by trial: a settled trial costs what the front is large, not the sweep.
+
+    A trial that was finished before the last one added (its record came late), and one that was there already and was
+    tried again (an audit), make it begin anew once.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self._records: list[TrialRecord] = []
+        self._numbers: set[int] = set()
+        self._members: list[tuple[str, tuple[float, float, float]]] = []
+        self._curve: list[tuple[int, float]] = []
+
+    def add(self, record: TrialRecord) -> Front:
+        """The front with one more settled trial. A duplicate changes nothing."""
+        if record.state != "duplicate":
+            others = self._records if record.number not in self._numbers else self._without(record.number)
+            if len(others) < len(self._records) or (others and record.finished < others[-1].finished):
+                self._begin_anew([*others, record])
+            else:
+                self._append(record)
+        return Front(
+            reference_point=REFERENCE_POINT,
+            front=[key for key, _ in self._members],
+            hypervolume=self._curve[-1][1] if self._curve else 0.0,
+            hypervolume_curve=self._curve,
+            trials_settled=len(self._records),
+            trials_wanted=self.wanted,
+        )
+
+    def _without(self, number: int) -> list[TrialRecord]:
+        return [record for record in self._records if record.number != number]
+
+    def _begin_anew(self, records: Sequence[TrialRecord]) -> None:
+        self._records, self._members, self._curve = [], [], []
+        for record in sorted(records, key=lambda record: record.finished):
+            self._append(record)
+
+    def _append(self, record: TrialRecord) -> None:
+        from unlearn_sweep.evaluators.front import hypervolume, is_dominated
+
+        self._records.append(record)
+        self._numbers.add(record.number)
+        point = point_of(record)
+        if point is None:
+            return
+        volume = self._curve[-1][1] if self._curve else 0.0
+        if not is_dominated(point, [other for _, other in self._members]):
+            kept = [(key, other) for key, other in self._members if not is_dominated(other, [point])]
+            self._members = [*kept, (record.key, point)]
+            volume = max(volume, float(hypervolume([other for _, other in self._members], REFERENCE_POINT)))
+        self._curve = [*self._curve, (len(self._records), volume)]

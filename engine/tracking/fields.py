@@ -1,0 +1,346 @@
+"""What MLflow is told about a trial or a sweep: params, metrics, tags and tables as plain values. No mlflow import.
+
+Names are made for comparing runs. A parameter that means the same for every method keeps one name (`learning_rate`),
+any other carries its method's (`npo.beta`). A missing or non-finite number never becomes a metric: MLflow turns inf
+into 1.8e308 and plots it; a tag `no_value.<name>` holds the reason instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store.records import AttackScore, Controls, Front, Objective, TrialRecord
+from unlearn_sweep.engine.study.seed_summary import seed_summary
+
+# Servers before 2.8 stop at 500 characters for params and 5000 for tags; today's allow 6000 and 8000.
+PARAM_CHARS = 500
+TAG_CHARS = 5000
+KEY_CHARS = 250
+
+SHARED_PARAMS = frozenset(
+    {
+        "learning_rate",
+        "epochs",
+        "max_steps",
+        "global_batch_size",
+        "micro_batch_size",
+        "warmup_share",
+        "weight_decay",
+        "decay",
+        "gradient_clip",
+        "retain",
+        "retain_weight",
+        "forget_weight",
+        "reduction",
+        "dtype",
+    }
+)
+"""Parameters that mean the same for every method."""
+
+ATTACK_COLUMNS = ("attack", "family", "strength", "unit", "still_forgotten", "utility", "reason")
+FRONT_COLUMNS = ("trial", "key", "method", "seed", "ue", "ut", "rob", "rob_is_bound", "params")
+
+Table = dict[str, list[Any]]
+"""MLflow's split form: {"columns": [...], "data": [[...], ...]}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One metric value at a step. Time is the run's own, so that the same record gives the same points."""
+
+    name: str
+    value: float
+    step: int = 0
+
+
+@dataclass(slots=True)
+class Fields:
+    """Everything one run shows. Names are cleaned and kept apart on the way in."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    long_params: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+
+    def param(self, name: str, value: Any) -> None:
+        """A searched or defining parameter. A long value is cut and marked with its hash; an artifact has it whole."""
+        key, text = self._free(clean_name(name), self.params), redact(as_text(value))
+        if len(text) > PARAM_CHARS:
+            self.long_params[key] = text
+            mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            text = text[: PARAM_CHARS - len(mark)] + mark
+        self.params[key] = text
+
+    def metric(self, name: str, value: float | None, *, reason: str | None = None, step: int = 0) -> None:
+        """A number, or the reason why there is none as a tag. None without a reason leaves nothing."""
+        key = clean_name(name)
+        if value is not None and math.isfinite(value):
+            self.points.append(Point(key, float(value), step))
+        elif value is not None:
+            self.tag(f"no_value.{key}", reason or f"not finite: {value}")
+        elif reason:
+            self.tag(f"no_value.{key}", reason)
+
+    def tag(self, name: str, value: Any) -> None:
+        """A tag; None leaves nothing, a long text is cut."""
+        if value is None:
+            return
+        text = redact(as_text(value))
+        self.tags[clean_name(name)] = text if len(text) <= TAG_CHARS else text[: TAG_CHARS - 4] + " ..."
+
+    def table(self, name: str, columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+        """A table artifact, its text cleaned of secrets."""
+        data = [[redact(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
+        self.tables[name] = {"columns": list(columns), "data": data}
+
+    @staticmethod
+    def _free(key: str, taken: Mapping[str, Any]) -> str:
+        """`key`, or `key_2`, `key_3` where cleaning made two names equal."""
+        number, free = 1, key
+        while free in taken:
+            number += 1
+            free = f"{key[: KEY_CHARS - 5]}_{number}"
+        return free
+
+
+def clean_name(name: str) -> str:
+    """A legal MLflow name: letters, digits and `_ . - : / space`, no path tricks, at most 250 characters."""
+    text = re.sub(r"[^\w.\-:/ ]", "_", name.replace(">", "-then-").replace("+", "-with-"))
+    parts = [part for part in text.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts)[:KEY_CHARS].rstrip("/") or "_"
+
+
+def as_text(value: Any) -> str:
+    """Text of a value: strings as they are, numbers as Python prints them, the rest as JSON with sorted keys."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return repr(value)
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def param_name(method: str, name: str) -> str:
+    """`learning_rate` for a shared parameter, `npo.beta` for one of the method's own; a dotted name is kept."""
+    return name if name in SHARED_PARAMS or "." in name else f"{method}.{name}"
+
+
+def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: str | None) -> Fields:
+    """Params, metrics, tags and tables of a settled trial's run. Front membership is left out: it changes later."""
+    fields = Fields()
+    _add_params(fields, record)
+    _add_tags(fields, record, sweep=sweep, sweep_id=sweep_id, benchmark=benchmark)
+    _add_objectives(fields, record)
+    _add_seeds(fields, record)
+    for score in record.attacks:
+        _add_attack(fields, score)
+    for stage, seconds in sorted(record.stage_seconds.items()):
+        fields.metric(f"cost.{stage.replace(':', '.')}_s", seconds)
+    fields.metric("cost.stages_s", math.fsum(record.stage_seconds.values()))
+    fields.metric("cost.wall_s", record.finished - record.started)
+    # The final loss terms are the last points of the curve.
+    _add_training(fields, "train", {name: value for name, value in record.training.items() if name != "terms"})
+    for name in ("stopped_early", "stop_reason"):
+        fields.tag(f"train.{name}", record.training.get(name))
+    if record.attacks:
+        fields.table("attack_curves.json", ATTACK_COLUMNS, attack_lines(record.attacks))
+    return fields
+
+
+def _add_params(fields: Fields, record: TrialRecord) -> None:
+    fields.param("method", record.method)
+    fields.param("seed", record.seed)
+    for name, value in sorted(record.params.items()):
+        if name in ("method", "seed"):
+            continue
+        fields.param(param_name(record.method, name), value)
+        if name.rpartition(".")[2] == "learning_rate" and is_number(value) and value > 0:
+            # The parallel-coordinates view has no logarithmic axis.
+            fields.metric("log10_" + param_name(record.method, name), math.log10(value))
+
+
+def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: str | None) -> None:
+    tags = {
+        "sweep": sweep,
+        "sweep_id": sweep_id,
+        "method": record.method,
+        "benchmark": benchmark,
+        "seed": record.seed,
+        "state": record.state,
+        "reason": record.reason,
+        "failed_stage": record.failed_stage,
+        "trial_key": record.key,
+        "trial_number": record.number,
+        "duplicate_of": record.duplicate_of,
+        "attempts": record.attempts,
+        "reused_stages": ", ".join(record.reused_stages) or None,
+        "rob_is_bound": record.rob_is_bound,
+    }
+    for name, value in tags.items():
+        fields.tag(name, value)
+
+
+def _add_objectives(fields: Fields, record: TrialRecord) -> None:
+    reason = record.reason or f"the trial is {record.state}"
+    ue_reason = (record.ue_detail.reason if record.ue_detail else None) or reason
+    ut_reason = (record.ut_detail.reason if record.ut_detail else None) or reason
+    fields.metric("ue", record.ue, reason=ue_reason)
+    fields.metric("ut", record.ut, reason=ut_reason)
+    fields.metric("rob", record.rob, reason=reason)
+    fields.metric("report.ue", record.report_ue)
+    fields.metric("report.ut", record.report_ut)
+    fields.metric("report.rob", record.report_rob)
+    if record.ue_detail:
+        _add_detail(fields, "ue", record.ue_detail, with_split=False)
+    if record.ut_detail:
+        _add_detail(fields, "ut", record.ut_detail, with_split=True)
+
+
+def _add_seeds(fields: Fields, record: TrialRecord) -> None:
+    """A finalist over its seeds: `seeds.ue.mean`, `seeds.ue.deviation`, and how many there were.
+
+    The step is the number of runs: of two values at one step MLflow would show the larger one, not the later.
+    """
+    found = seed_summary(record)
+    if found is None:
+        return
+    fields.metric("seeds.runs", found.runs, step=found.runs)
+    fields.metric("seeds.complete", found.complete, step=found.runs)
+    fields.tag("seeds.lost", "; ".join(found.lost) or None)
+    for name, spread in found.spreads.items():
+        prefix = f"seeds.{name.replace('report_', 'report.')}"
+        fields.metric(f"{prefix}.mean", spread.mean, step=found.runs)
+        fields.metric(f"{prefix}.deviation", spread.deviation, step=found.runs)
+
+
+def _add_detail(fields: Fields, prefix: str, objective: Objective, *, with_split: bool) -> None:
+    """`ue.<metric>` and `ut.<split>.<metric>` (scores in [0, 1]), raw values under `raw.`, groups under `ue.group.`."""
+    fields.metric(f"{prefix}.standard_error", objective.standard_error)
+    for part in objective.parts:
+        name = f"{part.split}.{part.metric}" if with_split else part.metric
+        fields.metric(f"{prefix}.{name}", part.score, reason=part.reason)
+        fields.metric(f"raw.{part.split}.{part.metric}", part.value)
+    for group, value in sorted(objective.groups.items()):
+        fields.metric(f"{prefix}.group.{group}", value)
+
+
+def _add_attack(fields: Fields, score: AttackScore) -> None:
+    """`rob.<attack>` and its curve as a step metric, so that MLflow draws forgetting against the attack's strength."""
+    reason = score.reason or ("skipped" if score.skipped else None)
+    fields.metric(f"rob.{score.attack}", score.value, reason=reason)
+    fields.metric(f"report.rob.{score.attack}", score.report_value)
+    fields.metric(f"rob.{score.attack}.utility", score.utility)
+    strengths = [point.strength for point in score.curve]
+    whole = all(math.isfinite(strength) and strength == int(strength) for strength in strengths)
+    distinct = len(set(strengths)) == len(strengths)
+    steps = [int(strength) for strength in strengths] if whole and distinct else range(len(strengths))
+    for step, point in zip(steps, score.curve, strict=True):
+        fields.metric(f"curve/{score.attack}/still_forgotten", point.still_forgotten, step=step)
+        fields.metric(f"curve/{score.attack}/utility", point.utility, step=step)
+
+
+def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
+    """One line for each strength of each attack, skipped attacks with their reason."""
+    for score in attacks:
+        for point in score.curve:
+            numbers = [finite(point.strength), point.unit, finite(point.still_forgotten), finite(point.utility)]
+            yield [score.attack, score.family, *numbers, score.reason]
+        if not score.curve:
+            yield [score.attack, score.family, None, None, None, None, score.reason]
+
+
+def _add_training(fields: Fields, prefix: str, values: Mapping[str, Any]) -> None:
+    """Numbers under `train/`, lists as curves: plain numbers by position, or objects with a `step` and numbers."""
+    for name, value in sorted(values.items()):
+        path = f"{prefix}/{name}"
+        if is_number(value):
+            fields.metric(path, value)
+        elif isinstance(value, Mapping):
+            _add_training(fields, path, value)
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            # The loss terms of "curve" are what people look for: they stand directly under `train/`.
+            _add_curve(fields, prefix if name == "curve" else path, value)
+
+
+def _add_curve(fields: Fields, path: str, values: Sequence[Any]) -> None:
+    missing: dict[str, int] = {}
+    for position, item in enumerate(values):
+        step, numbers = _curve_item(position, item)
+        for name, value in numbers.items():
+            curve = f"{path}/{name}" if name else path
+            if value is None or not math.isfinite(value):
+                missing[curve] = missing.get(curve, 0) + 1
+            else:
+                fields.metric(curve, value, step=step)
+    for curve, count in missing.items():
+        fields.tag(f"no_value.{curve}", f"{count} of {len(values)} points missing or not finite")
+
+
+def _curve_item(position: int, item: Any) -> tuple[int, dict[str, float | None]]:
+    """Step and named numbers of one point: 0.5, [10, 0.5] or {"step": 10, "loss": 0.5}."""
+    if item is None or is_number(item):
+        return position, {"": item}
+    if isinstance(item, Mapping):
+        step = item.get("step", position)
+        numbers = {key: value for key, value in item.items() if key != "step" and (value is None or is_number(value))}
+        return int(step) if is_number(step) else position, numbers
+    if isinstance(item, Sequence) and len(item) == 2 and is_number(item[0]) and (item[1] is None or is_number(item[1])):
+        return int(item[0]), {"": item[1]}
+    return position, {}
+
+
+def sweep_fields(front: Front | None, controls: Controls | None, records: Sequence[TrialRecord]) -> Fields:
+    """Numbers and tables of the sweep's own run; the hypervolume curve is apart, because it grows."""
+    fields = Fields()
+    states = [record.state for record in records]
+    for state in sorted(set(states)):
+        fields.tag(f"trials.{state}", states.count(state))
+    if front:
+        fields.tag("trials_settled", front.trials_settled)
+        fields.tag("trials_wanted", front.trials_wanted)
+        fields.tag("front_size", len(front.front))
+        fields.tag("hypervolume_reference_point", list(front.reference_point))
+        fields.table("front.json", FRONT_COLUMNS, front_lines(front, records))
+    if controls:
+        for control in (controls.original, controls.gold):
+            fields.metric(f"control.{control.model}.ue", control.ue, reason="not measured")
+            fields.metric(f"control.{control.model}.ut", control.ut, reason="not measured")
+    return fields
+
+
+def front_lines(front: Front, records: Sequence[TrialRecord]) -> Iterator[list[Any]]:
+    """The non-dominated trials, best robustness first."""
+    chosen = [record for record in records if is_on_front(record, front)]
+    chosen.sort(key=lambda record: (-(record.rob if record.rob is not None else -1.0), record.number))
+    for record in chosen:
+        objectives = [finite(value) for value in (record.ue, record.ut, record.rob)]
+        settings = as_text(record.params)
+        yield [record.number, record.key, record.method, record.seed, *objectives, record.rob_is_bound, settings]
+
+
+def is_on_front(record: TrialRecord, front: Front) -> bool:
+    """Whether the front names this trial; a duplicate is not counted beside the trial it repeats."""
+    return record.key in front.front and record.state != "duplicate"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def finite(value: float | None) -> float | None:
+    """The value where it can stand in JSON, else None."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def hypervolume_curve(front: Front) -> dict[int, float]:
+    """Trials settled to hypervolume, the last value where a step occurs twice."""
+    return {step: value for step, value in front.hypervolume_curve if math.isfinite(value)}

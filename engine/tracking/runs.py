@@ -1,0 +1,183 @@
+"""Runs in an MLflow store: find, create and fill them so that doing it twice changes nothing.
+
+Only `MlflowClient` with explicit run ids is used; the fluent API keeps a global active run. A metric point with the
+same name, step, time and value is stored once by MLflow itself, so all times come from the records and none from the
+clock. mlflow is imported when a store is opened: it takes about three seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, unquote
+
+from unlearn_sweep.engine.privacy import silence_telemetry
+from unlearn_sweep.engine.tracking.fields import Fields, Point
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Item = TypeVar("Item")
+
+METRICS_PER_BATCH = 1000
+PARAMS_PER_BATCH = 100
+TAGS_PER_BATCH = 100
+EXPERIMENT_CHARS = 500
+_TABLES_TAG = "mlflow.loggedArtifacts"
+
+# Set where nobody else has: the client retries an absent server for minutes and reports its own housekeeping, while
+# the records are safe on disk and the screen belongs to the sweep's progress.
+_CLIENT_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def default_tracking_uri(storage: Path) -> str:
+    """The sqlite database beside the runs, by absolute path: Ray changes the working folder of its processes."""
+    return f"sqlite:///{quote(str(storage.resolve() / 'mlflow.db'))}"
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The database file of an sqlite address, None for any other. A relative path is one from the working folder."""
+    if not tracking_uri.startswith("sqlite:"):
+        return None
+    path = tracking_uri.partition(":///")[2].partition("?")[0]
+    return Path(unquote(path)).absolute()
+
+
+def absolute_uri(tracking_uri: str) -> str:
+    """The same address with an absolute path, where it is a local database."""
+    path = sqlite_file(tracking_uri)
+    return f"sqlite:///{quote(str(path))}" if path else tracking_uri
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """What an unreachable server, a full disk, a locked database or a broken file raises; anything else is a bug."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError, ValueError, ImportError
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What is needed of a stored run to decide what is left to do."""
+
+    run_id: str
+    start_ms: int
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class RunStore:
+    """One experiment in one MLflow store."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+
+    @classmethod
+    def open(cls, tracking_uri: str, experiment: str) -> RunStore:
+        """Connect, creating the database and the experiment where they are missing. A deleted experiment comes back."""
+        silence_telemetry()
+        for name, value in _CLIENT_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        database = sqlite_file(tracking_uri)
+        if database:
+            database.parent.mkdir(parents=True, exist_ok=True)
+        client = MlflowClient(tracking_uri=absolute_uri(tracking_uri))
+        name = experiment[:EXPERIMENT_CHARS]
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            artifacts = (database.parent / "mlartifacts").as_uri() if database else None
+            return cls(client, client.create_experiment(name, artifact_location=artifacts))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return cls(client, found.experiment_id)
+
+    def find(self, **tags: str) -> list[KnownRun]:
+        """Live runs with these tags, oldest first."""
+        condition = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
+        runs: list[KnownRun] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
+            runs += [_known(run) for run in page]
+            token = page.token
+            if not token:
+                return sorted(runs, key=lambda run: (run.start_ms, run.run_id))
+
+    def create(self, name: str, start_ms: int, tags: Mapping[str, str]) -> KnownRun:
+        """A new run. Its tags are stored with it in one step, so a crash right after still leaves it findable."""
+        return _known(self.client.create_run(self.experiment_id, start_ms, dict(tags), name))
+
+    def fill(self, run_id: str, fields: Fields, time_ms: int) -> None:
+        """Write params, metrics, tables and tags, tags last."""
+        from mlflow.entities import Param
+
+        for chunk in _chunks(sorted(fields.params.items()), PARAMS_PER_BATCH):
+            self.client.log_batch(run_id, params=[Param(name, value) for name, value in chunk])
+        self.points(run_id, fields.points, time_ms)
+        if fields.long_params:
+            self.client.log_dict(run_id, fields.long_params, "long_params.json")
+        tags = dict(fields.tags)
+        for file, table in fields.tables.items():
+            self.client.log_dict(run_id, table, file)
+        if fields.tables:
+            # This tag is what makes MLflow show a JSON artifact as a table.
+            shown = [{"path": file, "type": "table"} for file in sorted(fields.tables)]
+            tags[_TABLES_TAG] = json.dumps(shown)
+        self.tag(run_id, tags)
+
+    def points(self, run_id: str, points: Sequence[Point], time_ms: int) -> None:
+        from mlflow.entities import Metric
+
+        for chunk in _chunks(points, METRICS_PER_BATCH):
+            self.client.log_batch(run_id, metrics=[Metric(p.name, p.value, time_ms, p.step) for p in chunk])
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        for chunk in _chunks(sorted(tags.items()), TAGS_PER_BATCH):
+            self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in chunk])
+
+    def end(self, run_id: str, status: str, end_ms: int) -> None:
+        """Close a run with FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status, end_ms)
+
+    def set_status(self, run: KnownRun, status: str, end_ms: int) -> None:
+        """RUNNING reopens a closed run (a sweep that goes on); anything else closes it."""
+        if status != "RUNNING":
+            self.end(run.run_id, status, end_ms)
+        elif run.status != "RUNNING":
+            self.client.update_run(run.run_id, status)
+
+    def history(self, run_id: str, name: str) -> dict[int, float]:
+        """Step to the latest value of a metric."""
+        points = sorted(self.client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
+        return {metric.step: metric.value for metric in points}
+
+    def drop(self, run_id: str) -> None:
+        """Take a run out of sight; MLflow keeps it until its own garbage collection."""
+        self.client.delete_run(run_id)
+
+
+def _known(run: Run) -> KnownRun:
+    info, data = run.info, run.data
+    return KnownRun(info.run_id, info.start_time or 0, info.status, data.tags, data.params, data.metrics)
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,376 @@
+"""MLflow as a view of a sweep, rebuilt from its folder: one run for the sweep, one child run for each settled trial.
+
+The records on disk are the truth. `MlflowSink.catch_up` writes what MLflow does not have yet; a trial counts as written
+when its run carries the digest of the trial's record, a tag that is set last. So it may be killed anywhere and called
+again, during a sweep or years later, and nothing is written twice. Run ids are noted in `<sweep>/mlflow.json`, but runs
+are recognised by their tags: that file may be lost, or tell of another server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.snapshot import Snapshot, StoredTrial, read_snapshot
+from unlearn_sweep.engine.tracking.fields import (
+    Fields,
+    Point,
+    hypervolume_curve,
+    is_on_front,
+    sweep_fields,
+    trial_fields,
+)
+from unlearn_sweep.engine.tracking.runs import KnownRun, RunStore, absolute_uri, default_tracking_uri, store_errors
+
+TrialId = tuple[int, str]
+"""Number and key: a number alone may have meant another trial before a study was begun anew."""
+
+IDS_FILE = "mlflow.json"
+REPORT_FILES = ("index.html", "front.html", "front.png", "front.svg")
+LAYOUT = "2"
+"""Goes up when params, metrics or tags of a run change, so that existing runs are written again."""
+
+_SOURCE = {"mlflow.source.name": "unlearn-sweep"}
+_SWEEP_STATUS = {"finished": "FINISHED", "stopped": "KILLED"}
+_NOTE = (
+    "One sweep; its trials are the child runs. `tags.on_front = 'yes'` keeps the Pareto front, `metrics.rob` sorts by "
+    "robustness, `curve/` holds forgetting against the strength of each attack. The artifacts hold the front as a "
+    "table and, once `unlearn-sweep report` has run, as a figure."
+)
+
+
+def tracking_target(setting: str, storage: Path) -> str | None:
+    """The address behind a sweep file's `tracking.mlflow`: None for "off", the database beside the runs for "auto"."""
+    if setting == "off":
+        return None
+    return default_tracking_uri(storage) if setting == "auto" else absolute_uri(setting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncResult:
+    """What `sync` did. `unreadable` maps a file that was left out to the reason."""
+
+    tracking_uri: str
+    experiment: str
+    trials_written: int
+    unreadable: Mapping[str, str]
+
+
+class SyncError(ValueError):
+    """MLflow could not be brought up to date; what was written before the failure stays and is not repeated."""
+
+
+def sync(directory: Path, tracking_uri: str | None = None, experiment: str | None = None) -> SyncResult:
+    """Bring MLflow up to a sweep's folder, wherever it was run. Address and experiment default to the sweep's own.
+
+    Raises:
+        NotASweepError: `directory` holds no sweep.
+        SyncError: the store cannot be reached or refuses.
+    """
+    snapshot = read_snapshot(directory)
+    uri = tracking_uri or _address_in(snapshot) or default_tracking_uri(directory.resolve().parent)
+    sink = MlflowSink(directory, uri, experiment or snapshot.name)
+    try:
+        written = sink.catch_up()
+    except store_errors() as error:
+        raise SyncError(f"MLflow at {redact(sink.tracking_uri)}: {first_line(error)}") from error
+    return SyncResult(
+        tracking_uri=redact(sink.tracking_uri),
+        experiment=sink.experiment,
+        trials_written=written,
+        unreadable=sink.unreadable,
+    )
+
+
+def _address_in(snapshot: Snapshot) -> str | None:
+    """The address the sweep's own file names; None for "auto" and for "off", which a sync on purpose overrides."""
+    tracking = snapshot.spec.get("tracking")
+    setting = tracking.get("mlflow") if isinstance(tracking, Mapping) else snapshot.spec.get("mlflow")
+    return setting if isinstance(setting, str) and setting not in ("auto", "off") else None
+
+
+class MlflowSink:
+    """The MLflow view of one sweep folder. Nothing is opened or imported before the first `catch_up`."""
+
+    def __init__(self, sweep_dir: Path, tracking_uri: str, experiment: str) -> None:
+        self.sweep_dir = sweep_dir.resolve()
+        self.tracking_uri = absolute_uri(tracking_uri)
+        self.experiment = experiment
+        self.unreadable: Mapping[str, str] = {}
+        self._store: RunStore | None = None
+        self._listed = False
+        self._parent_id = ""
+        self._children: dict[TrialId, KnownRun] = {}
+        self._digests: dict[TrialId, str] = {}
+        self._front_tags: dict[TrialId, str] = {}
+
+    def catch_up(self) -> int:
+        """Bring MLflow up to the folder and return how many trial runs were written; 0 when it was up to date.
+
+        One process at a time; another one waits. Files that could not be read are in `unreadable` afterwards.
+
+        Raises:
+            NotASweepError: the folder holds no sweep.
+            mlflow.exceptions.MlflowException, OSError: the store cannot be reached or refuses.
+        """
+        with durable.file_lock(self.sweep_dir / "mlflow.lock", holder=f"{socket.gethostname()} {os.getpid()}"):
+            snapshot = read_snapshot(self.sweep_dir)
+            self.unreadable = snapshot.unreadable
+            store = self._store = self._store or RunStore.open(self.tracking_uri, self.experiment)
+            sweep_id = self._sweep_id(snapshot)
+            if not self._listed:
+                self._list_runs(store, sweep_id)
+            # After an error nobody knows what was written: the next call looks again.
+            self._listed = False
+            parent = self._find_parent(store, snapshot, sweep_id)
+            written = sum([self._write_trial(store, snapshot, trial, sweep_id) for trial in snapshot.trials])
+            self._mark_front(store, snapshot)
+            _write_sweep(store, snapshot, parent)
+            self._note_ids(store, sweep_id)
+            self._listed = True
+        return written
+
+    # --- which sweep, which runs ----------------------------------------------------------------------------------
+
+    def _sweep_id(self, snapshot: Snapshot) -> str:
+        """Names this sweep wherever its folder lies: by its first event, or by its place where it has no event."""
+        noted = _noted_ids(self.sweep_dir).get("sweep_id")
+        if isinstance(noted, str) and noted.isalnum():
+            return noted
+        origin = snapshot.first_event_s if snapshot.first_event_s is not None else str(self.sweep_dir)
+        return hashlib.sha256(f"{snapshot.name}\n{origin}".encode()).hexdigest()[:16]
+
+    def _list_runs(self, store: RunStore, sweep_id: str) -> None:
+        """What MLflow already has of this sweep."""
+        self._children, self._digests, self._front_tags = {}, {}, {}
+        for run in store.find(sweep_id=sweep_id, kind="trial"):
+            trial_id = int(run.tags["trial_number"]), run.tags["trial_key"]
+            if trial_id in self._children:
+                store.drop(run.run_id)  # written by two machines at once; the older run stays
+            else:
+                self._adopt(trial_id, run)
+
+    def _adopt(self, trial_id: TrialId, run: KnownRun) -> None:
+        self._children[trial_id] = run
+        self._digests[trial_id] = run.tags.get("record_digest", "")
+        self._front_tags[trial_id] = run.tags.get("on_front", "")
+
+    def _forget(self, store: RunStore, trial_id: TrialId) -> None:
+        store.drop(self._children.pop(trial_id).run_id)
+
+    def _find_parent(self, store: RunStore, snapshot: Snapshot, sweep_id: str) -> KnownRun:
+        """The sweep's own run, made where there is none."""
+        found = store.find(sweep_id=sweep_id, kind="sweep")
+        for extra in found[1:]:
+            store.drop(extra.run_id)
+        if found:
+            parent = found[0]
+        else:
+            tags = {"sweep_id": sweep_id, "sweep": snapshot.name, "kind": "sweep", **_SOURCE}
+            parent = store.create(snapshot.name, milliseconds(snapshot.first_event_s or 0.0), tags)
+        self._parent_id = parent.run_id
+        return parent
+
+    def _note_ids(self, store: RunStore, sweep_id: str) -> None:
+        """Leave the run ids beside the sweep, for people and links."""
+        ids = {
+            "sweep_id": sweep_id,
+            "tracking_uri": redact(self.tracking_uri),
+            "experiment_id": store.experiment_id,
+            "parent_run_id": self._parent_id,
+            "runs": {str(number): run.run_id for (number, _), run in sorted(self._children.items())},
+        }
+        if ids != _noted_ids(self.sweep_dir):
+            durable.write_json(self.sweep_dir / IDS_FILE, ids)
+
+    # --- one trial ------------------------------------------------------------------------------------------------
+
+    def _write_trial(self, store: RunStore, snapshot: Snapshot, trial: StoredTrial, sweep_id: str) -> int:
+        """Write a trial's run unless it carries this record already. Returns the number of runs written."""
+        record, digest = trial.record, f"{LAYOUT}.{trial.digest}"
+        trial_id = record.number, record.key
+        if trial_id in self._children and self._digests[trial_id] == digest:
+            return 0
+        fields = trial_fields(record, sweep=snapshot.name, sweep_id=sweep_id, benchmark=snapshot.benchmark)
+        run = self._run_for(store, record, fields, sweep_id)
+        store.fill(run.run_id, fields, milliseconds(record.finished))
+        store.end(run.run_id, "FAILED" if record.state == "failed" else "FINISHED", milliseconds(record.finished))
+        store.tag(run.run_id, {"record_digest": digest})
+        self._digests[trial_id] = digest
+        return 1
+
+    def _run_for(self, store: RunStore, record: TrialRecord, fields: Fields, sweep_id: str) -> KnownRun:
+        """The run of a trial: the one there is; a new one where there is none or it cannot be brought up to date."""
+        trial_id = record.number, record.key
+        for other in [known for known in self._children if known[0] == record.number and known != trial_id]:
+            self._forget(store, other)
+        identity = {"sweep_id": sweep_id, "trial_number": str(record.number), "trial_key": record.key}
+        if trial_id not in self._children:
+            # Another process may have made it since the runs were listed.
+            for run in store.find(**identity)[:1]:
+                self._adopt(trial_id, run)
+        if trial_id in self._children and _outdated(self._children[trial_id], fields):
+            self._forget(store, trial_id)
+        if trial_id not in self._children:
+            tags = {**identity, "kind": "trial", "mlflow.parentRunId": self._parent_id, **_SOURCE}
+            name = f"{record.number:03d} {record.method}"
+            self._adopt(trial_id, store.create(name, milliseconds(record.started), tags))
+        return self._children[trial_id]
+
+    def _mark_front(self, store: RunStore, snapshot: Snapshot) -> None:
+        """Tag each trial with its membership as of now, where that changed."""
+        if snapshot.front is None:
+            return
+        for record in snapshot.records:
+            trial_id = record.number, record.key
+            mark = "yes" if is_on_front(record, snapshot.front) else "no"
+            if self._front_tags[trial_id] != mark:
+                store.tag(self._children[trial_id].run_id, {"on_front": mark})
+                self._front_tags[trial_id] = mark
+
+
+def _noted_ids(sweep_dir: Path) -> Mapping[str, object]:
+    """What `mlflow.json` holds; nothing where it is absent or no JSON object."""
+    path = sweep_dir / IDS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _outdated(run: KnownRun, fields: Fields) -> bool:
+    """Whether the run holds what the record no longer says: MLflow can neither change a param nor remove a metric."""
+    points = {point.name for point in fields.points}
+    reasons = {tag for tag in run.tags if tag.startswith("no_value.")}
+    return (
+        any(fields.params.get(name) != value for name, value in run.params.items())
+        or not set(run.metrics) <= points
+        or not reasons <= set(fields.tags)
+    )
+
+
+def _write_sweep(store: RunStore, snapshot: Snapshot, parent: KnownRun) -> None:
+    """Hypervolume, front, controls, spec and report files on the sweep's run, where any of it changed."""
+    fields = sweep_fields(snapshot.front, snapshot.controls, snapshot.records)
+    fields.tag("benchmark", snapshot.benchmark)
+    fields.tag("mlflow.note.content", _NOTE)
+    fields.tag("sweep_state", snapshot.state)
+    now_ms = milliseconds(max([snapshot.last_event_s or 0.0, *(record.finished for record in snapshot.records)]))
+    report = {path.name: path for name in REPORT_FILES if (path := snapshot.folder / "report" / name).is_file()}
+    digest = _sweep_digest(snapshot, fields, report)
+    if parent.tags.get("sweep_digest") != digest:
+        _add_hypervolume(store, snapshot, parent, now_ms)
+        store.fill(parent.run_id, fields, now_ms)
+        for path in (snapshot.folder / "spec.yaml", snapshot.folder / "spec.lock.yaml"):
+            if path.is_file():
+                store.client.log_text(parent.run_id, redact(path.read_text()), path.name)
+        if snapshot.controls is not None:
+            store.client.log_text(parent.run_id, redact(snapshot.controls.model_dump_json(indent=1)), "controls.json")
+        for path in report.values():
+            store.client.log_artifact(parent.run_id, str(path), "report")
+        store.set_status(parent, _SWEEP_STATUS.get(snapshot.state, "RUNNING"), now_ms)
+        store.tag(parent.run_id, {"sweep_digest": digest})
+
+
+def _add_hypervolume(store: RunStore, snapshot: Snapshot, parent: KnownRun, now_ms: int) -> None:
+    """Points of the curve that MLflow does not have, so that a growing curve is never written twice."""
+    if snapshot.front is None:
+        return
+    there = store.history(parent.run_id, "hypervolume")
+    curve = hypervolume_curve(snapshot.front)
+    new = [Point("hypervolume", value, step) for step, value in curve.items() if there.get(step) != value]
+    store.points(parent.run_id, new, now_ms)
+
+
+def _sweep_digest(snapshot: Snapshot, fields: Fields, report: Mapping[str, Path]) -> str:
+    parts: list[object] = [LAYOUT, snapshot.state, snapshot.spec_text, sorted(fields.tags.items()), fields.tables]
+    parts.append([(point.name, point.value) for point in fields.points])
+    parts.append(snapshot.front.model_dump_json() if snapshot.front else None)
+    parts.append(snapshot.controls.model_dump_json() if snapshot.controls else None)
+    parts += [(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in sorted(report.items())]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of an error, without secrets: MLflow's messages go on for pages."""
+    lines = redact(str(error)).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0][:300]}"
+
+
+def milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+class MlflowThread:
+    """Keeps MLflow up to date in the background of a running sweep; no failure of MLflow ever reaches the sweep.
+
+    `warn` gets one sentence the first time something fails, and one at the end if MLflow was left behind.
+    """
+
+    def __init__(self, sink: MlflowSink, warn: Callable[[str], None]) -> None:
+        self.sink = sink
+        self._warn = warn
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._behind: str | None = None
+        self._warned = False
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Something was recorded. Returns at once; pokes that come during a pass are answered by one more pass."""
+        self._wake.set()
+
+    def close(self, timeout_s: float = 120.0) -> bool:
+        """One last pass, and wait for it. Returns whether MLflow has everything; says what to do where it has not."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._behind = f"it did not finish in {timeout_s:.0f} s"
+        if self._behind is not None:
+            self._warn(f"MLflow does not have the whole sweep ({self._behind}). {self._advice()}")
+        return self._behind is None
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            self._wake.wait()
+            self._wake.clear()
+            # Read before the pass: a close that comes during it still gets a pass of its own.
+            closing = self._closing.is_set()
+            self._pass()
+
+    def _pass(self) -> None:
+        """One catch-up. Expected failures (server, disk, database, a broken file) are told once, and tried again."""
+        self._behind = "it ended unexpectedly"
+        try:
+            self.sink.catch_up()
+        except store_errors() as error:
+            self._fail(error)
+        else:
+            self._behind = None
+
+    def _fail(self, error: Exception) -> None:
+        self._behind = first_line(error)
+        if not self._warned:
+            self._warned = True
+            address = redact(self.sink.tracking_uri)
+            self._warn(f"MLflow at {address}: {self._behind}. The sweep goes on without it. {self._advice()}")
+
+    def _advice(self) -> str:
+        return f"Nothing is lost: run `unlearn-sweep sync {self.sink.sweep_dir}` to complete it."

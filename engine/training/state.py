@@ -1,0 +1,111 @@
+"""What a training is made of and what it has done so far: the types that loop, checkpoints and gradients share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unlearn_sweep.engine.training.backend import StepBackend
+from unlearn_sweep.engine.training.batches import BatchPlan
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.steps import MicroStep, Run
+from unlearn_sweep.engine.training.training_views import Item, Views
+from unlearn_sweep.engine.training.weight_average import RunningAverage
+from unlearn_sweep.methods.interface import Method, Term
+from unlearn_sweep.methods.token_losses import token_nll
+
+Batch = Mapping[str, Sequence[Item]]
+"""The global batch of a step: for each view its rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainProgress:
+    """Where a training is: for a progress line, about once a second, on rank 0."""
+
+    step: int
+    steps: int
+    seconds: float
+    values: Mapping[str, float]
+
+
+@dataclass(slots=True, kw_only=True)
+class Training:
+    """Everything a training needs, loaded and wired. `active`: the method of the step at hand."""
+
+    job: TrainJob
+    method: Method
+    views: Views
+    plan: BatchPlan
+    run: Run
+    backend: StepBackend
+    ranks: Ranks
+    loss_cap: float
+    active: Method
+    average: RunningAverage | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    """What a training has done so far."""
+
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    conventions: dict[str, str] = field(default_factory=dict)
+    stop_reason: str | None = None
+    peak_memory_mib: float = 0.0
+    resumed_at_step: int = 0
+
+
+class Totals:
+    """Sums over the micro-batches of one step, for the record and the decision to stop."""
+
+    def __init__(self, batch: Batch, watched: str | None) -> None:
+        self.batch = batch
+        self.watched = watched
+        self.tokens = 0
+        self.values: dict[str, Tensor] = {}
+        self.reported: dict[str, float] = {}
+        self.squared: set[str] = set()
+        self.conventions: dict[str, str] = {}
+
+    def add(self, terms: Sequence[Term], counts: Mapping[str, int], step: MicroStep) -> None:
+        for term in terms:
+            self._add(term.name, term.total.detach() / counts[term.name])
+            self.conventions[term.name] = convention(term)
+            if term.squared:
+                self.squared.add(term.name)
+        if self.watched is not None:
+            supervised = step.forward(self.watched)
+            nll = token_nll(supervised.logits.detach(), supervised.targets).sum()
+            tokens = sum(item.supervised for item in self.batch[self.watched])
+            self._add(f"{self.watched}_cross_entropy", nll / tokens)
+        self.tokens += step.tokens
+
+    def means(self, ranks: Ranks) -> dict[str, float]:
+        """Means over the global batch, the same on every rank."""
+        names = sorted(self.values)
+        summed = ranks.sum(torch.stack([self.values[name].float() for name in names]))
+        means = dict(zip(names, summed.tolist(), strict=True))
+        return {name: value**2 if name in self.squared else value for name, value in means.items()} | self.reported
+
+    def report(self, name: str, value: float) -> None:
+        """A number that is equal on every rank already."""
+        self.reported[name] = value
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self.values[name] = self.values[name] + value if name in self.values else value
+
+
+def convention(term: Term) -> str:
+    """In words, what a term's value is a mean of."""
+    if term.per == "micro_batch":
+        return f"mean over {term.view} in each micro-batch, then over micro-batches"
+    left_out = f", first {term.skip_tokens} tokens of each left out" if term.skip_tokens else ""
+    squared = ", then squared" if term.squared else ""
+    return f"sum over {term.view} / its {term.per}s in the global batch{left_out}{squared}"

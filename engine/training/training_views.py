@@ -1,0 +1,287 @@
+"""The views a method reads, as tokens: which question rows they have, and which answer each row is trained towards.
+
+    forget, retain, ...   the benchmark's own training views
+    train                 the views of `train_groups`, one after the other
+    forget_idk, retain_idk  the same questions with a refusal drawn by (seed, epoch, row)
+    forget_alternate      the same questions with one of the row's perturbed answers, drawn by (seed, row)
+    forget_continuation   the same questions and a change of subject, with what the start model says behind them
+    forget_expert, forget_novice  the same questions behind a text the method names, with the same answers
+    task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
+    forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its group
+
+All but the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: row i of both batches of a step
+is the same question.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from unlearn_sweep.engine.training.batches import BatchPlan, Pick, seed_of
+from unlearn_sweep.engine.training.refusals import REFUSALS
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.task_data import TASK_VIEW, TaskDataError, task_rows
+from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
+from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FOLLOWS: Mapping[str, str] = {
+    "forget_idk": "forget",
+    "retain_idk": "retain",
+    "forget_alternate": "forget",
+    "forget_continuation": "forget",
+    "forget_expert": "forget",
+    "forget_novice": "forget",
+}
+"""Views with other answers to the questions of another view."""
+
+CONTINUATION = "forget_continuation"
+PARAPHRASE = "forget_paraphrase_"
+TASK_ROWS = 8000
+
+Key = tuple[str, int, int]
+"""View, row and which of its answers: what the frozen start model's values are kept under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of a view in one step."""
+
+    key: Key
+    example: Example
+
+    @property
+    def tokens(self) -> int:
+        return len(self.example.prompt_ids) + len(self.example.answer_ids)
+
+    @property
+    def supervised(self) -> int:
+        return supervised_tokens(self.example)
+
+
+def supervised_tokens(example: Example) -> int:
+    """Answer tokens with something before them to be predicted from."""
+    return len(example.answer_ids) - (0 if example.prompt_ids else 1)
+
+
+class Encoder:
+    """Tokenises rows, each question and answer once. Holds for one benchmark, tokenizer and length limit."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template, max_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        self.max_tokens = max_tokens
+        self._examples: dict[tuple[str, str, str], Example] = {}
+        self._refusals: dict[int, Example] = {}
+
+    def example(self, row: Row, answer: str) -> Example:
+        """Raises ValueError where the prompt leaves no room for a single answer token."""
+        key = (row.row_id, row.question, answer)
+        if key not in self._examples:
+            template = row.template or self.template
+            example = encode(self.tokenizer, row.row_id, row.question, answer, template, max_tokens=self.max_tokens)
+            self._examples[key] = self._checked(row, example)
+        return self._examples[key]
+
+    def fits(self, row: Row) -> bool:
+        """Whether the prompt leaves room for an answer token."""
+        try:
+            self.example(row, row.answer)
+        except ValueError:
+            return False
+        return True
+
+    def refusal(self, row: Row, index: int) -> Example:
+        """The row's question with refusal `index`, which is tokenised once: answers never depend on their prompt."""
+        if index not in self._refusals:
+            self._refusals[index] = encode(
+                self.tokenizer, "refusal", "", REFUSALS[index], self.template, max_tokens=1 << 30
+            )
+        prompt_ids = self.example(row, row.answer).prompt_ids
+        answer_ids = self._refusals[index].answer_ids[: self.max_tokens - len(prompt_ids)]
+        return Example(row_id=row.row_id, prompt_ids=prompt_ids, answer_ids=answer_ids)
+
+    def _checked(self, row: Row, example: Example) -> Example:
+        if supervised_tokens(example) < 1:
+            raise ValueError(
+                f"row {row.row_id!r} of split {row.split!r}: no answer token to train on, its prompt has "
+                f"{len(example.prompt_ids)} tokens and max_tokens is {self.max_tokens}; raise that or leave the row out"
+            )
+        return example
+
+
+class Views:
+    """Every view a method reads, tokenised.
+
+    Raises:
+        ValueError: a view the benchmark does not have, one without rows, a row without room for its answer, or
+            "forget_alternate" where a row has no perturbed answer.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        encoder: Encoder,
+        names: Sequence[str],
+        *,
+        train_groups: Sequence[str],
+        seed: int,
+        prefixes: Sequence[tuple[str, str]] = (),
+        rows_a_step: Sequence[tuple[str, int]] = (),
+        subject_change: str = "",
+    ) -> None:
+        self.names = (*names, *(view for view, _ in prefixes))
+        self.seed = seed
+        self.encoder = encoder
+        self.prefixes = dict(prefixes)
+        self.rows_a_step = dict(rows_a_step)
+        self.rows = {base: self._base_rows(benchmark, base, train_groups) for base in map(base_view, self.names)}
+        for base, rows in self.rows.items():
+            for row in rows:
+                encoder.example(row, row.answer)
+            if f"{base}_alternate" in self.names:
+                check_alternates(rows)
+        self.wordings = self._wordings()
+        self.subject_change = subject_change
+        self.continuations: Sequence[tuple[int, ...]] = ()
+
+    @property
+    def anchor(self) -> str:
+        """The view whose passes are epochs."""
+        return next((base for base in ("train", "forget") if base in self.rows), next(iter(self.rows)))
+
+    def plan(self, batch_size: int) -> BatchPlan:
+        sizes = {base: len(rows) for base, rows in self.rows.items()}
+        return BatchPlan(
+            anchor=self.anchor, sizes=sizes, batch_size=batch_size, seed=self.seed, rows_a_step=self.rows_a_step
+        )
+
+    def batch(self, plan: BatchPlan, step: int) -> dict[str, tuple[Item, ...]]:
+        """The global batch of a step: for each view its items, longest question and answer of the base view first."""
+        picks = {base: self._by_length(base, plan.picks(base, step)) for base in self.rows}
+        return {view: tuple(self.item(view, pick) for pick in picks[base_view(view)]) for view in self.names}
+
+    def item(self, view: str, pick: Pick) -> Item:
+        row = self.rows[base_view(view)][pick.row]
+        if view.endswith("_idk"):
+            choice = seed_of(self.seed, "refusal", view, pick.epoch, row.row_id) % len(REFUSALS)
+            return Item((view, pick.row, choice), self.encoder.refusal(row, choice))
+        if view.endswith("_alternate"):
+            choice = seed_of(self.seed, "alternate", row.row_id) % len(row.perturbed_answers)
+            return Item((view, pick.row, choice), self.encoder.example(row, row.perturbed_answers[choice]))
+        if view == CONTINUATION:
+            said = self.continuations[pick.row]
+            example = Example(row_id=row.row_id, prompt_ids=self._continuation_prompt(row), answer_ids=said)
+            return Item((view, pick.row, 0), example)
+        if view in self.prefixes:
+            asked = replace(row, question=f"{self.prefixes[view]}{row.question}")
+            return Item((view, pick.row, 0), self.encoder.example(asked, row.answer))
+        if view.startswith(PARAPHRASE):
+            other = self.wordings[pick.row][int(view.removeprefix(PARAPHRASE))]
+            return Item((view, pick.row, 0), self.encoder.example(other, other.answer))
+        return Item((view, pick.row, 0), self.encoder.example(row, row.answer))
+
+    def continuation_prompts(self) -> list[tuple[int, ...]]:
+        """What the start model is to go on from, for every forget row in order."""
+        return [self._continuation_prompt(row) for row in self.rows["forget"]]
+
+    def _continuation_prompt(self, row: Row) -> tuple[int, ...]:
+        asked = replace(row, question=f"{row.question}{self.subject_change}")
+        return self.encoder.example(asked, row.answer).prompt_ids
+
+    def _base_rows(self, benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:
+        if base.startswith(TASK_VIEW):
+            return task_view(base.removeprefix(TASK_VIEW), self.encoder, self.seed)
+        return base_rows(benchmark, base, train_groups)
+
+    def _wordings(self) -> list[list[Row]]:
+        """Other wordings of each forget row, where a view asks for them."""
+        wanted = [int(view.removeprefix(PARAPHRASE)) for view in self.names if view.startswith(PARAPHRASE)]
+        if not wanted:
+            return []
+        found = other_wordings(self.rows["forget"])
+        fewest = min(range(len(found)), key=lambda place: len(found[place]))
+        if len(found[fewest]) <= max(wanted):
+            raise ValueError(
+                f"view {PARAPHRASE}{max(wanted)}: row {self.rows['forget'][fewest].row_id!r} has "
+                f"{len(found[fewest])} other wordings; ask for fewer paraphrases, or give it more"
+            )
+        return found
+
+    def mean_answer_tokens(self) -> float:
+        """Supervised tokens of a row of the anchor view, on average."""
+        rows = self.rows[self.anchor]
+        return sum(supervised_tokens(self.encoder.example(row, row.answer)) for row in rows) / len(rows)
+
+    def _by_length(self, base: str, picks: Sequence[Pick]) -> list[Pick]:
+        return sorted(picks, key=lambda pick: (-self.item(base, pick).tokens, pick.row, pick.epoch))
+
+
+def base_view(view: str) -> str:
+    """The view whose rows `view` has."""
+    return "forget" if view.startswith(PARAPHRASE) else FOLLOWS.get(view, view)
+
+
+def other_wordings(rows: Sequence[Row]) -> list[list[Row]]:
+    """For each row, the same fact in other words: its own paraphrases, then the other rows of its group, in order."""
+    groups: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        groups.setdefault(row.group_id, []).append(place)
+    found = []
+    for place, row in enumerate(rows):
+        own = []
+        if row.paraphrased_question is not None or row.paraphrased_answer is not None:
+            own = [
+                replace(
+                    row, question=row.paraphrased_question or row.question, answer=row.paraphrased_answer or row.answer
+                )
+            ]
+        group = groups[row.group_id]
+        here = group.index(place)
+        found.append([*own, *(rows[other] for other in (*group[here + 1 :], *group[:here]))])
+    return found
+
+
+def base_rows(benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:
+    """The rows of a view that follows no other."""
+    groups = train_groups if base == "train" else (base,)
+    for group in groups:
+        if group not in benchmark.train:
+            near = difflib.get_close_matches(group, benchmark.train, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(benchmark.train)
+            raise ValueError(f"benchmark {benchmark.name!r} has no training view {group!r}; it has {known}{hint}")
+    rows = tuple(row for group in groups for row in benchmark.train[group])
+    if not rows:
+        raise ValueError(f"benchmark {benchmark.name!r}: view {base!r} has no rows to train on")
+    return rows
+
+
+def task_view(data: str, encoder: Encoder, seed: int) -> tuple[Row, ...]:
+    """The rows of a task's data that have room for an answer token, at most TASK_ROWS, drawn with the seed.
+
+    Raises:
+        ValueError: the data cannot be read, or no row fits.
+    """
+    try:
+        found = task_rows(TaskDataSettings(data=data, max_rows=TASK_ROWS, heldout_rows=1), seed=seed)
+    except TaskDataError as error:
+        raise ValueError(f"view {TASK_VIEW}{data}: {error}") from error
+    fitting = tuple(row for row in found if encoder.fits(row))
+    if not fitting:
+        raise ValueError(f"view {TASK_VIEW}{data}: none of {len(found)} rows fits into max_tokens={encoder.max_tokens}")
+    return fitting
+
+
+def check_alternates(rows: Sequence[Row]) -> None:
+    without = [row.row_id for row in rows if not row.perturbed_answers]
+    if without:
+        raise ValueError(
+            f"view 'forget_alternate': {len(without)} of {len(rows)} rows have no perturbed answer, the first is "
+            f"{without[0]!r}; give them one, or choose a method that does not train towards alternate answers"
+        )

@@ -1,0 +1,1 @@
+"""Hyperparameter and robustness sweeps for LLM unlearning. The four packages are links to the folders at the root."""

@@ -1,0 +1,192 @@
+"""The attacks of a sweep file: known names, legal parameters, complete values and unique labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from unlearn_sweep.engine.job import AttackSettings
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
+from unlearn_sweep.evaluators.attacks.presets import PRESETS
+from unlearn_sweep.evaluators.cards import AttackCard
+from unlearn_sweep.sweeps.file import pydantic_errors
+from unlearn_sweep.sweeps.file.paths import check_data_file
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
+from unlearn_sweep.sweeps.machine import Machine
+
+CHAIN = "chain"
+PRESET = "preset"
+FORM = "a name, or {name: {parameter: value, ...}}"
+CHAIN_FORM = "two or more attacks in order: [{quantize: {bits: 4}}, {relearn: {steps: [20]}}]"
+
+
+def read_attacks(
+    attacks: Any, folder: Path, draft: ProblemCollector, machine: Machine | None = None
+) -> tuple[AttackSettings, ...]:
+    """Every legal attack of the file, in its order, with defaults filled in and files absolute against `folder`.
+
+    Without a `machine`, what an attack needs of one is not held against any.
+    """
+    if not isinstance(attacks, list):
+        return ()
+    found: list[AttackSettings] = []
+    for index, item in enumerate(attacks):
+        path: KeyPath = ("attacks", index)
+        for entry in _entries(item, path, draft):
+            attack = read_attack(entry, path, folder, draft)
+            if attack is not None and machine is not None:
+                _check_quantizers(attack, path, machine, draft)
+            found += [] if attack is None else [attack]
+    return unique_labels(found)
+
+
+def _entries(item: Any, path: KeyPath, draft: ProblemCollector) -> list[Any]:
+    """The attacks behind one item of the list: itself, or those of the battery that `preset: name` stands for."""
+    if not isinstance(item, dict) or set(item) != {PRESET} or not draft.sound(path):
+        return [item]
+    name = item[PRESET]
+    if name not in PRESETS:
+        draft.add(
+            (*path, PRESET),
+            "unknown preset",
+            given=shown(name),
+            allowed=listing(PRESETS),
+            nearest=near_miss(str(name), PRESETS),
+        )
+        return []
+    return list(PRESETS[name].attacks)
+
+
+def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, draft: ProblemCollector) -> None:
+    """Whether this machine has what the backends of quantise attacks need, those of a chain's links included."""
+    links = [next(iter(step.items())) for step in attack.params["steps"]] if attack.name == CHAIN else []
+    for name, params in links or [(attack.name, attack.params)]:
+        backend = params.get("backend", "plain") if name == "quantize" else "plain"
+        obstacles = [] if backend == "plain" or backend in machine.quantizers else [f"{backend} is not installed"]
+        if backend == "bitsandbytes" and not machine.gpus:
+            obstacles.append("this machine has no GPU")
+        if obstacles:
+            message = f"{backend} cannot run: {'; '.join(obstacles)}"
+            draft.add(path, message, given=backend, allowed="backend: plain", advice="write backend: plain")
+
+
+def read_attack(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> AttackSettings | None:
+    """One attack; None with the mistake reported. A bare name stands for its defaults."""
+    if not draft.sound(path):
+        return None
+    entry = {item: {}} if isinstance(item, str) else item
+    if not isinstance(entry, dict) or len(entry) != 1:
+        allowed = f"{FORM}; names: {listing(ATTACKS)}"
+        draft.add(
+            path,
+            "not one attack",
+            given=shown(item),
+            allowed=allowed,
+            advice="begin each attack with a dash of its own",
+        )
+        return None
+    name, params = next(iter(entry.items()))
+    inner = path if isinstance(item, str) else (*path, name)
+    if name not in ATTACKS:
+        draft.add_unknown((*path, name), "unknown attack", list(ATTACKS), listing(ATTACKS))
+        return None
+    card = ATTACKS[name]
+    values = _chain(params, inner, folder, draft) if name == CHAIN else _params(card, params, inner, folder, draft)
+    if values is None:
+        return None
+    return AttackSettings(label=label_of(name, values), name=name, family=card.family, params=values)
+
+
+def _params(
+    card: AttackCard, params: Any, path: KeyPath, folder: Path, draft: ProblemCollector
+) -> dict[str, Any] | None:
+    """Checked parameters with defaults; None with mistakes reported."""
+    params = {} if params is None else params
+    if not isinstance(params, dict):
+        draft.add(path, "of the wrong type", given=shown(params), allowed="keys with values: {parameter: value, ...}")
+        return None
+    try:
+        checked = card.params.model_validate(params)
+    except ValidationError as error:
+        pydantic_errors.report(error, card.params, params, path, draft)
+        return None
+    values = complete(checked)
+    if card.name == "finetune":
+        values["data"] = check_data_file(values["data"], (*path, "data"), folder, draft)
+        if draft.sound(path) and Path(values["data"]).is_file():
+            _check_task_file(values, (*path, "data"), draft)
+    return values if draft.sound(path) else None
+
+
+def _check_task_file(values: dict[str, Any], path: KeyPath, draft: ProblemCollector) -> None:
+    """A file to fine-tune on must have the task's columns in every row, and rows enough."""
+    from unlearn_sweep.evaluators.attacks.params import FinetuneParams
+    from unlearn_sweep.evaluators.benchmarks.task_data import TaskDataError, task_rows
+
+    try:
+        task_rows(FinetuneParams.model_validate(values), seed=0)
+    except TaskDataError as error:
+        draft.add(path, str(error).removeprefix("finetune data: "), given=shown(values["data"]))
+
+
+def complete(params: BaseModel) -> dict[str, Any]:
+    """All values as JSON, defaults written out, so that saying a default and leaving it out are one attack.
+
+    Where a model refuses a default beside its alternative (prefill: tokens beside text), what was said alone.
+    """
+    values = params.model_dump(mode="json")
+    try:
+        type(params).model_validate(values)
+    except ValidationError:
+        return params.model_dump(mode="json", exclude_unset=True)
+    return values
+
+
+def _chain(params: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> dict[str, Any] | None:
+    """The links of a chain, each checked like an attack of its own."""
+    listed = isinstance(params, list)
+    links = params if listed else params.get("steps") if isinstance(params, dict) else None
+    inner = path if listed else (*path, "steps")
+    if isinstance(params, dict):
+        for key in params:
+            if key != "steps":
+                draft.add_unknown((*path, key), "unknown key", ["steps"], "steps")
+    if not isinstance(links, list) or len(links) < 2:
+        allowed = f"{CHAIN_FORM}; names: {listing(ATTACKS)}"
+        draft.add(inner, "not a chain", given=shown(params), allowed=allowed)
+        return None
+    steps = [_link(item, (*inner, index), folder, draft) for index, item in enumerate(links)]
+    found = [step for step in steps if step is not None]
+    return {"steps": found} if len(found) == len(steps) and draft.sound(path) else None
+
+
+def _link(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> dict[str, dict[str, Any]] | None:
+    attack = read_attack(item, path, folder, draft)
+    return None if attack is None else {attack.name: attack.params}
+
+
+def label_of(name: str, params: dict[str, Any]) -> str:
+    """A short name that says what matters: `relearn`, `quantize-4bit`, `chain-quantize-4bit-relearn`."""
+    if name == CHAIN:
+        return "-".join([name, *(label_of(*next(iter(step.items()))) for step in params["steps"])])
+    bits = params.get("bits")
+    return f"{name}-{bits}bit" if isinstance(bits, int) else name
+
+
+def unique_labels(attacks: list[AttackSettings]) -> tuple[AttackSettings, ...]:
+    """The same attacks; the second of two with one label gets `-2`, and so on."""
+    seen: dict[str, int] = {}
+    taken = {attack.label for attack in attacks}
+    unique = []
+    for attack in attacks:
+        seen[attack.label] = number = seen.get(attack.label, 0) + 1
+        label = attack.label
+        while number > 1 and (label := f"{attack.label}-{number}") in taken:
+            seen[attack.label] = number = number + 1
+        taken.add(label)
+        unique.append(attack.model_copy(update={"label": label}))
+    return tuple(unique)

@@ -1,0 +1,68 @@
+"""The benchmark of a sweep file: a known name, and options checked by the benchmark's own model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.sweeps.file import pydantic_errors
+from unlearn_sweep.sweeps.file.paths import check_data_path
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
+
+PATH_NAMES = ("path", "file", "folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkChoice:
+    """A benchmark and all of its options as JSON values, paths absolute."""
+
+    card: BenchmarkCard
+    params: dict[str, Any]
+
+
+def read_benchmark(benchmark: Any, folder: Path, draft: ProblemCollector) -> BenchmarkChoice | None:
+    """The benchmark asked for; None with the mistakes reported."""
+    path = ("benchmark",)
+    if not isinstance(benchmark, dict):
+        return None
+    if "name" not in benchmark:
+        draft.add((*path, "name"), "missing", allowed=listing(BENCHMARKS), advice="add the name of a benchmark")
+        return None
+    name = benchmark["name"]
+    if not draft.sound((*path, "name")):
+        return None
+    if not isinstance(name, str) or name not in BENCHMARKS:
+        nearest = near_miss(name, BENCHMARKS) if isinstance(name, str) else None
+        advice = f"write {nearest}" if nearest else None
+        draft.add(
+            (*path, "name"),
+            "unknown benchmark",
+            given=shown(name),
+            allowed=listing(BENCHMARKS),
+            nearest=nearest,
+            advice=advice,
+        )
+        return None
+    card = BENCHMARKS[name]
+    options = {key: value for key, value in benchmark.items() if key != "name" and draft.sound((*path, key))}
+    try:
+        checked = card.params.model_validate(options)
+    except ValidationError as error:
+        pydantic_errors.report(error, card.params, options, path, draft)
+        return None
+    return BenchmarkChoice(card=card, params=_with_paths(checked, folder, draft))
+
+
+def _with_paths(params: BaseModel, folder: Path, draft: ProblemCollector) -> dict[str, Any]:
+    """The options as JSON; those that name a file or folder are checked and made absolute."""
+    values = params.model_dump(mode="json")
+    for name, value in values.items():
+        if isinstance(value, str) and name.rpartition("_")[2] in PATH_NAMES:
+            values[name] = check_data_path(value, ("benchmark", name), folder, draft)
+    return values

@@ -1,0 +1,293 @@
+"""Rules between parts of a sweep file, and between the file and the machine. Each reports what it finds to the draft.
+
+A rule looks only at places where nothing wrong was found before, so that one mistake is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from unlearn_sweep.engine.job import Workers
+from unlearn_sweep.engine.resources.placement import place
+from unlearn_sweep.engine.search_space import Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
+from unlearn_sweep.sweeps.file.file_schema import (
+    ModelSection,
+    SearchSection,
+    SourceSection,
+    SweepFile,
+    TrainingSection,
+)
+from unlearn_sweep.sweeps.file.paths import check_model_path
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
+from unlearn_sweep.sweeps.machine import Machine
+
+RESERVED_NAMES = frozenset({"store", "mlflow", "ray", "train", "tune"})
+TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+MOST_GRID_POINTS = 100_000
+DEFAULT_TRIALS = 30
+DEFAULT_ZERO_STAGE = 2
+
+
+def check_name(file: SweepFile, draft: ProblemCollector) -> None:
+    if file.name in RESERVED_NAMES:
+        allowed = f"anything but {listing(sorted(RESERVED_NAMES))}"
+        draft.add(("name",), "a folder of this name is used by the tool itself", given=file.name, allowed=allowed)
+
+
+def check_models(file: SweepFile, folder: Path, machine: Machine | None, draft: ProblemCollector) -> None:
+    """Original and gold model: one source each, paths that exist, an attention that can run."""
+    _check_source(file.model, "model", folder, draft)
+    _check_source(file.gold, "gold", folder, draft)
+    unsaid = file.gold.path is None and file.gold.train is None and file.gold.floor is None
+    if file.model.path is not None and unsaid and draft.sound(("gold",), ("model", "path")):
+        message = "missing: with a given original model, the gold model must be said"
+        advice = "add gold: {path: ...}, or gold: {floor: chance} where no model without the forget set exists"
+        allowed = "path, train with a base, or floor"
+        draft.add(("gold",), message, at=("model", "path"), allowed=allowed, advice=advice)
+    if file.gold.floor is not None and (file.gold.path is not None or file.gold.train is not None):
+        message = "beside a model: the floor stands in where there is none"
+        draft.add(("gold", "floor"), message, allowed="floor alone", advice="remove it, or path and train")
+    if file.model.trust_remote_code:
+        message = "code that comes with a model is never run by this version"
+        draft.add(("model", "trust_remote_code"), message, given="true", allowed="false", advice="remove it")
+    if machine is not None:
+        _check_attention(file.model, machine, draft)
+
+
+def _check_source(source: SourceSection, name: str, folder: Path, draft: ProblemCollector) -> None:
+    if source.path is not None and source.train is not None and draft.sound((name,)):
+        draft.add((name, "train"), "beside a path", allowed="path or train, not both", advice="remove one of them")
+    elif source.path is not None and draft.sound((name, "path")):
+        check_model_path(source.path, (name, "path"), folder, draft)
+    if source.train is not None and source.train.base is not None and draft.sound((name, "train", "base")):
+        check_model_path(source.train.base, (name, "train", "base"), folder, draft)
+    if source.train is not None and source.train.base is not None and source.train.config is not None:
+        message = "beside a base: the base model brings its own configuration"
+        draft.add((name, "train", "config"), message, allowed="base or config, not both", advice="remove one of them")
+
+
+def _check_attention(model: ModelSection, machine: Machine, draft: ProblemCollector) -> None:
+    if model.attention != "flash_attention_2":
+        return
+    obstacles = [] if machine.gpus else ["this machine has no GPU"]
+    obstacles += [] if machine.flash_attention else ["flash-attn is not installed (pip install 'unlearn-sweep[gpu]')"]
+    obstacles += ["it cannot take float32"] if model.dtype == "float32" else []
+    if obstacles:
+        message = f"flash attention cannot run: {'; '.join(obstacles)}"
+        draft.add(
+            ("model", "attention"), message, given=model.attention, allowed="auto, sdpa, eager", advice="write auto"
+        )
+
+
+def check_training(training: TrainingSection, draft: ProblemCollector) -> None:
+    """Backend, workers and batch sizes that go together."""
+    if draft.sound(("training", "backend"), ("training", "zero_stage"), ("training", "workers")):
+        _check_backend(training, draft)
+    if draft.sound(("training", "global_batch_size"), ("training", "micro_batch_size"), ("training", "workers")):
+        _check_batches(training, draft)
+    if training.epochs is not None and training.max_steps is not None and draft.sound(("training", "max_steps")):
+        draft.add(
+            ("training", "max_steps"),
+            "beside epochs",
+            allowed="epochs or max_steps, not both",
+            advice="remove one of them",
+        )
+    if draft.sound(("training", "resources_per_worker")):
+        _check_resources(training.resources_per_worker, ("training", "resources_per_worker"), draft)
+        gpus = training.resources_per_worker.get("GPU", 0)
+        if gpus != int(gpus):
+            allowed = "a whole number of GPUs for each training worker"
+            draft.add(
+                ("training", "resources_per_worker", "GPU"), "a part of a GPU", given=shown(gpus), allowed=allowed
+            )
+
+
+def _check_backend(training: TrainingSection, draft: ProblemCollector) -> None:
+    if training.backend == "torch" and training.zero_stage is not None:
+        message = "ZeRO belongs to the deepspeed backend, and the backend is torch"
+        draft.add(
+            ("training", "zero_stage"),
+            message,
+            given=shown(training.zero_stage),
+            advice="write backend: deepspeed, or remove it",
+        )
+    if training.backend == "deepspeed" and training.workers == 0:
+        message = (
+            "the deepspeed backend needs training workers, and there are none (workers: 0 trains inside the trial)"
+        )
+        at = ("training", "workers" if "workers" in training.model_fields_set else "backend")
+        draft.add(at, message, allowed="workers >= 1", advice="write workers: 1 or more, or backend: torch")
+
+
+def _check_batches(training: TrainingSection, draft: ProblemCollector) -> None:
+    workers, batch = max(1, training.workers), training.global_batch_size
+    if batch % workers:
+        message = f"the batch cannot be shared by {workers} workers"
+        given = f"{batch} rows"
+        draft.add(("training", "global_batch_size"), message, given=given, allowed=f"a multiple of {workers}")
+    elif training.micro_batch_size is not None and (batch // workers) % training.micro_batch_size:
+        message = f"each worker's share is {batch // workers} rows, which this does not divide"
+        allowed = f"a divisor of {batch // workers}"
+        draft.add(("training", "micro_batch_size"), message, given=shown(training.micro_batch_size), allowed=allowed)
+
+
+def check_evaluation(file: SweepFile, draft: ProblemCollector) -> None:
+    if draft.sound(("evaluation", "resources")):
+        _check_resources(file.evaluation.resources, ("evaluation", "resources"), draft)
+
+
+def _check_resources(resources: dict[str, float], path: tuple[str, ...], draft: ProblemCollector) -> None:
+    for name in resources:
+        if name.upper() in ("CPU", "GPU") and name not in ("CPU", "GPU"):
+            draft.add_unknown(
+                (*path, name), "resources are named in capitals", ["CPU", "GPU"], "CPU, GPU, or a custom Ray resource"
+            )
+    if not any(resources.values()):
+        advice = "remove it for one CPU each"
+        draft.add(path, "asks for nothing", given=shown(resources), allowed="CPU: 1, GPU: 1, ...", advice=advice)
+
+
+def check_fits(file: SweepFile, machine: Machine, draft: ProblemCollector) -> None:
+    """More workers, or larger ones, than this machine can ever place."""
+    training = file.training
+    places = (("training", "workers"), ("training", "resources_per_worker"), ("evaluation", "resources"))
+    if not draft.sound(*places):
+        return
+    workers = Workers(count=training.workers, resources=training.resources_per_worker)
+    placed = place(workers, file.evaluation.resources, machine.resources(), trials=1)
+    if not placed.obstacles:
+        return
+    alone = place(Workers(count=0, resources={}), file.evaluation.resources, machine.resources(), trials=1)
+    path = places[2] if alone.obstacles else places[0] if training.workers else places[1]
+    given = f"{training.workers} workers with {_amounts(training.resources_per_worker)} each"
+    given = given if path == places[0] else _amounts(draft.document.at(path) or {})
+    message = f"more than this machine has: {'; '.join(placed.obstacles)}"
+    allowed = f"at most {_amounts(machine.resources())} in all"
+    draft.add(path, message, given=given, allowed=allowed, advice="ask for less, or give a cluster's --address")
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
+
+
+def check_search(search: SearchSection, spaces: Sequence[MethodSpace], methods: int, draft: ProblemCollector) -> None:
+    """Sampler, trials and space that go together. `methods` counts those of the file, right or wrong."""
+    trials_sound = draft.sound(("search", "trials"), ("search", "allocation"), ("methods",))
+    if trials_sound and search.trials is not None and search.allocation == "equal" and search.trials < methods:
+        message = f"fewer trials than the {methods} methods, which are to get as many each"
+        allowed = f"at least {methods}"
+        draft.add(
+            ("search", "trials"),
+            message,
+            given=shown(search.trials),
+            allowed=allowed,
+            advice="or write allocation: free",
+        )
+    if draft.sound(("search", "sampler")):
+        _check_sampler(search, draft)
+        if search.sampler == "grid" and draft.sound(("search", "grid_points")):
+            _check_grid(search, spaces, draft)
+    for name in ("ue", "ut", "rob"):
+        path = ("search", "constraints", name)
+        text = getattr(search.constraints, name)
+        if text is not None and draft.sound(path) and minimum_of(text) > 1:
+            draft.add(path, "out of range", given=shown(text), allowed="between 0 and 1: every objective lies there")
+
+
+def minimum_of(text: str) -> float:
+    """The number of a constraint of the form ">= 0.5"."""
+    return float(text.replace(">=", ""))
+
+
+def _check_sampler(search: SearchSection, draft: ProblemCollector) -> None:
+    if search.grid_points is not None and search.sampler != "grid" and draft.sound(("search", "grid_points")):
+        message = f"belongs to the grid sampler, and the sampler is {search.sampler}"
+        draft.add(
+            ("search", "grid_points"),
+            message,
+            given=shown(search.grid_points),
+            advice="remove it, or write sampler: grid",
+        )
+    if (
+        search.startup_trials is not None
+        and search.sampler in ("random", "grid", "qmc")
+        and draft.sound(("search", "startup_trials"))
+    ):
+        message = f"belongs to tpe, nsga2, nsga3 and gp, and the sampler is {search.sampler}"
+        draft.add(("search", "startup_trials"), message, given=shown(search.startup_trials), advice="remove it")
+
+
+def _check_grid(search: SearchSection, spaces: Sequence[MethodSpace], draft: ProblemCollector) -> None:
+    if search.grid_points is None:
+        for space in spaces:
+            for name, dimension in space.params.items():
+                if isinstance(dimension, Uniform | LogUniform | LogInteger):
+                    path = ("methods", space.method, name)
+                    advice = "write search: {grid_points: 3}, or a choice of values"
+                    draft.add(
+                        path,
+                        "a range, and the grid sampler has no number of points",
+                        allowed="choice, int, a value",
+                        advice=advice,
+                    )
+    total = sum(grid_size(space, search.grid_points) for space in spaces)
+    if total > MOST_GRID_POINTS and draft.sound(("methods",)):
+        message = f"the grid has {total} points"
+        draft.add(
+            ("search", "sampler"),
+            message,
+            allowed=f"at most {MOST_GRID_POINTS}",
+            advice="search fewer parameters, or use tpe",
+        )
+
+
+def grid_size(space: MethodSpace, points: int | None) -> int:
+    """Points of a method's grid at most: whole numbers that fall together are counted apart."""
+    total = 1
+    for dimension in space.params.values():
+        count = size(dimension)
+        if isinstance(dimension, Integer | LogInteger | Uniform | LogUniform) and points is not None:
+            count = min(points, count) if count is not None else points
+        total *= count or 1
+    return total
+
+
+def check_epochs(file: SweepFile, draft: ProblemCollector) -> None:
+    """A method that names epochs in a sweep that counts steps."""
+    if file.training.max_steps is None or not isinstance(file.methods, dict):
+        return
+    for name, value in file.methods.items():
+        if isinstance(value, dict) and "epochs" in value:
+            path = ("methods", name, "epochs")
+            message = "the length of training is given by training.max_steps"
+            draft.add(path, message, given=shown(value["epochs"]), advice="remove it, or remove max_steps")
+
+
+def check_tracking(text: str, draft: ProblemCollector) -> None:
+    """MLflow: auto, off, or an address without a password in it."""
+    path = ("tracking", "mlflow")
+    if text in ("auto", "off") or not draft.sound(path):
+        return
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        draft.add(path, f"no address: {error}", given=shown(text))
+        return
+    scheme = parts.scheme.partition("+")[0]
+    allowed = f"auto, off, or an address that begins with {listing(f'{name}:' for name in TRACKING_SCHEMES)}"
+    if parts.password or parts.username:
+        advice = "remove it; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        draft.add(
+            path,
+            "a login inside an address would end up in records",
+            given=f"{scheme}://...@{parts.hostname}",
+            advice=advice,
+        )
+    elif scheme not in TRACKING_SCHEMES and text != "databricks":
+        nearest = "off" if text.lower() in ("no", "none", "false", "never") else near_miss(text, ("auto", "off"))
+        advice = "MLflow no longer takes a folder: use sqlite:///..." if scheme in ("", "file") else None
+        advice = f"write {nearest}" if nearest else advice
+        draft.add(path, "no tracking address", given=shown(text), allowed=allowed, nearest=nearest, advice=advice)

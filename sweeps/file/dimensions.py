@@ -1,0 +1,201 @@
+"""One parameter of a method: what the file says, held against its card, becomes a dimension of the search space."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from unlearn_sweep.engine.search_space import (
+    Dimension,
+    Fixed,
+    Integer,
+    LogInteger,
+    LogUniform,
+    Scalar,
+    Uniform,
+    as_choice,
+)
+from unlearn_sweep.methods.cards import Param
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
+from unlearn_sweep.sweeps.file.units import plain_number
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
+
+RANGES = ("uniform", "log", "int", "log_int")
+LARGEST_WHOLE = 2**53  # beyond it a float, and so Optuna, cannot tell neighbours apart
+FORMS = (
+    "a value, {uniform: [low, high]}, {log: [low, high]}, {int: [low, high]}, {log_int: [low, high]}, {choice: [a, b]} "
+    "or published"
+)
+
+
+def read_dimension(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+    """The dimension a file value stands for; None where it is wrong, with the mistake reported."""
+    if value == "published" and "published" not in param.choices:
+        return published(param)
+    if isinstance(value, dict):
+        return _read_form(param, value, path, draft)
+    if isinstance(value, list):
+        draft.add(
+            path, "a list is no space", given=shown(value), allowed=FORMS, advice=f"write {{choice: {shown(value)}}}"
+        )
+        return None
+    scalar = read_scalar(param, value, path, draft)
+    return None if scalar is None else Fixed(scalar)
+
+
+def published(param: Param) -> Dimension:
+    """The dimension a card itself searches; its default where it searches none."""
+    if param.search is None:
+        return Fixed(param.default)
+    if param.scale == "choice":
+        return as_choice(param.search)
+    low, high = param.search
+    return make_range(param.scale, low, high)
+
+
+def make_range(scale: str, low: Any, high: Any) -> Dimension:
+    """A range by the word a file uses for it. A range of one value is that value."""
+    whole = scale in ("int", "log_int")
+    low, high = (int(low), int(high)) if whole else (float(low), float(high))
+    if low == high:
+        return Fixed(low)
+    kinds = {"uniform": Uniform, "log": LogUniform, "int": Integer, "log_int": LogInteger}
+    return kinds[scale](low, high)
+
+
+def _read_form(param: Param, form: dict[str, Any], path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+    if len(form) != 1:
+        draft.add(path, "not one space", given=shown(form), allowed=FORMS, advice="keep one of its keys")
+        return None
+    word, bounds = next(iter(form.items()))
+    if word not in (*RANGES, "choice"):
+        names = [*RANGES, "choice"]
+        draft.add_unknown((*path, word), "unknown kind of space", names, listing(names))
+        return None
+    inner = (*path, word)
+    if not draft.sound(inner):
+        return None
+    if word == "choice":
+        return _read_choice(param, bounds, inner, draft)
+    return _read_range(param, word, bounds, inner, draft)
+
+
+def _read_choice(param: Param, values: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+    if not isinstance(values, list):
+        draft.add(path, "of the wrong type", given=shown(values), allowed="a list: [a, b]")
+        return None
+    if not values:
+        draft.add(path, "empty", allowed="at least one value", advice="name the values to try")
+        return None
+    kept: list[Scalar] = []
+    for index, value in enumerate(values):
+        scalar = read_scalar(param, value, (*path, index), draft)
+        if scalar is None:
+            continue
+        if any(scalar == other and type(scalar) is type(other) for other in kept):
+            draft.add((*path, index), "repeated value", given=shown(value), advice="keep it once")
+        kept.append(scalar)
+    return as_choice(kept) if draft.sound(path) else None
+
+
+def _read_range(param: Param, word: str, bounds: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+    if not is_number(param):
+        allowed = f"one of {listing(param.choices)}" if param.choices else "text"
+        draft.add(path, f"{param.name} is no number", given=shown(bounds), allowed=allowed, advice="use choice")
+        return None
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        draft.add(path, "not a range", given=shown(bounds), allowed="two numbers: [low, high]")
+        return None
+    if is_whole(param) and word in ("uniform", "log"):
+        other = "int" if word == "uniform" else "log_int"
+        draft.add(
+            path, f"{param.name} is a whole number", given=word, allowed="int, log_int, choice", advice=f"write {other}"
+        )
+        return None
+    whole = word in ("int", "log_int")
+    ends = [read_number(param, end, (*path, index), draft, whole=whole) for index, end in enumerate(bounds)]
+    low, high = ends
+    if low is None or high is None:
+        return None
+    return _checked_range(word, low, high, bounds, path, draft)
+
+
+def _checked_range(
+    word: str, low: float, high: float, bounds: list[Any], path: KeyPath, draft: ProblemCollector
+) -> Dimension | None:
+    if low > high:
+        turned = f"[{shown(bounds[1])}, {shown(bounds[0])}]"
+        draft.add(path, "reversed range", given=shown(bounds), allowed="low first", advice=f"write {turned}")
+        return None
+    if word in ("log", "log_int") and low <= 0:
+        advice = f"begin above 0, or write {'uniform' if word == 'log' else 'int'}"
+        draft.add(path, "a logarithmic range must begin above 0", given=shown(bounds), allowed="low > 0", advice=advice)
+        return None
+    return make_range(word, low, high)
+
+
+def read_scalar(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Scalar | None:
+    """One legal value of a parameter; None with the mistake reported."""
+    if param.choices:
+        return _read_choice_word(param, value, path, draft)
+    if isinstance(param.default, bool):
+        if isinstance(value, bool):
+            return value
+        draft.add(path, "of the wrong type", given=shown(value), allowed="true or false")
+        return None
+    if isinstance(param.default, str):
+        if isinstance(value, str) and value:
+            return value
+        draft.add(path, "of the wrong type", given=shown(value), allowed="text")
+        return None
+    return read_number(param, value, path, draft, whole=is_whole(param))
+
+
+def _read_choice_word(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Scalar | None:
+    found = next(
+        (word for word in param.choices if word == value and isinstance(word, bool) == isinstance(value, bool)), None
+    )
+    if found is None:
+        words = [str(word) for word in param.choices]
+        nearest = near_miss(value, words) if isinstance(value, str) else None
+        advice = f"write {nearest}" if nearest else None
+        draft.add(path, "not a valid value", given=shown(value), allowed=listing(words), nearest=nearest, advice=advice)
+    return found
+
+
+def read_number(param: Param, value: Any, path: KeyPath, draft: ProblemCollector, *, whole: bool) -> float | int | None:
+    """A number inside the card's limits; None with the mistake reported."""
+    allowed = f"a {'whole ' if whole else ''}number{limits(param)}"
+    if isinstance(value, str) and (found := plain_number(value, param.name, whole=whole)):
+        draft.add(path, found[0], given=shown(value), allowed=allowed, advice=found[1])
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
+        advice = f"write {value:.0f}" if isinstance(value, float) and value.is_integer() else None
+        draft.add(path, "of the wrong type", given=shown(value), allowed=allowed, advice=advice)
+        return None
+    if not math.isfinite(value) or not inside(param, value) or (whole and abs(value) > LARGEST_WHOLE):
+        draft.add(path, "out of range", given=shown(value), allowed=allowed)
+        return None
+    return value if whole else float(value)
+
+
+def inside(param: Param, value: float) -> bool:
+    """Whether a number is within the card's hard limits."""
+    above = param.low is None or value > param.low or (value == param.low and not param.low_open)
+    return above and (param.high is None or value <= param.high)
+
+
+def limits(param: Param) -> str:
+    """The hard limits and the unit, to be put after "a number"."""
+    low = "" if param.low is None else f" {'>' if param.low_open else '>='} {param.low:g}"
+    high = "" if param.high is None else f"{' and' if low else ''} <= {param.high:g}"
+    return f"{low}{high}{f', in {param.unit}' if param.unit else ''}"
+
+
+def is_number(param: Param) -> bool:
+    return not param.choices and not isinstance(param.default, bool | str)
+
+
+def is_whole(param: Param) -> bool:
+    return is_number(param) and param.scale in ("int", "log_int")

@@ -1,0 +1,175 @@
+"""JSON Schema of the sweep file, so that editors complete and check it while it is written.
+
+It comes from the same models and cards the file is checked with. What a schema cannot say (limits between two fields,
+the machine's size) only `unlearn-sweep validate` tells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
+from unlearn_sweep.evaluators.attacks.presets import PRESETS
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.cards import BenchmarkCard, MetricCard
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.catalog import METHODS
+from unlearn_sweep.sweeps.file.attacks import CHAIN, PRESET
+from unlearn_sweep.sweeps.file.dimensions import is_number, is_whole
+from unlearn_sweep.sweeps.file.file_schema import SweepFile
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+
+def sweep_schema() -> Schema:
+    """The whole schema, self-contained."""
+    schema = SweepFile.model_json_schema()
+    definitions: Schema = schema.setdefault("$defs", {})
+    properties: Schema = schema["properties"]
+    properties["methods"] |= _methods()
+    properties["attacks"]["items"] = {"anyOf": [{"$ref": "#/$defs/Attack"}, _preset()]}
+    properties["benchmark"] = {
+        "description": properties["benchmark"]["description"],
+        "oneOf": [_benchmark(card, definitions) for card in BENCHMARKS.values()],
+    }
+    definitions["Attack"] = _attack(definitions)
+    _metric_names(definitions["EvaluatorsSection"])
+    return {
+        "$schema": DIALECT,
+        "title": "unlearn-sweep sweep file",
+        **{k: v for k, v in schema.items() if k != "title"},
+    }
+
+
+COMPOSITION = "^[a-z0-9_ ]+[+>][a-z0-9_+> ]*$"
+COMPOSED: Schema = {
+    "description": "a method with wrappers around it (npo+sam+irm), or two methods in turn (dpo>idk_ap)",
+    "anyOf": [{"const": "published"}, {"type": "null"}, {"type": "object"}],
+}
+
+# --- methods -----------------------------------------------------------------------------------------------------
+
+
+def _methods() -> Schema:
+    named = {card.name: _method(card) for card in METHODS.values() if card.kind == "method"}
+    return {
+        "type": "object",
+        "properties": named,
+        "patternProperties": {COMPOSITION: COMPOSED},
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+
+
+def _method(card: MethodCard) -> Schema:
+    params = {
+        "type": "object",
+        "properties": {param.name: _param(param) for param in card.params},
+        "additionalProperties": False,
+    }
+    return {
+        "description": f"{card.summary} ({card.paper})",
+        "anyOf": [{"const": "published", "description": "the method's own ranges"}, {"type": "null"}, params],
+    }
+
+
+def _param(param: Param) -> Schema:
+    """A value, or a space."""
+    scalar = _scalar(param)
+    choice = {"type": "array", "items": scalar, "minItems": 1, "uniqueItems": True}
+    forms = [scalar, {"const": "published"}, _form("choice", choice)]
+    if is_number(param):
+        words = ("int", "log_int") if is_whole(param) else ("uniform", "log", "int", "log_int")
+        forms += [_form(word, _range(param, word)) for word in words]
+    description = f"{param.summary}; default {param.default}" + (f", in {param.unit}" if param.unit else "")
+    return {"description": description, "default": param.default, "anyOf": forms}
+
+
+def _form(word: str, value: Schema) -> Schema:
+    return {"type": "object", "properties": {word: value}, "required": [word], "additionalProperties": False}
+
+
+def _range(param: Param, word: str) -> Schema:
+    end = _limits(param, {"type": "integer" if word in ("int", "log_int") else "number"})
+    return {"type": "array", "items": end, "minItems": 2, "maxItems": 2}
+
+
+def _scalar(param: Param) -> Schema:
+    if param.choices:
+        return {"enum": list(param.choices)}
+    if isinstance(param.default, bool):
+        return {"type": "boolean"}
+    if isinstance(param.default, str):
+        return {"type": "string", "minLength": 1}
+    return _limits(param, {"type": "integer" if is_whole(param) else "number"})
+
+
+def _limits(param: Param, schema: Schema) -> Schema:
+    if param.low is not None:
+        schema["exclusiveMinimum" if param.low_open else "minimum"] = param.low
+    if param.high is not None:
+        schema["maximum"] = param.high
+    return schema
+
+
+# --- attacks, benchmarks, metrics --------------------------------------------------------------------------------
+
+
+def _attack(definitions: Schema) -> Schema:
+    """A name, or a mapping with one name."""
+    forms: list[Schema] = [{"enum": [name for name in ATTACKS if name != CHAIN]}]
+    for card in ATTACKS.values():
+        if card.name == CHAIN:
+            params: Schema = {"type": "array", "items": {"$ref": "#/$defs/Attack"}, "minItems": 2}
+            params = {"anyOf": [params, {**_form("steps", dict(params))}]}
+        else:
+            params = {"anyOf": [_model(card.params, definitions), {"type": "null"}]}
+        forms.append(_form(card.name, {"description": f"{card.summary}; threat model: {card.threat}", **params}))
+    return {"description": "one attack; each trial has to stand all of them", "anyOf": forms}
+
+
+def _preset() -> Schema:
+    """A battery of attacks under its name."""
+    names = [{"const": name, "description": preset.summary} for name, preset in PRESETS.items()]
+    return _form(PRESET, {"description": "the attacks of a published evaluation", "anyOf": names})
+
+
+def _benchmark(card: BenchmarkCard, definitions: Schema) -> Schema:
+    params = _inline(card.params, definitions)
+    properties = {"name": {"const": card.name, "description": card.summary}, **params.get("properties", {})}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["name", *params.get("required", [])],
+        "additionalProperties": False,
+    }
+
+
+def _model(model: type[BaseModel], definitions: Schema) -> Schema:
+    definitions[model.__name__] = _inline(model, definitions)
+    return {"$ref": f"#/$defs/{model.__name__}"}
+
+
+def _inline(model: type[BaseModel], definitions: Schema) -> Schema:
+    """A model's own schema, with what it refers to moved to the common definitions."""
+    schema = model.model_json_schema()
+    definitions.update(schema.pop("$defs", {}))
+    return schema
+
+
+def _metric_names(section: Schema) -> None:
+    """Names in place of any text, in both lists."""
+    for objective in ("ue", "ut"):
+        names = [{"const": card.name, "description": card.summary} for card in _serving(objective)]
+        for form in section["properties"][objective]["anyOf"]:
+            if form.get("type") == "array":
+                form["items"] = {"oneOf": names}
+
+
+def _serving(objective: str) -> list[MetricCard]:
+    return [card for card in METRICS.values() if objective in card.serves]

@@ -1,0 +1,100 @@
+"""The search space of each method: the file's values over the defaults of its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from unlearn_sweep.engine.search_space import Dimension, Fixed, MethodSpace
+from unlearn_sweep.methods.cards import MethodCard, Param
+from unlearn_sweep.methods.catalog import card
+from unlearn_sweep.methods.composed_card import canonical_name
+from unlearn_sweep.sweeps.file.composition import refusal
+from unlearn_sweep.sweeps.file.dimensions import published, read_dimension
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing, shown
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
+
+FORMS = "published (the method's own ranges), nothing (its defaults), or parameters with a value or a space each"
+
+
+def read_spaces(methods: Any, epochs: int | None, draft: ProblemCollector) -> tuple[MethodSpace, ...]:
+    """The space of every method of the file that can be run; mistakes are reported.
+
+    `epochs` is the sweep's own number: it replaces a card's default and range, and gives way to what a method says.
+    """
+    if not isinstance(methods, dict):
+        return ()
+    spaces: list[MethodSpace] = []
+    first: dict[str, str] = {}
+    for name, value in methods.items():
+        path = ("methods", name)
+        found = refusal(name)
+        if found is not None:
+            draft.add(
+                path,
+                found.message,
+                given=shown(name),
+                allowed=found.allowed,
+                nearest=found.nearest,
+                advice=found.advice,
+            )
+            continue
+        entry = card(canonical_name(name))
+        if (same := first.setdefault(entry.name, name)) != name:
+            draft.add(path, "named twice", given=shown(name), allowed="each method once", advice=f"{same} is the same")
+            continue
+        space = read_space(entry, value, path, epochs, draft)
+        if space is not None:
+            spaces.append(space)
+    return tuple(spaces)
+
+
+def read_space(
+    card: MethodCard, value: Any, path: KeyPath, epochs: int | None, draft: ProblemCollector
+) -> MethodSpace | None:
+    """The space of one method; None where the file's words for it are wrong."""
+    if value is None or value == {}:
+        return MethodSpace(method=card.name, params=_defaults(card, epochs))
+    if value == "published":
+        return MethodSpace(method=card.name, params=_published(card, epochs))
+    if not isinstance(value, dict):
+        draft.add(path, "of the wrong type", given=shown(value), allowed=FORMS)
+        return None
+    given = _given(card, value, path, draft)
+    if not draft.sound(path):
+        return None
+    return MethodSpace(method=card.name, params={**_defaults(card, epochs), **given})
+
+
+def _given(card: MethodCard, value: Mapping[str, Any], path: KeyPath, draft: ProblemCollector) -> dict[str, Dimension]:
+    """The dimensions the file gives, in the file's words."""
+    names = [param.name for param in card.params]
+    given: dict[str, Dimension] = {}
+    for name, said in value.items():
+        param = card.param(name)
+        if param is None:
+            draft.add_unknown((*path, name), f"unknown parameter of {card.name}", names, listing(names))
+            continue
+        if not draft.sound((*path, name)):
+            continue
+        dimension = read_dimension(param, said, (*path, name), draft)
+        if dimension is not None:
+            given[name] = dimension
+    return given
+
+
+def _defaults(card: MethodCard, epochs: int | None) -> dict[str, Dimension]:
+    return {param.name: Fixed(_epochs(param, epochs) or param.default) for param in card.params}
+
+
+def _published(card: MethodCard, epochs: int | None) -> dict[str, Dimension]:
+    return {
+        param.name: Fixed(own) if (own := _epochs(param, epochs)) is not None else published(param)
+        for param in card.params
+    }
+
+
+def _epochs(param: Param, epochs: int | None) -> int | None:
+    """The sweep's number of epochs, for the parameter of that name."""
+    return epochs if param.name == "epochs" else None

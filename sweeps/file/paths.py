@@ -1,0 +1,122 @@
+"""Paths in a sweep file: what is a path and what a hub id, whether it is there, and what it might have been.
+
+A relative path is relative to the folder the command runs in, as for every other command-line tool.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import near_miss, shown
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
+DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
+MAX_CHARACTERS = 1024
+MAX_PART = 200
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
+    """A model folder made absolute, or a hub id as it is. What cannot be loaded is reported."""
+    if not readable(text, path, draft):
+        return text
+    place = absolute(text, folder)
+    if not is_local(text, place):
+        if not HUB_ID.match(text):
+            allowed = "an existing folder, or a hub id owner/name[@revision]"
+            draft.add(path, "neither a folder nor a hub id", given=shown(text), allowed=allowed, advice=_advice(place))
+        return text
+    if not place.is_dir():
+        report_missing(text, place, path, draft, wanted="a model folder")
+    elif not (place / "config.json").is_file():
+        draft.add(
+            path, "no model folder: it has no config.json", given=shown(text), allowed="a Hugging Face model folder"
+        )
+    elif not any(place.glob("*.safetensors")):
+        pickled = any(any(place.glob(pattern)) for pattern in PICKLES)
+        message = "only pickled weights, which can run code when opened" if pickled else "no weights in this folder"
+        advice = "load it where you trust it and call save_pretrained, which writes safetensors" if pickled else None
+        draft.add(path, message, given=shown(text), allowed="*.safetensors", advice=advice)
+    return str(place)
+
+
+def check_data_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
+    """A file or folder that must exist, made absolute."""
+    if not readable(text, path, draft):
+        return text
+    place = absolute(text, folder)
+    if not place.exists():
+        report_missing(text, place, path, draft, wanted="an existing file or folder")
+    return str(place)
+
+
+def check_data_file(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
+    """A local data file made absolute, or the name of a data set as it is."""
+    if not readable(text, path, draft):
+        return text
+    place = absolute(text, folder)
+    if is_local(text, place) or text.endswith(DATA_ENDINGS):
+        return check_data_path(text, path, folder, draft)
+    return text
+
+
+def check_storage(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> Path:
+    """The folder of all results, made absolute; it need not exist yet."""
+    if not readable(text, path, draft):
+        return folder
+    place = absolute(text, folder)
+    if "://" in text:
+        message = "an address, not a folder: results appear by renames and under locks, which object stores do not have"
+        advice = "work in a folder and put a copy beside it: mirror: s3://bucket/runs"
+        allowed = "a folder that every machine of the sweep sees"
+        draft.add(path, message, given=shown(text), allowed=allowed, advice=advice)
+        return place
+    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    if not there.is_dir():
+        draft.add(path, f"{there} is a file", given=shown(text), allowed="a folder, existing or new")
+    return place
+
+
+def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
+    """Whether a text can be a path at all; reported where it cannot."""
+    if not text.isprintable() or len(text) > MAX_CHARACTERS or any(len(part) > MAX_PART for part in text.split("/")):
+        draft.add(path, "not a path", given=shown(text), allowed=f"printable, each part at most {MAX_PART} characters")
+        return False
+    if text.startswith("~") and os.path.expanduser(text) == text:
+        draft.add(path, "no such home folder", given=shown(text), advice="write the path from /")
+        return False
+    return True
+
+
+def absolute(text: str, folder: Path) -> Path:
+    """`~` expanded, `..` resolved, relative to `folder`."""
+    return (folder / os.path.expanduser(text)).resolve()
+
+
+def is_local(text: str, place: Path) -> bool:
+    """Whether a text means a path on this machine and not a hub id."""
+    return text.startswith((".", "/", "~")) or text.count("/") > 1 or text.endswith("/") or place.exists()
+
+
+def report_missing(text: str, place: Path, path: KeyPath, draft: ProblemCollector, *, wanted: str) -> None:
+    """A path that is not there, with the nearest name beside it."""
+    nearest = nearest_path(place)
+    draft.add(path, "no such path", given=shown(text), allowed=wanted, nearest=nearest, advice=_advice(place))
+
+
+def nearest_path(place: Path) -> str | None:
+    """The closest existing path: the first missing part of it is compared with what lies beside it."""
+    parts = [place, *place.parents]
+    missing = next((part for part in reversed(parts) if not part.exists()), None)
+    if missing is None or not missing.parent.is_dir() or not os.access(missing.parent, os.R_OK):
+        return None
+    found = near_miss(missing.name, os.listdir(missing.parent))
+    return str(missing.parent / found / place.relative_to(missing)) if found else None
+
+
+def _advice(place: Path) -> str:
+    return f"relative paths start where the command runs; this one is {place}"

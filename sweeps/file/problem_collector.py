@@ -1,0 +1,40 @@
+"""A sweep file being checked: what has been found wrong so far, and what is still worth checking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unlearn_sweep.sweeps.file.problems import Problem, near_miss, shown
+from unlearn_sweep.sweeps.file.yaml_lines import Document, KeyPath
+
+
+class ProblemCollector:
+    """Collects problems. What is spoiled by one is not judged again, so that one mistake is reported once."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = list(document.problems)
+        self._spoiled: set[KeyPath] = set(document.lost)
+
+    def add(self, path: KeyPath, message: str, **parts: Any) -> None:
+        """Report a mistake at `path` and spoil it. Parts are those of `Problem`."""
+        self.problems.append(self.document.problem(path, message, **parts))
+        self._spoiled.add(path)
+
+    def add_unknown(self, path: KeyPath, message: str, names: list[str], allowed: str) -> None:
+        """Report an unknown name, and spoil what it was probably meant to be as well."""
+        given = str(path[-1])
+        nearest = near_miss(given, names)
+        advice = f"write {nearest}" if nearest else "remove it, or use one of the names above"
+        self.add(path, message, given=shown(given), allowed=allowed, nearest=nearest, advice=advice)
+        if nearest:
+            self.mark_invalid((*path[:-1], nearest))
+
+    def mark_invalid(self, path: KeyPath) -> None:
+        self._spoiled.add(path)
+
+    def sound(self, *paths: KeyPath) -> bool:
+        """Whether nothing wrong was found at these paths, above or below them."""
+        return not any(
+            broken[: len(path)] == path or path[: len(broken)] == broken for path in paths for broken in self._spoiled
+        )

@@ -1,0 +1,93 @@
+"""The tasks of lm-evaluation-harness that a sweep file names: known ones, with metrics and examples they can have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unlearn_sweep.evaluators.tasks.definitions import TaskError, asked_task, known_files
+from unlearn_sweep.evaluators.tasks.settings import METRIC, AskedTask, TaskSettings
+from unlearn_sweep.sweeps.file.file_schema import EvaluatorsSection
+from unlearn_sweep.sweeps.file.paths import check_data_path
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
+
+PLACE = ("evaluators", "lm_eval")
+FOLDER = ("evaluators", "lm_eval_folder")
+SHOWN_NAMES = 8
+
+
+def read_tasks(section: EvaluatorsSection, folder: Path, draft: ProblemCollector) -> tuple[AskedTask, ...]:
+    """The tasks, filled in; none with the mistakes reported."""
+    if not draft.sound(PLACE) and section.lm_eval is None:
+        return ()
+    own = None
+    if section.lm_eval_folder is not None:
+        own = check_data_path(section.lm_eval_folder, FOLDER, folder, draft)
+        if not draft.sound(FOLDER):
+            return ()
+    found: list[AskedTask] = []
+    for name, settings in (section.lm_eval or {}).items():
+        task = _read(name, settings or TaskSettings(), own, folder, draft)
+        if task is not None:
+            found.append(task)
+    return tuple(found)
+
+
+def _read(
+    name: str, settings: TaskSettings, own: str | None, folder: Path, draft: ProblemCollector
+) -> AskedTask | None:
+    place = (*PLACE, name)
+    if settings.data is not None:
+        settings = settings.model_copy(update={"data": check_data_path(settings.data, (*place, "data"), folder, draft)})
+    try:
+        return asked_task(name, settings, own)
+    except TaskError as error:
+        if not error.field:
+            _add_unknown(name, error, own, draft)
+        else:
+            given = getattr(settings, error.field, None)
+            draft.add(
+                (*place, error.field) if given is not None else place,
+                str(error),
+                given=None if given is None else shown(given),
+                allowed=listing(error.allowed) if error.allowed else None,
+                nearest=near_miss(str(given), error.allowed) if error.allowed and given is not None else None,
+            )
+        return None
+
+
+def _add_unknown(name: str, error: TaskError, own: str | None, draft: ProblemCollector) -> None:
+    """A name that is no task; with some fourteen thousand of them, only the nearest are listed."""
+    if not error.allowed:
+        draft.add((*PLACE, name), str(error), given=shown(name))
+        return
+    nearest = near_miss(name, error.allowed)
+    known = len(known_files(own))
+    draft.add(
+        (*PLACE, name),
+        str(error),
+        given=shown(name),
+        allowed=f"one of the {known} tasks and groups of lm-evaluation-harness (lm-eval ls tasks)",
+        nearest=nearest,
+        advice=f"write {nearest}" if nearest else "or define it in a folder of your own: evaluators.lm_eval_folder",
+    )
+
+
+def with_tasks(metrics: tuple[str, ...], tasks: tuple[AskedTask, ...], draft: ProblemCollector) -> tuple[str, ...]:
+    """UT's metrics, with the tasks' own among them where there are tasks; asked for without any, it is a mistake."""
+    if METRIC in metrics and not tasks and draft.sound(PLACE):
+        message = f"{METRIC} is made of tasks, and evaluators.lm_eval names none"
+        draft.add(("evaluators", "ut"), message, given=METRIC, advice="add evaluators: {lm_eval: {mmlu: {limit: 20}}}")
+    return (*metrics, METRIC) if tasks and METRIC not in metrics else metrics
+
+
+def tasks_note(tasks: tuple[AskedTask, ...] | list[AskedTask]) -> tuple[str, ...]:
+    """What the plan says of tasks: how they are asked, that their time is not known, whose rows may change."""
+    if not tasks:
+        return ()
+    asked = "; ".join(task.described() for task in tasks)
+    notes = [f"lm-evaluation-harness asks {asked}: the time of that is not estimated"]
+    floating = [task.name for task in tasks if not task.pinned]
+    if floating:
+        notes.append(f"the rows of {', '.join(floating)} come from the hub at no fixed revision (unpinned)")
+    return tuple(notes)

@@ -1,0 +1,93 @@
+"""Beginning with what another sweep found: the settings of its front, as the first trials of this one.
+
+They are trials like any other: trained, attacked and judged here, for the other sweep's numbers may come from another
+model, other data or other attacks. Over the same storage and the same of all these, its finished stages are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unlearn_sweep.engine.search_space import MethodSpace, holds
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.snapshot import NotASweepError, read_snapshot
+from unlearn_sweep.sweeps.file.paths import absolute
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import shown
+
+PATH = ("search", "warm_start")
+
+
+def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[dict[str, Any]]:
+    """Method and searched parameters of each front member that lies in the space, by number, each once.
+
+    Parameters that this space does not search take its values.
+    """
+    by_method = {space.method: space for space in spaces}
+    found = []
+    for record in _front(folder):
+        setting = _setting(record, by_method.get(record.method))
+        if setting is not None and setting not in found:
+            found.append(setting)
+    return found
+
+
+def check_warm_start(text: str | None, spaces: Sequence[MethodSpace], folder: Path, draft: ProblemCollector) -> None:
+    """A sweep's folder, with a front of which something lies in this space."""
+    if text is None or not draft.sound(PATH, ("methods",)):
+        return
+    place = absolute(text, folder)
+    try:
+        members = len(_front(place))
+    except (NotASweepError, OSError) as error:
+        draft.add(PATH, str(error), given=shown(text), allowed="the folder of a sweep: <storage>/<name>")
+        return
+    if not first_settings(place, spaces):
+        message = f"of its {members} trials on the front none lies in this space" if members else "it has no front yet"
+        draft.add(PATH, message, given=shown(text), advice="widen the ranges, or remove it")
+
+
+def check_not_begun(text: str | None, sweep: Path, folder: Path, draft: ProblemCollector) -> None:
+    """A sweep that has begun keeps the first settings of its first run; another `warm_start` would change nothing."""
+    if text is None or not (sweep / "spec.lock.yaml").exists():
+        return
+    before = _begun_with(sweep / "spec.yaml")
+    if before is not None and (before == text or absolute(before, folder) == absolute(text, folder)):
+        return
+    draft.add(
+        PATH,
+        f"{sweep} has begun, and its first settings are not chosen again",
+        given=shown(text),
+        allowed="none" if before is None else f"{shown(before)}, with which it began",
+        advice="give this sweep another name: over the same storage it takes over every finished stage",
+    )
+
+
+def _begun_with(spec: Path) -> str | None:
+    """What a sweep's own copy of its file says of where to begin; None where it says nothing."""
+    try:
+        document = yaml.safe_load(spec.read_text())
+    except (OSError, yaml.YAMLError):
+        return None
+    search = document.get("search") if isinstance(document, dict) else None
+    found = search.get("warm_start") if isinstance(search, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _front(folder: Path) -> list[TrialRecord]:
+    from unlearn_sweep.engine.study.front import members_of
+
+    return sorted(members_of(read_snapshot(folder).records), key=lambda record: record.number)
+
+
+def _setting(record: TrialRecord, space: MethodSpace | None) -> dict[str, Any] | None:
+    if space is None:
+        return None
+    searched = space.searched()
+    if not all(name in record.params and holds(searched[name], record.params[name]) for name in searched):
+        return None
+    return {"method": record.method, "params": {name: record.params[name] for name in searched}}

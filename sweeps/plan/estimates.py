@@ -1,0 +1,103 @@
+"""How long a stage takes: the median of what was measured on this storage, or a model with its assumptions written out.
+
+The model is floating-point work over a rate, plus a fixed time a step, plus a fixed time a stage. Training is 6 and a
+forward pass 2 operations for each parameter and token.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.sweeps.plan.workload import Workload
+
+CPU_FLOPS_PER_THREAD = 25e9
+GPU_FLOPS = 1e14
+CPU_STEP_OVERHEAD_S = 0.01
+GPU_STEP_OVERHEAD_S = 0.03
+STAGE_OVERHEAD_S = 0.3
+START_MODEL_S = 5.0
+WORKERS_START_S = 20.0
+SWEEP_START_S = 15.0
+BATCH_TOKENS = 4096
+GENERATION_BATCH = 256
+READ_AT_MOST = 20_000
+
+ASSUMPTIONS = (
+    f"{CPU_FLOPS_PER_THREAD / 1e9:g} GFLOP/s a CPU thread in float32, {GPU_FLOPS / 1e12:g} TFLOP/s a GPU in bfloat16",
+    f"{CPU_STEP_OVERHEAD_S * 1e3:g} ms a step on a CPU, {GPU_STEP_OVERHEAD_S * 1e3:g} ms on a GPU",
+    f"{STAGE_OVERHEAD_S:g} s a stage besides its work",
+    f"{WORKERS_START_S:g} s to start and end the training workers of a trial, {SWEEP_START_S:g} s to start Ray",
+    "4 characters a token; 6 operations a parameter and token to train, 2 to evaluate",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Operations a second of one trial, and the fixed time of a step."""
+
+    flops: float
+    step_s: float
+
+
+def training_rate(job: SweepJob) -> Rate:
+    """The assumed speed of a trial's training on the resources it asks for. Without workers, the workbench trains."""
+    workers = job.training.workers
+    if not workers.count:
+        return evaluation_rate(job)
+    return _rate(workers.count * workers.resources.get("GPU", 0.0), workers.count * job.threads)
+
+
+def evaluation_rate(job: SweepJob) -> Rate:
+    """The assumed speed of one workbench."""
+    return _rate(job.evaluation_resources.get("GPU", 0.0), job.threads)
+
+
+def _rate(gpus: float, threads: int) -> Rate:
+    if gpus:
+        return Rate(flops=gpus * GPU_FLOPS, step_s=GPU_STEP_OVERHEAD_S)
+    return Rate(flops=threads * CPU_FLOPS_PER_THREAD, step_s=CPU_STEP_OVERHEAD_S)
+
+
+def training_seconds(parameters: int, tokens: float, steps: float, rate: Rate) -> float:
+    """Seconds to train on that many tokens in that many steps."""
+    return 6.0 * parameters * tokens / rate.flops + steps * rate.step_s
+
+
+def evaluation_seconds(parameters: int, work: Workload, rate: Rate) -> float:
+    """Seconds of one evaluation: the likelihood pass, and the answers written token by token."""
+    read = work.prompt_tokens + work.answers_per_row * work.answer_tokens
+    written = work.prompt_tokens + work.new_tokens if work.new_tokens else 0.0
+    batches = math.ceil(work.evaluation_rows * read / BATCH_TOKENS)
+    steps = batches + math.ceil(work.evaluation_rows / GENERATION_BATCH) * work.new_tokens
+    return 2.0 * parameters * work.evaluation_rows * (read + written) / rate.flops + steps * rate.step_s
+
+
+class Measured:
+    """Times of finished stages under a storage, read once. Stages that failed left none."""
+
+    def __init__(self, storage: Path) -> None:
+        self.results = list(_results(storage / "store" / "stages"))
+
+    def median_s(self, stage: str, fits: Callable[[Mapping[str, Any]], bool]) -> tuple[float, int] | None:
+        """Median seconds over the stages of this name whose inputs fit, and how many there are; None where none."""
+        seconds = [result.seconds for result in self.results if result.stage == stage and fits(result.inputs)]
+        return (statistics.median(seconds), len(seconds)) if seconds else None
+
+
+def _results(folder: Path) -> Iterator[StageResult]:
+    """Readable stage records; one that is broken is passed over, since it only would have told a time."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*/stage.json"))[:READ_AT_MOST]:
+        try:
+            yield StageResult.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError):
+            continue

@@ -1,0 +1,72 @@
+"""How many parameters a model has, without building or loading it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import ModelSource
+from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
+
+# What transformers' LlamaConfig assumes where a configuration is silent.
+LLAMA_DEFAULTS = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
+SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)\s?([bBmM])(?![A-Za-z0-9])")
+HEADER_LIMIT = 100 << 20
+
+
+def llama_parameters(config: Mapping[str, Any], vocab_size: int) -> int:
+    """Parameters of a Llama model, a tied head counted once."""
+    size = {name: int(config.get(name, default)) for name, default in LLAMA_DEFAULTS.items()}
+    hidden, heads = size["hidden_size"], size["num_attention_heads"]
+    head_dim = int(config.get("head_dim", hidden // heads))
+    kv_heads = int(config.get("num_key_value_heads", heads))
+    attention = 2 * hidden * heads * head_dim + 2 * hidden * kv_heads * head_dim
+    layer = attention + 3 * hidden * size["intermediate_size"] + 2 * hidden
+    embeddings = vocab_size * hidden * (1 if config.get("tie_word_embeddings", False) else 2)
+    return embeddings + size["num_hidden_layers"] * layer + hidden
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """Numbers in the safetensors files of a folder, from their headers alone; None without any or if one is broken."""
+    files = sorted(folder.glob("*.safetensors"))
+    counts = [_header_parameters(file) for file in files]
+    return None if not files or None in counts else sum(count for count in counts if count is not None)
+
+
+def _header_parameters(file: Path) -> int | None:
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else HEADER_LIMIT + 1
+        if length > HEADER_LIMIT:
+            return None
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError:
+            return None
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def parameters_in_name(name: str) -> int | None:
+    """The size a hub id tells by convention: `Llama-3.2-1B` has about 1e9. None where it tells none."""
+    found = SIZE_IN_NAME.findall(name.rpartition("/")[2])
+    if not found:
+        return None
+    number, letter = found[-1]
+    return int(float(number) * (1e9 if letter in "bB" else 1e6))
+
+
+def parameters_of(source: ModelSource, recipe: TrainRecipe | None) -> int | None:
+    """Parameters of a sweep's model; None where only the hub could tell."""
+    values = source.recipe or {}
+    stored = source.path or values.get("base") or (recipe.base if recipe and "config" not in values else None)
+    if stored is not None:
+        folder = Path(stored)
+        return stored_parameters(folder) if folder.is_dir() else parameters_in_name(stored)
+    if recipe is None:
+        return None
+    return llama_parameters(values.get("config") or recipe.config, int(values.get("vocab_size", recipe.vocab_size)))

@@ -1,0 +1,159 @@
+"""Why a sweep cannot run as it is, as far as its benchmark can tell: views, recipes and answers it does not have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
+from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
+from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, METRICS
+from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.methods.catalog import card
+from unlearn_sweep.sweeps.file.problems import listing, near_miss
+
+FOLLOWING_VIEWS = {
+    "forget_idk": "forget",
+    "retain_idk": "retain",
+    "forget_alternate": "forget",
+    "forget_continuation": "forget",
+}
+"""Views the training makes itself, from the rows of another."""
+NO_VIEWS = ("state", "grouped", "train", "forget_paraphrase")
+
+
+def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
+    """One sentence for each thing in the way; empty where nothing is."""
+    return tuple(
+        [
+            *_models(job, benchmark),
+            *_methods(job, benchmark),
+            *_metrics(job, benchmark),
+            *_floors(job),
+            *_attacks(job, benchmark),
+        ]
+    )
+
+
+def _models(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    for name, source in (("model", job.original), ("gold", job.gold)):
+        if source.path is None and source.floor is None and benchmark.recipe is None:
+            yield f"benchmark {benchmark.name} has no training recipe: give {name}.path"
+
+
+def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    for space in job.spaces:
+        needs = card(space.method).needs
+        views = [FOLLOWING_VIEWS.get(need, need) for need in needs if ":" not in need and need not in NO_VIEWS]
+        named = [dimension for name, dimension in space.params.items() if name.rpartition(".")[2] == "irm_view"]
+        other_tasks = [str(value) for dimension in named for value in values_of(dimension)]
+        yield from (problem for view in other_tasks if (problem := task_problem(space.method, view)) is not None)
+        views += [view for view in other_tasks if not view.startswith(TASK_VIEW)]
+        for view in dict.fromkeys(views):
+            if view not in benchmark.train:
+                known = listing(sorted(benchmark.train))
+                yield f"method {space.method} reads view {view}, and benchmark {benchmark.name} has {known}"
+        if "forget_alternate" in needs and not _has_alternatives(benchmark):
+            yield f"method {space.method} needs other answers, and the forget rows of {benchmark.name} have none"
+        wanted = max((int(value) for value in values_of(space.params.get("gao_paraphrases"))), default=0)
+        if wanted > (fewest := _other_wordings(benchmark)):
+            yield (
+                f"method {space.method} asks for {wanted} other wordings of each forget row (gao_paraphrases), and "
+                f"benchmark {benchmark.name} has {fewest}"
+            )
+
+
+def task_problem(method: str, view: str) -> str | None:
+    """What is wrong with a view that is another task's data; None for a sound one, and for a view of the benchmark.
+
+    A data set by name is looked for when the training begins.
+    """
+    data = view.removeprefix(TASK_VIEW)
+    if not view.startswith(TASK_VIEW) or data in KNOWN:
+        return None
+    if not data.endswith(ENDINGS):
+        return (
+            f"method {method}: irm_view {view} is none of {listing([TASK_VIEW + name for name in KNOWN])} and no file"
+        )
+    if not (Path(data).is_absolute() and Path(data).is_file()):
+        return f"method {method}: irm_view {view} is no file; give its whole path, from the root"
+    return None
+
+
+def values_of(dimension: Dimension | None) -> tuple[Any, ...]:
+    """The values of a choice, the largest of a range, the one of a fixed parameter; none where there is no such."""
+    if dimension is None:
+        return ()
+    if isinstance(dimension, Fixed):
+        return (dimension.value,)
+    return tuple(dimension.values) if isinstance(dimension, Choice) else (dimension.high,)
+
+
+def _other_wordings(benchmark: Benchmark) -> int:
+    """The fewest other wordings that a forget row has: its paraphrase, and the other rows of its fact."""
+    rows = benchmark.train.get("forget", ())
+    group_sizes = Counter(row.group_id for row in rows)
+    own = (bool(row.paraphrased_question or row.paraphrased_answer) for row in rows)
+    return min((group_sizes[row.group_id] - 1 + has for row, has in zip(rows, own, strict=True)), default=0)
+
+
+def _has_alternatives(benchmark: Benchmark) -> bool:
+    rows = benchmark.train.get("forget", ())
+    return bool(rows) and all(row.perturbed_answers for row in rows)
+
+
+def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    """Metrics that no row of the benchmark has a value for."""
+    utility = [row for split in benchmark.utility_splits for row in benchmark.evaluation[split]]
+    for objective, names, rows in (
+        ("ue", job.ue_metrics, benchmark.evaluation["forget"]),
+        ("ut", job.ut_metrics, utility),
+    ):
+        for name in names:
+            card = METRICS[name]
+            if card.needs == "tasks":
+                continue  # its rows are no benchmark's
+            kinds = [row for row in rows if row.kind in card.kinds]
+            if not kinds:
+                there = listing(sorted({row.kind for row in rows}))
+                wanted = f"rows of kind {listing(card.kinds)}"
+                yield f"{objective} metric {name} is for {wanted}, and {benchmark.name} has {there}"
+            elif card.needs == "alternatives" and not any(_has_alternative(name, row) for row in kinds):
+                what = "a paraphrased_answer" if name == "paraphrase_probability" else "a perturbed_answer"
+                yield f"{objective} metric {name} needs rows with {what}, and {benchmark.name} has none"
+            if name in AGAINST_HOLDOUT and not benchmark.evaluation.get("holdout"):
+                yield f"{objective} metric {name} needs rows no model saw (split holdout); {benchmark.name} has none"
+
+
+def _floors(job: SweepJob) -> Iterator[str]:
+    """Metrics that compare with a gold model, where there is none."""
+    if job.gold.floor is None:
+        return
+    for name in job.ue_metrics:
+        if not METRICS[name].has_floor:
+            yield f"ue metric {name} has no chance value: it needs a gold model, and gold says floor: {job.gold.floor}"
+
+
+def _has_alternative(name: str, row: Row) -> bool:
+    return row.paraphrased_answer is not None if name == "paraphrase_probability" else bool(row.perturbed_answers)
+
+
+def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    for attack in job.attacks:
+        shown = attack.params.get("demonstrations")
+        if attack.name == "few_shot" and not any(
+            row.kind == "question" for row in benchmark.train.get(shown or "", ())
+        ):
+            yield f"attack {attack.label} shows questions with answers, and view {shown} of {benchmark.name} has none"
+        view = attack.params.get("data")
+        if attack.name != "relearn" or view is None or view in benchmark.train:
+            continue
+        nearest = near_miss(view, benchmark.train)
+        hint = f"; nearest: {nearest}" if nearest else ""
+        views = listing(sorted(benchmark.train))
+        yield f"attack {attack.label} trains on view {view}, and benchmark {benchmark.name} has {views}{hint}"

@@ -1,0 +1,318 @@
+"""What a sweep will do, before it does anything: trials, stages, concurrency, time, disk, and what cannot run.
+
+Reads the benchmark's rows and the storage; imports neither torch nor ray, starts nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.resources.placement import Placement
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.sweeps.file.problems import count_of
+from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.file.tasks import tasks_note
+from unlearn_sweep.sweeps.machine import busy_note, free_disk_bytes
+from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
+from unlearn_sweep.sweeps.plan.data_check import hub_note
+from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
+from unlearn_sweep.sweeps.plan.model_size import parameters_of
+from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
+from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
+from unlearn_sweep.sweeps.plan.workload import workload_of
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.resolve import Overrides, placement_of, resolve
+
+FRONT_MEMBERS = 8
+BYTES_PER_ROW_VALUE = 40
+TRAINING_BYTES_PER_PARAMETER = 16
+PROCESS_GIB = 1.2
+UNCERTAINTY = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodPlan:
+    """Trials of one method. `settings` is how many different ones its space has (None: no end)."""
+
+    method: str
+    trials: int
+    settings: int | None
+    searched: tuple[str, ...]
+    trial_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """Everything `unlearn-sweep plan` says. Seconds are estimates, right to about a factor of `uncertainty`.
+
+    `obstacles` are why it cannot run as it is; `notes` are what is worth knowing. `parameters` is None where only the
+    hub could tell, and every estimate with it.
+    """
+
+    name: str
+    directory: str
+    trials: int
+    settled: int
+    left: int
+    methods: tuple[MethodPlan, ...]
+    stages: tuple[StagePlan, ...]
+    at_once: int | None
+    bound_by: str | None
+    per_trial: Mapping[str, float]
+    capacity: Mapping[str, float]
+    parameters: int | None
+    prepare_seconds: float | None
+    search_seconds: float | None
+    total_seconds: float | None
+    gpu_hours: float | None
+    disk_bytes: int | None
+    disk_free_bytes: int
+    memory_gib: float | None
+    uncertainty: float
+    assumptions: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
+    """The plan of a sweep. SpecError where an override cannot be."""
+    overrides = overrides or Overrides()
+    job = resolve(spec, overrides)
+    placement = placement_of(spec, overrides, job.search.trials)
+    if spec.benchmark.card.remote(job.benchmark.params):
+        return _unloaded(job, placement, spec.benchmark.card)
+    try:
+        benchmark = load_benchmark(job.benchmark.name, job.benchmark.params)
+    except ValidationError as error:
+        return _unloadable(job, placement, str(error))
+    except (OSError, ValueError) as error:
+        return _unloadable(job, placement, f"benchmark {job.benchmark.name} cannot be loaded: {error}")
+    memory_gib = spec.machine.memory_gib if spec.machine else None
+    plan = _plan(job, benchmark, placement, memory_gib)
+    busy = busy_note(spec.machine)
+    return plan if busy is None else replace(plan, notes=(*plan.notes, busy))
+
+
+def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:
+    parameters = parameters_of(job.original, benchmark.recipe)
+    work = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics])
+    measured = Measured(job.storage)
+    at_once = placement.at_once if placement else job.concurrent_trials
+    shares = trials_per_method(job)
+    settled = settled_trials(job.directory)
+    stages = plan_stages(job, benchmark, work, parameters, measured, shares)
+    methods = tuple(_method(job, index, shares, stages) for index in range(len(job.spaces)))
+    left = max(0, job.search.trials - sum(settled.values()))
+    prepare = _prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers.count > 0)
+    search = _search_seconds(methods, settled, max(1, at_once or 1))
+    total = None if prepare is None or search is None else SWEEP_START_S + prepare + search
+    memory = _memory_gib(job, parameters)
+    disk, free = _disk_bytes(job, parameters, work.evaluation_rows, stages, at_once or 1), free_disk_bytes(job.storage)
+    return SweepPlan(
+        name=job.name,
+        directory=str(job.directory),
+        trials=job.search.trials,
+        settled=sum(settled.values()),
+        left=left,
+        methods=methods,
+        stages=stages,
+        at_once=at_once,
+        bound_by=placement.bound_by if placement else None,
+        per_trial=placement.per_trial if placement else {},
+        capacity=placement.capacity if placement else {},
+        parameters=parameters,
+        prepare_seconds=prepare,
+        search_seconds=search,
+        total_seconds=total if left or not settled else 0.0,
+        gpu_hours=_gpu_hours(job, total, at_once or 1),
+        disk_bytes=disk,
+        disk_free_bytes=free,
+        memory_gib=memory,
+        uncertainty=UNCERTAINTY,
+        assumptions=ASSUMPTIONS,
+        obstacles=(
+            *(placement.obstacles if placement else ()),
+            *obstacles_of(job, benchmark),
+            *_too_large(disk, free, memory, machine_gib, on_gpu=_gpus(job) > 0),
+        ),
+        notes=(*_notes(job, parameters, methods, placement), *tasks_note(job.tasks)),
+    )
+
+
+def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> SweepPlan:
+    """A plan that only says what is in the way."""
+    return SweepPlan(
+        name=job.name,
+        directory=str(job.directory),
+        trials=job.search.trials,
+        settled=0,
+        left=job.search.trials,
+        methods=(),
+        stages=(),
+        at_once=placement.at_once if placement else None,
+        bound_by=placement.bound_by if placement else None,
+        per_trial=placement.per_trial if placement else {},
+        capacity=placement.capacity if placement else {},
+        parameters=None,
+        prepare_seconds=None,
+        search_seconds=None,
+        total_seconds=None,
+        gpu_hours=None,
+        disk_bytes=None,
+        disk_free_bytes=free_disk_bytes(job.storage),
+        memory_gib=None,
+        uncertainty=UNCERTAINTY,
+        assumptions=(),
+        obstacles=(reason,),
+        notes=(),
+    )
+
+
+def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -> SweepPlan:
+    """What can be said of a sweep whose rows are on the hub: trials and places, but no stage's time."""
+    shares, settled = trials_per_method(job), settled_trials(job.directory)
+    return replace(
+        _unloadable(job, placement, ""),
+        settled=sum(settled.values()),
+        left=max(0, job.search.trials - sum(settled.values())),
+        methods=tuple(_method(job, index, shares, [UNTIMED]) for index in range(len(job.spaces))),
+        parameters=parameters_of(job.original, None),
+        obstacles=placement.obstacles if placement else (),
+        notes=(
+            f"rows are {hub_note(card, job.benchmark.params)}; before that, {UNKNOWN_ROWS}",
+            *tasks_note(job.tasks),
+        ),
+    )
+
+
+UNKNOWN_ROWS = "times, disk and what a metric lacks are not known"
+UNTIMED = StagePlan(name="", per="trial", count=0, seconds=None, source="unknown")
+
+
+def _method(job: SweepJob, index: int, shares: Mapping[str, int], stages: Sequence[StagePlan]) -> MethodPlan:
+    space = job.spaces[index]
+    own = [stage for stage in stages if stage.per == "trial" and stage.method in (None, space.method)]
+    seconds = [stage.seconds for stage in own]
+    return MethodPlan(
+        method=space.method,
+        trials=shares[space.method],
+        settings=space.settings(),
+        searched=tuple(space.searched()),
+        trial_seconds=None if None in seconds else sum(value for value in seconds if value is not None),
+    )
+
+
+def _prepare_seconds(stages: Sequence[StagePlan], at_once: int, *, in_turn: bool) -> float | None:
+    """Original and gold side by side where both fit, then their measurements spread over the workbenches."""
+    open_stages = [stage for stage in stages if stage.per == "sweep" and not stage.cached]
+    if any(stage.seconds is None for stage in open_stages):
+        return None
+    seconds = {stage.name: (stage.seconds or 0.0) * stage.count for stage in open_stages}
+    trained = [value for name, value in seconds.items() if name in ("prepare:original", "prepare:gold")]
+    models = sum(trained) if in_turn or at_once == 1 else max(trained, default=0.0)
+    controls = [value for name, value in seconds.items() if name.startswith("control ")]
+    longest = max((stage.seconds or 0.0 for stage in open_stages if stage.name.startswith("control ")), default=0.0)
+    return (
+        seconds.get("prepare:start", 0.0)
+        + models
+        + max(sum(controls) / min(at_once, 2 * max(1, len(controls))), longest)
+    )
+
+
+def _search_seconds(methods: Sequence[MethodPlan], settled: Mapping[str, int], at_once: int) -> float | None:
+    """Trials that are left, spread over the places; never less than the longest one."""
+    if any(method.trial_seconds is None for method in methods):
+        return None
+    left = [(max(0, method.trials - settled.get(method.method, 0)), method.trial_seconds or 0.0) for method in methods]
+    return max(sum(count * seconds for count, seconds in left) / at_once, max((s for n, s in left if n), default=0.0))
+
+
+def _gpus(job: SweepJob) -> float:
+    """GPUs one trial holds."""
+    workers = job.training.workers
+    return max(1, workers.count) * workers.resources.get("GPU", 0.0) + job.evaluation_resources.get("GPU", 0.0)
+
+
+def _gpu_hours(job: SweepJob, total_s: float | None, at_once: int) -> float | None:
+    return None if total_s is None else _gpus(job) * at_once * total_s / 3600
+
+
+def _bytes_per_weight(job: SweepJob) -> int:
+    return 2 if job.dtype == "bfloat16" or (job.dtype == "auto" and _gpus(job) > 0) else 4
+
+
+def _disk_bytes(
+    job: SweepJob, parameters: int | None, rows: int, stages: Sequence[StagePlan], at_once: int
+) -> int | None:
+    """Weights of start, original, gold, the front and the trials in flight, and a table for each evaluation."""
+    if parameters is None:
+        return None
+    trained = sum(source.path is None and source.floor is None for source in (job.original, job.gold))
+    models = (trained + 1 if trained else 0) + min(job.search.trials, FRONT_MEMBERS) + at_once
+    states = 1 + sum(stage.states for stage in stages if stage.per == "trial")
+    values = rows * states * (len({*job.ue_metrics, *job.ut_metrics}) + 2)
+    return models * parameters * _bytes_per_weight(job) + (job.search.trials + 2) * values * BYTES_PER_ROW_VALUE
+
+
+def _memory_gib(job: SweepJob, parameters: int | None) -> float | None:
+    """Main memory of one trial on a CPU: weights, gradients, optimizer state in each process, and the workbench."""
+    if parameters is None:
+        return None
+    weights = parameters * TRAINING_BYTES_PER_PARAMETER / 2**30
+    workers = job.training.workers.count
+    return PROCESS_GIB + weights if not workers else (1 + workers) * PROCESS_GIB + workers * weights + weights / 2
+
+
+def _too_large(
+    disk: int | None, free: int, memory: float | None, machine_gib: float | None, *, on_gpu: bool
+) -> tuple[str, ...]:
+    found = []
+    if disk is not None and disk > free:
+        found.append(
+            f"results need about {disk / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free where they would go"
+        )
+    if memory is not None and machine_gib is not None and memory > machine_gib and not on_gpu:
+        found.append(f"one trial needs about {memory:.1f} GiB of memory, and this machine has {machine_gib:.1f}")
+    return tuple(found)
+
+
+def _notes(
+    job: SweepJob, parameters: int | None, methods: Sequence[MethodPlan], placement: Placement | None
+) -> tuple[str, ...]:
+    notes = []
+    if parameters is None:
+        notes.append("the size of the model is not known here, so time and disk are not estimated")
+    if placement is None:
+        notes.append("the cluster's size is not known here: pass --cpus and --gpus to plan for it")
+    for method in methods:
+        if method.settings is not None and method.settings < method.trials:
+            notes.append(f"{method.method} has only {count_of(method.settings, 'setting')} for {method.trials} trials")
+    if job.training.workers.count:
+        notes.append(f"starting and ending the training workers costs about {WORKERS_START_S:g} s in each trial")
+    if job.search.seeds_for_finalists > 1:
+        notes.append(_finalists_note(job.search.seeds_for_finalists - 1, methods))
+    return tuple(notes)
+
+
+def _finalists_note(seeds: int, methods: Sequence[MethodPlan]) -> str:
+    """How many members the front will have is not known, so their seeds are not in the estimate."""
+    known = [method.trial_seconds for method in methods if method.trial_seconds is not None]
+    longest = f", up to {duration(max(known) * seeds)} each" if known else ""
+    more = count_of(seeds, "more seed")
+    return f"after the search each member of the front is trained with {more}{longest}; that is not counted above"
+
+
+def report_folder(plan: SweepPlan) -> Path:
+    """Where the sweep's report will be."""
+    return Path(plan.directory) / "report"

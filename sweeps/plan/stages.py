@@ -1,0 +1,261 @@
+"""The stages of a sweep with the time of each, and which of them an earlier run has left in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.search_space import Fixed, MethodSpace
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.attack_work import attack_work
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.catalog import card
+from unlearn_sweep.sweeps.plan.estimates import (
+    STAGE_OVERHEAD_S,
+    START_MODEL_S,
+    WORKERS_START_S,
+    Measured,
+    Rate,
+    evaluation_rate,
+    evaluation_seconds,
+    training_rate,
+    training_seconds,
+)
+from unlearn_sweep.sweeps.plan.workload import Workload, finetune_tokens, typical, unlearn_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One kind of stage. `seconds` are those of one; `source` says where they come from.
+
+    `count` is how many there will be in all. `cached` is True where every one is in the store, None where that is not
+    known before a model's content is. `states` are the evaluations in it. `method` is set where the time depends on it.
+    """
+
+    name: str
+    per: Literal["sweep", "trial"]
+    count: int
+    seconds: float | None
+    source: str
+    cached: bool | None = False
+    states: int = 1
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What every estimate needs."""
+
+    job: SweepJob
+    benchmark: Benchmark
+    work: Workload
+    parameters: int | None
+    measured: Measured
+    training: Rate
+    evaluation: Rate
+    data: str
+
+
+def plan_stages(
+    job: SweepJob,
+    benchmark: Benchmark,
+    work: Workload,
+    parameters: int | None,
+    measured: Measured,
+    shares: Mapping[str, int],
+) -> tuple[StagePlan, ...]:
+    """Stages of the preparation, then those of a trial."""
+    given = Given(
+        job=job,
+        benchmark=benchmark,
+        work=work,
+        parameters=parameters,
+        measured=measured,
+        training=training_rate(job),
+        evaluation=evaluation_rate(job),
+        data=benchmark.digest(),
+    )
+    trials = sum(shares.values())
+    evaluate = _evaluate(given)
+    attacks = [_attack(given, attack) for attack in job.attacks]
+    per_trial = [
+        *(_teacher(given, space, shares[space.method]) for space in job.spaces if requests.needs_teacher(space.method)),
+        *(_unlearn(given, space, shares[space.method]) for space in job.spaces),
+        StagePlan(name="evaluate", per="trial", count=trials, **evaluate),
+        *(
+            StagePlan(name=f"attack:{attack.label}", per="trial", count=trials, **time)
+            for attack, time in zip(job.attacks, attacks, strict=True)
+        ),
+    ]
+    return (*_prepare(given), *_controls(given, evaluate, attacks), *per_trial)
+
+
+# --- preparation ------------------------------------------------------------------------------------------------------
+
+
+def _prepare(given: Given) -> Iterator[StagePlan]:
+    """Start, original and gold model, as far as the sweep makes them."""
+    wanted = prepare_requests(given.job, given.benchmark, given.data)
+    store = StageStore(given.job.storage)
+    for name, request in wanted.items():
+        seconds, source = _finetune(given, name)
+        yield StagePlan(
+            name=name,
+            per="sweep",
+            count=1,
+            seconds=seconds,
+            source=source,
+            cached=store.find(request) is not None,
+            states=0,
+        )
+
+
+def prepare_requests(job: SweepJob, benchmark: Benchmark, data: str) -> dict[str, StageRequest]:
+    """The stages that make models, by name, with the keys the engine gives them."""
+    both = {"original": job.original, "gold": job.gold}
+    sources = {which: source for which, source in both.items() if source.floor is None}
+    if benchmark.recipe is None or all(source.path is not None for source in sources.values()):
+        return {}
+    recipe = asdict(benchmark.recipe)
+    made: dict[str, StageRequest] = {}
+    for which, source in sources.items():
+        if source.path is None:
+            own = _own_recipe(recipe, source)
+            start = made["prepare:start"] = requests.start_stage(own, data)
+            made[f"prepare:{which}"] = requests.finetune_stage(job, which, start.key, own, data)
+    return made
+
+
+def _own_recipe(recipe: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
+    return {**recipe, **(source.recipe or {})}
+
+
+def _finetune(given: Given, name: str) -> tuple[float | None, str]:
+    known = given.measured.median_s(name, lambda inputs: inputs.get("data") == given.data)
+    if known:
+        return known[0], _from(known)
+    recipe = given.benchmark.recipe
+    if name == "prepare:start":
+        return START_MODEL_S, "assumed"
+    if given.parameters is None or recipe is None:
+        return None, "unknown"
+    source = given.job.original if name == "prepare:original" else given.job.gold
+    rows = given.work.retain_rows + (given.work.forget_rows if name == "prepare:original" else 0)
+    steps, tokens = finetune_tokens(recipe, source.recipe or {}, rows, given.work)
+    return training_seconds(given.parameters, tokens, steps, given.training) + _start(given.job), "modelled"
+
+
+def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str, Any]]) -> Iterator[StagePlan]:
+    """Evaluation and every attack, on original and gold."""
+    job = given.job
+    wanted = prepare_requests(job, given.benchmark, given.data)
+    ids = {which: wanted[name].key for which in ("original", "gold") if (name := f"prepare:{which}") in wanted}
+    if job.gold.floor is not None and "original" in ids:
+        ids["gold"] = ids["original"]
+    complete = len(ids) == 2
+    store = StageStore(job.storage)
+
+    def cached(make: Any) -> bool | None:
+        return all(store.find(make(key)) is not None for key in ids.values()) if complete else None
+
+    found = cached(lambda key: requests.evaluate_stage(job, key, given.data, ids["original"]))
+    yield StagePlan(name="control evaluate", per="sweep", count=2, cached=found, **evaluate)
+    for attack, time in zip(job.attacks, attacks, strict=True):
+        found = cached(lambda key, attack=attack: requests.attack_stage(job, attack, key, ids["original"], given.data))
+        yield StagePlan(name=f"control attack:{attack.label}", per="sweep", count=2, cached=found, **time)
+
+
+# --- one trial --------------------------------------------------------------------------------------------------------
+
+
+def _teacher(given: Given, space: MethodSpace, trials: int) -> StagePlan:
+    """The reinforced model: once for all trials of the method, or for each where its parameters are searched."""
+    own = {name: dimension for name, dimension in space.params.items() if "reinforce_" in name}
+    searched = any(not isinstance(dimension, Fixed) for dimension in own.values())
+    seconds: float | None = None
+    if given.parameters is not None:
+        passes = [typical(dimension) for name, dimension in own.items() if name.endswith("reinforce_epochs")]
+        rows = given.work.forget_rows * passes[0]
+        steps = max(1.0, rows / given.job.training.global_batch_size)
+        tokens = rows * given.work.tokens_per_row
+        seconds = training_seconds(given.parameters, tokens, steps, given.training) + _start(given.job)
+    return StagePlan(
+        name="reinforce", per="trial", count=trials if searched else 1, seconds=seconds,
+        source="unknown" if seconds is None else "modelled", states=0, method=space.method,
+    )  # fmt: skip
+
+
+def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
+    seconds, source = _unlearn_seconds(given, space)
+    return StagePlan(
+        name="unlearn", per="trial", count=trials, seconds=seconds, source=source, states=0, method=space.method
+    )
+
+
+def _unlearn_seconds(given: Given, space: MethodSpace) -> tuple[float | None, str]:
+    """Measured on the same data, method and training settings; else modelled."""
+    training = given.job.training.model_dump(mode="json", exclude={"workers", "checkpoint_every_s"})
+
+    def fits(inputs: Mapping[str, Any]) -> bool:
+        return (inputs.get("data"), inputs.get("method"), inputs.get("training")) == (
+            given.data,
+            space.method,
+            training,
+        )
+
+    known = given.measured.median_s("unlearn", fits)
+    if known:
+        return known[0], _from(known)
+    if given.parameters is None:
+        return None, "unknown"
+    steps = unlearn_steps(given.job, space, given.work)
+    tokens = steps * 2 * given.job.training.global_batch_size * given.work.tokens_per_row
+    work_s = training_seconds(given.parameters, tokens * card(space.method).cost, steps, given.training)
+    return work_s + STAGE_OVERHEAD_S + _start(given.job), "modelled"
+
+
+def _evaluate(given: Given) -> dict[str, Any]:
+    metrics = requests.metrics_of(given.job)
+
+    def fits(inputs: Mapping[str, Any]) -> bool:
+        return inputs.get("data") == given.data and inputs.get("metrics") == metrics
+
+    known = given.measured.median_s("evaluate", fits)
+    if known:
+        return {"seconds": known[0], "source": _from(known)}
+    if given.parameters is None:
+        return {"seconds": None, "source": "unknown"}
+    return {"seconds": _one_evaluation(given) + STAGE_OVERHEAD_S, "source": "modelled"}
+
+
+def _attack(given: Given, attack: AttackSettings) -> dict[str, Any]:
+    work = attack_work(attack)
+
+    def fits(inputs: Mapping[str, Any]) -> bool:
+        return inputs.get("data") == given.data and inputs.get("params") == attack.params
+
+    known = given.measured.median_s(f"attack:{attack.label}", fits)
+    if known:
+        return {"seconds": known[0], "source": _from(known), "states": work.states}
+    if given.parameters is None:
+        return {"seconds": None, "source": "unknown", "states": work.states}
+    # Reading a row forward is a third of training on it.
+    tokens = (work.trained_rows + work.read_rows / 3) * given.work.tokens_per_row
+    own = training_seconds(given.parameters, tokens, work.steps, given.evaluation)
+    seconds = own + work.states * _one_evaluation(given) + STAGE_OVERHEAD_S
+    return {"seconds": seconds, "source": "modelled", "states": work.states}
+
+
+def _one_evaluation(given: Given) -> float:
+    return evaluation_seconds(given.parameters or 0, given.work, given.evaluation)
+
+
+def _start(job: SweepJob) -> float:
+    return WORKERS_START_S if job.training.workers.count else 0.0
+
+
+def _from(known: tuple[float, int]) -> str:
+    return f"median of {known[1]} measured"

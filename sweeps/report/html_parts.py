@@ -1,0 +1,242 @@
+"""Pieces of the page that need no script: header, cards, tables of times and of what went wrong, commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from unlearn_sweep.methods.catalog import defaults
+from unlearn_sweep.methods.shared_params import TRAINING_PARAMS
+from unlearn_sweep.sweeps.report.accounting import time_text
+from unlearn_sweep.sweeps.report.commands import export_command, run_command
+from unlearn_sweep.sweeps.report.document import Report, ReportTrial
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.judging import judging_text
+from unlearn_sweep.sweeps.report.savings import savings_text
+from unlearn_sweep.sweeps.report.seeds import spread_text
+
+LINES_SHOWN = 200
+REASON_SHOWN = 240
+LOST = {
+    "Failed": "They ended with an error and have no place on the front.",
+    "Collapsed": "The model broke; it was not attacked further. Scores up to there are kept.",
+    "Without an objective": "Complete, but a number could not be had.",
+    "Attacks skipped": "They could no longer reach the front; their Rob is an upper bound.",
+    "Duplicates": "The same setting and seed as an earlier trial: settled from it, not run.",
+}
+_STATE_TITLES = {"failed": "Failed", "collapsed": "Collapsed", "duplicate": "Duplicates"}
+STATES = ("complete", "running", "collapsed", "failed", "duplicate")
+
+
+def facts(report: Report) -> str:
+    """One line of chips: what was run, how far it is, how long it took."""
+    wanted = f" of {report.trials_wanted}" if report.trials_wanted is not None else ""
+    settled = sum(trial.state not in ("running", "duplicate") for trial in report.trials)
+    chips = [
+        f"benchmark {report.benchmark or 'unknown'}",
+        f"sweep {report.state}",
+        f"{settled}{wanted} trials settled",
+        *(f"{report.counts[state]} {state}" for state in STATES if report.counts.get(state)),
+        f"{len(report.front)} on the front",
+        f"{duration(report.elapsed_seconds)} of wall time",
+        f"read {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(report.generated))}",
+    ]
+    return " ".join(f'<span class="chip">{escape(chip)}</span>' for chip in chips)
+
+
+def warnings(report: Report) -> str:
+    """Banners: what this benchmark is not for, what is not finished, what could not be read."""
+    texts: list[str] = []
+    if not report.publishable:
+        texts.append(
+            f"The benchmark {report.benchmark!r} is made up by this project and tried on a very small model. It shows "
+            "how a sweep behaves; it is no benchmark to publish numbers on."
+        )
+    if report.state in ("running", "not started"):
+        texts.append("The sweep is still running: this page shows what was settled when it was made.")
+    if report.state == "stopped":
+        texts.append("The sweep was stopped before its end. The same run command goes on from the last finished stage.")
+    texts += [f"Not readable and left out: {problem}" for problem in report.problems]
+    return "".join(f'<p class="banner">{escape(text)}</p>' for text in texts)
+
+
+def pick_cards(report: Report) -> str:
+    """One card for each recommended trial, with both halves of its objectives."""
+    by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
+    return "".join(_card(by_number[pick.number], pick.roles, report.objectives) for pick in report.picks)
+
+
+def seed_table(report: Report) -> str:
+    """Finalists over their seeds, on the half that the search never saw; nothing where none has another seed."""
+    names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
+    lines = []
+    for trial in report.trials:
+        found = trial.over_seeds
+        if found is not None:
+            values = [spread_text(found.spreads.get(f"report_{name}")) for name in report.objectives]
+            own = [_two(getattr(trial, f"report_{name}")) for name in report.objectives]
+            count = f"{found.complete} of {found.runs}"
+            lines.append((f"{trial.number} {trial.method}", count, *values, *own, "; ".join(found.lost)))
+    if not lines:
+        return ""
+    titles = [names[name] for name in report.objectives]
+    head = ("trial", "seeds", *titles, *(f"{title}, the trial's own" for title in titles), "lost")
+    text = (
+        "Members of the front, trained again with other seeds and attacked in full: mean \N{PLUS-MINUS SIGN} standard "
+        "deviation over seeds, on rows that the search never saw. The search chose by the trial's own seed."
+    )
+    return f"<h3>Finalists over seeds</h3><p>{text}</p>" + _table(head, lines, numeric_from=1)
+
+
+def _two(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.2f}"
+
+
+def stage_table(report: Report) -> str:
+    """Runs, reuse, failures and seconds of every stage."""
+    total = sum(entry.seconds + entry.failed_seconds for entry in report.stages)
+    lines = [
+        (
+            f"{entry.stage}{' (preparation)' if entry.preparation else ''}",
+            str(entry.runs),
+            str(entry.reused),
+            str(entry.failed),
+            duration(entry.seconds + entry.failed_seconds),
+            duration(entry.seconds / entry.runs) if entry.runs else "\N{EN DASH}",
+            f"{100 * (entry.seconds + entry.failed_seconds) / total:.0f}%" if total else "\N{EN DASH}",
+        )
+        for entry in report.stages
+    ]
+    return _table(("stage", "finished", "reused", "failed", "compute", "mean of one", "share"), lines, numeric_from=1)
+
+
+def time_line(report: Report) -> str:
+    """Where the time went, and what judges were asked, a sentence each."""
+    asked = judging_text(report.judging)
+    judged = "" if asked is None else f"<p>Asked of judges: {escape(asked)}.</p>"
+    return f"<p>Where the time went: {escape(time_text(report.time))}.</p>{judged}"
+
+
+def saved_table(report: Report) -> str:
+    """What pruning saved, attack by attack; nothing where nothing was skipped."""
+    text = savings_text(report.pruning)
+    if text is None:
+        return ""
+    lines = [
+        (entry.attack, str(entry.skipped), duration(entry.seconds_each), duration(entry.seconds))
+        for entry in report.pruning.attacks
+    ]
+    head = f"<h3>Saved by pruning</h3><p>{escape(text)}. The front is the same as without.</p>"
+    return head + _table(("attack", "skipped", "mean of one", "saved"), lines, numeric_from=1)
+
+
+def lost_tables(report: Report) -> str:
+    """Trials that gave no full answer, each with its reason."""
+    chosen: dict[str, list[ReportTrial]] = {title: [] for title in LOST}
+    for trial in report.trials:
+        for title in _kinds(trial, report.objectives):
+            chosen[title].append(trial)
+    shown = "".join(_lost_group(title, LOST[title], trials) for title, trials in chosen.items() if trials)
+    if not any(trial.state != "running" for trial in report.trials):
+        return "<p>No trial is settled yet.</p>"
+    return shown or "<p>Nothing: every settled trial ran to its end and has all its objectives.</p>"
+
+
+def run_again(report: Report) -> str:
+    """Commands, versions and the resolved sweep file."""
+    commands = [run_command("FILE.yaml")]
+    if report.picks:
+        commands.append(export_command(report.directory, report.picks[0].number))
+    text = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
+    text += _table(("package", "version"), sorted(report.versions.items())) if report.versions else ""
+    if report.spec_text is None:
+        return text + "<p>spec.lock.yaml is missing from the sweep's folder.</p>"
+    summary = "spec.lock.yaml: the sweep with every default filled in"
+    return f"{text}<details><summary>{summary}</summary><pre>{escape(report.spec_text)}</pre></details>"
+
+
+def settings_text(trial: ReportTrial) -> str:
+    """A trial's parameters in one line: those of the training, and those that are not the method's defaults."""
+    try:
+        usual = defaults(str(trial.method))
+    except (KeyError, ValueError):  # a method of another version
+        usual = {}
+    told = {name: value for name, value in trial.params.items() if name in TRAINING_PARAMS or value != usual.get(name)}
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in told.items()
+    )
+
+
+def _card(trial: ReportTrial, roles: Sequence[str], objectives: Sequence[str]) -> str:
+    gauges = "".join(_gauge(name, getattr(trial, f"report_{name}"), getattr(trial, name)) for name in objectives)
+    return (
+        f'<button type="button" class="card" data-trial="{trial.number}">'
+        f'<span class="role">{escape("; ".join(roles))}</span>'
+        f'<span class="who">Trial {trial.number}: {escape(str(trial.method))}</span>'
+        f'<span class="gauges">{gauges}</span>'
+        f'<span class="settings">{escape(settings_text(trial)[:300])}</span></button>'
+    )
+
+
+def _gauge(name: str, unseen: float | None, searched: float | None) -> str:
+    value = searched if unseen is None else unseen
+    label = {"ue": "UE", "ut": "UT", "rob": "Rob"}[name]
+    if value is None:
+        return f"<span>{label}</span><span></span><span>\N{EN DASH}</span>"
+    where = "search half" if unseen is None else "rows that the search never saw"
+    share = 100 * max(0.0, min(1.0, value))
+    return (
+        f'<span>{label}</span><span class="gauge"><i style="width:{share:.0f}%"></i></span>'
+        f'<span title="{where}">{value:.2f}</span>'
+    )
+
+
+def _kinds(trial: ReportTrial, objectives: Sequence[str]) -> list[str]:
+    """Titles of the groups in LOST that a trial belongs to."""
+    kinds = [_STATE_TITLES[trial.state]] if trial.state in _STATE_TITLES else []
+    missing = any(getattr(trial, name) is None for name in objectives)
+    if trial.state == "complete" and missing and not trial.rob_is_bound:
+        kinds.append("Without an objective")
+    return [*kinds, "Attacks skipped"] if trial.rob_is_bound else kinds
+
+
+def _lost_group(title: str, text: str, trials: Sequence[ReportTrial]) -> str:
+    lines = [
+        (str(trial.number), str(trial.method), trial.failed_stage or "", _why(trial), settings_text(trial)[:200])
+        for trial in trials[:LINES_SHOWN]
+    ]
+    rest = f"<p>and {len(trials) - LINES_SHOWN} more, in trials.csv.</p>" if len(trials) > LINES_SHOWN else ""
+    head = f"<h3>{escape(title)}: {len(trials)}</h3><p>{escape(text)}</p>"
+    return head + _table(("#", "method", "stage", "reason", "settings"), lines) + rest
+
+
+def _why(trial: ReportTrial) -> str:
+    if trial.duplicate_of is not None:
+        return f"same as trial {trial.duplicate_of}"
+    details = (("UE", trial.ue_detail), ("UT", trial.ut_detail))
+    unscored: dict[str, list[str]] = {}
+    for attack in trial.attacks:
+        if attack.value is None and attack.reason:
+            unscored.setdefault(attack.reason, []).append(attack.attack)
+    reasons = [trial.reason]
+    reasons += [f"{name}: {detail.reason}" for name, detail in details if detail is not None and detail.reason]
+    reasons += [f"{', '.join(attacks)}: {reason}" for reason, attacks in unscored.items()]
+    return "; ".join(reason for reason in dict.fromkeys(reasons) if reason) or "no reason recorded"
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, numeric_from: int | None = None) -> str:
+    def cells(texts: Sequence[str], tag: str) -> str:
+        kinds = [' class="number"' if numeric_from is not None and i >= numeric_from else "" for i in range(len(texts))]
+        return "".join(f"<{tag}{kind}>{_folded(text)}</{tag}>" for text, kind in zip(texts, kinds, strict=True))
+
+    body = "".join(f"<tr>{cells(line, 'td')}</tr>" for line in lines)
+    return f'<div class="plain"><table><thead><tr>{cells(head, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _folded(text: str) -> str:
+    """Escaped text; a long one opens on a click."""
+    if len(text) <= REASON_SHOWN:
+        return escape(text)
+    start = f"{escape(text[:REASON_SHOWN])} \N{HORIZONTAL ELLIPSIS}"
+    return f'<details><summary>{start}</summary><div class="reason">{escape(text)}</div></details>'

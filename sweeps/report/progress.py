@@ -1,0 +1,270 @@
+"""The live view of a sweep: a thread in the driver's process that follows the event log and draws what it says.
+
+On a terminal it redraws a few lines in place; elsewhere, or with `plain`, it prints one line a state change. It only
+reads: where a file is briefly not there or cannot be read, it shows the last state it knows and tries again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import ValidationError
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import Event, Front
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.estimate import seconds_left, trial_durations
+from unlearn_sweep.sweeps.report.picks import balance
+from unlearn_sweep.sweeps.report.timeline import Preparation, Timeline
+
+LIVE_INTERVAL_S = 0.25
+PLAIN_INTERVAL_S = 0.5
+FRONT_ROWS = 5
+RUNNING_ROWS = 12
+REASON_CHARS = 200
+# rich answers a closed pipe with SystemExit, in whichever thread it meets it
+CONSOLE_GONE = (OSError, SystemExit)
+OBJECTIVES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
+
+
+class LiveProgress:
+    """Shows the sweep in `directory` while the block runs. `wanted` trials make it complete.
+
+    `plain` None: lines where the console is no terminal, the live view where it is one.
+    """
+
+    def __init__(self, directory: Path, wanted: int, console: Console | None = None, plain: bool | None = None) -> None:
+        self.directory = Path(directory)
+        self.wanted = wanted
+        self.console = console or Console()
+        self.plain = not self.console.is_terminal if plain is None else plain
+        self.timeline = Timeline()
+        self.front: Front | None = None
+        self._log = EventLog(self.directory / "events.jsonl")
+        self._offset = 0
+        self._front_seen: tuple[int, int] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+        self._live: Live | None = None
+
+    def __enter__(self) -> LiveProgress:
+        for event in self._new_events():
+            self.timeline.apply(event)
+        if self.plain:
+            self._line(None, f"{self.directory.name}: {self.settled} of {self.wanted} trials settled")
+        else:
+            self._live = Live(self.view(), console=self.console, auto_refresh=False)
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._step()
+        if self._live is not None:
+            with contextlib.suppress(*CONSOLE_GONE):
+                self._live.stop()
+
+    @property
+    def settled(self) -> int:
+        """Trials settled so far; a duplicate is settled from the trial it repeats and not counted."""
+        return sum(event.data.get("state") != "duplicate" for event in self.timeline.settled.values())
+
+    def view(self) -> RenderableType:
+        """What the terminal shows now."""
+        blocks: list[RenderableType] = [self._bar()]
+        if not self.timeline.settled:
+            blocks.append(self._preparation())
+        if self.timeline.open_trials or self.timeline.open_finalists:
+            blocks.append(self._running())
+        if self.front is not None and self.front.front:
+            blocks.append(self._front())
+        return Group(*blocks)
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        while not self._stop.wait(PLAIN_INTERVAL_S if self.plain else LIVE_INTERVAL_S):
+            self._step()
+
+    def _step(self) -> None:
+        """Show what is new. Where the console is gone (closed pipe, closed terminal), only the view ends."""
+        try:
+            for event in self._new_events():
+                self.timeline.apply(event)
+                if self.plain and (text := self.line(event)):
+                    self._line(event.time, text)
+            if self._live is not None:
+                self._live.update(self.view(), refresh=True)
+        except CONSOLE_GONE:
+            self._stop.set()
+
+    def _new_events(self) -> list[Event]:
+        """What was appended since the last call. Reads the front as well, where it changed."""
+        new: list[Event] = []
+        with contextlib.suppress(FileNotFoundError, ValidationError):  # not there yet; the next call finds it
+            for event, end in self._log.read_from(self._offset):
+                self._offset = end
+                new.append(event)
+            self._read_front()
+        return new
+
+    def _read_front(self) -> None:
+        path = self.directory / "progress.json"
+        facts = path.stat()
+        seen = (facts.st_mtime_ns, facts.st_ino)
+        if seen != self._front_seen:
+            self.front = Front.model_validate_json(path.read_bytes())
+            self._front_seen = seen
+
+    # --- plain lines ------------------------------------------------------------------------------------------------
+
+    def line(self, event: Event) -> str | None:
+        """One event as a line for a log; None for those that a later one makes clear."""
+        what = event.stage or ""
+        if event.trial is not None:
+            seed = f" seed {event.data['seed']}" if "seed" in event.data else ""
+            what = f"trial {event.trial}{self._method(event.trial)}{seed}{': ' + what if what else ''}"
+        took = f" in {duration(event.seconds)}" if event.seconds is not None else ""
+        if (passes := event.data.get("forward_passes")) is not None:
+            took += f", {passes} forward passes"
+        texts = {
+            "sweep_finished": f"sweep finished{took}",
+            "sweep_stopped": f"sweep stopped{took}",
+            "trial_started": f"{what} started" + (f" (attempt {event.attempt})" if (event.attempt or 1) > 1 else ""),
+            "stage_started": f"{what} started" if event.trial is None else None,
+            "stage_finished": f"{what} finished{took}",
+            "stage_reused": f"{what} reused",
+            "stage_failed": f"{what} failed{took}",
+            "attack_skipped": f"{what} skipped",
+            "stage_lost": f"{what} begun again, lost{took}",
+            "trial_lost": f"{what} begun again",
+            "finalist_lost": f"{what} begun again",
+            "note": f"{what}: note" if what else "note",
+            "trial_settled": self._settled_line(event, what),
+            "finalist_started": f"{what} started",
+            "finalist_settled": f"{what} {event.data.get('state', 'settled')}  {_values(event)}",
+        }
+        text = texts.get(event.event)
+        reason = f": {_one_line(event.reason)}" if event.reason and event.event != "stage_started" else ""
+        return text and text + reason
+
+    def _settled_line(self, event: Event, what: str) -> str:
+        left = self._seconds_left()
+        about = f", about {duration(left)} left" if left else ""
+        return f"{what} {event.data.get('state', 'settled')}  {_values(event)}  [{self.settled}/{self.wanted}{about}]"
+
+    def _line(self, when: float | None, text: str) -> None:
+        clock = time.strftime("%H:%M:%S", time.localtime(when))
+        self.console.print(Text(f"{clock} {text}"), soft_wrap=True, highlight=False)
+
+    # --- the live view ----------------------------------------------------------------------------------------------
+
+    def _bar(self) -> RenderableType:
+        now = time.time()
+        left = self._seconds_left()
+        states = [str(event.data.get("state")) for event in self.timeline.settled.values()]
+        parts = [f"{self.settled}/{self.wanted} trials", duration(self.timeline.elapsed_seconds(now, alive=True))]
+        if left is not None:
+            parts.append(f"about {duration(left)} left")
+        parts += [f"{states.count(state)} {state}" for state in ("failed", "collapsed") if state in states]
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(self.wanted, self.settled, width=30)
+        line.add_row(Text(self.directory.name, style="bold"), bar, Text(", ".join(parts)))
+        return line
+
+    def _preparation(self) -> RenderableType:
+        """Stages before the trials; the same stage for the original and the gold model is one line."""
+        table = Table.grid(padding=(0, 2))
+        groups: dict[str, list[Preparation]] = {}
+        for part in self.timeline.preparation.values():
+            groups.setdefault(part.stage, []).append(part)
+        for stage, parts in groups.items():
+            table.add_row("  ", Text(stage), _preparation_state(parts))
+        return table
+
+    def _running(self) -> RenderableType:
+        now = time.time()
+        table = Table("running", "method", "stage", "for", box=None, pad_edge=False)
+        finalists = {f"trial {number}, seed {seed}": at for (number, seed), at in self.timeline.open_finalists.items()}
+        trials = {f"trial {trial.number}": trial for trial in self.timeline.open_trials.values()} | finalists
+        for name, trial in list(trials.items())[:RUNNING_ROWS]:
+            stages = list(trial.stages.values())
+            began = min((stage.started for stage in stages), default=trial.started)
+            stage = ", ".join(stage.stage for stage in stages) or ("between stages" if trial.started else "waiting")
+            since = duration(max(0.0, now - began)) if began else ""
+            table.add_row(name, Text(trial.method or ""), Text(stage), since)
+        return table
+
+    def _front(self) -> RenderableType:
+        members = set(self.front.front) if self.front is not None else set()
+        rows = [
+            (number, self._asked(number).get("method"), event.data)
+            for number, event in self.timeline.settled.items()
+            if self._asked(number).get("key") in members and event.data.get("state") != "duplicate"
+        ]
+        shown = [name for name in OBJECTIVES if any(values.get(name) is not None for _, _, values in rows)]
+        rows.sort(key=lambda row: -balance(row[2].get(name) for name in shown))
+        table = Table("front", "method", *OBJECTIVES.values(), box=None, pad_edge=False)
+        for number, method, values in rows[:FRONT_ROWS]:
+            table.add_row(f"trial {number}", Text(str(method)), *(_number(values.get(name)) for name in OBJECTIVES))
+        if len(rows) > FRONT_ROWS:
+            table.add_row(f"and {len(rows) - FRONT_ROWS} more", "", "", "", "")
+        return table
+
+    # --- what lines and view share ----------------------------------------------------------------------------------
+
+    def _asked(self, number: int) -> dict[str, object]:
+        return self.timeline.asked.get(number, {})
+
+    def _method(self, number: int) -> str:
+        method = self._asked(number).get("method")
+        return f" ({method})" if method else ""
+
+    def _seconds_left(self) -> float | None:
+        now = time.time()
+        started = [trial.started for trial in self.timeline.open_trials.values() if trial.started is not None]
+        return seconds_left(
+            trial_durations(self.timeline),
+            remaining=self.wanted - self.settled,
+            slots=max(len(started), self.timeline.peak_trials),
+            running_for=[max(0.0, now - began) for began in started],
+        )
+
+
+def _preparation_state(parts: list[Preparation]) -> Text:
+    running = [part for part in parts if part.state == "running" and part.started is not None]
+    failed = [part for part in parts if part.state == "failed"]
+    if failed:
+        return Text(f"failed: {_one_line(failed[0].reason or 'no reason recorded')}", style="red")
+    if running:
+        began = min(part.started for part in running if part.started is not None)
+        return Text(f"running for {duration(max(0.0, time.time() - began))}", style="cyan")
+    if all(part.state == "reused" for part in parts):
+        return Text("reused", style="green")
+    return Text(f"{parts[0].state} in {duration(sum(part.seconds or 0.0 for part in parts))}", style="green")
+
+
+def _values(event: Event) -> str:
+    return "  ".join(f"{title} {_number(event.data.get(name))}" for name, title in OBJECTIVES.items())
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "\N{EN DASH}"
+
+
+def _one_line(text: str) -> str:
+    return redact(" ".join(text.split()))[:REASON_CHARS]

@@ -1,0 +1,92 @@
+"""The last words of a run: the best trade-offs in a table, and where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearn_sweep.sweeps.report.build import load_report
+from unlearn_sweep.sweeps.report.commands import export_command, mlflow_command, report_command, status_command
+from unlearn_sweep.sweeps.report.document import Report, ReportTrial
+from unlearn_sweep.sweeps.report.html_parts import settings_text
+from unlearn_sweep.sweeps.report.savings import savings_text
+from unlearn_sweep.sweeps.report.seeds import spread_text
+from unlearn_sweep.sweeps.report.summary_text import answer
+
+
+def final_table(directory: Path | str, console: Console) -> None:
+    """Print the recommended trials, what went wrong if something did, and the next commands.
+
+    Raises SweepNotFoundError where `directory` is no sweep's.
+    """
+    report = load_report(directory)
+    if report.picks:
+        console.print(_picks(report))
+        for line in _picked_for(report):
+            console.print(line, soft_wrap=True)
+    else:
+        console.print(Text(" ".join(answer(report))))
+    for trial in [trial for trial in report.trials if trial.state == "failed"][:3]:
+        reason = (trial.reason or "no reason recorded").splitlines()[0][:200]
+        console.print(Text(f"trial {trial.number} ({trial.method}) failed: {reason}", style="yellow"))
+    if (saved := savings_text(report.pruning)) is not None:
+        console.print(Text.assemble((f"{'Pruning':<10}", "bold"), saved), soft_wrap=True, highlight=False)
+    for label, text in _places(report, directory):
+        console.print(Text.assemble((f"{label:<10}", "bold"), text), soft_wrap=True, highlight=False)
+
+
+def _picks(report: Report) -> Table:
+    by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
+    names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
+    objectives = [names[name] for name in report.objectives]
+    table = Table("trial", "method", *objectives, title="Best trade-offs")
+    for pick in report.picks:
+        trial = by_number[pick.number]
+        values = [_both_halves(trial, name) for name in report.objectives]
+        table.add_row(str(trial.number), Text(str(trial.method)), *values)
+    table.caption = "on rows the search never saw (on those it used)"
+    return table
+
+
+def _picked_for(report: Report) -> list[Text]:
+    """Why each trial is in the table, and its settings: below it, where a narrow terminal does not cut them."""
+    by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
+    return [
+        Text.assemble(
+            (f"trial {pick.number:<3}", "bold"),
+            f" {'; '.join(pick.roles)}\n          {settings_text(by_number[pick.number])}",
+            _over_seeds(by_number[pick.number], report.objectives),
+        )
+        for pick in report.picks
+    ]
+
+
+def _over_seeds(trial: ReportTrial, objectives: Sequence[str]) -> str:
+    """Mean and spread of a finalist, on rows the search never saw; nothing for a trial with one seed."""
+    found = trial.over_seeds
+    if found is None:
+        return ""
+    names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
+    values = ", ".join(f"{names[name]} {spread_text(found.spreads.get(f'report_{name}'))}" for name in objectives)
+    return f"\n          over {found.complete} of {found.runs} seeds: {values}"
+
+
+def _both_halves(trial: ReportTrial, name: str) -> str:
+    unseen, searched = getattr(trial, f"report_{name}"), getattr(trial, name)
+    shown = ["\N{EN DASH}" if value is None else f"{value:.2f}" for value in (unseen, searched)]
+    return f"{shown[0]} ({shown[1]})"
+
+
+def _places(report: Report, directory: Path | str) -> list[tuple[str, str]]:
+    page = Path(directory) / "report" / "index.html"
+    tracking = mlflow_command(directory, report.tracking)
+    places = [("Report", str(page) if page.exists() else report_command(directory))]
+    places += [("MLflow", tracking)] if tracking is not None else []
+    places.append(("Status", status_command(directory)))
+    if report.picks:
+        places.append(("Export", export_command(directory, report.picks[0].number)))
+    return places

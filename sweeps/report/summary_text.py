@@ -1,0 +1,92 @@
+"""What the sweep found, in a few plain sentences. Each states numbers of the records and what they mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from unlearn_sweep.sweeps.report.document import Report, ReportTrial
+from unlearn_sweep.sweeps.report.picks import Pick
+
+
+def answer(report: Report) -> list[str]:
+    """The sentences of the page's opening paragraph."""
+    if not report.front:
+        return [_nothing_yet(report)]
+    return [sentence for sentence in (_front(report), *_picks(report), _weakest_attack(report)) if sentence]
+
+
+def _nothing_yet(report: Report) -> str:
+    running, failed = report.counts.get("running", 0), report.counts.get("failed", 0)
+    parts = [f"{running} under way"] if running else []
+    parts += [f"{failed} failed"] if failed else []
+    detail = f" ({', '.join(parts)})" if parts else ""
+    return f"No trial has all its objectives yet{detail}, so there is no front to show."
+
+
+def _front(report: Report) -> str:
+    members = [trial for trial in report.trials if trial.on_front]
+    methods = sorted({trial.method for trial in members if trial.method})
+    settled = sum(trial.state not in ("running", "duplicate") for trial in report.trials)
+    unfinished = " so far" if report.state == "running" else ""
+    return (
+        f"{len(members)} of {settled} settled trials{unfinished} are on the Pareto front: no other trial is at least "
+        f"as good in every objective and better in one. They use {_listed(methods)}."
+    )
+
+
+def _picks(report: Report) -> list[str]:
+    if not report.picks:
+        return []
+    by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
+    first = report.picks[0]
+    sentences = [_describe(by_number[first.number], first)]
+    rest = [f"trial {pick.number} ({by_number[pick.number].method}): {_roles(pick)}" for pick in report.picks[1:]]
+    if rest:
+        sentences.append(f"Also look at {_listed(rest, separator='; ')}.")
+    return sentences
+
+
+def _describe(trial: ReportTrial, pick: Pick) -> str:
+    (ue, ut, rob), where = _half(trial)
+    robust = f", and a Rob of {_number(rob)} under the family of attacks that hurts it most" if rob is not None else ""
+    return (
+        f"Start with trial {trial.number} ({trial.method}): {_roles(pick)}. On {where} it has a UE of {_number(ue)} "
+        f"(a model that never saw the data has 1) with a UT of {_number(ut)} (the original model has 1){robust}."
+    )
+
+
+def _half(trial: ReportTrial) -> tuple[tuple[float | None, float | None, float | None], str]:
+    """The held-out values where they are whole, else those that the search used, and which they are."""
+    held_out = (trial.report_ue, trial.report_ut, trial.report_rob)
+    searched = (trial.ue, trial.ut, trial.rob)
+    whole = all((unseen is None) == (seen is None) for unseen, seen in zip(held_out, searched, strict=True))
+    return (held_out, "the rows that the search never saw") if whole else (searched, "the rows that the search used")
+
+
+def _weakest_attack(report: Report) -> str:
+    """Which attack most often leaves least: a count over trials, each by its own lowest recorded value."""
+    lowest: Counter[str] = Counter()
+    for trial in report.trials:
+        values = {attack.attack: attack.value for attack in trial.attacks if attack.value is not None}
+        if len(values) > 1 and not trial.rob_is_bound:
+            lowest[min(values, key=lambda name: values[name])] += 1
+    if not lowest:
+        return ""
+    name, count = lowest.most_common(1)[0]
+    return f"The attack that leaves least is most often {name}: in {count} of {lowest.total()} fully attacked trials."
+
+
+def _roles(pick: Pick) -> str:
+    return _listed(pick.roles)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def _listed(words: list[str], separator: str = ", ") -> str:
+    """ "a, b and c"; with another separator, "a; b; and c"."""
+    if len(words) < 2:
+        return "".join(words) or "no named method"
+    last = " and " if separator == ", " else f"{separator}and "
+    return separator.join(words[:-1]) + last + words[-1]

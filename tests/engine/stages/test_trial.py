@@ -1,0 +1,143 @@
+"""One trial in this process, over real store, losses, metrics and attacks. Oracles: the event log and the records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, TrialTask, run_trial
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageStore
+
+PARAMS = {
+    "learning_rate": 1e-3, "epochs": 2, "beta": 0.5, "reduction": "sequence_sum", "forget_weight": 1.0,
+    "retain_weight": 1.0, "retain": "nll",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
+    return make_ready(tiny_job(tmp_path_factory.mktemp("storage"), "one", [PREFILL, QUANTIZE]))
+
+
+def _task(number: int, **changes: object) -> TrialTask:
+    return TrialTask(**{"number": number, "key": f"k{number}", "method": "npo", "params": PARAMS, "seed": 3, **changes})
+
+
+def _stage_events(job: SweepJob, number: int, event: str) -> list[str | None]:
+    return [
+        found.stage
+        for found in EventLog(job.directory / "events.jsonl").read()
+        if (found.trial, found.event) == (number, event)
+    ]
+
+
+def test_a_trial_runs_its_stages_in_order_and_a_second_one_reuses_them(ready: Ready) -> None:
+    job, prepared, executor = ready
+    first = run_trial(_task(0), job, prepared, executor)
+    assert first.state == "complete", first.reason
+    assert _stage_events(job, 0, "stage_finished") == ["unlearn", "evaluate", "attack:prefill", "attack:quantize"]
+    (measured,) = [
+        found.data["forward_passes"]
+        for found in EventLog(job.directory / "events.jsonl").read()
+        if (found.trial, found.event, found.stage) == (0, "stage_finished", "evaluate")
+    ]
+    stage = StageStore(job.storage).stage_folder(first.stage_keys["evaluate"]) / "stage.json"
+    assert measured == json.loads(stage.read_text())["data"]["forward_passes"] >= 1
+    again = run_trial(_task(1), job, prepared, executor)
+    assert _stage_events(job, 1, "stage_finished") == []
+    assert again.reused_stages == ["unlearn", "evaluate", "attack:prefill", "attack:quantize"]
+    assert (again.ue, again.ut, again.rob) == (first.ue, first.ut, first.rob)
+    assert all(0 <= value <= 1 for value in (first.ue, first.ut, first.rob) if value is not None)
+    assert [point.strength for point in first.attacks[1].curve] == [8, 4]
+
+
+def test_rob_is_the_least_over_families(ready: Ready) -> None:
+    record = run_trial(_task(2), *ready)
+    assert record.rob == pytest.approx(min(score.value for score in record.attacks if score.value is not None))
+
+
+def test_a_beaten_trial_skips_its_attacks_and_says_so(ready: Ready) -> None:
+    """The rival is at (1, 1, 1): no attack can put this trial on the front, so none is run and Rob stays its bound."""
+    record = run_trial(_task(3, seed=4, rivals=[(1.0, 1.0, 1.0)]), *ready)
+    assert record.rob_is_bound
+    assert record.rob == 1.0
+    assert [score.skipped for score in record.attacks] == [True, True]
+    assert _stage_events(ready[0], 3, "stage_started") == ["unlearn", "evaluate"]
+    assert _stage_events(ready[0], 3, "attack_skipped") == ["attack:prefill", "attack:quantize"]
+
+
+def test_an_equal_rival_prunes_nothing(ready: Ready) -> None:
+    """A rival that is better nowhere does not beat: two equal trials are both on the front."""
+    same = run_trial(_task(4), *ready)
+    assert same.ue is not None
+    assert same.ut is not None
+    record = run_trial(_task(5, rivals=[(same.ue, same.ut, 1.0)]), *ready)
+    assert not record.attacks[0].skipped
+
+
+def test_a_failed_stage_is_a_record_with_stage_and_reason(ready: Ready) -> None:
+    job, prepared, executor = ready
+    broken = job.model_copy(
+        update={"attacks": [AttackSettings(label="p", name="prefill", family="prompt", params={"tokens": [99]})]}
+    )
+    lost = prepared.model_copy(update={"attacks": {"p": prepared.attacks["prefill"]}})
+    record = run_trial(_task(6), broken, lost, executor)
+    assert record.state == "failed"
+    assert record.failed_stage == "attack:p"
+    assert record.reason
+    assert record.ue is not None  # what was measured before stays
+
+
+def test_what_fails_between_stages_is_a_record_too(ready: Ready) -> None:
+    """A table of the controls is gone: no stage is at fault, and another process would not find it either."""
+    job, prepared, executor = ready
+    lost = prepared.model_copy(update={"evaluations": {**prepared.evaluations, "gold": "gone"}})
+    record = run_trial(_task(12), job, lost, executor)
+    assert (record.state, record.failed_stage) == ("failed", BETWEEN_STAGES)
+    assert (record.reason or "").startswith("FileNotFoundError: ")
+
+
+def test_a_model_that_diverges_is_collapsed_not_failed(ready: Ready) -> None:
+    record = run_trial(_task(7, params=PARAMS | {"learning_rate": 1e4}), *ready)
+    assert record.state == "collapsed"
+    assert record.reason
+
+
+def test_trials_share_the_teacher_they_learn_from(ready: Ready) -> None:
+    params = {"learning_rate": 1e-3, "epochs": 2, "reinforce_learning_rate": 1e-3, "reinforce_epochs": 1}
+    first, second = (
+        run_trial(_task(number, method="whp", params=params | {"strength": strength}), *ready)
+        for number, strength in ((8, 1.0), (9, 2.0))
+    )
+    assert (first.state, second.state) == ("complete", "complete"), (first.reason, second.reason)
+    assert _stage_events(ready[0], 8, "stage_finished")[:2] == ["reinforce", "unlearn"]
+    assert second.reused_stages == ["reinforce"]
+    usual = requests.teacher_params("whp", {"learning_rate": 1e-3, "epochs": 2})
+    assert usual == {"learning_rate": 3e-6, "epochs": 3}  # the card's, where a trial says nothing
+    other = run_trial(_task(10, method="whp", params=params | {"reinforce_epochs": 2}), *ready)
+    assert other.reused_stages == []
+
+
+def test_a_teacher_that_diverges_is_a_failed_stage(ready: Ready) -> None:
+    params = {"learning_rate": 1e-3, "epochs": 2, "reinforce_learning_rate": 1e5, "reinforce_epochs": 20}
+    record = run_trial(_task(11, method="whp", params=params), *ready)
+    assert (record.state, record.failed_stage) == ("failed", "reinforce")
+    assert "no teacher came of it" in (record.reason or "")
+
+
+def test_the_name_of_a_broken_model_is_the_evaluators_own() -> None:
+    from unlearn_sweep.evaluators.likelihood import NonFiniteLogits
+
+    assert NonFiniteLogits.__name__ == BROKEN_MODEL
+
+
+def test_attempts_are_counted_over_process_deaths(tmp_path: Path) -> None:
+    from unlearn_sweep.engine.stages.trial import count_attempt
+
+    assert [count_attempt(tmp_path / "attempts" / "3") for _ in range(3)] == [1, 2, 3]

@@ -1,0 +1,124 @@
+"""Oracle: counts of how often the work was really done."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
+from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.keys import code_version, digest, named_files
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+
+
+def _runner(tmp_path: Path, trial: int | None = 0) -> StageRunner:
+    return StageRunner(StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"), trial=trial)
+
+
+def test_a_finished_stage_is_never_run_again(tmp_path: Path) -> None:
+    done: list[int] = []
+    request = StageRequest(stage="evaluate", inputs={"model": "m", "beta": 0.1})
+    results = [_runner(tmp_path).run(request, lambda _: done.append(1) or {"value": 3}) for _ in range(3)]
+    assert done == [1]
+    assert [result.data for result in results] == [{"value": 3}] * 3
+    events = [event.event for event in EventLog(tmp_path / "events.jsonl").read()]
+    assert events == ["stage_started", "stage_finished", "stage_reused", "stage_reused"]
+
+
+def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:
+    done: list[int] = []
+    request = StageRequest(stage="evaluate", inputs={"model": "m"})
+
+    def work(_: Path) -> dict[str, int]:
+        done.append(1)
+        threading.Event().wait(0.2)
+        return {}
+
+    threads = [threading.Thread(target=lambda: _runner(tmp_path).run(request, work)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [1]
+
+
+def test_a_failure_leaves_nothing_and_says_why(tmp_path: Path) -> None:
+    request = StageRequest(stage="attack:relearn", inputs={})
+
+    def fail(folder: Path) -> dict[str, int]:
+        (folder / "half").write_text("x")
+        raise ValueError("no rows left to relearn")
+
+    with pytest.raises(StageFailedError, match="no rows left") as caught:
+        _runner(tmp_path).run(request, fail)
+    assert caught.value.stage == "attack:relearn"
+    assert list((tmp_path / "store" / "stages").iterdir()) == []
+    last = EventLog(tmp_path / "events.jsonl").read()[-1]
+    assert (last.event, last.reason) == ("stage_failed", "ValueError: no rows left to relearn")
+
+
+def test_evicted_weights_make_the_stage_unfinished(tmp_path: Path) -> None:
+    runner, done = _runner(tmp_path), []
+    request = StageRequest(stage="unlearn", inputs={}, weights=True)
+
+    def train(_: Path) -> dict[str, int]:
+        done.append(1)
+        runner.store.model_folder(request.key).mkdir(parents=True)
+        (runner.store.model_folder(request.key) / "w").write_bytes(b"12345")
+        return {}
+
+    runner.run(request, train)
+    runner.run(request, train)
+    assert runner.store.evict_model(request.key) == 5
+    assert runner.store.evict_model(request.key) == 0
+    runner.run(request, train)
+    assert len(done) == 2
+
+
+def test_keys_depend_on_meaning_only() -> None:
+    assert digest({"a": 1.0, "b": [1, 2]}) == digest({"b": (1, 2), "a": 1.00000000000001})
+    assert digest({"a": 1.0}) != digest({"a": 1.001})
+    with pytest.raises(ValueError, match="Out of range"):
+        digest({"a": float("nan")})
+
+
+def test_code_version_follows_own_imports_and_leaves_out_descriptions() -> None:
+    from unlearn_sweep.engine.store import keys
+
+    files = keys._closure(["unlearn_sweep.engine.stages.runner"])
+    assert {
+        "unlearn_sweep.engine.stages.runner",
+        "unlearn_sweep.engine.store.stages",
+        "unlearn_sweep.engine.store.durable",
+        "unlearn_sweep.engine.store.events",
+        "unlearn_sweep.engine.store.keys",
+    } <= set(files)
+    assert "unlearn_sweep.engine.store.records" not in files
+    assert code_version("unlearn_sweep.engine.stages.runner") != code_version("unlearn_sweep.engine.store.durable")
+
+
+def test_what_the_killed_left_is_cleared_and_what_runs_is_not(tmp_path: Path) -> None:
+    from unlearn_sweep.engine.store import durable
+
+    store = StageStore(tmp_path)
+    stages, models = store.root / "stages", store.root / "models"
+    dead, live = stages / ".aaaa.123.beef.tmp", stages / ".bbbb.124.cafe.tmp"
+    for folder in (dead / "model", live / "model", models / ".cccc.evicted", stages / "dddd", models / "eeee"):
+        folder.mkdir(parents=True)
+    with durable.file_lock(store.lock("bbbb")):  # somebody is at this stage
+        assert store.clear_remains() == 2
+    assert sorted(path.name for path in stages.iterdir()) == [live.name, "dddd"]
+    assert [path.name for path in models.iterdir()] == ["eeee"]
+
+
+def test_a_file_that_changed_under_its_name_is_another_input(tmp_path: Path) -> None:
+    path = tmp_path / "task.jsonl"
+    path.write_text("one")
+    params = {"steps": [{"finetune": {"data": str(path)}}], "view": f"task:{path}", "name": "gsm8k", "rate": 1e-5}
+    before = named_files(params)
+    assert list(before["files"]) == [str(path)]
+    path.write_text("other")
+    assert named_files(params) != before
+    assert named_files({"data": "gsm8k", "gone": f"{path}.gone", "number": 3}) == {}
