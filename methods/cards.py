@@ -37,7 +37,8 @@ class MethodCard:
 
     `needs` are the views the defaults read, then "reference:<kind>", "teacher:<kind>", "grouped" and "state" where they
     apply. `parts`
-    are the methods and wrappers of a composition.
+    are the methods and wrappers of a composition. `reverses`: the kept weights are the training turned round
+    (`FinalWeights`), so wrappers and stages that act for the trained weights have no meaning with it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class MethodCard:
     target: str
     cost: float
     parts: tuple[MethodCard, ...] = ()
+    reverses: bool = False
 
     @property
     def targets(self) -> tuple[str, ...]:

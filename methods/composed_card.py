@@ -17,6 +17,10 @@ from unlearn_sweep.methods.wrapper_cards import PLACES
 SWITCH_AT = "switch_at"
 FORGET_GRADIENT = frozenset({"sam", "rs", "gnr", "tar"})
 """Each of these replaces the forget gradient, so there can be one."""
+REVERSIBLE = frozenset({"sam", "rs", "gnr", "weight_avg"})
+"""Wrappers that smooth the path of a training whatever it trains towards, so that it may be turned round afterwards.
+The others act for the model that is trained (against its attacker, on its paraphrases): turned round, they do the
+opposite of what they are for."""
 SWITCH = Param(
     name=SWITCH_AT,
     default=0.3,
@@ -75,6 +79,11 @@ def misfit(
             return f"{' and '.join(rivals)} each replace the forget gradient; take one of them"
         if "surgery" in stage.wrappers and "retain" not in methods[stage.method].needs:
             return f"surgery needs a retain gradient, and {stage.method} has none"
+        reversed_ones = sorted(set(stage.wrappers) - REVERSIBLE) if methods[stage.method].reverses else []
+        if reversed_ones:
+            return f"{stage.method} turns the training round at the end, and with it what {reversed_ones[0]} is for"
+    if len(stages) > 1 and (whole := [stage.method for stage in stages if methods[stage.method].reverses]):
+        return f"{whole[0]} turns the whole training round at the end, the other stage's steps too"
     if len({methods[stage.method].family == "representation" for stage in stages}) > 1:
         return "a stage on hidden states trains other weights than one on answers; they cannot share a training"
     if len(stages) == 2 and stages[0].method == stages[1].method:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from unlearn_sweep.methods.interface import GradientWrapper, Method, Needs, Step, Term
+from unlearn_sweep.methods.interface import FinalWeights, GradientWrapper, Method, Needs, Step, Term
 
 Found = TypeVar("Found")
 
@@ -55,6 +55,12 @@ class Staged:
     second: Method
     switch_at: float
 
+    def __post_init__(self) -> None:
+        for stage in (self.first, self.second):
+            final = final_weights(stage)
+            if final is not None:
+                raise ValueError(f"{type(final).__name__} makes the kept weights from the whole training: no stage can")
+
     def at(self, progress: float) -> Method:
         """The method of a step, by the share of steps behind it."""
         return self.first if progress < self.switch_at else self.second
@@ -74,6 +80,15 @@ class Staged:
     @property
     def gradient_wrappers(self) -> tuple[GradientWrapper, ...]:
         return ()
+
+
+def final_weights(method: Method) -> FinalWeights | None:
+    """What makes the kept weights once training is over: the method, or the one inside its wrappers; None for most.
+
+    Every driver of a training asks this and never the method itself, so that no wrapper hides it.
+    """
+    inside = method.base if isinstance(method, Composed) else method
+    return cast("FinalWeights", inside) if hasattr(inside, "final") else None
 
 
 def together(first: Needs, second: Needs) -> Needs:

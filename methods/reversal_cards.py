@@ -31,6 +31,7 @@ TASK_VECTOR = _divergence(
     ),
     target="unlearn_sweep.methods.task_vector:TaskVector",
     cost=0.5,
+    reverses=True,
 )
 
 WHP = _divergence(

@@ -37,7 +37,7 @@ class RR:
         layers = sorted({layer_at(share, depth) for share in (self.lower_layer, self.upper_layer)})
         push = random_direction(now[layers[0]].shape[-1], step.generator("direction", same_every_step=True))
         parts = [aligned_part(nudged(now[layer], push, NUDGE), before[layer]).sum() for layer in layers]
-        total = torch.stack(parts).sum()
+        total = torch.stack(parts).mean()  # over the layers too, as the released code divides by tokens x layers
         later = step.progress / 2
         forget = Term(name="forget", total=total, view="forget", per="token", weight=self.strength * (1 - later))
         return (forget, hidden_retain_term(step, step.layers(), distance, self.strength * later))

@@ -3,9 +3,11 @@
 An inner attacker fine-tunes a copy of the weights on forget rows for K steps; at some of its points the base method's
 forget objective is differentiated, as if at the start (first order), and those gradients replace the base's own:
 
-    sum_k exp(rate (k + 1 - K)) g_f(w_k) / sum of the factors
+    scale * sum_k exp(rate (k - K)) g_f(w_k),  w_k after k of the attacker's steps
 
-so the last points weigh most. Its moments begin anew in every step.
+so the last points weigh most: the last one counts `scale`. As in the released code the factors are not divided by their
+sum, so more looks make a larger forget gradient (16 looks of 64 steps: 4.4 times one look). The attacker's moments
+begin anew in every step.
 """
 
 from __future__ import annotations
@@ -41,9 +43,8 @@ def adam_move(
 
 
 def factors(points: Sequence[int], steps: int, rate: float) -> list[float]:
-    """Weights of the gradients at these attacker steps (from 1 to `steps`), adding up to 1."""
-    raw = [math.exp(rate * (point - steps)) for point in points]
-    return [value / sum(raw) for value in raw]
+    """Weights of the gradients at these attacker steps (from 1 to `steps`); the last step has 1."""
+    return [math.exp(rate * (point - steps)) for point in points]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

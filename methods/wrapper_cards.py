@@ -141,8 +141,7 @@ TAR = _wrapper(
     name="tar",
     summary="takes the forget gradient along an attacker's fine-tuning, so that it holds there too",
     paper="Tamirisa et al. 2024, arXiv 2408.00761",
-    equation="g = scale * sum_k exp(rate (k - K)) g_f(w_k) / sum_k exp(rate (k - K)) + g_r(w), w_k after k Adam steps "
-    "on NLL_f",
+    equation="g = scale * sum_k exp(rate (k - K)) g_f(w_k) + g_r(w), w_k after k Adam steps on NLL_f",
     needs=("grouped",),
     params=(
         _count(
@@ -153,7 +152,7 @@ TAR = _wrapper(
             "tar_learning_rate", 2e-5, (2e-6, 4e-5), "released code: 2e-6, 2e-5, 4e-5", "of the attacker", zero=False
         ),
         _number("tar_rate", 0.0625, None, "released code: 0.0625", "how much more later points weigh"),
-        _number("tar_scale", 4.0, (0.5, 8.0), "released code: 4", "factor of the forget gradient"),
+        _number("tar_scale", 4.0, (0.5, 8.0), "released code: 4", "factor of the forget gradients at the looks"),
     ),
     target="unlearn_sweep.methods.tar:TAR",
     cost=5.0,

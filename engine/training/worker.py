@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from unlearn_sweep.engine.training.loop import thinned, train
 from unlearn_sweep.engine.training.lora import merge_adapters
 from unlearn_sweep.engine.training.state import History, TrainProgress
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.methods.composition import final_weights
 from unlearn_sweep.methods.interface import FinalWeights, Method
 
 OnProgress = Callable[[TrainProgress], None]
@@ -66,8 +67,9 @@ def run_worker(
             training.backend.finish()
             if training.average is not None and training.ranks.first:  # the weights of the others may be shares
                 training.average.put()
-            if hasattr(training.method, "final") and training.ranks.first:
-                put_final_weights(cast("FinalWeights", training.method), loaded)
+            final = final_weights(training.method)
+            if final is not None and training.ranks.first:
+                put_final_weights(final, loaded)
             finite = export(loaded, output)
             if loaded.checkpoints is not None and training.ranks.first:
                 loaded.checkpoints.clear()

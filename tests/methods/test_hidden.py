@@ -97,6 +97,19 @@ def test_rr_moves_from_forgetting_to_retaining() -> None:
     assert weights == [[10.0, 0.0], [7.5, 2.5], [5.0, 5.0]]
 
 
+def test_rr_averages_over_its_layers() -> None:
+    """Oracle: the mean over tokens and layers of relu(cos) as the released code takes it, at weights away from 1."""
+    step = golden_step(progress=0.0, wanted="all")
+    method = RR(lower_layer=0.34, upper_layer=1.0)
+    term = method.terms(step)[0]
+    now, before = step.batches["forget"].hidden, step.references["forget"].hidden
+    used = [layer for layer in now if layer in {layer_at(0.34, len(now)), layer_at(1.0, len(now))}]
+    assert len(used) == 2
+    cosines = [torch.cosine_similarity(now[layer], before[layer], dim=-1).clamp(min=0) for layer in used]
+    count = len(now[used[0]])
+    assert float(term.total / count) == pytest.approx(float(torch.stack(cosines).mean()), abs=0.02)
+
+
 def test_hidden_retain_by_hand() -> None:
     step = golden_step()
     now, before = step.batches["retain"].hidden[0], step.references["retain"].hidden[0]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.methods.golden import golden_step, terms_by_name
 from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, build, card
-from unlearn_sweep.methods.composed_card import canonical_name
-from unlearn_sweep.methods.composition import Staged
+from unlearn_sweep.methods.composed_card import REVERSIBLE, canonical_name
+from unlearn_sweep.methods.composition import Staged, final_weights
 from unlearn_sweep.methods.dpo import DPO
 from unlearn_sweep.methods.gao import GAO, agreement
 from unlearn_sweep.methods.gradient_norm import GradientNorm
@@ -160,9 +160,18 @@ def test_attackers_adam_is_torchs() -> None:
 
 
 def test_factors_of_the_published_run() -> None:
-    # K = 64, looks at k = 0, 31 and 63 there have weights .0195, .1353 and 1 before they are divided by their sum
-    found = factors([1, 32, 64], 64, 0.0625)
-    assert [value / found[-1] for value in found] == pytest.approx([0.0195, 0.1353, 1.0], abs=1e-4)
+    # K = 64, looks at k = 0, 31 and 63 there have weights .0195, .1353 and 1; all 16 looks of its run sum to
+    # (1 - e^-4) / (1 - e^-.25)
+    assert factors([1, 32, 64], 64, 0.0625) == pytest.approx([0.0195, 0.1353, 1.0], abs=1e-4)
+    assert sum(factors(range(4, 65, 4), 64, 0.0625)) == pytest.approx(4.438010, rel=1e-6)
+
+
+def test_every_look_of_tar_counts_as_in_the_released_code() -> None:
+    # Two looks at w = (1.1, 2.1) and (1.2, 2.2): Adam's moves against a gradient of one sign are 0.1 each (to 1%).
+    found = shaped(
+        TAR(tar_steps=2, tar_every=1, tar_learning_rate=0.1, tar_rate=math.log(2), tar_scale=4.0), Quadratic()
+    )
+    assert found.forget[0].tolist() == pytest.approx([4 * (3.3 / 2 + 3.6), 4 * (2.1 / 2 + 2.2)], rel=1e-2)
 
 
 def test_adversary_goes_to_the_border_against_the_gradient() -> None:
@@ -213,6 +222,10 @@ def test_every_method_takes_every_wrapper_or_says_why_not(wrapper: str) -> None:
             with pytest.raises(ValueError, match="surgery needs a retain gradient"):
                 card(f"{method}+{wrapper}")
             continue
+        if METHODS[method].reverses and wrapper not in REVERSIBLE:
+            with pytest.raises(ValueError, match="turns the training round"):
+                card(f"{method}+{wrapper}")
+            continue
         entry = card(f"{method}+{wrapper}")
         needs = build(entry.name, {}).needs()
         assert needs.gradients == ("grouped" if "grouped" in entry.needs else "single")
@@ -229,6 +242,10 @@ def test_every_method_takes_every_wrapper_or_says_why_not(wrapper: str) -> None:
         ("npo>npo", "are one"),
         ("npo>dpo>idk", "at most two"),
         ("npo+lat>idk", "for a whole training"),
+        ("npo>task_vector", "turns the whole training round"),
+        ("task_vector>npo", "turns the whole training round"),
+        ("npo>task_vector+sam", "turns the whole training round"),
+        ("task_vector+weight_avg+tar", "what tar is for"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, problem: str) -> None:
@@ -244,3 +261,15 @@ def test_parameters_of_two_stages() -> None:
     assert isinstance(method, Staged)
     assert (method.at(0.49), method.at(0.5)) == (DPO(beta=0.3), IDKAP(beta=0.7))
     assert method.needs().views == ("forget_idk", "forget", "retain", "retain_idk")
+
+
+def test_no_composition_hides_what_makes_the_kept_weights() -> None:
+    for method in METHODS:
+        assert (final_weights(build(method, {})) is not None) == METHODS[method].reverses
+        for wrapper in REVERSIBLE:
+            assert (final_weights(build(f"{method}+{wrapper}", {})) is not None) == METHODS[method].reverses
+
+
+def test_stages_cannot_be_built_around_one_that_makes_the_kept_weights() -> None:
+    with pytest.raises(ValueError, match="TaskVector makes the kept weights"):
+        Staged(build("npo", {}), build("task_vector+sam", {}), switch_at=0.5)

@@ -21,7 +21,9 @@ from unlearn_sweep.engine.models import load_model, load_tokenizer
 from unlearn_sweep.engine.training.job import TrainOutcome
 from unlearn_sweep.engine.training.state import TrainProgress
 from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.rows import Row, encode
 from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.methods.interface import Needs, Step, Term
@@ -338,6 +340,23 @@ def test_a_task_vector_is_the_training_turned_around(make_job: JobMaker, benchma
     expected = {name: start[name] - 0.5 * (value - start[name]) for name, value in weights(plain).items()}
     assert furthest(expected, weights(turned)) < 1e-6
     assert furthest(start, weights(turned)) > 1e-4
+
+
+@pytest.mark.parametrize("wrappers", ["", "+sam", "+rs", "+gnr", "+weight_avg", "+sam+weight_avg"])
+def test_every_task_vector_forgets(make_job: JobMaker, benchmark: Benchmark, wrappers: str) -> None:
+    """Oracle: the forget rows' own likelihood, by the evaluators' code, before and after."""
+    params = {"average_start": 0.0, "average_decay": 0.5} if "weight_avg" in wrappers else {}
+    job = make_job(f"task_vector{wrappers}", params, learning_rate=3e-3, max_steps=8, global_batch_size=11)
+    train(job, benchmark)
+    before, after = (forget_nll(folder, benchmark) for folder in (job["start_model"], job["output_dir"]))
+    assert after > before + 0.05
+
+
+def forget_nll(folder: str, benchmark: Benchmark) -> float:
+    """Mean negative log-likelihood of a token of the forget answers, in nats."""
+    examples = encode_rows(load_tokenizer(folder), benchmark.train["forget"], benchmark.template)
+    scores = score(load_model(folder, device="cpu").eval(), examples, pad_id=0, batch_tokens=4096).scores
+    return -float(np.concatenate([row.logp for row in scores]).mean())
 
 
 def test_irm_over_another_task_adds_up_over_micro_batches(
