@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from unlearn_sweep.evaluators.attacks.abliterate_params import AbliterateParams
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.params import AbliterateParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.inference import measuring
 from unlearn_sweep.evaluators.model_parts import decoder_layers, vocabulary_embedding

@@ -13,24 +13,21 @@ from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
+from unlearn_sweep.evaluators.attacks.abliterate_params import AbliterateParams
 from unlearn_sweep.evaluators.attacks.attack import Attack
-from unlearn_sweep.evaluators.attacks.params import (
-    AbliterateParams,
-    AttackParams,
-    EnhancedGcgParams,
-    FewShotParams,
-    FinetuneParams,
-    GcgParams,
-    InContextParams,
-    LogitLensParams,
-    ParaphraseParams,
-    PrefillParams,
-    PruneParams,
-    QuantizeParams,
-    RelearnParams,
-    RwkuPromptsParams,
-    SoftPromptParams,
-)
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams
+from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
+from unlearn_sweep.evaluators.attacks.few_shot_params import FewShotParams, InContextParams
+from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
+from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
+from unlearn_sweep.evaluators.attacks.logit_lens_params import LogitLensParams
+from unlearn_sweep.evaluators.attacks.paraphrase_params import ParaphraseParams
+from unlearn_sweep.evaluators.attacks.prefill_params import PrefillParams
+from unlearn_sweep.evaluators.attacks.prune_params import PruneParams
+from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
+from unlearn_sweep.evaluators.attacks.relearn_params import RelearnParams
+from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
+from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
 from unlearn_sweep.evaluators.cards import AttackCard
 
 

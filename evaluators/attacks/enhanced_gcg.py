@@ -23,9 +23,9 @@ from torch.nn import functional
 
 from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, ask_with, filler, forbidden_tokens, place_text
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
 from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective, embedding_products, shared_inputs, targets_of
-from unlearn_sweep.evaluators.attacks.params import EnhancedGcgParams
 from unlearn_sweep.evaluators.attacks.prompts import Ids
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import measuring, pad_right, token_batches

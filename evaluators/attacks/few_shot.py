@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.few_shot_params import FewShotParams
 from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.params import FewShotParams
 from unlearn_sweep.evaluators.attacks.prompts import (
     Ids,
     asks,

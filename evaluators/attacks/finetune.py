@@ -12,7 +12,7 @@ from statistics import fmean
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
-from unlearn_sweep.evaluators.attacks.params import FinetuneParams
+from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
 from unlearn_sweep.evaluators.attacks.short_training import train_copy
 from unlearn_sweep.evaluators.benchmarks.task_data import task_of, task_rows
 from unlearn_sweep.evaluators.likelihood import score

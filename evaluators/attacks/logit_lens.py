@@ -13,7 +13,7 @@ from statistics import fmean
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.params import LogitLensParams
+from unlearn_sweep.evaluators.attacks.logit_lens_params import LogitLensParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.model_parts import decoder_layers, keep_first_layers
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
-from unlearn_sweep.evaluators.attacks.params import ParaphraseParams
+from unlearn_sweep.evaluators.attacks.paraphrase_params import ParaphraseParams
 from unlearn_sweep.evaluators.attacks.prompts import question_change, reword
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.rows import Row, encode

@@ -12,7 +12,7 @@ from typing import cast
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
-from unlearn_sweep.evaluators.attacks.params import PrefillParams
+from unlearn_sweep.evaluators.attacks.prefill_params import PrefillParams
 from unlearn_sweep.evaluators.attacks.prompts import Ids, unchanged
 from unlearn_sweep.evaluators.rows import Example, PromptEdit
 

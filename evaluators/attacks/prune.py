@@ -17,7 +17,7 @@ from torch import Tensor
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.params import PruneParams
+from unlearn_sweep.evaluators.attacks.prune_params import PruneParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.model_parts import linear_weights
 from unlearn_sweep.evaluators.rows import Example, Row

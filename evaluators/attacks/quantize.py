@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
-from unlearn_sweep.evaluators.attacks.params import QuantizeParams
 from unlearn_sweep.evaluators.attacks.quantize_backends import bitsandbytes_rounded, torchao_rounded
+from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.model_parts import linear_weights
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_sweep.evaluators.attacks.attack import AttackError
-from unlearn_sweep.evaluators.attacks.params import QuantizeParams
+from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
 
 BLOCK = 64
 """Weights that share a step in bitsandbytes' 4-bit format: the library's default."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.params import RelearnParams
+from unlearn_sweep.evaluators.attacks.relearn_params import RelearnParams
 from unlearn_sweep.evaluators.attacks.short_training import train_copy
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.rows import Row

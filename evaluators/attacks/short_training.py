@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, token_nll
 from unlearn_sweep.evaluators.attacks.attack import AttackError
-from unlearn_sweep.evaluators.attacks.params import TrainingParams
+from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
 from unlearn_sweep.evaluators.rows import Example
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows, token_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.params import SoftPromptParams
 from unlearn_sweep.evaluators.attacks.prompts import begin_ids, insert_behind
 from unlearn_sweep.evaluators.attacks.short_training import draw_batches, private_copy
+from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row
 

@@ -124,7 +124,7 @@ def _params(
 
 def _check_task_file(values: dict[str, Any], path: KeyPath, draft: ProblemCollector) -> None:
     """A file to fine-tune on must have the task's columns in every row, and rows enough."""
-    from unlearn_sweep.evaluators.attacks.params import FinetuneParams
+    from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
     from unlearn_sweep.evaluators.benchmarks.task_data import TaskDataError, task_rows
 
     try:

@@ -21,9 +21,9 @@ from unlearn_sweep.evaluators.attacks.adversarial_text import Slot
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build, validate
 from unlearn_sweep.evaluators.attacks.enhanced_gcg import RepresentationObjective, changes, enhanced_search
+from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
 from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective
-from unlearn_sweep.evaluators.attacks.params import EnhancedGcgParams
 from unlearn_sweep.evaluators.rows import Row
 
 SMALL = {"text_tokens": 4, "min_tokens": 2, "max_tokens": 6, "search_width": 16, "prompts": 2, "top_k": 32}

@@ -13,7 +13,7 @@ from tests.evaluators.attacks.toy_world import same_weights
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build
-from unlearn_sweep.evaluators.attacks.params import FinetuneParams
+from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
 from unlearn_sweep.evaluators.benchmarks.task_data import TaskDataError, task_rows
 
 GSM8K = Path(__file__).parents[3].parent / "shared" / "data" / "gsm8k" / "train_first1000.jsonl"

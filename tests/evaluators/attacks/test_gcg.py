@@ -26,7 +26,7 @@ from unlearn_sweep.evaluators.attacks.gcg import (
     slot_losses,
     text_gradient,
 )
-from unlearn_sweep.evaluators.attacks.params import GcgParams
+from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
 from unlearn_sweep.evaluators.attacks.text_search import replacements
 from unlearn_sweep.evaluators.rows import Example, Template, encode
 

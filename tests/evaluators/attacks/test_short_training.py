@@ -16,7 +16,6 @@ from transformers import LlamaForCausalLM
 from tests.evaluators.attacks.toy_world import same_weights
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
-from unlearn_sweep.evaluators.attacks.params import TrainingParams
 from unlearn_sweep.evaluators.attacks.short_training import (
     MasterAdamW,
     draw_batches,
@@ -24,6 +23,7 @@ from unlearn_sweep.evaluators.attacks.short_training import (
     train_copy,
     warmup_factor,
 )
+from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
 from unlearn_sweep.evaluators.rows import Example
 
 

@@ -1,0 +1,26 @@
+"""Parameters of `paraphrase`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, curve
+
+
+class ParaphraseParams(AttackParams):
+    """Other wordings of the same question."""
+
+    wordings: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=1)]] = Field(
+        default=[1, 4], description="wordings tried a row; the one with the likeliest gold answer is asked"
+    )
+
+    @model_validator(mode="after")
+    def _check_wordings(self) -> ParaphraseParams:
+        curve(self.wordings, name="wordings")
+        return self
+
+    @property
+    def curve(self) -> tuple[int, ...]:
+        return curve(self.wordings, name="wordings")

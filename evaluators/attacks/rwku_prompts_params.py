@@ -1,0 +1,39 @@
+"""Parameters of `rwku_prompts`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams
+
+RwkuKind = Literal[
+    "prefix_injection",
+    "affirmative_suffix",
+    "role_play",
+    "multiple_choice",
+    "reverse_query",
+    "synonym",
+    "background_hint",
+    "in_context",
+    "cross_lingual",
+]
+
+
+class RwkuPromptsParams(AttackParams):
+    """RWKU's kinds of adversarial prompts."""
+
+    kinds: list[RwkuKind] = Field(
+        default=list(get_args(RwkuKind)), min_length=1, description="kinds of prompts, each a state of its own"
+    )
+    aggregate: Literal["each", "worst"] = Field(
+        default="each", description="a state for each kind, or one in which each row is asked in its likeliest kind"
+    )
+
+    @model_validator(mode="after")
+    def _check_kinds(self) -> RwkuPromptsParams:
+        ordered = [kind for kind in get_args(RwkuKind) if kind in self.kinds]
+        if list(self.kinds) != ordered:
+            raise ValueError(f"kinds must be in RWKU's order, each once; got {list(self.kinds)}, try {ordered}")
+        return self

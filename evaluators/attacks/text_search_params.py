@@ -1,0 +1,31 @@
+"""Parameters that the searches for a text of ordinary tokens have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, Steps, curve
+
+
+class TextSearchParams(AttackParams):
+    """What the searches for a text of ordinary tokens have in common."""
+
+    steps: Steps | list[Steps] = Field(default=[250], description="searches after which a state is taken")
+    place: Literal["prefix", "suffix"] = Field(
+        default="suffix", description="whether the text stands before or behind every question"
+    )
+    prompts: int = Field(default=5, ge=1, description="facts the text is searched on, all at once")
+    target_tokens: int = Field(default=10, ge=1, description="first gold answer tokens whose likelihood is raised")
+    ascii_only: bool = Field(default=True, description="only printable ASCII tokens")
+    batch_tokens: int = Field(default=16384, ge=1, description="tokens scored at a time")
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> TextSearchParams:
+        curve(self.steps, name="steps")
+        return self
+
+    @property
+    def curve(self) -> tuple[int, ...]:
+        return curve(self.steps, name="steps")

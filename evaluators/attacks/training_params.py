@@ -1,0 +1,30 @@
+"""Parameters that every attack that trains has."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from unlearn_sweep.evaluators.attacks.attack_params import Steps, WeightsParams, curve
+
+
+class TrainingParams(WeightsParams):
+    """What every attack that trains has in common. The curve is one run: states are taken from it on the way."""
+
+    steps: Steps | list[Steps] = Field(default=[5, 20, 100], description="optimizer steps after which a state is taken")
+    learning_rate: float = Field(default=2e-5, ge=0, allow_inf_nan=False, description="constant AdamW rate")
+    batch_size: int = Field(default=4, ge=1, description="sequences a step")
+    warmup: bool = Field(default=True, description="linear warm-up over the first max(1, last step / 10) steps")
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="decoupled weight decay")
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of LoRA on every linear layer but the head; 0: all weights"
+    )
+    lora_alpha: int = Field(default=16, ge=1, description="LoRA scale: update times alpha / rank")
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> TrainingParams:
+        curve(self.steps, name="steps")
+        return self
+
+    @property
+    def curve(self) -> tuple[int, ...]:
+        return curve(self.steps, name="steps")
