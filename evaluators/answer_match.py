@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from unlearn_sweep.evaluators.words import normalised, split_unspaced
+
 
 def normalised_words(text: str) -> list[str]:
     """Words compared by `answer_match`: compatibility-normalised (NFKC), case folded, without punctuation.
 
     As in SQuAD's scorer punctuation is deleted, not replaced ("1,000" and "1000" agree). Articles stay, because "A" may
-    be the whole answer of a multiple-choice question.
+    be the whole answer of a multiple-choice question. In scripts without spaces every character is a word.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(mark for mark in folded if not unicodedata.category(mark).startswith("P")).split()
+    bare = "".join(mark for mark in normalised(text) if not unicodedata.category(mark).startswith("P"))
+    return [word for piece in bare.split() for word in split_unspaced(piece)]
 
 
 def answer_match(reference: str, generation: str) -> float:
     """1.0 where the generation equals the reference or begins with all its words, else 0.0; NaN for an empty reference.
 
-    Whole words: "Pariser Platz" does not match "Paris". Lower is better on what is to be forgotten.
+    Whole words: "Pariser Platz" does not match "Paris"; whole characters in scripts without spaces. Lower is better on
+    what is to be forgotten.
     """
     wanted = normalised_words(reference)
     if not wanted:

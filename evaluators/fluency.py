@@ -10,6 +10,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from unlearn_sweep.evaluators.words import split_unspaced
+
 if TYPE_CHECKING:
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
@@ -22,9 +24,9 @@ def words(text: str) -> list[str]:
     """Words and punctuation marks by NLTK's rules, which need no downloaded model.
 
     `nltk.word_tokenize`, which RWKU calls, splits sentences first; the two differ where a sentence ends inside a text,
-    by how the full stop is cut off.
+    by how the full stop is cut off. In scripts without spaces every character is a word, with its combining marks.
     """
-    return list(_tokenizer().tokenize(text))
+    return [word for piece in _tokenizer().tokenize(text) for word in split_unspaced(piece)]
 
 
 def entropy(tokens: list[str], length: int) -> float:

@@ -1,7 +1,7 @@
 """The metric table: what each metric answers, its range, unit and direction, and where it is from.
 
 A name that ends in `_ou` is a metric as open-unlearning computes it, deviations included, so that a number can be laid
-beside a published one; ours stands next to it.
+beside a published one; ours stands next to it. What a word is, says `evaluators.words`: one rule for every metric.
 """
 
 from __future__ import annotations

@@ -29,6 +29,16 @@ rows that no metric of the sweep is for are not asked at all. A name that ends i
 does, deviations included, to be laid beside a published number; ours stands next to it. `_unstemmed` and `_f1` say
 what ROUGE is meant. All logarithms are natural, but for entropies in bits.
 
+## Words
+
+`rouge*`, `knowmem`, `verbmem`, `answer_match`, `answer_contained`, `contained_worst`, `exact_match`, `answer_f1`,
+`ngram_entropy` and `distinct_ngrams` count words. Texts are compared after Unicode normalisation (NFKC) and case
+folding. Letters, digits and combining marks of every script make words; in scripts without spaces between words
+(Chinese, Japanese, Thai, Lao, Khmer, Myanmar, Tibetan, ...) every character, with its combining marks, is a word. The
+rule follows the script of each character, so mixed text needs no setting. On ASCII text ROUGE equals the `rouge-score`
+package, which reads nothing but a-z and 0-9; on other text it differs from it, and from numbers published with it. The
+stemmer changes words of a-z only. `clean_text` and `entailment` are as good as their classifier is in the language.
+
 ## A judge, and classifiers
 
 `judge_*` and `win_rate` ask a language model, one answer a call, at temperature 0: one behind any OpenAI-compatible

@@ -1,13 +1,23 @@
-"""Overlap of a generated answer with the reference: ROUGE-L from the `rouge-score` package (Lin 2004)."""
+"""Overlap of a generated answer with the reference: ROUGE-L (Lin 2004), scored by the `rouge-score` package.
+
+The package's own tokenizer keeps a-z and 0-9 only. Words here are those of `evaluators.words`, which are the same on
+ASCII text and have letters of every script elsewhere, characters in scripts without spaces.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
+from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import DefaultTokenizer
+
+from unlearn_sweep.evaluators.words import word_list
+
+ENGLISH = re.compile(r"[a-z0-9]{4,}\Z")
+"""What the stemmer is applied to, as in `rouge-score`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +28,24 @@ class RougeL:
     f1: float
 
 
+@dataclass(frozen=True, slots=True)
+class WordTokenizer:
+    """`evaluators.words` with the Porter stemmer on Latin words, in the form that `rouge-score` asks for."""
+
+    stemmer: PorterStemmer | None = field(default=None, hash=False)
+
+    def tokenize(self, text: str) -> list[str]:
+        words = word_list(text)
+        if self.stemmer is None:
+            return words
+        return [self.stemmer.stem(word) if ENGLISH.match(word) else word for word in words]
+
+
 def rouge_l(reference: str, generation: str, *, stemmer: bool = True) -> RougeL:
-    """ROUGE-L of one answer; lower is better on what is to be forgotten, higher on what is to be kept.
+    """ROUGE-L of one answer in [0, 1]; lower is better on what is to be forgotten, higher on what is to be kept.
 
     TOFU reports recall with the stemmer on, MUSE F1 with it off; on inflected words the two differ.
-    NaN where the reference has no word that `rouge-score` sees (it keeps a-z and 0-9 only, so a reference in another
-    script would score 0 against itself and pass as forgotten).
+    NaN where the reference has neither letter nor digit.
     """
     words, scorer = _scorer(stemmer)
     if not words.tokenize(reference):
@@ -33,6 +55,6 @@ def rouge_l(reference: str, generation: str, *, stemmer: bool = True) -> RougeL:
 
 
 @functools.cache
-def _scorer(stemmer: bool) -> tuple[DefaultTokenizer, RougeScorer]:
-    words = DefaultTokenizer(use_stemmer=stemmer)
+def _scorer(stemmer: bool) -> tuple[WordTokenizer, RougeScorer]:
+    words = WordTokenizer(PorterStemmer() if stemmer else None)
     return words, RougeScorer(["rougeL"], tokenizer=words)

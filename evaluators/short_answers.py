@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+
+from unlearn_sweep.evaluators.words import normalised, split_unspaced
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def plain_words(text: str) -> list[str]:
-    """Lower case, without ASCII punctuation and articles. An answer that is nothing but an article keeps its letter.
+    """Case folded (NFKC), without punctuation and articles. An answer that is nothing but an article keeps its letter.
 
     SQuAD's scorer leaves "(A)" without a word and equal to any other such answer; of a multiple-choice answer that
-    would be right by accident.
+    would be right by accident. In scripts without spaces every character is a word.
     """
-    bare = "".join(mark for mark in text.lower() if mark not in string.punctuation)
-    return ARTICLES.sub(" ", bare).split() or bare.split()
+    bare = "".join(mark for mark in normalised(text) if not _punctuation(mark))
+    return [word for piece in ARTICLES.sub(" ", bare).split() or bare.split() for word in split_unspaced(piece)]
 
 
 def exact_match(accepted: Sequence[str], answer: str) -> float:
@@ -32,6 +35,10 @@ def exact_match(accepted: Sequence[str], answer: str) -> float:
 def answer_f1(accepted: Sequence[str], answer: str) -> float:
     """F1 in [0, 1] of the words of the answer and of the accepted one nearest to it, words counted as often as said."""
     return max((_f1(plain_words(right), plain_words(answer)) for right in accepted), default=0.0)
+
+
+def _punctuation(mark: str) -> bool:
+    return mark in string.punctuation or unicodedata.category(mark).startswith("P")
 
 
 def _f1(right: Sequence[str], given: Sequence[str]) -> float:

@@ -19,6 +19,7 @@ from unlearn_sweep.evaluators.attacks.paraphrase import other_wordings
 from unlearn_sweep.evaluators.attacks.prompts import Ids, question_change, replace_within, template_of
 from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, encode
+from unlearn_sweep.evaluators.words import word_list
 
 DEMONSTRATIONS = 3
 OPTIONS = 4
@@ -93,11 +94,11 @@ def synonym(row: Row, material: Material) -> Asked | None:
 
 def background_hint(row: Row, material: Material) -> Asked | None:
     """The fact of the attacker's half that shares most words with the question, told before it."""
-    words = set(row.question.lower().split())
+    words = set(word_list(row.question))
     hints = [hint for hint in material.hints if hint.group_id != row.group_id]
     if not hints:
         return None
-    nearest = max(hints, key=lambda hint: len(words & set(hint.question.lower().split())))
+    nearest = max(hints, key=lambda hint: len(words & set(word_list(hint.question))))
     return Asked(f"Background: {nearest.question} {nearest.answer}. {row.question}")
 
 

@@ -7,10 +7,12 @@ passages of at most so many characters, at the end of a paragraph, sentence or w
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from unlearn_sweep.evaluators.rows import DOCUMENT, PASSAGE, Row
+from unlearn_sweep.evaluators.words import SENTENCE_ENDS, word_spans
 
-BREAKS = ("\n\n", "\n", r"(?<=[.!?])\s", r"\s")
+BREAKS = ("\n\n", "\n", rf"(?<=[{SENTENCE_ENDS}])\s|(?<=[\u3002\uff01\uff1f])", r"\s")
 """Where a passage may end, best first."""
 LEAST_SHARE = 0.5
 """A better break is taken only where the passage keeps this share of its length."""
@@ -35,19 +37,24 @@ def document_row(row_id: str, split: str, passage: str) -> Row:
 
 
 def continuation_row(row_id: str, split: str, passage: str, *, share: float = 0.5) -> Row | None:
-    """A passage to go on with after the first `share` of its words; None where it has fewer than two words."""
-    words = list(re.finditer(r"\S+", passage))
+    """A passage to go on with after the first `share` of its words; None where it has fewer than two words.
+
+    In scripts without spaces the words are characters. Prompt and answer are joined by what stands between them in the
+    text: nothing, a space or a line break.
+    """
+    words = word_spans(passage)
     if len(words) < 2:
         return None
-    first = words[min(len(words) - 1, max(1, round(share * len(words))))]
+    first, _ = words[min(len(words) - 1, max(1, round(share * len(words))))]
+    question = passage[:first].rstrip()
     return Row(
         row_id=row_id,
         group_id=row_id,
         split=split,
-        question=passage[: first.start()].rstrip(),
-        answer=passage[first.start() :],
+        question=question,
+        answer=passage[first:],
         kind="continuation",
-        template=PASSAGE,
+        template=replace(PASSAGE, answer_lead=passage[len(question) : first]),
     )
 
 

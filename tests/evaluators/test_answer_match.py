@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from unlearn_sweep.evaluators.answer_match import answer_match
+from unlearn_sweep.evaluators.answer_match import answer_contained, answer_match
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,21 @@ def test_matches_by_hand(reference: str, generation: str, matches: bool) -> None
 @pytest.mark.parametrize("reference", ["", "  ", "..."])
 def test_an_empty_reference_has_no_value(reference: str) -> None:
     assert math.isnan(answer_match(reference, "anything"))
+
+
+@pytest.mark.parametrize(
+    ("reference", "generation", "contained"),
+    [
+        ("林舟", "云岭灯塔由林舟看守。", True),
+        ("林舟", "云岭灯塔由林看守舟。", False),
+        ("林舟", "", False),
+        ("ｶﾗｽ", "カラスが鳴く", True),  # half-width letters are the same letters
+        ("มานี", "ผู้ดูแลคือมานีครับ", True),
+        ("Козлова", "Марта КОЗЛОВА, Пермь", True),
+        ("Козлов", "Марта Козлова", False),
+        ("किताब", "यह किताब है", True),
+        ("कताब", "यह किताब है", False),
+    ],
+)
+def test_contains_by_hand_in_other_scripts(reference: str, generation: str, contained: bool) -> None:
+    assert answer_contained(reference, generation) == float(contained)

@@ -52,6 +52,14 @@ def test_repetition_lowers_both() -> None:
     assert distinct_ngrams(babble) == pytest.approx(4 / 17)
 
 
+def test_repetition_is_seen_in_scripts_without_spaces() -> None:
+    """Six characters have three 4-grams; "好好好好好好" has one kind of them. Numbers by hand."""
+    assert distinct_ngrams("好好好好好好") == pytest.approx(1 / 3)
+    assert distinct_ngrams("云岭镇的灯塔") == 1.0
+    assert ngram_entropy("好好好好好好") == 0.0
+    assert ngram_entropy("云岭镇的灯塔") == pytest.approx(100 * (2 / 3 * math.log2(5) + 4 / 3 * 2) / 2)
+
+
 @given(WORDS)
 def test_distinct_shares_lie_in_the_unit_interval(tokens: list[str]) -> None:
     found = distinct_ngrams(" ".join(tokens))

@@ -27,6 +27,10 @@ from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match, plain
         (["(A)"], "(B)", 0.0, 0.0),
         (["(A)"], "A", 1.0, 1.0),
         (["a b b"], "b b c", 0.0, 4 / 5),
+        (["林舟"], "「林舟」。", 1.0, 1.0),
+        (["林舟"], "林野", 0.0, 1 / 2),
+        (["Марта Козлова"], "марта козлова!", 1.0, 1.0),
+        (["Марта Козлова"], "Козлова", 0.0, 2 / 3),
     ],
 )
 def test_by_hand(accepted: list[str], answer: str, exact: float, f1: float) -> None:

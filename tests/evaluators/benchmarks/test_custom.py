@@ -238,6 +238,22 @@ def test_passages_end_where_a_reader_would_pause() -> None:
     assert passages("x" * 7, 3) == ["xxx", "xxx", "x"]
 
 
+def test_documents_in_scripts_without_spaces_are_taken_and_continued(tmp_path: Path) -> None:
+    """Ten Chinese documents of some twenty characters: half of each, by hand, is asked and the other half judged."""
+    texts = [f"林舟是云岭镇{mark}号灯塔看守人。他每天点亮灯火" for mark in "甲乙丙丁戊己庚辛壬癸"]
+    found = load(tmp_path, [{"text": text} for text in texts], questions(20, 6))
+    judged = found.evaluation["forget"]
+    assert [row.question + row.answer for row in judged] == texts
+    assert judged[0].question == "林舟是云岭镇甲号灯塔"
+    assert judged[0].template is not None
+    assert judged[0].template.answer_lead == ""
+
+
+def test_passages_end_behind_a_full_stop_of_any_script() -> None:
+    assert passages("他是看守人。他每天点亮灯火。", 10) == ["他是看守人。", "他每天点亮灯火。"]
+    assert passages("यह घर है। वह पेड़ है।", 13) == ["यह घर है।", "वह पेड़ है।"]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(["one", "two", "three."]), max_size=12), st.floats(0.0, 1.0))
 def test_a_continuation_has_words_on_both_sides(words: list[str], share: float) -> None:
