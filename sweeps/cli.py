@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from unlearn_sweep import __version__
+from unlearn_sweep.sweeps.examples import chosen_file, example
+
 if TYPE_CHECKING:
     from unlearn_sweep.engine.job import SweepJob
     from unlearn_sweep.sweeps.file.spec import SweepSpec
@@ -26,7 +29,6 @@ app = typer.Typer(
     name="unlearn-sweep",
     help="Search unlearning methods for settings that are still forgotten after the attacks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -46,10 +48,30 @@ Address = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+app.command()(example)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unlearn-sweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search unlearning methods for settings that are still forgotten after the attacks."""
+
 
 @app.command()
 def run(
-    file: File,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A sweep file (YAML).")] = None,
+    example: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A sweep file that comes with the package, in place of FILE.")
+    ] = None,
     trials: Trials = None,
     storage: Storage = None,
     mirror: Mirror = None,
@@ -57,7 +79,11 @@ def run(
     address: Address = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
 ) -> None:
-    """Run a sweep, go on with one that was interrupted, or extend a finished one."""
+    """Run a sweep, resume an interrupted one, or extend a finished one."""
+    try:
+        file = chosen_file(file, example)
+    except ValueError as error:
+        _refuse(str(error))
     spec = _spec(file, address=address)
     overrides = _overrides(trials, storage, max_concurrent, mirror)
     from unlearn_sweep.sweeps.launch import launch
