@@ -23,7 +23,9 @@ def test_an_example_is_printed_as_it_is(file: Path) -> None:
 def test_without_a_name_all_are_listed_with_what_they_do() -> None:
     lines = runner.invoke(app, ["example"]).stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(examples())
-    assert all(summary(file) and line.endswith(summary(file)) for line, file in zip(lines, examples().values(), strict=True))
+    for line, file in zip(lines, examples().values(), strict=True):
+        assert summary(file)
+        assert line.endswith(summary(file))
 
 
 def test_a_summary_is_the_first_sentence_of_the_comment(tmp_path: Path) -> None:
