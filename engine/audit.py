@@ -6,9 +6,6 @@ a killed audit goes on with the stages it has.
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -26,6 +23,7 @@ from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import Trial, TrialTask, run_trial
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.sweep import Driver, SweepBusyError
@@ -76,15 +74,12 @@ def run_audit(
     StageFailedError where the controls cannot be prepared.
     """
     with ExitStack() as stack:
-        holder = (
-            f"process {os.getpid()} of {getpass.getuser()} on {socket.gethostname()} since {time.strftime('%F %T')}"
-        )
         try:
-            stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder))
+            stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder_line()))
         except durable.LockedElsewhereError as error:
             raise SweepBusyError(f"{job.directory} is being run by {error}") from None
         driver = Driver(job)
-        driver.open()
+        driver.open(announce)
         done = driver.settled.get(0)
         if done is not None and done.state != "failed":
             announce("nothing left to do: this model is audited")

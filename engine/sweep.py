@@ -7,11 +7,8 @@ It writes the trial records, the front and the sweep's own events; everything el
 
 from __future__ import annotations
 
-import getpass
 import importlib.metadata
-import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -29,7 +26,9 @@ from unlearn_sweep.engine.stages.prepare import Preparation, Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.damaged import read_lock_file, whole_records
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import Retention, folder_bytes
 from unlearn_sweep.engine.store.stages import StageStore
@@ -65,15 +64,12 @@ def run_sweep(
     writer). Raises SweepBusyError where another driver holds the sweep.
     """
     with ExitStack() as stack:
-        holder = (
-            f"process {os.getpid()} of {getpass.getuser()} on {socket.gethostname()} since {time.strftime('%F %T')}"
-        )
         try:
-            stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder))
+            stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder_line()))
         except durable.LockedElsewhereError as error:
             raise SweepBusyError(f"{job.directory} is being run by {error}") from None
         driver = Driver(job, address=address, on_settled=on_settled)
-        driver.open()
+        driver.open(announce)
         if driver.is_finished():
             announce("nothing left to do: every trial of this sweep is settled")
             return driver.records()
@@ -103,23 +99,29 @@ class Driver:
         self.settled: dict[int, TrialRecord] = {}
         self.broker: StudyBroker | None = None
         self.identity: dict[str, Any] | None = None
-        self.asked: set[int] = set()
+        self.asked: dict[int, Mapping[str, Any]] = {}
         self.began = time.monotonic()  # what is waited for and counted goes by this clock, which nobody sets
         self.stopped: str | None = None
         self._on_settled = on_settled
 
     # --- opening --------------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Read what is there already and write down what is about to run."""
+    def open(self, announce: Callable[[str], None] = lambda _: None) -> None:
+        """Read what is there already and write down what is about to run.
+
+        A damaged record is set aside, announced, and its trial runs again. Raises SweepChangedError where the folder
+        holds another sweep, DamagedFileError where its lock file cannot be read; nothing is renamed then.
+        """
+        read_lock_file(self.directory / "spec.lock.yaml")
         self.directory.mkdir(parents=True, exist_ok=True)
-        for path in sorted((self.directory / "trials").glob("*.json")):
-            record = TrialRecord.model_validate_json(path.read_bytes())
-            self.settled[record.number] = record
+        notices: list[str] = []
+        self.settled = {record.number: record for record in whole_records(self.directory, notices)}
+        for notice in notices:
+            announce(notice)
         told: set[int] = set()
         for event in self.events.read():
             if event.event == "trial_asked" and event.trial is not None:
-                self.asked.add(event.trial)
+                self.asked[event.trial] = event.data
             elif event.event == "trial_settled" and event.trial is not None:
                 told.add(event.trial)
         self.store.clear_remains()
@@ -128,6 +130,8 @@ class Driver:
         self._keep_first_settings()
         resumed = bool(self.asked)
         self.events.append("sweep_resumed" if resumed else "sweep_started", data={"trials": self.job.search.trials})
+        for notice in notices:
+            self.events.append("note", reason=notice)
         self._write_lock_file()
         self._catch_up(told)
 
@@ -150,10 +154,7 @@ class Driver:
 
     def _refuse_another_sweep(self, field: str, now: object, what: str) -> None:
         """Raise SweepChangedError where the lock file has another value than `now`."""
-        import yaml
-
-        path = self.directory / "spec.lock.yaml"
-        before = yaml.safe_load(path.read_text()) if path.exists() else {}
+        before = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = before.get("identity") if self.identity is None else self.identity
         if before.get(field) is not None and before[field] != now:
             raise SweepChangedError(
@@ -163,10 +164,7 @@ class Driver:
 
     def _keep_first_settings(self) -> None:
         """The settings to begin with stay those of the first run, also where the sweep they came from went on."""
-        import yaml
-
-        path = self.directory / "spec.lock.yaml"
-        locked = yaml.safe_load(path.read_text()) if path.exists() else {}
+        locked = read_lock_file(self.directory / "spec.lock.yaml")
         first = locked.get("job", {}).get("search", {}).get("first")
         if first is not None:
             self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": first})})
@@ -257,6 +255,8 @@ class Driver:
             plan,
             identity=identity,
             known=self.settled.values(),
+            asked=self.asked,
+            notice=lambda text: self.events.append("note", reason=text),
             on_duplicate=lambda number, twin: self.events.append(
                 "note", trial=number, reason=f"the same configuration as trial {twin}: settled from it and asked again"
             ),
@@ -282,7 +282,7 @@ class Driver:
         if proposal is None:
             return self._finalist_task()
         if proposal.number not in self.asked:
-            self.asked.add(proposal.number)
+            self.asked[proposal.number] = {"method": proposal.method, "params": proposal.params}
             data = {"method": proposal.method, "params": proposal.params, "key": proposal.key}
             self.events.append("trial_asked", trial=proposal.number, data=data)
         return self._task(proposal)

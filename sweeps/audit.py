@@ -209,6 +209,7 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
     from unlearn_sweep.engine.audit import run_audit
     from unlearn_sweep.engine.privacy import redact, silence_telemetry
     from unlearn_sweep.engine.stages.runner import StageFailedError
+    from unlearn_sweep.engine.store.damaged import DamagedFileError
     from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
     from unlearn_sweep.sweeps import launch
 
@@ -229,9 +230,12 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
     except KeyboardInterrupt:
         say("interrupted; nothing that was finished is lost: run the same command again to go on")
         return launch.EXIT_INTERRUPTED
-    except (SweepBusyError, SweepChangedError) as error:
+    except SweepBusyError as error:
         say(f"{error}.")
-        return launch.EXIT_REFUSED if isinstance(error, SweepChangedError) else launch.EXIT_FAILED
+        return launch.EXIT_FAILED
+    except (SweepChangedError, DamagedFileError) as error:
+        say(f"{error}.")
+        return launch.EXIT_REFUSED
     except StageFailedError as error:
         say(f"the controls failed in {error.stage}: {error.reason}\nMend it and run the same command again.")
         return launch.EXIT_FAILED

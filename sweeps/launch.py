@@ -45,6 +45,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     from unlearn_sweep.engine.resources.placement import NoRoomError
     from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
     from unlearn_sweep.engine.store import durable
+    from unlearn_sweep.engine.store.damaged import DamagedFileError
     from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
 
     try:
@@ -55,7 +56,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     except SweepBusyError as error:
         say(f"{error}. Wait for it, or stop it first.")
         return EXIT_FAILED
-    except (SweepChangedError, MirrorError) as error:
+    except (SweepChangedError, MirrorError, DamagedFileError) as error:
         say(f"{error}.")
         return EXIT_REFUSED
     except ClusterLostError as error:

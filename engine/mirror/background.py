@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from unlearn_sweep.engine.job import SweepJob
@@ -16,6 +12,7 @@ from unlearn_sweep.engine.mirror.presence import Heart, other_driver, place_of
 from unlearn_sweep.engine.mirror.pull import is_another_sweep, pull
 from unlearn_sweep.engine.mirror.push import Pusher
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.sweep import SweepBusyError
@@ -38,7 +35,7 @@ def mirrored(
         yield None
         return
     store = StageStore(job.storage)
-    holder = f"process {os.getpid()} of {getpass.getuser()} on {socket.gethostname()} since {time.strftime('%F %T')}"
+    holder = holder_line()
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(durable.file_lock(store.lock(f"mirror-{job.name}"), wait=False, holder=holder))

@@ -113,7 +113,7 @@ def _refuse_another_sweep(mirror: Mirror, job: SweepJob) -> None:
 def _lock_file(data: bytes | None) -> _LockFile | None:
     try:
         return _LockFile.model_validate(yaml.safe_load(data or b""))
-    except (yaml.YAMLError, ValidationError):
+    except (yaml.YAMLError, ValidationError, RecursionError, ValueError):
         return None
 
 
@@ -160,7 +160,7 @@ def _fetch_sweep(mirror: Mirror, job: SweepJob, there: Listing) -> list[str]:
 
     That is one whose upload was the last before a kill; its trial is asked again and finds all of its stages.
     """
-    from unlearn_sweep.engine.study.broker import proposed
+    from unlearn_sweep.engine.study.journal import proposed
 
     names = sweep_files(there, job.name)
     with durable.new_folder(job.directory) as scratch:

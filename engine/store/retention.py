@@ -206,7 +206,7 @@ def _held(sweep: Path) -> Iterator[tuple[Path, str]]:
     """What the sweep's runs hold. Letting go takes no lock, so a file that was listed may be gone."""
     for path in _holders(sweep):
         with contextlib.suppress(FileNotFoundError):
-            yield path, path.read_text()
+            yield path, path.read_text(errors="replace")
 
 
 def _holders(sweep: Path) -> list[Path]:

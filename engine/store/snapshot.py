@@ -69,7 +69,7 @@ def read_snapshot(folder: Path) -> Snapshot:
             f"{folder} is no sweep: it has neither spec.lock.yaml nor trials/; give the folder <storage>/<sweep name>"
         )
     unreadable: dict[str, str] = {}
-    spec_text = spec_path.read_text() if spec_path.is_file() else None
+    spec_text = _text_of(spec_path, unreadable)
     spec = _spec_of(spec_text, unreadable)
     events = EventLog(folder / "events.jsonl").read()
     states: list[SweepState] = [_SWEEP_STATES[event.event] for event in events if event.event in _SWEEP_STATES]
@@ -90,13 +90,23 @@ def read_snapshot(folder: Path) -> Snapshot:
     )
 
 
+def _text_of(path: Path, unreadable: dict[str, str]) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        unreadable[path.name] = str(error)
+        return None
+
+
 def _spec_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
     """The resolved sweep of a lock file: under "job" or "spec", with versions beside it, or at the top."""
     if text is None:
         return {}
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         unreadable["spec.lock.yaml"] = str(error)
         return {}
     if not isinstance(document, Mapping):

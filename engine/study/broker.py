@@ -21,22 +21,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.search_space import Fixed, MethodSpace
+from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
 from unlearn_sweep.engine.study.per_method_samplers import BY_TURN, gp_point, qmc_point, tpe_point
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
 
 logger = logging.getLogger(__name__)
 
 TRIES_BEFORE_EXHAUSTED = 60
-PROPOSAL = "proposal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +74,13 @@ class Proposal:
     seed: int
 
 
-class SingleWriter(BaseJournalFileLock):
-    """The sweep's own lock already excludes other writers; Optuna's link file would only be left behind by a kill."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        return None
-
-
 class StudyBroker:
-    """Asks, dedupes, settles. `known` are the records of trials settled before (a resumed or extended sweep)."""
+    """Asks, dedupes, settles.
+
+    `known` are the records of trials settled before (a resumed or extended sweep), `asked` the "method" and "params" of
+    every trial given out before: with a journal that is lost or damaged, the study is made again from both. `notice`
+    gets a line where that happens.
+    """
 
     def __init__(
         self,
@@ -98,6 +90,8 @@ class StudyBroker:
         *,
         identity: Mapping[str, Any],
         known: Iterable[TrialRecord] = (),
+        asked: Mapping[int, Mapping[str, Any]] | None = None,
+        notice: Callable[[str], object] = lambda _: None,
         on_duplicate: Callable[[int, int], object] | None = None,
     ) -> None:
         self.plan = plan
@@ -109,7 +103,7 @@ class StudyBroker:
         self._told: set[int] = set()
         self._on_duplicate = on_duplicate
         self._exhausted = False
-        self.study = _open_study(journal, f"sweep-{digest(self.identity)}", plan)
+        self.study = self._open(journal, asked or {}, notice)
         self._reconcile()
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -284,6 +278,68 @@ class StudyBroker:
 
     # --- resuming -------------------------------------------------------------------------------------------------
 
+    def _open(
+        self, journal: Path, asked: Mapping[int, Mapping[str, Any]], notice: Callable[[str], object]
+    ) -> optuna.Study:
+        """The study as the records have it: a trial whose record is gone is unsettled in it, under its own number."""
+        name = f"sweep-{digest(self.identity)}"
+        there = journal.exists()
+        try:
+            study = open_study(journal, name, self.plan.objectives)
+            trials = study.get_trials(deepcopy=False)
+            self._compare(trials)
+        except DamagedJournalError as error:
+            if there:
+                kept = set_aside(journal)
+                notice(f"{journal} is damaged ({error}): renamed to {kept.name} and written again from the records")
+            return self._from_records(open_study(journal, name, self.plan.objectives), asked)
+        gone = [trial for trial in trials if self._lost_its_record(trial)]
+        if gone:
+            take_back(journal, {trial._trial_id for trial in gone})
+            numbers = ", ".join(str(trial.number) for trial in gone)
+            notice(f"the study has results of trials without a record ({numbers}): they run again")
+            return open_study(journal, name, self.plan.objectives)
+        return study
+
+    def _lost_its_record(self, trial: FrozenTrial) -> bool:
+        return trial.state.is_finished() and PROPOSAL in trial.user_attrs and trial.number not in self.settled
+
+    def _compare(self, trials: list[FrozenTrial]) -> None:
+        """Raise DamagedJournalError where the journal and the records do not fit each other."""
+        for trial in trials:
+            stored = trial.user_attrs.get(PROPOSAL)
+            if stored is not None:
+                proposal = self.proposal_of(trial.number, stored["method"], stored["params"], seed=stored["seed"])
+                if proposal.key != stored["key"]:
+                    raise DamagedJournalError(f"the settings of trial {trial.number} are not those of its key")
+        proposed = {trial.number for trial in trials if PROPOSAL in trial.user_attrs}
+        lacking = sorted(number for number in self.settled if number not in proposed)
+        if lacking:
+            raise DamagedJournalError(f"it lacks trial {lacking[0]}, which has a record")
+
+    def _from_records(self, study: optuna.Study, asked: Mapping[int, Mapping[str, Any]]) -> optuna.Study:
+        """Propose every trial again with the settings it had; a number that is known of neither is a failed ask."""
+        settings = {number: (str(said["method"]), said["params"]) for number, said in asked.items() if "params" in said}
+        settings |= {number: (record.method, record.params) for number, record in self.settled.items()}
+        for number in range(max(settings, default=-1) + 1):
+            if number not in settings:
+                study.tell(study.ask().number, state=TrialState.FAIL)
+                continue
+            self._propose_again(study, *settings[number])
+        return study
+
+    def _propose_again(self, study: optuna.Study, method: str, params: Mapping[str, Any]) -> None:
+        space = self.spaces[method].params
+        fixed = {f"{method}.{name}": value for name, value in params.items() if not isinstance(space[name], Fixed)}
+        study.enqueue_trial({"method": method, **fixed})
+        trial = study.ask()
+        trial.suggest_categorical("method", list(self.spaces))
+        for name, dimension in space.items():
+            suggest(trial, f"{method}.{name}", dimension)
+        proposal = self.proposal_of(trial.number, method, params, seed=self.plan.seed)
+        stored = {"method": method, "params": dict(params), "seed": proposal.seed, "key": proposal.key}
+        trial.set_user_attr(PROPOSAL, stored)
+
     def _reconcile(self) -> None:
         """Bring the journal and the records together after a stop of any kind.
 
@@ -316,36 +372,6 @@ def _constrain(trial: Trial, values: Mapping[str, float]) -> None:
         warnings.filterwarnings("ignore", message="The constraint value is ignored", category=UserWarning)
         for name, value in values.items():
             trial.set_constraint(name, value)
-
-
-def _open_study(journal: Path, name: str, plan: SearchPlan) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    _drop_torn_tail(journal)
-    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=SingleWriter()))
-    directions = [StudyDirection.MAXIMIZE] * len(plan.objectives)
-    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-
-
-def proposed(journal: Path) -> set[int]:
-    """Numbers of the trials that a journal knows as proposed; none where there is no journal."""
-    if not journal.exists():
-        return set()
-    _drop_torn_tail(journal)
-    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=SingleWriter()))
-    studies = storage.get_all_studies()
-    trials = [trial for study in studies for trial in storage.get_all_trials(study._study_id, deepcopy=False)]
-    return {trial.number for trial in trials if PROPOSAL in trial.user_attrs}
-
-
-def _drop_torn_tail(journal: Path) -> None:
-    """Cut off a last line without an end: Optuna would glue its next entry to it."""
-    if not journal.exists():
-        return
-    data = journal.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with journal.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
 
 
 def _seed(seed: int, number: int) -> int:

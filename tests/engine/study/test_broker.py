@@ -160,3 +160,69 @@ def test_states_told_to_optuna(tmp_path: Path) -> None:
     constraints = {key: value for key, value in trials[0].system_attrs.items() if "ut" in key}
     assert any(value > 0 for value in constraints.values())  # ut = 1/(1+beta) < 0.9 for every beta here
     assert json.loads(json.dumps(trials[0].user_attrs))["proposal"]["method"] == proposals[0].method  # type: ignore[union-attr]
+
+
+def _settled(folder: Path) -> dict[int, TrialRecord]:
+    """A finished study of six trials; the records by number."""
+    broker = _broker(folder, trials=6)
+    _drain(broker, at_once=1, rng=random.Random(0))
+    broker.flush()
+    return dict(broker.settled)
+
+
+def test_a_trial_whose_record_is_gone_runs_again_under_its_own_number(tmp_path: Path) -> None:
+    """Oracle: the trial as it was asked before. The journal had its result."""
+    records = _settled(tmp_path)
+    lost = records.pop(3)
+    broker = _broker(tmp_path, list(records.values()), trials=6)
+    again = broker.ask()
+    assert again is not None
+    assert (again.number, again.key, again.params) == (3, lost.key, lost.params)
+    assert broker.ask() is None
+    broker.settle(_record(again, ue=0.125))
+    broker.flush()
+    values = [trial.values for trial in _broker(tmp_path, list(broker.settled.values()), trials=6).study.trials]
+    assert values[3] == [0.125, lost.ut, lost.rob]  # the result that counts is the new one
+    assert len(values) == 6
+
+
+def _journal_damages(journal: Path) -> dict[str, bytes]:
+    data = journal.read_bytes()
+    lines = data.splitlines(keepends=True)
+    return {
+        "gone": b"",
+        "zeroed": bytes(len(data)),
+        "noise": data[:200] + b"\xff\xfe\x00" + data[203:],
+        "a line cut": b"".join([*lines[:5], lines[5][:20] + b"\n", *lines[6:]]),
+        "half": data[: len(data) // 2],
+        "a digit": data.replace(b'"params":{"beta":0.', b'"params":{"beta":9.', 1),
+    }
+
+
+@pytest.mark.parametrize("how", ["gone", "zeroed", "noise", "a line cut", "half", "a digit"])
+def test_a_damaged_journal_is_written_again_from_the_records(tmp_path: Path, how: str) -> None:
+    """Oracle: the study before the damage. One trial was asked and has no record: it goes on under its number."""
+    records = _settled(tmp_path)
+    asked = {number: {"method": record.method, "params": record.params} for number, record in records.items()}
+    running = records.pop(5)
+    journal = tmp_path / "study.journal"
+    damaged = _journal_damages(journal)[how]
+    assert damaged != journal.read_bytes()
+    journal.write_bytes(damaged)
+    notices: list[str] = []
+    broker = StudyBroker(
+        journal, SPACES, _plan(trials=6), identity={"x": 1}, known=records.values(), asked=asked, notice=notices.append
+    )
+    again = broker.ask()
+    assert again is not None
+    assert (again.number, again.key) == (5, running.key)
+    assert broker.ask() is None
+    broker.settle(_record(again))
+    broker.flush()
+    assert {number: proposal.key for number, proposal in broker.proposals.items()} == {
+        number: record.key for number, record in {**records, 5: running}.items()
+    }
+    told = {trial.number: trial.values for trial in broker.study.trials}
+    assert told == {number: [one.ue, one.ut, one.rob] for number, one in {**records, 5: running}.items()}
+    assert any("study.journal is damaged" in notice for notice in notices)
+    assert (tmp_path / "study.journal.damaged").exists()
