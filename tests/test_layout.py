@@ -46,8 +46,9 @@ def imported(path: Path) -> frozenset[str]:
 
 
 def packages_of(path: Path) -> set[str]:
-    """Which of our four packages a file imports from."""
-    return {parts[1] for name in imported(path) if (parts := name.split("."))[0] == OWN and len(parts) > 1}
+    """Which of our four packages a file imports from; the package's own `__version__` is none."""
+    names = imported(path) - {f"{OWN}.__version__"}
+    return {parts[1] for name in names if (parts := name.split("."))[0] == OWN and len(parts) > 1}
 
 
 def room_of(module: str) -> str:
