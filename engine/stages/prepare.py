@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +16,12 @@ from pydantic import BaseModel, ConfigDict
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
+from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest
+from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -87,7 +88,7 @@ class Preparation:
 
     # --- models -------------------------------------------------------------------------------------------------------
 
-    def _models(self, data: str, recipe: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
+    def _models(self, data: str, recipe: TrainRecipe | None) -> dict[str, tuple[str, str]]:
         """Content name and path of original and gold, trained where the file gives no path."""
         sources = {which: getattr(self.job, which) for which in self.which}
 
@@ -97,9 +98,10 @@ class Preparation:
                 which, source = "original", self.job.original
             if source.path is not None:
                 return requests.source_id(source), source.path
-            if recipe is None:
+            whole = recipe_of(self.job, which, recipe)
+            if whole is None:
                 raise ValueError(f"{which}: benchmark {self.job.benchmark.name!r} has no training recipe: give a path")
-            return self._trained(which, {**recipe, **(source.recipe or {})}, data, executor)
+            return self._trained(which, whole, data, executor)
 
         return dict(zip(sources, self._spread(list(sources), work, in_turn=self.in_turn), strict=True))
 
@@ -188,8 +190,9 @@ def model_stages(job: SweepJob) -> list[StageRequest]:
     wanted = [(which, source) for which, source in sources if source.path is None and source.floor is None]
     data, recipe = _benchmark_facts(job) if wanted else ("", None)
     found: dict[str, StageRequest] = {}
-    for which, source in wanted if recipe is not None else []:
-        whole = {**(recipe or {}), **(source.recipe or {})}
+    for which, _ in wanted:
+        if (whole := recipe_of(job, which, recipe)) is None:
+            continue
         start = requests.start_stage(whole, data)
         model = requests.finetune_stage(job, which, start.key, whole, data)
         found |= {start.key: start, model.key: model}
@@ -202,7 +205,7 @@ def _load(job: SweepJob) -> Any:
     return load_benchmark(job.benchmark.name, job.benchmark.params)
 
 
-def _benchmark_facts(job: SweepJob) -> tuple[str, dict[str, Any] | None]:
+def _benchmark_facts(job: SweepJob) -> tuple[str, TrainRecipe | None]:
     """Digest and training recipe of the benchmark's data."""
     benchmark = _load(job)
-    return benchmark.digest(), asdict(benchmark.recipe) if benchmark.recipe else None
+    return benchmark.digest(), benchmark.recipe

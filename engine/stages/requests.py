@@ -10,7 +10,7 @@ from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest
 from unlearn_sweep.engine.store.keys import code_version, digest, named_files
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest, StageStore
-from unlearn_sweep.engine.training.job import Choice, TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.job import Choice, LoraSettings, TrainJob, TrainOutcome
 from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
 from unlearn_sweep.evaluators.tasks.definitions import task_identity
 
@@ -51,11 +51,17 @@ def start_request(job: SweepJob, recipe: Mapping[str, Any], output: Path) -> Sta
 
 
 def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, Any], data: str) -> StageRequest:
-    """Original ("original") or gold ("gold") model. The key leaves out backend and workers: they change no result."""
+    """Original ("original") or gold ("gold") model.
+
+    The key leaves out backend, workers and what only saves memory: they change no result.
+    """
     inputs = {
         "start": start,
         "views": finetune_views(which),
         "recipe": recipe,
+        "gradient_clip": job.training.gradient_clip,
+        "lora": lora.model_dump() if (lora := finetune_lora(job, recipe)) is not None else None,
+        "dtype": job.dtype,
         "data": data,
         "code": code_version(TRAINING_CODE, "unlearn_sweep.methods.finetune"),
     }
@@ -67,10 +73,15 @@ def finetune_views(which: str) -> list[str]:
     return ["forget", "retain"] if which == "original" else ["retain"]
 
 
+def finetune_lora(job: SweepJob, recipe: Mapping[str, Any]) -> LoraSettings | None:
+    """The sweep's adapters, where there is a base to put them on: they cannot train weights drawn at random."""
+    return job.training.lora if recipe.get("base") is not None else None
+
+
 def finetune_job(
     job: SweepJob, which: str, start_path: str, recipe: Mapping[str, Any], output: Path, checkpoints: Path | None = None
 ) -> TrainJob:
-    """The training behind `finetune_stage`."""
+    """The training behind `finetune_stage`: its length and rates from the recipe, the rest as trials train."""
     return TrainJob(
         start_model=start_path,
         output_dir=str(output),
@@ -84,6 +95,10 @@ def finetune_job(
         weight_decay=recipe["weight_decay"],
         seed=recipe["seed"],
         **{name: recipe[name] for name in ("decay", "betas") if name in recipe},
+        micro_batch_size=job.training.micro_batch_size,
+        gradient_clip=job.training.gradient_clip,
+        activation_checkpointing=job.training.activation_checkpointing,
+        lora=finetune_lora(job, recipe),
         backend=job.training.backend if job.training.workers.count else "torch",
         zero_stage=job.training.zero_stage if job.training.workers.count else 0,
         dtype=job.dtype,

@@ -25,6 +25,7 @@ from unlearn_sweep.sweeps.file.paths import check_storage
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
+from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
 from unlearn_sweep.sweeps.file.warm_start import check_warm_start
 from unlearn_sweep.sweeps.file.yaml_lines import Document, parse_document, read_document
@@ -116,6 +117,7 @@ def _check_together(
 ) -> None:
     """The rules between parts."""
     checks.check_models(file, folder, machine, draft)
+    check_recipes(file, folder, draft)
     checks.check_training(file.training, draft)
     checks.check_evaluation(file, draft)
     checks.check_epochs(file, draft)

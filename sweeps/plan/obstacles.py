@@ -9,6 +9,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed
+from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
 from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
@@ -42,7 +43,8 @@ def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
 
 def _models(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
     for name, source in (("model", job.original), ("gold", job.gold)):
-        if source.path is None and source.floor is None and benchmark.recipe is None:
+        which = "original" if name == "model" else name
+        if source.path is None and source.floor is None and recipe_of(job, which, benchmark.recipe) is None:
             yield f"benchmark {benchmark.name} has no training recipe: give {name}.path"
 
 

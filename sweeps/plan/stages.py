@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_work import attack_work
+from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.catalog import card
@@ -117,34 +118,26 @@ def prepare_requests(job: SweepJob, benchmark: Benchmark, data: str) -> dict[str
     """The stages that make models, by name, with the keys the engine gives them."""
     both = {"original": job.original, "gold": job.gold}
     sources = {which: source for which, source in both.items() if source.floor is None}
-    if benchmark.recipe is None or all(source.path is not None for source in sources.values()):
-        return {}
-    recipe = asdict(benchmark.recipe)
     made: dict[str, StageRequest] = {}
     for which, source in sources.items():
-        if source.path is None:
-            own = _own_recipe(recipe, source)
+        own = recipe_of(job, which, benchmark.recipe) if source.path is None else None
+        if own is not None:
             start = made["prepare:start"] = requests.start_stage(own, data)
             made[f"prepare:{which}"] = requests.finetune_stage(job, which, start.key, own, data)
     return made
-
-
-def _own_recipe(recipe: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
-    return {**recipe, **(source.recipe or {})}
 
 
 def _finetune(given: Given, name: str) -> tuple[float | None, str]:
     known = given.measured.median_s(name, lambda inputs: inputs.get("data") == given.data)
     if known:
         return known[0], _from(known)
-    recipe = given.benchmark.recipe
     if name == "prepare:start":
         return START_MODEL_S, "assumed"
+    recipe = recipe_of(given.job, name.removeprefix("prepare:"), given.benchmark.recipe)
     if given.parameters is None or recipe is None:
         return None, "unknown"
-    source = given.job.original if name == "prepare:original" else given.job.gold
     rows = given.work.retain_rows + (given.work.forget_rows if name == "prepare:original" else 0)
-    steps, tokens = finetune_tokens(recipe, source.recipe or {}, rows, given.work)
+    steps, tokens = finetune_tokens(recipe, rows, given.work)
     return training_seconds(given.parameters, tokens, steps, given.training) + _start(given.job), "modelled"
 
 

@@ -18,7 +18,7 @@ from unlearn_sweep.engine.search_space import (
     MethodSpace,
     Uniform,
 )
-from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.evaluators.rows import Row
@@ -85,12 +85,9 @@ def unlearn_steps(job: SweepJob, space: MethodSpace, work: Workload) -> float:
     return max(1.0, passes * math.ceil(work.forget_rows / job.training.global_batch_size))
 
 
-def finetune_tokens(
-    recipe: TrainRecipe, overrides: Mapping[str, Any], rows: int, work: Workload
-) -> tuple[float, float]:
-    """Steps and tokens of training an original or gold model on `rows` rows."""
-    epochs = float(overrides.get("epochs", recipe.epochs))
-    batch = int(overrides.get("batch_size", recipe.batch_size))
+def finetune_tokens(recipe: Mapping[str, Any], rows: int, work: Workload) -> tuple[float, float]:
+    """Steps and tokens of training an original or gold model on `rows` rows, by a whole recipe."""
+    epochs, batch = float(recipe["epochs"]), int(recipe["batch_size"])
     return epochs * math.ceil(rows / batch), epochs * rows * work.tokens_per_row
 
 

@@ -148,9 +148,9 @@ def test_seconds_by_hand() -> None:
 
 
 def test_training_a_model_by_hand() -> None:
-    recipe = TrainRecipe(epochs=2.0, batch_size=32)
-    assert finetune_tokens(recipe, {}, 100, WORK) == (2 * 4, 2 * 100 * 20)
-    assert finetune_tokens(recipe, {"epochs": 1.0, "batch_size": 50}, 100, WORK) == (2, 2000)
+    recipe = {"epochs": 2.0, "batch_size": 32}
+    assert finetune_tokens(recipe, 100, WORK) == (2 * 4, 2 * 100 * 20)
+    assert finetune_tokens({"epochs": 1.0, "batch_size": 50}, 100, WORK) == (2, 2000)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Mistakes in how a file trains its original and gold model: a base that is missing, rates that ruin one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from unlearn_sweep.sweeps.file.file_schema import SourceSection, SweepFile
+from unlearn_sweep.sweeps.file.paths import absolute
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import shown
+
+HIGHEST_RATE = 1e-3
+"""Of fine-tuning all weights of a pretrained model: fifty times what papers use for 1B and more, and still twice what a
+model of 135M parameters bears (docs/real_model.md)."""
+HIGHEST_LORA_RATE = 1e-2
+NARROW = 512
+"""Hidden sizes below this are toys, which learn at rates that ruin a pretrained model."""
+
+
+def check_recipes(file: SweepFile, folder: Path, draft: ProblemCollector) -> None:
+    """Trainings of original and gold model that cannot give what they are for."""
+    _check_gold_base(file, draft)
+    for name, source in (("model", file.model), ("gold", file.gold)):
+        _check_rate(file, name, source, folder, draft)
+
+
+def _check_gold_base(file: SweepFile, draft: ProblemCollector) -> None:
+    gold = file.gold.train
+    if file.model.path is None or gold is None or gold.base is not None or not draft.sound(("gold", "train")):
+        return
+    message = "without a base: gold would be a small model made from nothing, and the original is a given one"
+    advice = "write the model that the original was fine-tuned from as base"
+    draft.add(("gold", "train"), message, allowed="base: a model folder or hub id", advice=advice)
+
+
+def _check_rate(file: SweepFile, name: str, source: SourceSection, folder: Path, draft: ProblemCollector) -> None:
+    recipe, path = source.train, (name, "train", "learning_rate")
+    if recipe is None or recipe.learning_rate is None or not draft.sound(path):
+        return
+    shared = file.model.train if name == "gold" and recipe.config is None else None
+    base = recipe.base or (shared.base if shared is not None else None)
+    lora = file.training.lora is not None
+    highest = HIGHEST_LORA_RATE if lora else HIGHEST_RATE
+    if base is None or recipe.learning_rate <= highest or _is_narrow(absolute(base, folder)):
+        return
+    what = "adapters on" if lora else "all weights of"
+    message = f"a rate that ruins a pretrained model: it fine-tunes {what} {base}"
+    usual = "about 2e-4" if lora else "1e-5 to 5e-5, up to 5e-4 below 200M parameters"
+    allowed = f"at most {highest:g} for a base of hidden size {NARROW} or more"
+    draft.add(path, message, given=shown(recipe.learning_rate), allowed=allowed, advice=f"write {usual}")
+
+
+def _is_narrow(folder: Path) -> bool:
+    """Whether a model folder says of itself that it is a toy; False where there is no folder to ask."""
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    width = config.get("hidden_size", config.get("n_embd")) if isinstance(config, dict) else None
+    return isinstance(width, int) and width < NARROW
