@@ -10,13 +10,17 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
+from unlearn_sweep.engine.model_folder.headers import WEIGHTS, ModelFolder
+from unlearn_sweep.engine.model_folder.inspection import inspect_folder, renaming
+from unlearn_sweep.engine.model_folder.loaded import check_loaded, forget_renaming, key_mapping
+from unlearn_sweep.engine.model_folder.tokenizer_files import TOKENIZER_FILES, has_tokenizer
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 
 if TYPE_CHECKING:
@@ -27,18 +31,7 @@ PADDING = "<|pad|>"
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("auto", "flash_attention_2", "sdpa", "eager")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
-WEIGHTS = "*.safetensors"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
+TOKENIZER_FETCH = ("config.json", *TOKENIZER_FILES)
 VOLATILE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "name_or_path", "dtype", "torch_dtype", "is_local", "local_files_only"}
 )
@@ -108,48 +101,105 @@ def random_llama(recipe: TrainRecipe, tokenizer: PreTrainedTokenizerFast) -> Pre
 def load_model(
     path: str, *, dtype: str = "auto", attention: str = "auto", device: str | None = None
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode.
+    """A causal language model in evaluation mode, with every weight as the folder has it.
+
+    What `torch.compile` or a wrapper left in the names of the weights is taken off. Two loads give the same bits.
 
     Args:
         path: local folder, or hub id `owner/name[@revision]`.
         dtype: "float32", "bfloat16", "float16", "stored" (as saved), or "auto": float32 on a CPU, bfloat16 on a GPU.
-        attention: "flash_attention_2", "sdpa", "eager", or "auto": flash attention where it can run, else sdpa.
-        device: "cpu", "cuda", "cuda:1", ...; None takes a GPU where there is one.
+        attention: "flash_attention_2", "sdpa", "eager", or "auto": the fastest that the class has and that runs here.
+        device: "cpu", "cuda", "cuda:1", "meta" (names and shapes, no values), ...; None takes a GPU where there is one.
 
     Raises:
-        ValueError: no such folder or model, no safetensors weights, an unknown word, or an attention that cannot run.
+        ValueError: no such folder or model, no safetensors weights, an adapter beside the weights, an unknown word, or
+            an attention that cannot run.
+        WrongWeightsError: weights that are missing, left over, of another shape, NaN or infinite; a ValueError too.
     """
     from transformers import AutoModelForCausalLM
 
-    folder = model_folder(path)
+    folder = whole_folder(path)
     place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numbers = choose_dtype(dtype, place)
+    rename = renaming(ModelFolder(folder).tensors)
     with without_progress_bars():
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=numbers,
-            attn_implementation=choose_attention(attention, place, numbers),
+            attn_implementation=choose_attention(attention, place, numbers, model_class(folder)),
+            key_mapping=key_mapping(rename),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named, with everything else that is wrong, below
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            **({"device_map": "meta"} if place.type == "meta" else {}),
         )
-    model = cast("PreTrainedModel", loaded)
-    torch.nn.Module.to(model, place)
+    model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
+    check_loaded(path, model, info)
+    forget_renaming(model, rename)
+    if place.type != "meta":
+        torch.nn.Module.to(model, place)
     return model.eval()
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. Without a padding token it pads with end-of-text.
+def whole_folder(path: str) -> Path:
+    """The folder of a model that can be loaded as it is. ValueError with everything that its files tell against it."""
+    folder = model_folder(path)
+    # A tokenizer may come from elsewhere, so its absence is found by whoever loads one.
+    faults = [fault for fault in inspect_folder(folder).faults if fault.about == "weights"]
+    if faults:
+        raise ValueError(f"{path}: {'; '.join(fault.text() for fault in faults)}")
+    return folder
 
-    That is safe here: what is supervised follows from the lengths of prompt and answer, never from a padding id.
+
+def model_class(folder: Path) -> type[PreTrainedModel] | None:
+    """The class that a folder's configuration asks for; None for one that transformers does not know."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    found = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    return found[0] if isinstance(found, list | tuple) else found
+
+
+def load_tokenizer(path: str, *, model: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id, for the model at `model` (default: the same place).
+
+    A padding token that is missing, or for which the model's embedding has no row, is end-of-text. That is safe here:
+    what is supervised follows from the lengths of prompt and answer, never from a padding id.
+
+    Raises:
+        ValueError: no tokenizer there.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(path), local_files_only=True, trust_remote_code=False)
+    folder = tokenizer_folder(path)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     tokenizer.init_kwargs.pop("local_files_only", None)  # how it was read here is nothing to write into a saved model
-    if tokenizer.pad_token is None:
+    rows = ModelFolder(model_folder(model or path)).embedding_rows if _is_model(model or path) else None
+    beyond = rows is not None and tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows
+    if tokenizer.pad_token is None or beyond:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _is_model(path: str) -> bool:
+    """Whether a path is a folder with weights; a folder of a tokenizer alone is none. A hub id counts as one."""
+    folder = Path(path).expanduser()
+    return not folder.is_dir() or any(folder.glob(WEIGHTS))
+
+
+def tokenizer_folder(path: str) -> Path:
+    """The local folder of a tokenizer, fetched from the hub where `path` is an id.
+
+    Raises:
+        ValueError: no such place, or no tokenizer in it.
+    """
+    folder = Path(path).expanduser()
+    folder = folder if folder.is_dir() else fetch_snapshot(path, TOKENIZER_FETCH)
+    if not has_tokenizer(folder):
+        raise ValueError(f"{path}: no tokenizer here (no tokenizer.json, tokenizer.model or vocab.json)")
+    return folder
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
@@ -191,15 +241,33 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype | Literal["aut
     return DTYPES[dtype]
 
 
-def choose_attention(attention: str, device: torch.device, dtype: torch.dtype | Literal["auto"]) -> str:
-    """The attention implementation to ask transformers for: what was named, or the fastest that can run here."""
+def choose_attention(
+    attention: str,
+    device: torch.device,
+    dtype: torch.dtype | Literal["auto"],
+    wanted: type[PreTrainedModel] | None = None,
+) -> str:
+    """The attention implementation to ask transformers for: what was named, or the fastest that `wanted` can run here.
+
+    Without `wanted` the class is taken to have all of them.
+
+    Raises:
+        ValueError: an unknown word, or what was named cannot run.
+    """
     from transformers.utils.import_utils import is_flash_attn_2_available
 
     if attention not in ATTENTION:
         raise ValueError(f"model.attention: must be one of {', '.join(ATTENTION)}; got {attention!r}")
-    if attention in ("sdpa", "eager"):
+    has_sdpa = wanted is None or bool(wanted._supports_sdpa)
+    if attention == "eager":
+        return attention
+    if attention == "sdpa" and not has_sdpa:
+        raise ValueError(f"model.attention: {cast('type', wanted).__name__} has no sdpa; use auto or eager")
+    if attention == "sdpa":
         return attention
     obstacles = []
+    if wanted is not None and not wanted._supports_flash_attn:
+        obstacles.append(f"{wanted.__name__} has none")
     if device.type != "cuda":
         obstacles.append(f"the device is {device.type}, not cuda")
     if not is_flash_attn_2_available():
@@ -209,8 +277,9 @@ def choose_attention(attention: str, device: torch.device, dtype: torch.dtype | 
     if not obstacles:
         return "flash_attention_2"
     if attention == "auto":
-        logger.debug("attention: sdpa, because %s", "; ".join(obstacles))
-        return "sdpa"
+        chosen = "sdpa" if has_sdpa else "eager"
+        logger.debug("attention: %s; no flash attention, because %s", chosen, "; ".join(obstacles))
+        return chosen
     raise ValueError(f"model.attention: flash_attention_2 cannot run: {'; '.join(obstacles)}; use auto or sdpa")
 
 
@@ -225,19 +294,13 @@ def model_folder(path: str) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         folder = fetch_snapshot(path)
-    if any(folder.glob(WEIGHTS)):
+    if any(folder.glob(WEIGHTS)) and not (folder / "adapter_config.json").is_file():
         return folder
-    pickles = sorted(found.name for pattern in PICKLES for found in folder.glob(pattern))
-    if pickles:
-        raise ValueError(
-            f"{path}: has only pickled weights ({', '.join(pickles)}), which can run code when opened; convert them "
-            "where you trust them: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...) writes safetensors"
-        )
-    raise ValueError(f"{path}: no {WEIGHTS} file in this folder")
+    raise ValueError(f"{path}: {'; '.join(fault.text() for fault in inspect_folder(folder).faults)}")
 
 
-def fetch_snapshot(path: str) -> Path:
-    """The cached (or freshly fetched) snapshot of a hub id."""
+def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKENIZER_FILES)) -> Path:
+    """The cached (or freshly fetched) snapshot of a hub id: the files of these patterns."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -245,8 +308,7 @@ def fetch_snapshot(path: str) -> Path:
         raise ValueError(f"{path}: no such folder, and not a hub id of the form owner/name[@revision]")
     name, _, revision = path.partition("@")
     try:
-        wanted = [WEIGHTS, "*.json", *TOKENIZER_FILES]
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(wanted)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(f"{path}: no such folder, and the model hub has or gives no such model: {error}") from error
 

@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from unlearn_sweep.engine.model_folder.inspection import inspect_folder
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
@@ -17,11 +18,15 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
 MAX_CHARACTERS = 1024
 MAX_PART = 200
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
-def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
-    """A model folder made absolute, or a hub id as it is. What cannot be loaded is reported."""
+def check_model_path(
+    text: str, path: KeyPath, folder: Path, draft: ProblemCollector, tokenizer: Path | None = None
+) -> str:
+    """A model folder made absolute, or a hub id as it is. What cannot be loaded is reported.
+
+    `tokenizer`: the folder of the tokenizer it is used with, where that is not its own.
+    """
     if not readable(text, path, draft):
         return text
     place = absolute(text, folder)
@@ -32,15 +37,9 @@ def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemColle
         return text
     if not place.is_dir():
         report_missing(text, place, path, draft, wanted="a model folder")
-    elif not (place / "config.json").is_file():
-        draft.add(
-            path, "no model folder: it has no config.json", given=shown(text), allowed="a Hugging Face model folder"
-        )
-    elif not any(place.glob("*.safetensors")):
-        pickled = any(any(place.glob(pattern)) for pattern in PICKLES)
-        message = "only pickled weights, which can run code when opened" if pickled else "no weights in this folder"
-        advice = "load it where you trust it and call save_pretrained, which writes safetensors" if pickled else None
-        draft.add(path, message, given=shown(text), allowed="*.safetensors", advice=advice)
+    else:
+        for fault in inspect_folder(place, tokenizer).faults:
+            draft.add(path, fault.message, given=shown(text), allowed=fault.allowed, advice=fault.advice)
     return str(place)
 
 

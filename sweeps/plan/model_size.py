@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import ModelSource
+from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
 # What transformers' LlamaConfig assumes where a configuration is silent.
 LLAMA_DEFAULTS = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
 SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)\s?([bBmM])(?![A-Za-z0-9])")
-HEADER_LIMIT = 100 << 20
 
 
 def llama_parameters(config: Mapping[str, Any], vocab_size: int) -> int:
@@ -33,22 +30,11 @@ def llama_parameters(config: Mapping[str, Any], vocab_size: int) -> int:
 
 def stored_parameters(folder: Path) -> int | None:
     """Numbers in the safetensors files of a folder, from their headers alone; None without any or if one is broken."""
-    files = sorted(folder.glob("*.safetensors"))
-    counts = [_header_parameters(file) for file in files]
-    return None if not files or None in counts else sum(count for count in counts if count is not None)
-
-
-def _header_parameters(file: Path) -> int | None:
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else HEADER_LIMIT + 1
-        if length > HEADER_LIMIT:
-            return None
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError:
-            return None
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    try:
+        tensors = ModelFolder(folder).tensors
+    except BrokenWeightsError:
+        return None
+    return sum(tensor.numbers for tensor in tensors.values()) if tensors else None
 
 
 def parameters_in_name(name: str) -> int | None:

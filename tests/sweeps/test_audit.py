@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.model_folders import write_model_folder
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
 from unlearn_sweep.sweeps.audit import BATTERY, AuditRequest, CheckedAudit, check
 from unlearn_sweep.sweeps.cli import app
@@ -18,11 +19,7 @@ from unlearn_sweep.sweeps.file.problems import SpecError
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A folder that looks like a model's; nothing here reads its weights."""
-    folder = tmp_path / "unlearned"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
-    return folder
+    return write_model_folder(tmp_path / "unlearned")
 
 
 def _problems(*options: str) -> dict[str, dict[str, str]]:

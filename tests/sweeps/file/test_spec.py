@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.model_folders import write_model_folder
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, Uniform
@@ -144,7 +145,7 @@ def test_a_model_folder_is_looked_into(tmp_path: Path) -> None:
         with pytest.raises(SpecError) as caught:
             parse_spec(sweep_text(model="model: {path: ./model}", gold="gold: {path: org/gold}"), folder=tmp_path)
         assert word in caught.value.problems[0].message
-    (folder / "model.safetensors").write_bytes(b"")
+    write_model_folder(folder)
     text = sweep_text(model="model: {path: model}", gold="gold: {path: org/gold@v1}")
     job = resolve(parse_spec(text, folder=tmp_path))
     assert job.original.path == str(folder)

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.support.model_folders import write_safetensors
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, Uniform
@@ -78,15 +78,9 @@ def test_parameters_as_transformers_counts_them() -> None:
         assert llama_parameters(config, 50) == parameter_count(LlamaConfig(**config, vocab_size=50))
 
 
-def write_safetensors(file: Path, shapes: list[list[int]]) -> None:
-    header = {f"t{n}": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for n, shape in enumerate(shapes)}
-    blob = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    file.write_bytes(struct.pack("<Q", len(blob)) + blob)
-
-
 def test_parameters_of_a_folder(tmp_path: Path) -> None:
-    write_safetensors(tmp_path / "model-1.safetensors", [[3, 4], [5]])
-    write_safetensors(tmp_path / "model-2.safetensors", [[2]])
+    write_safetensors(tmp_path / "model-1.safetensors", {"a": [3, 4], "b": [5]})
+    write_safetensors(tmp_path / "model-2.safetensors", {"c": [2]})
     assert stored_parameters(tmp_path) == 19
     assert parameters_of(ModelSource(path=str(tmp_path)), None) == 19
     (tmp_path / "model-3.safetensors").write_bytes(b"\xff" * 16)

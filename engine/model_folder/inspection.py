@@ -1,0 +1,259 @@
+"""What is wrong with a model folder, as far as its headers and JSON files tell: checked before anything starts.
+
+The rest - names and shapes against the model's class, values that are no numbers - is checked when it is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unlearn_sweep.engine.model_folder.headers import (
+    EMBEDDINGS,
+    HEADS,
+    BrokenWeightsError,
+    ModelFolder,
+    StoredTensor,
+    read_json,
+)
+from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, has_tokenizer, read_tokenizer
+
+ADAPTER = "adapter_config.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+WRAPPERS: Mapping[str, str] = {
+    "_orig_mod.": "torch.compile",
+    "_fsdp_wrapped_module.": "FSDP",
+    "_checkpoint_wrapped_module.": "activation checkpointing",
+}
+"""Parts of a name that a wrapper leaves wherever it wrapped a module."""
+FIRST = {"module.": "DataParallel or DDP", "model.": "a module around the model"}
+"""The same, before every name."""
+INSIDE_MODEL = re.compile(r"model\.(?=(model|transformer|gpt_neox|lm_head|embed_out)\.)")
+BLOCK = re.compile(r"^(?P<stack>.*?\b(?:layers|h|blocks))\.(?P<number>\d+)\.")
+ADAPTED = re.compile(r"\.(base_layer|lora_[AB]|modules_to_save|original_module)\.")
+COMPARED_BYTES = 1 << 16
+SHOWN_KEYS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a folder cannot be used: what is wrong, what is wanted, what to do, and whose fault it is."""
+
+    message: str
+    allowed: str | None = None
+    advice: str | None = None
+    about: Literal["weights", "tokenizer"] = "weights"
+
+    def text(self) -> str:
+        return ": ".join(part for part in (self.message, self.advice) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What a folder's files tell. `notes` are what loading does besides reading the weights as they are."""
+
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+
+def inspect_folder(path: Path, tokenizer: Path | None = None) -> Inspection:
+    """Every fault of a model folder that headers show, and what loading it takes. `tokenizer`: where its own is not."""
+    folder = ModelFolder(path)
+    try:
+        kind = list(_kind(path))
+        if kind:
+            return Inspection(faults=tuple(kind), notes=())
+        rename = renaming(folder.tensors)
+        names = {renamed(name, rename): tensor for name, tensor in folder.tensors.items()}
+        faults = [*_quantised(folder), *_adapted(names), *_blocks(folder, names), *_sizes(folder), *_tie(folder)]
+        words = read_tokenizer(tokenizer or path)
+        faults += _tokenizer(path, tokenizer) if words is None else _ids(folder, words)
+        notes = [*_prefix_notes(rename), *_pad_notes(folder, words)]
+    except BrokenWeightsError as error:
+        return Inspection(faults=(Fault(message=str(error), advice="copy or download the folder again"),), notes=())
+    return Inspection(faults=tuple(faults), notes=tuple(notes))
+
+
+def renaming(names: Iterable[str]) -> dict[str, str]:
+    """What wrappers left in the names of a checkpoint: patterns to take out, and whose they are."""
+    names = list(names)
+    found = {re.escape(part): whose for part, whose in WRAPPERS.items() if any(part in name for name in names)}
+    for part in found:
+        names = [re.sub(part, "", name) for name in names]
+    if names and all(name.startswith("module.") for name in names):
+        found[r"^module\."] = FIRST["module."]
+        names = [name.removeprefix("module.") for name in names]
+    if names and all(name.startswith("model.") for name in names) and any(map(INSIDE_MODEL.match, names)):
+        found[r"^model\."] = FIRST["model."]
+    return found
+
+
+def renamed(name: str, patterns: Iterable[str]) -> str:
+    for pattern in patterns:
+        name = re.sub(pattern, "", name)
+    return name
+
+
+def some(names: Iterable[str]) -> str:
+    """A few of many names."""
+    names = sorted(names)
+    more = len(names) - SHOWN_KEYS
+    return ", ".join(names[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _kind(path: Path) -> Iterator[Fault]:
+    """Whether it is a folder of whole weights at all."""
+    whole = (path / "config.json").is_file()
+    if (path / ADAPTER).is_file():
+        yield _adapter(path / ADAPTER, beside_model=whole)
+        return
+    if not whole:
+        yield Fault(message="no model folder: it has no config.json", allowed="a Hugging Face model folder")
+    elif not any(path.glob("*.safetensors")):
+        pickled = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
+        message = f"only pickled weights ({some(pickled)}), which can run code when opened"
+        advice = "load it where you trust it and call save_pretrained, which writes safetensors"
+        if not pickled:
+            message, advice = "no weights in this folder", "copy or download the folder again"
+        yield Fault(message=message, allowed="*.safetensors", advice=advice)
+
+
+def _adapter(file: Path, *, beside_model: bool) -> Fault:
+    base = read_json(file).get("base_model_name_or_path") or "BASE"
+    merge = (
+        f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), {file.parent.name!r})"
+        ".merge_and_unload().save_pretrained('merged'), and its tokenizer beside it"
+    )
+    if beside_model:
+        return Fault(
+            message=f"weights and an adapter ({ADAPTER}) in one folder: which of them is the model?",
+            allowed="a folder with one of them",
+            advice=f"remove {ADAPTER} and adapter_model.* if the weights are merged already, else merge: {merge}",
+        )
+    return Fault(
+        message=f"an adapter of {base}, not a model: its weights are a difference to another model's",
+        allowed="a folder with the merged weights",
+        advice=f"merge it first: {merge}",
+    )
+
+
+def _quantised(folder: ModelFolder) -> Iterator[Fault]:
+    quantised = folder.config.get("quantization_config")
+    if isinstance(quantised, dict):
+        method = quantised.get("quant_method", "unknown")
+        yield Fault(
+            message=f"quantised weights ({method}), which can be neither trained nor attacked as they are",
+            allowed="weights in float32, bfloat16 or float16",
+            advice="use the checkpoint they were made from, or dequantise: model.dequantize().save_pretrained(...)",
+        )
+
+
+def _adapted(names: Iterable[str]) -> Iterator[Fault]:
+    found = [name for name in names if ADAPTED.search(f".{name}")]
+    if found:
+        yield Fault(
+            message=f"saved with its adapter layers still in: {some(found)}",
+            allowed="the merged weights",
+            advice="call merge_and_unload() on the model it was saved from, then save_pretrained",
+        )
+
+
+def _blocks(folder: ModelFolder, names: Iterable[str]) -> Iterator[Fault]:
+    """Blocks that the configuration has and the weights do not, or the reverse."""
+    stacks: dict[str, set[int]] = defaultdict(set)
+    for match in filter(None, map(BLOCK.match, names)):
+        stacks[match["stack"]].add(int(match["number"]))
+    text = {stack: there for stack, there in stacks.items() if "vision" not in stack and "audio" not in stack}
+    if len(text) != 1 or folder.depth is None:
+        return  # the check at loading knows which is which
+    stack, there = next(iter(text.items()))
+    lost, beyond = sorted(set(range(folder.depth)) - there), sorted(there - set(range(folder.depth)))
+    if lost:
+        which = ", ".join(f"{stack}.{number}" for number in lost[:SHOWN_KEYS])
+        more = f" and {len(lost) - SHOWN_KEYS} more" if len(lost) > SHOWN_KEYS else ""
+        message = f"blocks without weights: {which}{more}, of the {folder.depth} that config.json names"
+        yield Fault(message=message, allowed="weights of every block", advice="copy or download the folder again")
+    elif beyond:
+        message = f"weights of {len(there)} blocks ({stack}), and config.json names {folder.depth}"
+        yield Fault(message=message, allowed="as many as config.json names", advice="correct config.json")
+
+
+def _sizes(folder: ModelFolder) -> Iterator[Fault]:
+    stored, said = folder.ending(EMBEDDINGS), folder.text_config.get("vocab_size")
+    if stored is not None and isinstance(said, int) and len(stored.shape) == 2 and stored.shape[0] != said:
+        yield Fault(
+            message=f"the embedding has {stored.shape[0]} rows, and config.json names a vocab_size of {said}",
+            allowed="the same number",
+            advice="correct vocab_size in config.json, or save the model again with save_pretrained",
+        )
+
+
+def _tie(folder: ModelFolder) -> Iterator[Fault]:
+    """A head that config.json ties to the embedding and that is stored with other values."""
+    said = folder.text_config.get("tie_word_embeddings", folder.config.get("tie_word_embeddings"))
+    head, embedding = folder.ending(HEADS), folder.ending(EMBEDDINGS)
+    if said is True and head is not None and embedding is not None and _differ(head, embedding):
+        yield untied_fault()
+
+
+def untied_fault() -> Fault:
+    return Fault(
+        message="config.json says tie_word_embeddings: true, and the head is stored with other values",
+        allowed="one or the other: libraries disagree on which weights such a model has",
+        advice="set tie_word_embeddings to false if the head is its own, else remove it from the weights",
+    )
+
+
+def _differ(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two tensors differ in size or at their beginning or end: enough to see, and quick for any size."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return True
+    size = min(COMPARED_BYTES, one.end - one.begin)
+    parts = ((one.begin, other.begin), (one.end - size, other.end - size))
+    return any(_bytes(one.file, first, size) != _bytes(other.file, second, size) for first, second in parts)
+
+
+def _bytes(file: Path, at: int, size: int) -> bytes:
+    with file.open("rb") as stream:
+        stream.seek(at)
+        return stream.read(size)
+
+
+def _tokenizer(path: Path, tokenizer: Path | None) -> Iterator[Fault]:
+    if not has_tokenizer(tokenizer or path):
+        where = "this folder" if tokenizer is None else f"{tokenizer}"
+        yield Fault(
+            message=f"no tokenizer in {where} (no tokenizer.json, tokenizer.model or vocab.json)",
+            allowed="tokenizer files beside the weights, or a tokenizer of its own",
+            advice="name one: tokenizer: FOLDER or owner/name (audit: --tokenizer)",
+            about="tokenizer",
+        )
+
+
+def _ids(folder: ModelFolder, words: TokenizerFacts) -> Iterator[Fault]:
+    """Entries of the tokenizer for which the embedding has no row. A padding token is none: it is never looked at."""
+    rows = folder.embedding_rows
+    beyond = [] if rows is None else [name for name, at in words.ids.items() if at >= rows and name != words.pad]
+    if beyond:
+        yield Fault(
+            message=f"the tokenizer has {len(beyond)} entries beyond the embedding's {rows} rows: {some(beyond)}",
+            allowed=f"ids below {rows}",
+            advice="name the tokenizer the model was trained with, or resize the embedding and save the model again",
+            about="tokenizer",
+        )
+
+
+def _prefix_notes(rename: Mapping[str, str]) -> Iterator[str]:
+    for pattern, whose in rename.items():
+        part = pattern.replace("\\", "").removeprefix("^")
+        yield f"its weights are named {part}..., as {whose} leaves them; that part is taken off"
+
+
+def _pad_notes(folder: ModelFolder, words: TokenizerFacts | None) -> Iterator[str]:
+    rows = folder.embedding_rows
+    if words is not None and words.pad is not None and rows is not None and words.ids.get(words.pad, 0) >= rows:
+        yield f"its padding token {words.pad} has no row in the embedding ({rows} rows); end-of-text pads instead"

@@ -1,0 +1,85 @@
+"""Whether a loaded model is what its folder says: every weight read from it, in place, and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearn_sweep.engine.model_folder.inspection import some, untied_fault
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class WrongWeightsError(ValueError):
+    """The weights of a folder are not those of the model that its configuration describes."""
+
+
+def check_loaded(path: str, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
+    """Refuse a model of which a weight was not in the folder, or was left over, or is NaN or infinite.
+
+    `info` is what `from_pretrained(output_loading_info=True)` gave. transformers draws missing weights at random, anew
+    at each load, so such a model is another one every time.
+
+    Raises:
+        WrongWeightsError: with what is wrong, and a few names.
+    """
+    wrong = [*_names(info), *_tied(model), *_values(model)]
+    if wrong:
+        raise WrongWeightsError(f"{path}: its weights are not those of a {type(model).__name__}: {'; '.join(wrong)}")
+
+
+def _names(info: Mapping[str, Any]) -> Iterator[str]:
+    missing, unexpected = list(info.get("missing_keys", ())), list(info.get("unexpected_keys", ()))
+    if missing:
+        yield f"{len(missing)} missing ({some(missing)})"
+    if unexpected:
+        yield f"{len(unexpected)} that the class has no place for ({some(unexpected)})"
+    for name, stored, wanted in sorted(info.get("mismatched_keys", ())):
+        yield f"{name} is {_shape(stored)}, and config.json makes it {_shape(wanted)}"
+    if info.get("error_msgs"):
+        yield str(info["error_msgs"])[:300]
+
+
+def _shape(size: Iterable[int]) -> str:
+    return " x ".join(str(length) for length in size)
+
+
+def _tied(model: PreTrainedModel) -> Iterator[str]:
+    """A head that is the embedding by config.json and has other values in the folder."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    own, shared = getattr(head, "weight", None), getattr(embedding, "weight", None)
+    if own is None or shared is None or own is shared or not model._tied_weights_keys:
+        return
+    configs = (model.config, model.config.get_text_config())
+    if all(getattr(config, "tie_word_embeddings", False) for config in configs):
+        yield untied_fault().text()
+
+
+def _values(model: PreTrainedModel) -> Iterator[str]:
+    """Weights that are no numbers. A shell on the meta device has no values to look at."""
+    broken = [
+        name for name, weight in model.named_parameters() if weight.device.type != "meta" and not _is_finite(weight)
+    ]
+    if broken:
+        yield f"NaN or infinite values in {len(broken)} ({some(broken)})"
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    return not weight.is_floating_point() or bool(torch.isfinite(weight).all())
+
+
+def forget_renaming(model: PreTrainedModel, patterns: Iterable[str]) -> None:
+    """Save under the class's own names: transformers would put back on saving what was taken off a name on loading."""
+    conversions = getattr(model, "_weight_conversions", None)
+    if conversions:
+        ours = set(patterns)
+        kept = [step for step in conversions if not ours.intersection(getattr(step, "source_patterns", ()))]
+        setattr(model, "_weight_conversions", kept or None)  # noqa: B010 -- no parameter, whatever nn.Module types say
+
+
+def key_mapping(patterns: Iterable[str]) -> dict[str, str] | None:
+    """The renaming as `from_pretrained` takes it."""
+    return {pattern: "" for pattern in patterns} or None

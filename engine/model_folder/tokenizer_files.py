@@ -1,0 +1,106 @@
+"""The tokenizer files of a model folder, without loading a tokenizer: what they say and how two folders differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.model_folder.headers import read_json
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "spiece.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+)
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""Any of these is a tokenizer's own content; the others only describe it."""
+SPECIAL = ("bos_token", "eos_token", "unk_token", "add_bos_token", "add_eos_token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerFacts:
+    """What decides which ids a text becomes and how a conversation is written.
+
+    `vocabulary` is a digest of the entries without added tokens; `ids` maps the content of every entry to its id, and
+    is empty where the vocabulary is not readable without its library (a SentencePiece model alone).
+    """
+
+    vocabulary: str
+    special: tuple[str | None, ...]
+    chat_template: str | None
+    ids: Mapping[str, int]
+    pad: str | None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in VOCABULARIES)
+
+
+def read_tokenizer(folder: Path) -> TokenizerFacts | None:
+    """The facts of a folder's tokenizer; None where it has none."""
+    if not has_tokenizer(folder):
+        return None
+    whole, settings = read_json(folder / "tokenizer.json"), read_json(folder / "tokenizer_config.json")
+    own = _entries(whole)
+    added = {str(token["content"]): int(token["id"]) for token in whole.get("added_tokens", ())}
+    names = {**read_json(folder / "special_tokens_map.json"), **settings}
+    return TokenizerFacts(
+        vocabulary=_digest({name: at for name, at in own.items() if name not in added}) if own else _bytes(folder),
+        special=tuple(_content(names.get(name)) for name in SPECIAL),
+        chat_template=_template(folder, settings),
+        ids=own | added,
+        pad=_content(names.get("pad_token")),
+    )
+
+
+def differences(one: TokenizerFacts, other: TokenizerFacts) -> list[str]:
+    """What differs between two tokenizers, in words; empty where they turn the same text into the same ids."""
+    found = ["another vocabulary"] if one.vocabulary != other.vocabulary else []
+    for name, mine, theirs in zip(SPECIAL, one.special, other.special, strict=True):
+        found += [f"{name} {theirs} (not {mine})"] if mine != theirs else []
+    if one.chat_template != other.chat_template:
+        found.append("no chat template" if other.chat_template is None else "another chat template")
+    return found
+
+
+def _entries(whole: Mapping[str, Any]) -> dict[str, int]:
+    model = whole.get("model")
+    vocabulary = model.get("vocab", {}) if isinstance(model, dict) else {}
+    if isinstance(vocabulary, list):  # Unigram: pieces with their scores, by place
+        return {str(entry[0]): number for number, entry in enumerate(vocabulary)}
+    return {str(name): int(at) for name, at in vocabulary.items()}
+
+
+def _content(token: Any) -> str | None:
+    """A special token as text: files write it as text or as an object."""
+    if isinstance(token, dict):
+        return str(token.get("content"))
+    return None if token is None else str(token)
+
+
+def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    apart = folder / "chat_template.jinja"
+    if apart.is_file():
+        return apart.read_text(encoding="utf-8").strip()
+    inside = settings.get("chat_template")
+    return None if inside is None else inside.strip() if isinstance(inside, str) else json.dumps(inside, sort_keys=True)
+
+
+def _digest(entries: Mapping[str, int]) -> str:
+    return hashlib.sha256(json.dumps(sorted(entries.items())).encode()).hexdigest()[:16]
+
+
+def _bytes(folder: Path) -> str:
+    file = next(folder / name for name in VOCABULARIES if (folder / name).is_file())
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
