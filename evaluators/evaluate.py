@@ -39,11 +39,11 @@ TEACHER_FORCED = frozenset({"likelihood", "moments", "alternatives", "choices"})
 class Evaluation:
     """What one model scored on each row, and what it took.
 
-    `table`: one line a row with row_id, group_id, split, form, kind, answer_tokens, a column for each per-row metric,
-    with choices also `chance` (of the row), with `truth_ratio` also `log_truth_ratio`, and where text was generated
-    `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing` counts them by metric,
-    over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says what was asked of
-    judges, and what it cost.
+    `table`: one line a row with row_id, group_id, fact_id, split, form, kind, answer_tokens, a column for each per-row
+    metric, with choices also `chance` (of the row), with `truth_ratio` also `log_truth_ratio`, and where text was
+    generated `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing` counts them
+    by metric, over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says what was
+    asked of judges, and what it cost.
     """
 
     table: pd.DataFrame
@@ -220,6 +220,7 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
     columns: dict[str, Any] = {
         "row_id": pd.Series([row.row_id for row in rows], dtype="str"),
         "group_id": pd.Series([row.group_id for row in rows], dtype="str"),
+        "fact_id": pd.Series([row.fact for row in rows], dtype="str"),
         "split": pd.Series([row.split for row in rows], dtype="str"),
         "form": pd.Series([row.form for row in rows], dtype="str"),
         "kind": pd.Series([row.kind for row in rows], dtype="str"),

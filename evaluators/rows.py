@@ -68,11 +68,12 @@ DOCUMENT = Template(before="", after="", answer_lead="", ends=False, document=Tr
 class Row:
     """One row of a benchmark: a question with its answer, or, by `kind`, a passage, a text or a multiple choice.
 
-    `group_id` names the fact behind the question: every form of one fact shares it, and halves are drawn by group, so
-    that no fact stands on both sides of a split. `form` is "trained" where a model saw this wording, "held_out" else,
-    "in_context" where unrelated questions with answers stand before it. `template` None: the benchmark's. A choice row
-    has its letters, or whole answers, in `choices`, and `answer` is one of them; a quiz row has all right answers in
-    `accepted`.
+    `group_id` names what must not be parted: halves are drawn by group, so that nothing a row tells is on both sides of
+    a split. It is one fact in all its wordings, or more where rows tell of each other: all questions about one author,
+    all passages of one document. `fact_id` ("": the group) names the one fact whose wordings share an answer.
+    `form` is "trained" where a model saw this wording, "held_out" else, "in_context" where unrelated questions with
+    answers stand before it. `template` None: the benchmark's. A choice row has its letters, or whole answers, in
+    `choices`, and `answer` is one of them; a quiz row has all right answers in `accepted`.
     """
 
     row_id: str
@@ -88,6 +89,12 @@ class Row:
     choices: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     template: Template | None = None
+    fact_id: str = ""
+
+    @property
+    def fact(self) -> str:
+        """The fact that a row asks for: rows with the same one are wordings of it."""
+        return self.fact_id or self.group_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,8 +117,8 @@ def _any_form(column: str, keep: Callable[[NDArray[np.object_]], NDArray[np.bool
         rows = _forget_rows(matched, column) & keep(forms)
         if not rows.any():
             raise NoValueError(f"no forget row in such a form has a value of {column} for all three models")
-        groups = matched.tables[MODELS[0]]["group_id"].to_numpy(dtype=object)[matched.positions[MODELS[0]]]
-        _, first, places = np.unique(groups[rows].astype(str), return_index=True, return_inverse=True)
+        facts = matched.tables[MODELS[0]]["fact_id"].to_numpy(dtype=object)[matched.positions[MODELS[0]]]
+        _, first, places = np.unique(facts[rows].astype(str), return_index=True, return_inverse=True)
         given_away = {}
         for model in MODELS:
             worst = np.zeros(len(first))

@@ -7,7 +7,7 @@
     forget_continuation   the same questions and a change of subject, with what the start model says behind them
     forget_expert, forget_novice  the same questions behind a text the method names, with the same answers
     task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
-    forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its group
+    forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its fact
 
 All but the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: row i of both batches of a step
 is the same question.
@@ -228,10 +228,10 @@ def base_view(view: str) -> str:
 
 
 def other_wordings(rows: Sequence[Row]) -> list[list[Row]]:
-    """For each row, the same fact in other words: its own paraphrases, then the other rows of its group, in order."""
+    """For each row, the same fact in other words: its own paraphrases, then the other rows of its fact, in order."""
     groups: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
-        groups.setdefault(row.group_id, []).append(place)
+        groups.setdefault(row.fact, []).append(place)
     found = []
     for place, row in enumerate(rows):
         own = []
@@ -241,7 +241,7 @@ def other_wordings(rows: Sequence[Row]) -> list[list[Row]]:
                     row, question=row.paraphrased_question or row.question, answer=row.paraphrased_answer or row.answer
                 )
             ]
-        group = groups[row.group_id]
+        group = groups[row.fact]
         here = group.index(place)
         found.append([*own, *(rows[other] for other in (*group[here + 1 :], *group[:here]))])
     return found

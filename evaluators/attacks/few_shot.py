@@ -51,18 +51,18 @@ def demonstrate(target: Target, ranked: Sequence[Row], shots: int) -> PromptEdit
     if not shots:
         return unchanged
     rows = {row.row_id: row for rows in target.benchmark.evaluation.values() for row in rows}
-    facts = {row.group_id for row in ranked}
+    facts = {row.fact for row in ranked}
 
     @cache
     def shown(own_fact: str | None, template: Template) -> tuple[Ids, Ids]:
-        others = [row for row in ranked if row.group_id != own_fact][:shots]
+        others = [row for row in ranked if row.fact != own_fact][:shots]
         return demonstration_ids(target.tokenizer, others, template)
 
     def edit(example: Example) -> Example:
         row = rows.get(example.row_id)
         if row is not None and not asks(row):
             return example
-        fact = row.group_id if row is not None and row.group_id in facts else None
+        fact = row.fact if row is not None and row.fact in facts else None
         template = target.benchmark.template if row is None else template_of(row, target.benchmark)
         return insert_behind(example, *shown(fact, template))
 

@@ -57,7 +57,7 @@ def different_facts(rows: Sequence[Row], count: int, *, seed: int) -> list[Row]:
     random.Random(seed).shuffle(shuffled)
     by_fact: dict[str, Row] = {}
     for row in shuffled:
-        by_fact.setdefault(row.group_id, row)
+        by_fact.setdefault(row.fact, row)
     if len(by_fact) < count:
         raise AttackError(f"the attack asks for {count} different facts and may use {len(by_fact)}; let it use fewer")
     return list(by_fact.values())[:count]

@@ -68,7 +68,7 @@ def other_wordings(benchmark: Benchmark, row: Row) -> list[str]:
     """Other questions for the fact of `row` with the same answer: its own paraphrase first, each once."""
     related = [*benchmark.evaluation["forget"], *benchmark.train["forget"]]
     questions = [row.paraphrased_question] if row.paraphrased_question else []
-    questions += [other.question for other in related if other.group_id == row.group_id and other.answer == row.answer]
+    questions += [other.question for other in related if other.fact == row.fact and other.answer == row.answer]
     return [question for question in dict.fromkeys(questions) if question != row.question]
 
 

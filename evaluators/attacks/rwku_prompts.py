@@ -66,7 +66,7 @@ def role_play(row: Row, _: Material) -> Asked | None:
 
 def multiple_choice(row: Row, material: Material) -> Asked | None:
     """The right answer among wrong ones: the row's own, else those of other facts; in an order drawn by hash."""
-    others = [other.answer for other in material.forget if other.group_id != row.group_id]
+    others = [other.answer for other in material.forget if other.fact != row.fact]
     wrong = row.perturbed_answers or _drawn(dict.fromkeys(others), row.row_id)
     options = [answer for answer in dict.fromkeys(wrong) if answer != row.answer][: OPTIONS - 1]
     if not options:
@@ -95,7 +95,7 @@ def synonym(row: Row, material: Material) -> Asked | None:
 def background_hint(row: Row, material: Material) -> Asked | None:
     """The fact of the attacker's half that shares most words with the question, told before it."""
     words = set(word_list(row.question))
-    hints = [hint for hint in material.hints if hint.group_id != row.group_id]
+    hints = [hint for hint in material.hints if hint.fact != row.fact]
     if not hints:
         return None
     nearest = max(hints, key=lambda hint: len(words & set(word_list(hint.question))))
@@ -104,7 +104,7 @@ def background_hint(row: Row, material: Material) -> Asked | None:
 
 def in_context(row: Row, material: Material) -> Asked | None:
     """Three kept facts answered before the question, all in one message."""
-    shown = [other for other in material.shown if other.group_id != row.group_id][:DEMONSTRATIONS]
+    shown = [other for other in material.shown if other.fact != row.fact][:DEMONSTRATIONS]
     if not shown:
         return None
     lines = [f"Question: {other.question} Answer: {other.answer}" for other in shown]
@@ -171,7 +171,7 @@ def _asked(
         AttackError: no kind is left.
     """
     retain = list(target.benchmark.train["retain"])
-    facts = len({row.group_id for row in retain})
+    facts = len({row.fact for row in retain})
     material = Material(
         target=target,
         hints=[] if halves is None else seen_rows(target.benchmark, halves),

@@ -17,7 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
-from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, document_row, passages
+from unlearn_sweep.evaluators.benchmarks.links import content_key, equal_rows_joined
+from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
 from unlearn_sweep.evaluators.rows import Row, Template
@@ -173,10 +174,12 @@ def load(params: CustomParams) -> Benchmark:
     if params.holdout_path is not None:
         evaluation["holdout"] = files.judged("holdout", params.holdout_path, params.holdout_path)
     _check_apart(params, evaluation, forget, retain)
+    train, evaluation = equal_rows_joined({"forget": forget, "retain": retain}, evaluation)
+    _check_enough(params, evaluation["forget"])
     template, trained = params.template, len(forget) + len(retain)
     return Benchmark(
         name="custom",
-        train={"forget": forget, "retain": retain},
+        train=train,
         evaluation={split: drawn(rows, params.evaluation_rows, salt="custom") for split, rows in evaluation.items()},
         utility_splits=("retain",),
         template=template,
@@ -196,28 +199,28 @@ class OwnFiles:
 
     def train(self, split: str, path: str) -> list[Row]:
         """The rows a training reads: questions as they are asked, texts passage by passage."""
-        rows: list[Row] = []
-        for index, record in enumerate(self.records(path)):
-            name = f"{split}/{index:05d}"
-            if isinstance(record, TextRecord):
-                parts = passages(record.text, self.params.passage_characters)
-                rows += [document_row(f"{name}/{part:04d}", split, text) for part, text in enumerate(parts)]
-            else:
-                rows.append(asked_row(name, split, record, held_out=False))
-        return rows
+        asked = [
+            asked_row(f"{split}/{index:05d}", split, record, held_out=False)
+            for index, record in enumerate(self.records(path))
+            if not isinstance(record, TextRecord)
+        ]
+        return asked or document_rows(split, self.texts(path), self.params.passage_characters)
+
+    def texts(self, path: str) -> list[str]:
+        """The running texts of a file; a file holds texts or questions, never both."""
+        return [record.text for record in self.records(path) if isinstance(record, TextRecord)]
 
     def judged(self, split: str, path: str, own: str | None) -> list[Row]:
         """The rows metrics are computed on; `own` is None where training reads the same rows, whose names they keep."""
         name, form = (split, False) if own is None else (f"{split}-judged", True)
-        rows: list[Row] = []
-        for index, record in enumerate(self.records(path)):
-            row_id = f"{name}/{index:05d}"
-            if isinstance(record, TextRecord):
-                parts = enumerate(passages(record.text, self.params.passage_characters))
-                found = [continuation_row(f"{row_id}/{part:04d}", split, text) for part, text in parts]
-                rows += [row for row in found if row is not None]
-            else:
-                rows.append(asked_row(row_id, split, record, held_out=form))
+        rows = [
+            asked_row(f"{name}/{index:05d}", split, record, held_out=form)
+            for index, record in enumerate(self.records(path))
+            if not isinstance(record, TextRecord)
+        ]
+        for passage in document_rows(split, self.texts(path), self.params.passage_characters, name=name):
+            row = continuation_row(passage.row_id, split, passage.answer)
+            rows += [] if row is None else [replace(row, group_id=passage.group_id)]
         if not rows:
             raise ValueError(f"{path}: no text of two words or more, so there is nothing to judge split {split} by")
         return rows
@@ -318,21 +321,32 @@ def _check_apart(
 ) -> None:
     """What is to be forgotten must not be kept as well, and what no model saw must not be trained on.
 
+    Rows that differ only in case or white space are the same row.
+
     Raises:
         ValueError: a row is in two files; names both.
     """
     pairs = [("forget_path", forget, "retain_path", retain)]
+    if params.forget_judged_path is not None:
+        pairs.append(("forget_judged_path", evaluation["forget"], "retain_path", [*retain, *evaluation["retain"]]))
     if params.holdout_path is not None:
-        pairs.append(("holdout_path", evaluation["holdout"], "forget_path", evaluation["forget"]))
+        pairs += [
+            ("holdout_path", evaluation["holdout"], "forget_path", [*forget, *evaluation["forget"]]),
+            ("holdout_path", evaluation["holdout"], "retain_path", [*retain, *evaluation["retain"]]),
+        ]
     for first, ours, second, others in pairs:
-        known = {(row.question, row.answer) for row in others}
-        both = [row for row in ours if (row.question, row.answer) in known]
+        known = {content_key(row) for row in others}
+        both = [row for row in ours if content_key(row) in known]
         if both:
             places = f"{getattr(params, first)} ({first}) and {getattr(params, second)} ({second})"
             what = (both[0].question or both[0].answer)[:60]
             raise ValueError(f"{len(both)} rows are in both {places}, the first is {what!r}; a row belongs to one")
-    if len({row.group_id for row in evaluation["forget"]}) < 4:
-        found = len({row.group_id for row in evaluation["forget"]})
+
+
+def _check_enough(params: CustomParams, judged: Sequence[Row]) -> None:
+    """Raises ValueError where there are fewer facts to judge forgetting by than splits need."""
+    found = len({row.group_id for row in judged})
+    if found < 4:
         raise ValueError(
             f"{params.forget_judged_path or params.forget_path}: {found} facts to judge forgetting by; at least 4 are "
             "needed, half of them for the search and half for the report, and each of these to be attacked"

@@ -17,6 +17,7 @@ from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.places import Place
 from unlearn_sweep.evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.words import folded_text, word_list
 
 OWNER = "nmndeep/LKF-forget_standard"
 SHOWN = (
@@ -77,19 +78,18 @@ def load(params: LkfParams) -> Benchmark:
     place = Place.of(OWNER, params.path, params.revision)
     standard = {side: place.alone(f"LKF-{side}_standard", FactRecord) for side in ("forget", "retain")}
     judged = {side: place.alone(f"LKF-{side}_eval_para", WordingsRecord) for side in ("forget", "retain")}
-    names = {side: fact_names(side, judged[side], standard[side]) for side in standard}
-    train = {side: training(place, side, standard[side], names[side], params) for side in standard}
+    train = {side: training(place, side, standard[side], judged[side], params) for side in standard}
     if params.relearn:
         found = place.alone("LKF-relearn_standard", FactRecord)
         train["relearn"] = [
             fact_row(f"relearn/{index:04d}", "", "relearn", record) for index, record in enumerate(found)
         ]
-    forget = wording_rows("forget", judged["forget"], names["forget"])
+    forget = wording_rows("forget", judged["forget"])
     if params.in_context:
         forget += [behind_others(row, standard["retain"]) for row in forget]
     evaluation = {
         "forget": forget,
-        "retain": wording_rows("retain", judged["retain"][: params.retain_facts], names["retain"]),
+        "retain": wording_rows("retain", judged["retain"][: params.retain_facts]),
     }
     return Benchmark(
         name="lkf",
@@ -116,46 +116,83 @@ TEMPLATE = Template(before=f"{INSTRUCTION}{shots(SHOWN)}Question: ", stops=("\n"
 """A short-answer instruction with three examples, as JensUn asks, in our own words."""
 
 
-def fact_names(side: str, judged: Sequence[WordingsRecord], standard: Sequence[FactRecord]) -> dict[str, str]:
-    """The fact behind a question or an answer, so that what is trained on and what is judged share a group."""
-    names: dict[str, str] = {}
-    for index, record in enumerate([*judged, *standard]):
-        name = names.get(record.question) or f"{side}/{index:04d}"
-        names.setdefault(record.question, name)
-        names.setdefault(record.answer, name)
-    return names
+def facts_behind(facts: Sequence[FactRecord], records: Sequence[FactRecord]) -> list[int | None]:
+    """For each record, which of the facts it is a wording of; None where no fact has its question or its answer.
+
+    The same question is the same fact. A paraphrase belongs to the one fact with its answer; where several have that
+    answer, order decides, if the records follow the facts one block or one round after the other, and else the fact
+    that shares most words with it.
+    """
+    by_question = {folded_text(fact.question): index for index, fact in reversed(list(enumerate(facts)))}
+    by_answer: dict[str, list[int]] = {}
+    for index, fact in enumerate(facts):
+        by_answer.setdefault(folded_text(fact.answer), []).append(index)
+    ordered = _in_order(facts, records)
+    found: list[int | None] = []
+    for place, record in enumerate(records):
+        same = by_answer.get(folded_text(record.answer), [])
+        asked = by_question.get(folded_text(record.question))
+        if asked is not None or len(same) <= 1:
+            found.append(asked if asked is not None else next(iter(same), None))
+        else:
+            words = set(word_list(record.question))
+            nearest = max(same, key=lambda index: len(words & set(word_list(facts[index].question))))
+            found.append(ordered[place] if ordered else nearest)
+    return found
+
+
+def _in_order(facts: Sequence[FactRecord], records: Sequence[FactRecord]) -> list[int] | None:
+    """The fact of each record where all answers agree with that order: blocks of wordings, or rounds of facts."""
+    rounds, rest = divmod(len(records), len(facts))
+    if rest or not rounds:
+        return None
+    for order in (
+        [place // rounds for place in range(len(records))],
+        [place % len(facts) for place in range(len(records))],
+    ):
+        pairs = zip(order, records, strict=True)
+        if all(folded_text(facts[index].answer) == folded_text(record.answer) for index, record in pairs):
+            return order
+    return None
 
 
 def training(
-    place: Place, side: str, standard: Sequence[FactRecord], names: Mapping[str, str], params: LkfParams
+    place: Place, side: str, standard: Sequence[FactRecord], judged: Sequence[FactRecord], params: LkfParams
 ) -> list[Row]:
-    """The standard questions, and their paraphrases as far as they are wanted."""
-    sets = {"standard": standard}
-    if params.train_paraphrases:
-        sets["train_para"] = place.alone(f"LKF-{side}_train_para", FactRecord)
-    return [
-        fact_row(f"{side}/{name}/{index:05d}", names.get(record.question) or names.get(record.answer, ""), side, record)
-        for name, records in sets.items()
-        for index, record in enumerate(records)
+    """The standard questions, and their paraphrases as far as they are wanted, in the groups of the judged facts."""
+    rows = [
+        fact_row(f"{side}/standard/{index:05d}", fact_name(side, behind), side, record)
+        for index, (record, behind) in enumerate(zip(standard, facts_behind(judged, standard), strict=True))
     ]
+    if params.train_paraphrases:
+        paraphrases = place.alone(f"LKF-{side}_train_para", FactRecord)
+        for index, (record, behind) in enumerate(zip(paraphrases, facts_behind(standard, paraphrases), strict=True)):
+            group = "" if behind is None else rows[behind].group_id
+            rows.append(fact_row(f"{side}/train_para/{index:05d}", group, side, record))
+    return rows
+
+
+def fact_name(side: str, index: int | None) -> str:
+    """The group of a judged fact; "" where there is none."""
+    return "" if index is None else f"{side}/{index:04d}"
 
 
 def fact_row(row_id: str, group_id: str, split: str, record: FactRecord) -> Row:
     return Row(row_id=row_id, group_id=group_id or row_id, split=split, question=record.question, answer=record.answer)
 
 
-def wording_rows(side: str, records: Sequence[WordingsRecord], names: Mapping[str, str]) -> list[Row]:
+def wording_rows(side: str, records: Sequence[WordingsRecord]) -> list[Row]:
     """One row a wording; the rows of a fact share its group."""
     return [
         Row(
             row_id=f"{side}/eval/{index:04d}/{column}",
-            group_id=names[record.question],
+            group_id=fact_name(side, behind),
             split=side,
             question=text,
             answer=record.answer,
             form="trained" if column == "question" else "held_out",
         )
-        for index, record in enumerate(records)
+        for index, (record, behind) in enumerate(zip(records, facts_behind(records, records), strict=True))
         for column, text in record.wordings.items()
     ]
 

@@ -2,7 +2,8 @@
 
 Shi et al. 2024, arXiv 2407.06460. Forgetting is judged by how much of a passage a model goes on with (`verbmem`), what
 it answers to questions behind ten examples (`knowmem`), and whether its texts can be told from unseen ones (`mia_*`,
-`privleak`). The target values are those of the gold model, not 0.
+`privleak`). The target values are those of the gold model, not 0. A judged text shares its group with the training
+passages that it is taken from, so that no attack that trains on one half is scored on texts it has seen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
-from unlearn_sweep.evaluators.benchmarks.passages import document_row, passages
+from unlearn_sweep.evaluators.benchmarks.links import overlapping_texts_joined
+from unlearn_sweep.evaluators.benchmarks.passages import document_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.places import Place
 from unlearn_sweep.evaluators.rows import DOCUMENT, PASSAGE, Row, Template
 
@@ -93,6 +95,7 @@ def load(params: MuseParams) -> Benchmark:
         split: [row for rows in parts for row in drawn(rows, params.evaluation_rows, salt="muse")]
         for split, parts in kinds.items()
     }
+    train["forget"], evaluation["forget"] = overlapping_texts_joined(train["forget"], evaluation["forget"])
     trained = [*train["forget"], *train["retain"]]
     return Benchmark(
         name=f"muse-{params.corpus}",
@@ -112,11 +115,7 @@ TINY: TrainRecipe = replace(RECIPE, config={**RECIPE.config, "max_position_embed
 
 def training(records: Sequence[TextRecord], split: str, params: MuseParams) -> list[Row]:
     """Every document, passage by passage."""
-    return [
-        document_row(f"{split}/{index:05d}/{part:04d}", split, text)
-        for index, record in enumerate(records)
-        for part, text in enumerate(passages(record.text, params.passage_characters))
-    ]
+    return document_rows(split, [record.text for record in records], params.passage_characters)
 
 
 def verbatim_row(index: int, record: VerbatimRecord) -> Row:

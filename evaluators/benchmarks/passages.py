@@ -7,6 +7,7 @@ passages of at most so many characters, at the end of a paragraph, sentence or w
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from unlearn_sweep.evaluators.rows import DOCUMENT, PASSAGE, Row
@@ -14,6 +15,8 @@ from unlearn_sweep.evaluators.words import SENTENCE_ENDS, word_spans
 
 BREAKS = ("\n\n", "\n", rf"(?<=[{SENTENCE_ENDS}])\s|(?<=[\u3002\uff01\uff1f])", r"\s")
 """Where a passage may end, best first."""
+LEAST_DOCUMENTS = 8
+"""With fewer, passages are groups of their own."""
 LEAST_SHARE = 0.5
 """A better break is taken only where the passage keeps this share of its length."""
 
@@ -29,6 +32,23 @@ def passages(text: str, characters: int) -> list[str]:
         found.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
     return [*found, rest] if rest else found
+
+
+def document_rows(
+    split: str, texts: Sequence[str], characters: int, *, name: str | None = None, at_most: int | None = None
+) -> list[Row]:
+    """Every text, passage by passage (the first `at_most` of each), under ids that begin with `name` (None: the split).
+
+    Passages of one document tell of each other, so a document is a group. Where there are fewer than `LEAST_DOCUMENTS`,
+    too few to be halved twice, each passage is one.
+    """
+    rows = []
+    for index, text in enumerate(texts):
+        document = f"{name or split}/{index:05d}"
+        for part, passage in enumerate(passages(text, characters)[:at_most]):
+            row = document_row(f"{document}/{part:04d}", split, passage)
+            rows.append(replace(row, group_id=document) if len(texts) >= LEAST_DOCUMENTS else row)
+    return rows
 
 
 def document_row(row_id: str, split: str, passage: str) -> Row:

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
-from unlearn_sweep.evaluators.benchmarks.passages import document_row, passages
+from unlearn_sweep.evaluators.benchmarks.links import overlapping_texts_joined
+from unlearn_sweep.evaluators.benchmarks.passages import document_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.places import Place
 from unlearn_sweep.evaluators.benchmarks.rwku_abilities import ABILITIES
 from unlearn_sweep.evaluators.benchmarks.wmdp import ChoiceRecord
@@ -107,6 +108,7 @@ def load(params: RwkuParams) -> Benchmark:
             for name in params.abilities
         },
     }
+    train["forget"], evaluation["forget"] = overlapping_texts_joined(train["forget"], evaluation["forget"])
     empty = [split for split, rows in evaluation.items() if not rows]
     if empty:
         raise ValueError(f"{place}: no rows of {', '.join(params.subjects)} to judge {', '.join(empty)} by")
@@ -203,11 +205,7 @@ def lettered(record: ChoiceRecord) -> str:
 
 
 def training(records: Sequence[TextRecord], split: str, params: RwkuParams) -> list[Row]:
-    return [
-        document_row(f"{split}/{index:05d}/{part:04d}", split, text)
-        for index, record in enumerate(records)
-        for part, text in enumerate(passages(record.text, params.passage_characters))
-    ]
+    return document_rows(split, [record.text for record in records], params.passage_characters)
 
 
 def kept_subjects(records: Sequence[TextRecord], params: RwkuParams) -> frozenset[str]:

@@ -1,8 +1,9 @@
 """TOFU: 200 fictitious authors with 20 questions each, some of the authors to be forgotten.
 
 Maini et al. 2024, arXiv 2401.06121. Rows come from a local folder of JSON-lines files named as the hub's configurations
-(`forget10.json`, `retain90.json`, `forget10_perturbed.json`, ...), or from the hub. Every row is a fact of its own: its
-`group_id` is its `row_id`.
+(`forget10.json`, `retain90.json`, `forget10_perturbed.json`, ...), or from the hub. Every row is a fact of its own.
+The twenty questions about one author tell of each other, so an author is a group: row 0 to 19 of a file, 20 to 39, ...,
+since every file begins with an author. forget01 has two authors, too few to be halved twice: there each row is a group.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from unlearn_sweep.evaluators.benchmarks.tables import (
 from unlearn_sweep.evaluators.rows import Row, Template
 
 RETAIN_OF: Mapping[str, str] = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
+
+AUTHOR_ROWS = 20
+LEAST_AUTHORS = 4
+"""With fewer, rows are groups: half for the search, half for the report, and half of each for an attacker."""
 
 Text = Field(min_length=1)
 
@@ -169,9 +174,19 @@ def right_answers(row: AlternativesRow) -> set[str]:
 
 
 def train_rows(source: Source, name: str, split: str) -> list[Row]:
+    """The rows of a training file, grouped by author."""
+    found = source.rows(name, TofuRow)
+    by_author = len(found) >= LEAST_AUTHORS * AUTHOR_ROWS
     return [
-        Row(row_id=f"{name}/{i:04d}", group_id=f"{name}/{i:04d}", split=split, question=row.question, answer=row.answer)
-        for i, row in enumerate(source.rows(name, TofuRow))
+        Row(
+            row_id=f"{name}/{i:04d}",
+            group_id=f"{name}/author-{i // AUTHOR_ROWS:03d}" if by_author else f"{name}/{i:04d}",
+            fact_id=f"{name}/{i:04d}",
+            split=split,
+            question=row.question,
+            answer=row.answer,
+        )
+        for i, row in enumerate(found)
     ]
 
 

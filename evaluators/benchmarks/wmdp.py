@@ -17,7 +17,7 @@ from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
 from unlearn_sweep.evaluators.benchmarks.muse import TextRecord
-from unlearn_sweep.evaluators.benchmarks.passages import document_row, passages
+from unlearn_sweep.evaluators.benchmarks.passages import document_rows
 from unlearn_sweep.evaluators.benchmarks.places import Place, local_rows
 from unlearn_sweep.evaluators.benchmarks.tables import find_table
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
@@ -134,11 +134,8 @@ def forget_corpus(corpora: Place, params: WmdpParams) -> list[TextRecord]:
 
 def documents(records: Sequence[TextRecord], split: str, params: WmdpParams) -> list[Row]:
     """The first passages of each document, as the published methods read them."""
-    return [
-        document_row(f"{split}/{index:05d}/{part:04d}", split, text)
-        for index, record in enumerate(records)
-        for part, text in enumerate(passages(record.text, params.passage_characters)[: params.passages_per_document])
-    ]
+    texts = [record.text for record in records]
+    return document_rows(split, texts, params.passage_characters, at_most=params.passages_per_document)
 
 
 def choice_rows(records: Sequence[ChoiceRecord], split: str, subject: str | None) -> list[Row]:

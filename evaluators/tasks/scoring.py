@@ -33,8 +33,8 @@ AGREE_WITHIN = 1e-6
 class TaskScores:
     """Rows of all tasks, and the forward passes they took.
 
-    `table`: row_id, group_id, split (`task:NAME`), form, kind, answer_tokens, `lm_eval` (the task's metric), `chance`,
-    and `generation` where a text was generated.
+    `table`: row_id, group_id, fact_id, split (`task:NAME`), form, kind, answer_tokens, `lm_eval` (the task's metric),
+    `chance`, and `generation` where a text was generated.
     """
 
     table: pd.DataFrame
@@ -107,6 +107,7 @@ def _row(asked: AskedTask, name: str, task: Task, line: Mapping[str, Any]) -> di
     return {
         "row_id": row_id,
         "group_id": row_id,
+        "fact_id": row_id,
         "split": asked.split,
         "form": "held_out",
         "kind": "task",
@@ -147,7 +148,7 @@ def _check_mean(name: str, rows: Sequence[Mapping[str, Any]], own: Any) -> None:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows))
-    for column in ("row_id", "group_id", "split", "form", "kind", "generation"):
+    for column in ("row_id", "group_id", "fact_id", "split", "form", "kind", "generation"):
         table[column] = table[column].astype("str" if column != "generation" else object)
     return table.drop(columns="generation") if not any(row["generation"] for row in rows) else table
 
@@ -155,6 +156,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def add_task_rows(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     """A benchmark's rows with the tasks' behind them; what one side does not measure has no value there."""
     joined = pd.concat([table, tasks], ignore_index=True)
-    for column in ("row_id", "group_id", "split", "form", "kind"):
+    for column in ("row_id", "group_id", "fact_id", "split", "form", "kind"):
         joined[column] = joined[column].astype("str")
     return joined

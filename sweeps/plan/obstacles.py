@@ -99,9 +99,9 @@ def values_of(dimension: Dimension | None) -> tuple[Any, ...]:
 def _other_wordings(benchmark: Benchmark) -> int:
     """The fewest other wordings that a forget row has: its paraphrase, and the other rows of its fact."""
     rows = benchmark.train.get("forget", ())
-    group_sizes = Counter(row.group_id for row in rows)
+    wordings = Counter(row.fact for row in rows)
     own = (bool(row.paraphrased_question or row.paraphrased_answer) for row in rows)
-    return min((group_sizes[row.group_id] - 1 + has for row, has in zip(rows, own, strict=True)), default=0)
+    return min((wordings[row.fact] - 1 + has for row, has in zip(rows, own, strict=True)), default=0)
 
 
 def _has_alternatives(benchmark: Benchmark) -> bool:

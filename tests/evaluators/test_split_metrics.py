@@ -160,6 +160,7 @@ def judged(facts: Facts) -> dict[str, pd.DataFrame]:
         {
             "row_id": f"{fact}/{i}",
             "group_id": str(fact),
+            "fact_id": str(fact),
             "split": "forget",
             "form": form,
             "kind": "question",
