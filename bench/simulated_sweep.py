@@ -32,7 +32,7 @@ from unlearn_sweep.engine.on_ray.search import search
 from unlearn_sweep.engine.search_space import Fixed, LogUniform, MethodSpace
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_order import base_costs
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store.events import EventLog

@@ -17,7 +17,8 @@ from unlearn_sweep.engine.models import model_digest
 from unlearn_sweep.engine.resources.memory_shortage import Room
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
-from unlearn_sweep.engine.stages.prepare import WHICH, Preparation, Prepared
+from unlearn_sweep.engine.stages.prepare import WHICH, Preparation
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.raw_scoring import RawScorer
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner

@@ -22,7 +22,8 @@ from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.memory_limit import memory_packing
-from unlearn_sweep.engine.stages.prepare import Preparation, Prepared
+from unlearn_sweep.engine.stages.prepare import Preparation
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
 from unlearn_sweep.engine.store import durable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from unlearn_sweep.evaluators.cards import MetricCard
 from unlearn_sweep.evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
@@ -58,3 +59,18 @@ def row_metrics(names: Iterable[str]) -> tuple[str, ...]:
     """
     expanded = (part for name in names for part in COMPONENTS.get(metric_card(name).name, (name,)))
     return tuple(dict.fromkeys(expanded))
+
+
+def measuring_facts(names: Iterable[str]) -> dict[str, Any]:
+    """What cards decide of the rows and columns that are measured, by per-row metric. Plain JSON; no descriptions."""
+    cards = [METRICS[name] for name in row_metrics(names)]
+    return {card.name: [card.needs, sorted(card.kinds), card.chance_by_row] for card in cards}
+
+
+def scoring_facts(names: Iterable[str]) -> dict[str, Any]:
+    """What cards decide of the objectives, by metric. Plain JSON; no descriptions."""
+    cards = [metric_card(name) for name in names]
+    return {
+        card.name: [card.group, card.range, card.better_on_forget, card.better_on_retain, card.chance, card.has_floor]
+        for card in cards
+    }

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
-from unlearn_sweep.methods.sam import perturbation, squared_norm
+from unlearn_sweep.methods.moved_weights import squared_norm
+from unlearn_sweep.methods.sam import perturbation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,27 +15,13 @@ import torch
 from torch import Tensor
 
 from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
-
-
-def squared_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Sum of squares over all tensors, in fp32 (fp64 where the gradients are); shards of one model add up."""
-    return torch.stack([_wide(gradient).square().sum() for gradient in gradients]).sum()
+from unlearn_sweep.methods.moved_weights import squared_norm, wide
 
 
 def perturbation(gradients: Sequence[Tensor], rho: float, norm_squared: Tensor) -> list[Tensor]:
     """epsilon for each tensor, at least in fp32; all zero where the gradient is zero. Norm over all shards: rho."""
     scale = torch.where(norm_squared > 0, rho * norm_squared.where(norm_squared > 0, 1).rsqrt(), 0)
-    return [_wide(gradient) * scale for gradient in gradients]
-
-
-def perturbed(weights: Sequence[Tensor], epsilons: Sequence[Tensor]) -> list[Tensor]:
-    """weights + epsilon, computed wide and rounded once to the weights' own dtype."""
-    return [(_wide(weight) + epsilon).to(weight.dtype) for weight, epsilon in zip(weights, epsilons, strict=True)]
-
-
-def realised_squared(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
-    """Squared length of the move that the weights' dtype really made; shards of one model add up."""
-    return squared_norm([_wide(b) - _wide(a) for a, b in zip(before, after, strict=True)])
+    return [wide(gradient) * scale for gradient in gradients]
 
 
 def realised_fraction(moved: float, rho: float) -> float:
@@ -65,8 +51,3 @@ class SAM:
         moved = probe.gradient("forget", offsets)
         probe.report("sam_realised_fraction", realised_fraction(probe.realised_length, self.sam_rho))
         return Gradients(forget=moved, retain=gradients.retain)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    detached = tensor.detach()
-    return detached if detached.dtype == torch.float64 else detached.float()

@@ -20,7 +20,7 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.on_ray.cluster import DRIVER_RESOURCE
 from unlearn_sweep.engine.on_ray.compress import packed, unpacked
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import ClusterLostError, reason_of
 from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store import durable

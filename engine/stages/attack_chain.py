@@ -15,9 +15,9 @@ from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.attack_run import AttackRequest, LastState
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
-from unlearn_sweep.engine.stages.workbench import AttackRequest, LastState
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.retention import Retention, links_holder
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.stages.control_tables import control_tables
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.records import AttackScore, StageResult, TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 

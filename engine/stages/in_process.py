@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest, Workbench
+from unlearn_sweep.engine.stages.attack_run import AttackRequest
+from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 
 

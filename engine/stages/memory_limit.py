@@ -13,7 +13,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.peak_memory import PeakMemory
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.stages import StageStore
 
 SHARE = 0.9

@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
@@ -26,23 +25,6 @@ from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 WHICH = ("original", "gold")
-
-
-class Prepared(BaseModel):
-    """What the preparation leaves for the trials: paths, content names, stage keys. JSON-able, travels to every trial.
-
-    With `gold_at_chance` there is no gold model: its entries are the original's, whose tables are put at chance.
-    `evaluations` and `attacks` hold stage keys of the controls: {"original": key, "gold": key}, by attack label.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: str
-    paths: dict[str, str]
-    ids: dict[str, str]
-    evaluations: dict[str, str]
-    attacks: dict[str, dict[str, str]]
-    gold_at_chance: bool = False
 
 
 class Preparation:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.control_tables import by_strength
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Normalised, Objective, StageResult
 from unlearn_sweep.engine.store.stages import StageStore
 

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
-from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest
-from unlearn_sweep.engine.store.keys import code_version, digest, named_files
+from unlearn_sweep.engine.stages.attack_run import AttackRequest
+from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.workbench import StartRequest
+from unlearn_sweep.engine.store.code import code_version
+from unlearn_sweep.engine.store.keys import digest, named_files
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest, StageStore
 from unlearn_sweep.engine.training.job import Choice, LoraSettings, TrainJob, TrainOutcome
+from unlearn_sweep.evaluators.catalog import measuring_facts
 from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
 from unlearn_sweep.evaluators.tasks.definitions import task_identity
 
 TRAINING_CODE = "unlearn_sweep.engine.training.worker"
-EVALUATION_CODE = ("unlearn_sweep.engine.stages.workbench", "unlearn_sweep.evaluators.evaluate")
+FINETUNE_CODE = "unlearn_sweep.methods.finetune"
+EVALUATION_CODE = "unlearn_sweep.engine.stages.measurement"
+ATTACK_CODE = "unlearn_sweep.engine.stages.attack_run"
 MODEL_CODE = "unlearn_sweep.engine.models"
 START_FIELDS = ("base", "config", "vocab_size", "seed")
 PER_METHOD = ("learning_rate", "epochs")
@@ -63,7 +69,7 @@ def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, A
         "lora": lora.model_dump() if (lora := finetune_lora(job, recipe)) is not None else None,
         "dtype": job.dtype,
         "data": data,
-        "code": code_version(TRAINING_CODE, "unlearn_sweep.methods.finetune"),
+        "code": code_version(TRAINING_CODE, FINETUNE_CODE),
     }
     return StageRequest(stage=f"prepare:{which}", inputs=inputs, weights=True)
 
@@ -228,11 +234,12 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
         "model": model,
         "data": data,
         "metrics": metrics_of(job),
+        "cards": measuring_facts(metrics_of(job)),
         **verdict_identity(metrics_of(job)),
         **task_identity(job.tasks),
         **({"original": original} if compares(metrics_of(job)) else {}),
         "dtype": job.dtype,
-        "code": code_version(*EVALUATION_CODE),
+        "code": code_version(EVALUATION_CODE),
     }
     return StageRequest(stage="evaluate", inputs=inputs)
 
@@ -248,10 +255,11 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
         "original": original,
         "data": data,
         "metrics": metrics_of(job),
+        "cards": measuring_facts(metrics_of(job)),
         **verdict_identity(metrics_of(job)),
         **task_identity(job.tasks),
         "dtype": job.dtype,
-        "code": code_version(*EVALUATION_CODE, *attack_modules(attack.name, attack.params)),
+        "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
     }
     return StageRequest(stage=f"attack:{attack.label}", inputs=inputs)
 
@@ -270,7 +278,7 @@ def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str,
         "original": original,
         "data": data,
         "dtype": job.dtype,
-        "code": code_version(*EVALUATION_CODE, *attack_modules(attack.name, attack.params)),
+        "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
     }
     return StageRequest(stage=f"link:{attack.label}", inputs=inputs, weights=True)
 

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
-from unlearn_sweep.engine.stages.prepare import Prepared
 from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Normalised, Objective, StageResult
 from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from unlearn_sweep.engine.job import AttackSettings, SweepJob
+    from unlearn_sweep.engine.stages.prepared import Prepared
     from unlearn_sweep.evaluators import objectives
 
 FORGET = "forget"

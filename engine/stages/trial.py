@@ -15,7 +15,7 @@ from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
 from unlearn_sweep.engine.stages.gate import collapse_reason
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer

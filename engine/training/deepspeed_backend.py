@@ -20,7 +20,7 @@ from torch import Tensor
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.optimizer import create_optimizer
-from unlearn_sweep.methods.sam import perturbed, realised_squared
+from unlearn_sweep.methods.moved_weights import perturbed, realised_squared
 
 SAVED = "engine"
 BUILDABLE = "__compatible_ops__"

@@ -16,7 +16,7 @@ from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.optimizer import create_optimizer
 from unlearn_sweep.engine.training.ranks import Ranks
-from unlearn_sweep.methods.sam import perturbed, realised_squared
+from unlearn_sweep.methods.moved_weights import perturbed, realised_squared
 
 SAVED = "training.safetensors"
 

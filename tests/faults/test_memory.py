@@ -19,8 +19,8 @@ from unlearn_sweep.engine.job import Workers
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
 from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import StageRunner
-from unlearn_sweep.engine.stages.workbench import MeasureRequest
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 

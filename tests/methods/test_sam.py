@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unlearn_sweep.methods.sam import perturbation, perturbed, realised_fraction, realised_squared, squared_norm
+from unlearn_sweep.methods.moved_weights import perturbed, realised_squared, squared_norm
+from unlearn_sweep.methods.sam import perturbation, realised_fraction
 
 
 def test_quadratic_by_hand() -> None:

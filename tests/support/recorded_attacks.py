@@ -23,10 +23,12 @@ from unlearn_sweep.engine.job import (
     TrainingSettings,
 )
 from unlearn_sweep.engine.stages import requests
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.attack_run import AttackRequest
+from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import run_trial
-from unlearn_sweep.engine.stages.workbench import AttackRequest, MeasureRequest, StartRequest
+from unlearn_sweep.engine.stages.workbench import StartRequest
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore

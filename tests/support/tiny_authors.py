@@ -17,7 +17,8 @@ from unlearn_sweep.engine.job import (
     TrainingSettings,
 )
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
-from unlearn_sweep.engine.stages.prepare import Preparation, Prepared
+from unlearn_sweep.engine.stages.prepare import Preparation
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore

@@ -18,7 +18,7 @@ from unlearn_sweep.engine.stages.memory_limit import (
     memory_packing,
     packed,
 )
-from unlearn_sweep.engine.stages.prepare import Prepared
+from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 GIB = 2**30

@@ -9,7 +9,7 @@ import pytest
 
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.keys import code_version, digest, named_files
+from unlearn_sweep.engine.store.keys import digest, named_files
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 
@@ -82,21 +82,6 @@ def test_keys_depend_on_meaning_only() -> None:
     assert digest({"a": 1.0}) != digest({"a": 1.001})
     with pytest.raises(ValueError, match="Out of range"):
         digest({"a": float("nan")})
-
-
-def test_code_version_follows_own_imports_and_leaves_out_descriptions() -> None:
-    from unlearn_sweep.engine.store import keys
-
-    files = keys._closure(["unlearn_sweep.engine.stages.runner"])
-    assert {
-        "unlearn_sweep.engine.stages.runner",
-        "unlearn_sweep.engine.store.stages",
-        "unlearn_sweep.engine.store.durable",
-        "unlearn_sweep.engine.store.events",
-        "unlearn_sweep.engine.store.keys",
-    } <= set(files)
-    assert "unlearn_sweep.engine.store.records" not in files
-    assert code_version("unlearn_sweep.engine.stages.runner") != code_version("unlearn_sweep.engine.store.durable")
 
 
 def test_what_the_killed_left_is_cleared_and_what_runs_is_not(tmp_path: Path) -> None:
