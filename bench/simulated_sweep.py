@@ -18,14 +18,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from unlearn_sweep.engine.job import (
-    AttackSettings,
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-)
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, WorkbenchActor
 from unlearn_sweep.engine.on_ray.search import search
@@ -40,6 +33,7 @@ from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
 from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.sweeps.launch import worker_environment
 
 ROWS = 8

@@ -86,7 +86,7 @@ def summary(seconds: dict[str, float], steps: int) -> dict[str, Any]:
     }
 
 
-def ours(start: Path, benchmark: Benchmark, cache: DataCache, method: str, steps: int, **values: Any) -> float:
+def ours(start: Path, benchmark: Benchmark, cache: DataCache, method: str, steps: int, **training: Any) -> float:
     job = TrainJob.from_json(
         {
             "start_model": str(start),
@@ -94,10 +94,8 @@ def ours(start: Path, benchmark: Benchmark, cache: DataCache, method: str, steps
             "benchmark": {"name": "authors"},
             "method": {"name": method},
             "learning_rate": 2e-3,
-            "max_steps": steps,
-            "global_batch_size": BATCH_ROWS,
+            "training": {"max_steps": steps, "global_batch_size": BATCH_ROWS} | training,
         }
-        | values
     )
     loaded = assemble(job, benchmark, cache)
     began = time.process_time()

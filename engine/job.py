@@ -22,12 +22,10 @@ from pydantic import (
 
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.store.keys import digest
-from unlearn_sweep.engine.training.job import LoraSettings
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
 Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
-Backend = Literal["torch", "deepspeed"]
-Decay = Literal["linear", "cosine", "constant"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 ObjectiveName = Literal["ue", "ut", "rob"]
@@ -45,13 +43,6 @@ def _space(value: Any) -> MethodSpace:
 Space = Annotated[
     MethodSpace, PlainValidator(_space), PlainSerializer(MethodSpace.to_json), WithJsonSchema({"type": "object"})
 ]
-
-
-class Workers(_Part):
-    """Training processes of one trial, with Ray resources each. `count` 0 trains inside the trial (local mode)."""
-
-    count: int = Field(default=0, ge=0)
-    resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
 
 
 class ModelSource(_Part):
@@ -86,35 +77,6 @@ class AttackSettings(_Part):
     name: str
     family: str
     params: dict[str, Any] = Field(default_factory=dict)
-
-
-class TrainingSettings(_Part):
-    """How a trial trains. A method's own learning rate and epochs are in its space and go before `epochs` here.
-
-    Either `epochs` or `max_steps` is None. `micro_batch_size` None: the share of one worker in one pass.
-    `gradient_clip` is the largest gradient norm; None does not clip. `zero_stage` is 0 for the torch backend.
-    """
-
-    backend: Backend = "torch"
-    zero_stage: int = Field(default=0, ge=0, le=3)
-    workers: Workers = Workers()
-    epochs: float | None = Field(default=5.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1)
-    global_batch_size: int = Field(default=32, ge=1)
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    gradient_clip: float | None = Field(default=1.0, gt=0)
-    warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    decay: Decay = "linear"
-    activation_checkpointing: bool = False
-    lora: LoraSettings | None = None
-    checkpoint_every_s: float = Field(default=600.0, ge=0)
-
-    @model_validator(mode="after")
-    def _check_length(self) -> TrainingSettings:
-        if (self.epochs is None) == (self.max_steps is None):
-            raise ValueError(f"give epochs or max_steps; got epochs={self.epochs}, max_steps={self.max_steps}")
-        return self
 
 
 class SearchSettings(_Part):
@@ -193,6 +155,11 @@ class SweepJob(_Part):
     spec_path: str | None = None
     spec_text: str = ""
 
+    @field_validator("training")
+    @classmethod
+    def _resolve(cls, training: TrainingSettings) -> TrainingSettings:
+        return training.resolved()
+
     @field_validator("storage", "directory")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
@@ -212,6 +179,6 @@ class SweepJob(_Part):
         by more workers at once.
         """
         content = self.model_dump(mode="json", exclude=set(NEUTRAL))
-        del content["training"]["workers"]
+        content["training"] = self.training.identity()
         content["search"] = {key: value for key, value in content["search"].items() if key not in NEUTRAL_IN_SEARCH}
         return digest(content)

@@ -205,7 +205,7 @@ class Driver:
 
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
         pool = Pool(places, resources=self.job.evaluation_resources)
-        workers, train_storage = self.job.training.workers, self.directory / "ray" / "train"
+        workers, train_storage = self.job.training.worker_group, self.directory / "ray" / "train"
         limit_s = self.job.stage_timeout_s
         executors = [
             RayExecutor(name, workers=workers, storage=train_storage, timeout_s=limit_s) for name in pool.names

@@ -6,18 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.job import (
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-    Workers,
-)
+from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SearchSettings, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
 from unlearn_sweep.engine.search_space import MethodSpace
-from unlearn_sweep.engine.training.job import LoraSettings
-from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, DEFAULT_ZERO_STAGE, grid_size, minimum_of
+from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import absolute, check_storage, is_local
@@ -26,7 +18,6 @@ from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
 
-DEFAULT_EPOCHS = 5.0
 DEFAULT_STARTUP_TRIALS = 10
 
 
@@ -51,7 +42,6 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
     storage = _storage(spec, overrides)
     _check_warm_start(spec, storage / spec.file.name)
     search = _search(spec, overrides)
-    training = _training(spec.file)
     return SweepJob(
         name=spec.file.name,
         seed=spec.file.seed,
@@ -62,7 +52,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
         attention=spec.file.model.attention,
         trust_remote_code=spec.file.model.trust_remote_code,
         spaces=list(_spaces(spec)),
-        training=training,
+        training=spec.file.training,
         ue_metrics=list(spec.ue_metrics),
         ut_metrics=list(spec.ut_metrics),
         tasks=list(spec.tasks),
@@ -88,7 +78,7 @@ def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placemen
         return None
     asked = spec.file.search.max_concurrent
     at_most = overrides.max_concurrent or (None if asked == "auto" else asked)
-    workers = _workers(spec.file)
+    workers = spec.file.training.worker_group
     return place(workers, spec.file.evaluation.resources, spec.machine.resources(), trials=trials, at_most=at_most)
 
 
@@ -167,32 +157,6 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
         minimum={name: minimum_of(text) for name, text in constraints.items()},  # pyright: ignore[reportArgumentType]
         gpu_hours=search.budget.gpu_hours,
         wall_hours=search.budget.wall_hours,
-    )
-
-
-def _workers(file: SweepFile) -> Workers:
-    return Workers(count=file.training.workers, resources=dict(file.training.resources_per_worker))
-
-
-def _training(file: SweepFile) -> TrainingSettings:
-    training = file.training
-    epochs = None if training.max_steps is not None else float(training.epochs or DEFAULT_EPOCHS)
-    stage = DEFAULT_ZERO_STAGE if training.zero_stage is None else training.zero_stage
-    return TrainingSettings(
-        backend=training.backend,
-        zero_stage=stage if training.backend == "deepspeed" else 0,
-        workers=_workers(file),
-        epochs=epochs,
-        max_steps=training.max_steps,
-        global_batch_size=training.global_batch_size,
-        micro_batch_size=training.micro_batch_size,
-        gradient_clip=training.gradient_clip,
-        warmup_share=training.warmup_share,
-        weight_decay=training.weight_decay,
-        decay=training.decay,
-        activation_checkpointing=training.activation_checkpointing,
-        checkpoint_every_s=training.checkpoint_every_s,
-        lora=LoraSettings(**training.lora.model_dump()) if training.lora is not None else None,
     )
 
 

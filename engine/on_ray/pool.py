@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from unlearn_sweep.engine.job import Workers
 from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
 from unlearn_sweep.engine.on_ray.training import fit, over_time_reason
 from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
@@ -20,6 +19,7 @@ from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.settings import Workers
 
 RESTARTS = -1
 """A long sweep loses processes for reasons of the machine; what is bounded is how often one stage is tried."""

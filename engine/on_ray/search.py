@@ -165,7 +165,7 @@ def trial_function(config: dict[str, Any]) -> None:
     task = TrialTask.model_validate_json(Path(config["task"]).read_bytes())
     executor = RayExecutor(
         config["workbench"],
-        workers=job.training.workers,
+        workers=job.training.worker_group,
         storage=job.directory / "ray" / "train",
         timeout_s=job.stage_timeout_s,
     )

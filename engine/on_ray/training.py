@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.job import Workers
 from unlearn_sweep.engine.resources.memory_shortage import shortage_told
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.settings import Workers
 
 CONTROLLER_RETRIES = 3
 BROKEN_LINK = ("DistNetworkError", "DistBackendError", "ConnectionError", "ConnectionResetError", "BrokenPipeError")

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from unlearn_sweep.engine.job import SweepJob, Workers
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.training.settings import Workers
 
 SLACK = 1e-9
 
@@ -84,15 +85,15 @@ def concurrency(
 
     Raises NoRoomError where not even one trial can be placed.
     """
-    placed = place(job.training.workers, job.evaluation_resources, resources, trials=job.search.trials)
+    placed = place(job.training.worker_group, job.evaluation_resources, resources, trials=job.search.trials)
     if placed.obstacles:
         raise NoRoomError(f"no trial can be placed: {'; '.join(placed.obstacles)}")
     most = min(placed.at_once, job.concurrent_trials or placed.at_once)
     for trials in range(most, 0, -1) if nodes else ():
-        if _find_room(processes(job.training.workers, job.evaluation_resources, driver or {}), trials, nodes):
+        if _find_room(processes(job.training.worker_group, job.evaluation_resources, driver or {}), trials, nodes):
             return trials
     if nodes:
-        needs = " + ".join(_shown(one) for one in processes(job.training.workers, job.evaluation_resources, {}))
+        needs = " + ".join(_shown(one) for one in processes(job.training.worker_group, job.evaluation_resources, {}))
         raise NoRoomError(
             f"no trial can be placed: its processes need {needs or 'nothing'}, each on one machine, and the machines "
             f"have {'; '.join(_shown(node) for node in nodes)}"

@@ -62,7 +62,7 @@ def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Ite
     tells its peak, the footprint has none: what is around a trial is no measure of it.
     """
     peaks = [PeakMemory.model_validate(data[PEAK]) for data in measured if data.get(PEAK)]
-    workers = job.training.workers
+    workers = job.training.worker_group
     training = max((float(data["peak_memory_mib"]) for data in trained), default=None)
     on_gpu = workers.resources.get("GPU", 0.0) > 0
     host = max((peak.host for peak in peaks if peak.host is not None), default=None)

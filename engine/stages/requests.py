@@ -13,7 +13,8 @@ from unlearn_sweep.engine.stages.workbench import StartRequest
 from unlearn_sweep.engine.store.code import code_version
 from unlearn_sweep.engine.store.keys import digest, named_files
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest, StageStore
-from unlearn_sweep.engine.training.job import Choice, LoraSettings, TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.job import Choice, TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
 from unlearn_sweep.evaluators.catalog import measuring_facts
 from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
 from unlearn_sweep.evaluators.tasks.definitions import task_identity
@@ -95,23 +96,30 @@ def finetune_job(
         method=Choice(name="finetune"),
         train_groups=tuple(finetune_views(which)),
         learning_rate=recipe["learning_rate"],
-        epochs=recipe["epochs"],
-        global_batch_size=recipe["batch_size"],
-        warmup_share=recipe["warmup_share"],
-        weight_decay=recipe["weight_decay"],
+        training=_recipe_training(job, recipe),
         seed=recipe["seed"],
-        **{name: recipe[name] for name in ("decay", "betas") if name in recipe},
-        micro_batch_size=job.training.micro_batch_size,
-        gradient_clip=job.training.gradient_clip,
-        activation_checkpointing=job.training.activation_checkpointing,
-        lora=finetune_lora(job, recipe),
-        backend=job.training.backend if job.training.workers.count else "torch",
-        zero_stage=job.training.zero_stage if job.training.workers.count else 0,
         dtype=job.dtype,
         attention=job.attention,
         threads=job.threads,
         checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
-        checkpoint_every_s=job.training.checkpoint_every_s,
+    )
+
+
+def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettings:
+    """A recipe's length and optimizer, on the sweep's backend (torch without training workers) and memory options."""
+    sweep = job.training
+    return TrainingSettings(
+        epochs=recipe["epochs"],
+        global_batch_size=recipe["batch_size"],
+        micro_batch_size=sweep.micro_batch_size,
+        warmup_share=recipe["warmup_share"],
+        weight_decay=recipe["weight_decay"],
+        gradient_clip=sweep.gradient_clip,
+        activation_checkpointing=sweep.activation_checkpointing,
+        lora=finetune_lora(job, recipe),
+        backend=sweep.backend if sweep.workers else "torch",
+        zero_stage=sweep.zero_stage if sweep.workers else None,
+        checkpoint_every_s=sweep.checkpoint_every_s,
     )
 
 
@@ -133,7 +141,6 @@ def unlearn_stage(
     """The unlearned model of one configuration."""
     from unlearn_sweep.methods.catalog import modules
 
-    settings = job.training.model_dump(exclude={"workers", "checkpoint_every_s"})
     learnt_from = teacher_params(method, params)
     teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
     inputs = {
@@ -142,7 +149,7 @@ def unlearn_stage(
         **named_files(params),
         **teacher,
         "seed": seed,
-        "training": settings,
+        "training": job.training.identity(),
         "dtype": job.dtype,
         "original": original,
         "data": data,
@@ -161,29 +168,16 @@ def unlearn_job(
     checkpoints: Path | None = None,
 ) -> TrainJob:
     """The training behind `unlearn_stage`. The method's own learning rate and epochs go before the sweep's."""
-    settings = job.training
-    loss_params = {name: value for name, value in params.items() if name not in PER_METHOD}
+    own = job.training.max_steps is None and "epochs" in params
     return TrainJob(
         start_model=original_path,
         output_dir=str(output),
         benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
-        method=Choice(name=method, params=loss_params),
+        method=Choice(name=method, params={name: value for name, value in params.items() if name not in PER_METHOD}),
         learning_rate=params["learning_rate"],
-        epochs=None if settings.max_steps else params.get("epochs", settings.epochs),
-        max_steps=settings.max_steps,
-        global_batch_size=settings.global_batch_size,
-        micro_batch_size=settings.micro_batch_size,
-        backend=settings.backend,
-        zero_stage=settings.zero_stage,
+        training=job.training.lasting(params["epochs"]) if own else job.training,
         seed=seed,
-        warmup_share=settings.warmup_share,
-        weight_decay=settings.weight_decay,
-        decay=settings.decay,
-        gradient_clip=settings.gradient_clip,
-        activation_checkpointing=settings.activation_checkpointing,
-        lora=settings.lora,
         checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
-        checkpoint_every_s=job.training.checkpoint_every_s,
         dtype=job.dtype,
         attention=job.attention,
         threads=job.threads,
@@ -222,7 +216,8 @@ def teacher_job(
 ) -> TrainJob:
     """The training behind `teacher_stage`."""
     training = unlearn_job(job, "finetune", params, job.seed, original_path, output, checkpoints)
-    return training.model_copy(update={"train_groups": ("forget",), "epochs": params["epochs"], "max_steps": None})
+    length = training.training.lasting(params["epochs"])
+    return training.model_copy(update={"train_groups": ("forget",), "training": length})
 
 
 def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest:
@@ -340,5 +335,5 @@ def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, Any]:
     return {
         "original": original,
         "data": data,
-        "training": digest(job.training.model_dump(exclude={"workers", "checkpoint_every_s"})),
+        "training": digest(job.training.identity()),
     }

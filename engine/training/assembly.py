@@ -78,15 +78,15 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         rows_a_step=needs.rows_a_step,
         subject_change=needs.subject_change,
     )
-    plan = views.plan(job.global_batch_size)
+    plan = views.plan(job.training.global_batch_size)
     steps = step_count(job, plan.steps_per_epoch)
     model = load_model(job.start_model, dtype=job.dtype, attention=job.attention)
     dtype, parameters, began = model.dtype, model.num_parameters(), time.perf_counter()
     write_continuations(views, model, tokenizer)
     layers = layer_indices(needs.layers, len(decoder_layers(model))) if needs.layers else ()
-    frozen = frozen_model(needs, model, layers) if job.lora is None else None
+    frozen = frozen_model(needs, model, layers) if job.training.lora is None else None
     module = trainable(job, model, needs, layers)
-    if job.lora is not None and needs.reference in ("logits", "hidden"):
+    if job.training.lora is not None and needs.reference in ("logits", "hidden"):
         frozen = AdaptersOff(module)
     nlls = reference_nlls(method, module, views, plan, steps, ranks)
     reference_seconds = time.perf_counter() - began
@@ -133,7 +133,7 @@ def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped
 
     `grouped`: gradients come through `gradient` and `place`, never through `backward`.
     """
-    if job.backend == "deepspeed":
+    if job.training.backend == "deepspeed":
         from unlearn_sweep.engine.training.deepspeed_backend import DeepSpeedBackend
 
         return DeepSpeedBackend(job, module, grouped=grouped)
@@ -188,14 +188,14 @@ def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Seque
     AdamW on bfloat16 weights loses most small updates, so weights are trained in float32: ZeRO's master copy, or, with
     the torch backend, float32 weights under autocast.
     """
-    if job.activation_checkpointing:
+    if job.training.activation_checkpointing:
         model.activation_checkpointing_enable()
     autocast = None
-    if job.backend == "torch" and model.dtype != torch.float32:
+    if job.training.backend == "torch" and model.dtype != torch.float32:
         autocast = model.dtype
         model.float()
-    if job.lora is not None:
-        add_adapters(model, job.lora, needs, layers)
+    if job.training.lora is not None:
+        add_adapters(model, job.training.lora, needs, layers)
     else:
         freeze_rest(model, needs, layers)
     return SupervisedLM(model, autocast=autocast, layers=layers, head=needs.logits).train()

@@ -23,7 +23,7 @@ from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.state import History, Training
 
-NOT_IDENTITY = {"output_dir", "checkpoint_dir", "checkpoint_every_s"}
+NOT_IDENTITY = {"output_dir", "checkpoint_dir", "training"}
 PREFIX = "step-"
 
 
@@ -32,10 +32,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path, job: TrainJob) -> None:
         self.folder = folder
-        self.every_s = job.checkpoint_every_s
+        self.every_s = job.training.checkpoint_every_s
         # DeepSpeed's shares fit the number of ranks that wrote them; the torch backend's fit any.
-        shares = Ranks.current().world_size if job.backend == "deepspeed" else 1
-        self.identity = digest({"job": job.model_dump(mode="json", exclude=NOT_IDENTITY), "shares": shares})
+        shares = Ranks.current().world_size if job.training.backend == "deepspeed" else 1
+        content = job.model_dump(mode="json", exclude=NOT_IDENTITY) | {"training": job.training.identity()}
+        self.identity = digest({"job": content, "shares": shares})
         self.last = time.monotonic()
 
     def resume(self, training: Training, history: History) -> int:

@@ -78,19 +78,19 @@ def process_group(deepspeed: ModuleType) -> Iterator[None]:
 def engine_config(job: TrainJob, *, bfloat16: bool, parameters: int) -> dict[str, Any]:
     """DeepSpeed's configuration. Accumulation is ours: a step is over when the loop says so."""
     # Stage 0 has no float32 accumulation of bfloat16 gradients; it refuses to be asked for it.
-    accumulation = {"grad_accum_dtype": "fp32"} if job.zero_stage > 0 else {}
+    accumulation = {"grad_accum_dtype": "fp32"} if job.training.zero > 0 else {}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
-        "gradient_clipping": job.gradient_clip or 0.0,
+        "gradient_clipping": job.training.gradient_clip or 0.0,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": bfloat16},
         "data_types": accumulation,
         "steps_per_print": None,
         "zero_optimization": {
-            "stage": job.zero_stage,
+            "stage": job.training.zero,
             "overlap_comm": False,
             "reduce_bucket_size": min(LARGEST_BUCKET, parameters),
             "allgather_bucket_size": min(LARGEST_BUCKET, parameters),
@@ -109,7 +109,7 @@ class DeepSpeedBackend:
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.shapes: list[torch.Size] = [parameter.shape for parameter in self.parameters]
         self.module, self.model = module, module.model
-        self.zero_stage = job.zero_stage
+        self.zero_stage = job.training.zero
         config = engine_config(
             job,
             bfloat16=next(module.parameters()).dtype == torch.bfloat16,

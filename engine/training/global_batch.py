@@ -29,7 +29,7 @@ class GlobalBatch:
 
         `joint` allows one forward for several views; `only` makes forwards of the other group's views without a graph.
         """
-        size, ranks = self.training.job.micro_batch_size, self.training.ranks
+        size, ranks = self.training.job.training.micro_batch_size, self.training.ranks
         shares = {view: rank_share(items, ranks.rank, ranks.world_size) for view, items in self.rows.items()}
         count = self.micro_batches
         together = joint and only is None and not self.training.run.needs.padded and joint_is_cheap(self.rows)
@@ -40,7 +40,7 @@ class GlobalBatch:
     @property
     def micro_batches(self) -> int:
         """Micro-batches of each rank."""
-        size, ranks = self.training.job.micro_batch_size, self.training.ranks
+        size, ranks = self.training.job.training.micro_batch_size, self.training.ranks
         return micro_batch_count(max(map(len, self.rows.values())), ranks.world_size, size)
 
     def counts(self, terms: Sequence[Term]) -> dict[str, int]:

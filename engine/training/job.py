@@ -1,4 +1,4 @@
-"""What one training is told, and what it answers: both plain JSON, so a job runs in any process or on any machine."""
+"""The request for one training and its outcome: both plain JSON, so a job runs in any process or on any machine."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Decay = Literal["linear", "cosine", "constant"]
+from unlearn_sweep.engine.training.settings import Count, TrainingSettings
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class Choice(BaseModel):
@@ -22,26 +22,14 @@ class Choice(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class LoraSettings(BaseModel):
-    """Adapters B A * alpha / rank on the linear layers of every block, or of its attention only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rank: int = Field(default=8, ge=1, description="rank of the adapters")
-    alpha: float = Field(default=16.0, gt=0, description="their scale is alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapters")
-    targets: Literal["all", "attention"] = Field(default="all", description="linear layers that get one")
-
-
 class TrainJob(BaseModel):
     """One training: from a model folder to a model folder. Everything that changes the weights is in here.
 
-    `epochs` are passes over the forget view, or over view "train" where the method reads that; give `epochs` or
-    `max_steps`. `global_batch_size` and `micro_batch_size` are rows of each view: a step of a method that reads forget
-    and retain rows sees twice as many; a rank takes its share in micro-batches. `train_groups` names the
-    benchmark's views that make view "train".
-    `checkpoint_dir`: where a training that is under way is saved about every `checkpoint_every_s`; one that is found
-    there is taken up again. None: a killed training begins anew.
+    `training` says how it steps; its `epochs` are passes over the forget view, or over view "train" where the method
+    reads that. Its batch sizes are rows of each view: a step of a method that reads forget and retain rows sees twice
+    as many; a rank takes its share in micro-batches. `train_groups` names the benchmark's views that make view "train".
+    `checkpoint_dir`: where a training under way is saved about every `training.checkpoint_every_s`; one that is found
+    there is resumed. None: a killed training begins anew.
     `teacher_model`: the folder of the model that `needs().teacher` of the method asks for.
     `loss_cap` (nats a token, default 2 ln V) stops a run whose forget cross-entropy has left every meaningful range.
     """
@@ -53,41 +41,28 @@ class TrainJob(BaseModel):
     benchmark: Choice
     method: Choice
     learning_rate: Positive
-    epochs: Positive | None = None
-    max_steps: Count | None = None
-    global_batch_size: Count = 32
-    micro_batch_size: Count | None = None
-    backend: Literal["torch", "deepspeed"] = "torch"
-    zero_stage: int = Field(default=2, ge=0, le=3)
+    training: TrainingSettings = TrainingSettings().resolved()
     seed: int = Field(default=0, ge=0)
-    warmup_share: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
-    decay: Decay = "linear"
-    gradient_clip: Positive | None = 1.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    adam_epsilon: Positive = 1e-8
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
     threads: Count | None = None
     train_groups: tuple[str, ...] = ("forget", "retain")
     loss_cap: Positive | None = None
-    activation_checkpointing: bool = False
     max_tokens: int = Field(default=512, ge=2)
-    lora: LoraSettings | None = None
     teacher_model: str | None = None
     checkpoint_dir: str | None = None
-    checkpoint_every_s: float = Field(default=600.0, ge=0, allow_inf_nan=False)
 
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if (self.epochs is None) == (self.max_steps is None):
-            given = f"epochs={self.epochs}, max_steps={self.max_steps}"
-            raise ValueError(f"give epochs or max_steps, one of the two; got {given}")
-        if any(not 0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas: both must be at least 0 and below 1; got {self.betas}")
-        if not self.train_groups or len(set(self.train_groups)) != len(self.train_groups):
-            raise ValueError(f"train_groups: one or more views, each once; got {list(self.train_groups)}")
-        return self
+    @field_validator("training")
+    @classmethod
+    def _resolve(cls, training: TrainingSettings) -> TrainingSettings:
+        return training.resolved()
+
+    @field_validator("train_groups")
+    @classmethod
+    def _check_groups(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        if not groups or len(set(groups)) != len(groups):
+            raise ValueError(f"train_groups: one or more views, each once; got {list(groups)}")
+        return groups
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

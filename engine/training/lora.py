@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
-from unlearn_sweep.engine.training.job import LoraSettings
+from unlearn_sweep.engine.training.settings import LoraSettings
 from unlearn_sweep.engine.training.trained_weights import is_down_projection, trained_blocks
 from unlearn_sweep.evaluators.model_parts import decoder_layers
 from unlearn_sweep.methods.interface import Needs

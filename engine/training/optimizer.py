@@ -13,15 +13,19 @@ def create_optimizer(job: TrainJob, module: nn.Module) -> torch.optim.AdamW:
 
     The fused kernel is several times faster than the loop over tensors, on a CPU too (bench/training_loop.py).
     """
+    settings = job.training
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": job.weight_decay},
+        {
+            "params": [parameter for parameter in trained if parameter.ndim >= 2],
+            "weight_decay": settings.weight_decay,
+        },
         {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=job.learning_rate,
-        betas=job.betas,
-        eps=job.adam_epsilon,
+        betas=settings.betas,
+        eps=settings.adam_epsilon,
         fused=True,
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 
-from unlearn_sweep.engine.training.job import Decay, TrainJob
+from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.settings import Decay
 
 
 def step_count(job: TrainJob, steps_per_epoch: int) -> int:
     """Optimizer steps of a job; part of a step is a step."""
-    if job.max_steps is not None:
-        return job.max_steps
-    if job.epochs is None:
+    if job.training.max_steps is not None:
+        return job.training.max_steps
+    if job.training.epochs is None:
         raise ValueError("a job has epochs or max_steps; this one has neither")
-    return max(1, math.ceil(round(job.epochs * steps_per_epoch, 6)))
+    return max(1, math.ceil(round(job.training.epochs * steps_per_epoch, 6)))
 
 
 def learning_rate(job: TrainJob, step: int, steps: int) -> float:
@@ -21,10 +22,10 @@ def learning_rate(job: TrainJob, step: int, steps: int) -> float:
 
     It climbs linearly over the first ceil(warmup_share * steps) steps, the last of which has the peak; no step has 0.
     """
-    warmup = math.ceil(job.warmup_share * steps)
+    warmup = math.ceil(job.training.warmup_share * steps)
     if step < warmup:
         return job.learning_rate * (step + 1) / warmup
-    return job.learning_rate * decayed(job.decay, (step - warmup) / (steps - warmup))
+    return job.learning_rate * decayed(job.training.decay, (step - warmup) / (steps - warmup))
 
 
 def decayed(decay: Decay, progress: float) -> float:

@@ -25,7 +25,7 @@ class TorchBackend:
     """AdamW over float32 weights; gradients are averaged over ranks once a step."""
 
     def __init__(self, job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> None:
-        self.clip = job.gradient_clip
+        self.clip = job.training.gradient_clip
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.parallel: DistributedDataParallel | None = None
         if ranks.world_size > 1 and not grouped:

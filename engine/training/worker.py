@@ -120,9 +120,9 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
         parameters=loaded.parameters,
         peak_memory_mib=history.peak_memory_mib,
         world_size=training.ranks.world_size,
-        backend=f"deepspeed ZeRO-{job.zero_stage}" if job.backend == "deepspeed" else "torch",
+        backend=f"deepspeed ZeRO-{job.training.zero}" if job.training.backend == "deepspeed" else "torch",
         dtype=str(loaded.dtype).removeprefix("torch."),
-        global_batch_rows=min(job.global_batch_size, plan.sizes[plan.anchor]),
+        global_batch_rows=min(job.training.global_batch_size, plan.sizes[plan.anchor]),
         mean_answer_tokens=views.mean_answer_tokens(),
         conventions={
             "normalise": normalisation(history.conventions.values()),

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from unlearn_sweep.engine.job import Workers
 from unlearn_sweep.engine.resources.placement import place
 from unlearn_sweep.engine.search_space import Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
+from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.sweeps.file.file_schema import (
     ModelSection,
     SearchSection,
     SourceSection,
     SweepFile,
-    TrainingSection,
 )
 from unlearn_sweep.sweeps.file.paths import check_model_path
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -28,7 +27,6 @@ RESERVED_NAMES = frozenset({"store", "mlflow", "ray", "train", "tune"})
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 MOST_GRID_POINTS = 100_000
 DEFAULT_TRIALS = 30
-DEFAULT_ZERO_STAGE = 2
 
 
 def check_name(file: SweepFile, draft: ProblemCollector) -> None:
@@ -82,19 +80,12 @@ def _check_attention(model: ModelSection, machine: Machine, draft: ProblemCollec
         )
 
 
-def check_training(training: TrainingSection, draft: ProblemCollector) -> None:
+def check_training(training: TrainingSettings, draft: ProblemCollector) -> None:
     """Backend, workers and batch sizes that go together."""
-    if draft.sound(("training", "backend"), ("training", "zero_stage"), ("training", "workers")):
+    if draft.sound(("training", "backend"), ("training", "workers")):
         _check_backend(training, draft)
     if draft.sound(("training", "global_batch_size"), ("training", "micro_batch_size"), ("training", "workers")):
         _check_batches(training, draft)
-    if training.epochs is not None and training.max_steps is not None and draft.sound(("training", "max_steps")):
-        draft.add(
-            ("training", "max_steps"),
-            "beside epochs",
-            allowed="epochs or max_steps, not both",
-            advice="remove one of them",
-        )
     if draft.sound(("training", "resources_per_worker")):
         _check_resources(training.resources_per_worker, ("training", "resources_per_worker"), draft)
         gpus = training.resources_per_worker.get("GPU", 0)
@@ -105,15 +96,7 @@ def check_training(training: TrainingSection, draft: ProblemCollector) -> None:
             )
 
 
-def _check_backend(training: TrainingSection, draft: ProblemCollector) -> None:
-    if training.backend == "torch" and training.zero_stage is not None:
-        message = "ZeRO belongs to the deepspeed backend, and the backend is torch"
-        draft.add(
-            ("training", "zero_stage"),
-            message,
-            given=shown(training.zero_stage),
-            advice="write backend: deepspeed, or remove it",
-        )
+def _check_backend(training: TrainingSettings, draft: ProblemCollector) -> None:
     if training.backend == "deepspeed" and training.workers == 0:
         message = (
             "the deepspeed backend needs training workers, and there are none (workers: 0 trains inside the trial)"
@@ -122,7 +105,7 @@ def _check_backend(training: TrainingSection, draft: ProblemCollector) -> None:
         draft.add(at, message, allowed="workers >= 1", advice="write workers: 1 or more, or backend: torch")
 
 
-def _check_batches(training: TrainingSection, draft: ProblemCollector) -> None:
+def _check_batches(training: TrainingSettings, draft: ProblemCollector) -> None:
     workers, batch = max(1, training.workers), training.global_batch_size
     if batch % workers:
         message = f"the batch cannot be shared by {workers} workers"
@@ -156,8 +139,7 @@ def check_fits(file: SweepFile, machine: Machine, draft: ProblemCollector) -> No
     places = (("training", "workers"), ("training", "resources_per_worker"), ("evaluation", "resources"))
     if not draft.sound(*places):
         return
-    workers = Workers(count=training.workers, resources=training.resources_per_worker)
-    placed = place(workers, file.evaluation.resources, machine.resources(), trials=1)
+    placed = place(training.worker_group, file.evaluation.resources, machine.resources(), trials=1)
     if not placed.obstacles:
         return
     alone = place(Workers(count=0, resources={}), file.evaluation.resources, machine.resources(), trials=1)

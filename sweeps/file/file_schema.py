@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from unlearn_sweep.engine.job import Attention, Backend, Decay, Dtype, Sampler
+from unlearn_sweep.engine.job import Attention, Dtype, Sampler
+from unlearn_sweep.engine.training.settings import Amount, Count, Settings, TrainingSettings
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -18,19 +19,11 @@ MINIMUM_PATTERN = r"^\s*>=\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*$"
 
 MAX_SEED = 2**32 - 1  # what NumPy takes
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Amount = Annotated[float, Field(ge=0)]
 Auto = Literal["auto"]
 Minimum = Annotated[str, Field(pattern=MINIMUM_PATTERN)]
 
 
-class Section(BaseModel):
-    """Base of every part: unknown keys and values of another type are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class RecipeSection(Section):
+class RecipeSection(Settings):
     """Training of an original or gold model.
 
     What is left out is, for gold, as the original's; else as the benchmark's own recipe says, or with a base as usual
@@ -52,7 +45,7 @@ class RecipeSection(Section):
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="draws the weights and the order of rows")
 
 
-class SourceSection(Section):
+class SourceSection(Settings):
     """A model: a stored one, or one trained by the sweep."""
 
     path: str | None = Field(default=None, min_length=1, description="model folder, or hub id owner/name[@revision]")
@@ -79,48 +72,7 @@ class ModelSection(SourceSection):
     )
 
 
-class LoraSection(Section):
-    """Low-rank adapters. They want a learning rate about ten times that of full training."""
-
-    rank: Count = Field(default=8, description="rank of the adapters")
-    alpha: float = Field(default=16.0, gt=0, description="their scale is alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapters")
-    targets: Literal["all", "attention"] = Field(default="all", description="linear layers that get one")
-
-
-class TrainingSection(Section):
-    """How a trial trains. Learning rate and loss weights belong to the methods."""
-
-    epochs: Count | None = Field(
-        default=None, description="passes over the forget set, for methods that do not name epochs themselves"
-    )
-    max_steps: Count | None = Field(default=None, description="optimizer steps at most")
-    global_batch_size: Count = Field(default=32, description="forget rows a step, over all workers")
-    micro_batch_size: Count | None = Field(
-        default=None, description="rows one worker holds in one pass; left out: its share"
-    )
-    backend: Backend = Field(default="torch", description="torch, or the DeepSpeed engine with ZeRO")
-    zero_stage: Literal[0, 1, 2, 3] | None = Field(default=None, description="ZeRO stage of deepspeed; left out: 2")
-    workers: int = Field(
-        default=0, ge=0, le=100_000, description="training processes of a trial; 0 trains inside the trial"
-    )
-    resources_per_worker: dict[str, Amount] = Field(
-        default_factory=lambda: {"CPU": 1.0}, description="Ray resources of one worker: CPU, GPU or a custom name"
-    )
-    gradient_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null does not clip")
-    warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay")
-    decay: Decay = Field(default="linear", description="learning rate after the warm-up")
-    activation_checkpointing: bool = Field(default=False, description="less memory for about a third more time")
-    checkpoint_every_s: float = Field(
-        default=600.0, ge=0, description="seconds between checkpoints of a training; a killed one goes on from its last"
-    )
-    lora: LoraSection | None = Field(
-        default=None, description="train adapters instead of all weights, merged at the end; left out: all weights"
-    )
-
-
-class EvaluatorsSection(Section):
+class EvaluatorsSection(Settings):
     """Metrics of the two utility objectives; left out: all that the benchmark names."""
 
     ue: list[str] | None = Field(default=None, min_length=1, description="metrics of unlearning effectiveness")
@@ -133,7 +85,7 @@ class EvaluatorsSection(Section):
     )
 
 
-class ConstraintsSection(Section):
+class ConstraintsSection(Settings):
     """Least values for a trial to count as feasible, as text: ">= 0.5". Every objective lies in [0, 1]."""
 
     ue: Minimum | None = None
@@ -141,14 +93,14 @@ class ConstraintsSection(Section):
     rob: Minimum | None = None
 
 
-class BudgetSection(Section):
+class BudgetSection(Settings):
     """When to stop asking for trials, whatever `trials` says. Running trials are finished."""
 
     gpu_hours: float | None = Field(default=None, gt=0, description="hours times GPUs in use")
     wall_hours: float | None = Field(default=None, gt=0, description="hours since the start of the run")
 
 
-class SearchSection(Section):
+class SearchSection(Settings):
     """How the space is searched."""
 
     sampler: Sampler = Field(default="tpe", description="who proposes: tpe, nsga2, nsga3, gp, qmc, random, grid")
@@ -172,7 +124,7 @@ class SearchSection(Section):
     reproducible: bool = Field(default=False, description="the same file gives the same trials, whatever the timing")
 
 
-class TrackingSection(Section):
+class TrackingSection(Settings):
     """Where runs are logged."""
 
     mlflow: str = Field(
@@ -180,7 +132,7 @@ class TrackingSection(Section):
     )
 
 
-class EvaluationSection(Section):
+class EvaluationSection(Settings):
     """What measuring and attacking a model may use."""
 
     resources: dict[str, Amount] = Field(
@@ -189,7 +141,7 @@ class EvaluationSection(Section):
     )
 
 
-class SweepFile(Section):
+class SweepFile(Settings):
     """A sweep file. `benchmark`, `methods` and `attacks` are checked against their catalogs besides."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of the sweep below storage")
@@ -198,7 +150,7 @@ class SweepFile(Section):
     gold: GoldSection = Field(default=GoldSection(), description="the same model trained without the forget set")
     benchmark: dict[str, Any] = Field(description="name of a benchmark and its options")
     methods: dict[str, Any] = Field(min_length=1, description="methods to search, with the space of each")
-    training: TrainingSection = Field(default=TrainingSection(), description="how a trial trains")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="how a trial trains")
     evaluators: EvaluatorsSection = Field(default=EvaluatorsSection(), description="metrics of the objectives")
     attacks: list[Any] = Field(min_length=1, description="attacks each trial has to stand")
     search: SearchSection = Field(default=SearchSection(), description="how the space is searched")

@@ -18,7 +18,7 @@ from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 FORMS = "published (the method's own ranges), nothing (its defaults), or parameters with a value or a space each"
 
 
-def read_spaces(methods: Any, epochs: int | None, draft: ProblemCollector) -> tuple[MethodSpace, ...]:
+def read_spaces(methods: Any, epochs: float | None, draft: ProblemCollector) -> tuple[MethodSpace, ...]:
     """The space of every method of the file that can be run; mistakes are reported.
 
     `epochs` is the sweep's own number: it replaces a card's default and range, and gives way to what a method says.
@@ -51,7 +51,7 @@ def read_spaces(methods: Any, epochs: int | None, draft: ProblemCollector) -> tu
 
 
 def read_space(
-    card: MethodCard, value: Any, path: KeyPath, epochs: int | None, draft: ProblemCollector
+    card: MethodCard, value: Any, path: KeyPath, epochs: float | None, draft: ProblemCollector
 ) -> MethodSpace | None:
     """The space of one method; None where the file's words for it are wrong."""
     if value is None or value == {}:
@@ -84,17 +84,19 @@ def _given(card: MethodCard, value: Mapping[str, Any], path: KeyPath, draft: Pro
     return given
 
 
-def _defaults(card: MethodCard, epochs: int | None) -> dict[str, Dimension]:
+def _defaults(card: MethodCard, epochs: float | None) -> dict[str, Dimension]:
     return {param.name: Fixed(_epochs(param, epochs) or param.default) for param in card.params}
 
 
-def _published(card: MethodCard, epochs: int | None) -> dict[str, Dimension]:
+def _published(card: MethodCard, epochs: float | None) -> dict[str, Dimension]:
     return {
         param.name: Fixed(own) if (own := _epochs(param, epochs)) is not None else published(param)
         for param in card.params
     }
 
 
-def _epochs(param: Param, epochs: int | None) -> int | None:
-    """The sweep's number of epochs, for the parameter of that name."""
-    return epochs if param.name == "epochs" else None
+def _epochs(param: Param, epochs: float | None) -> float | None:
+    """The sweep's number of epochs, for the parameter of that name; a whole one as the card writes it."""
+    if param.name != "epochs" or epochs is None:
+        return None
+    return int(epochs) if epochs.is_integer() else epochs

@@ -92,6 +92,9 @@ def _report_place(
         _report_unknown(path, place, model, draft)
     elif kind == "missing":
         draft.add(path, "missing", advice="add it")
+    elif kind == "rule":
+        found = first["ctx"]
+        draft.add(path, found["message"], given=shown(given), allowed=found["allowed"], advice=found["advice"])
     elif kind == "value_error":
         draft.add(path, str(first["ctx"]["error"]), given=shown(given) if not isinstance(given, dict) else None)
     else:

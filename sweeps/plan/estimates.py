@@ -49,7 +49,7 @@ class Rate:
 
 def training_rate(job: SweepJob) -> Rate:
     """The assumed speed of a trial's training on the resources it asks for. Without workers, the workbench trains."""
-    workers = job.training.workers
+    workers = job.training.worker_group
     if not workers.count:
         return evaluation_rate(job)
     return _rate(workers.count * workers.resources.get("GPU", 0.0), workers.count * job.threads)

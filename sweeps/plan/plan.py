@@ -114,7 +114,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
     stages = plan_stages(job, benchmark, work, parameters, measured, shares)
     methods = tuple(_method(job, index, shares, stages) for index in range(len(job.spaces)))
     left = max(0, job.search.trials - sum(settled.values()))
-    prepare = _prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers.count > 0)
+    prepare = _prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers > 0)
     search = _search_seconds(methods, settled, max(1, at_once or 1))
     total = None if prepare is None or search is None else SWEEP_START_S + prepare + search
     memory = _memory_gib(job, parameters)
@@ -240,7 +240,7 @@ def _search_seconds(methods: Sequence[MethodPlan], settled: Mapping[str, int], a
 
 def _gpus(job: SweepJob) -> float:
     """GPUs one trial holds."""
-    workers = job.training.workers
+    workers = job.training.worker_group
     return max(1, workers.count) * workers.resources.get("GPU", 0.0) + job.evaluation_resources.get("GPU", 0.0)
 
 
@@ -270,7 +270,7 @@ def _memory_gib(job: SweepJob, parameters: int | None) -> float | None:
     if parameters is None:
         return None
     weights = parameters * TRAINING_BYTES_PER_PARAMETER / 2**30
-    workers = job.training.workers.count
+    workers = job.training.workers
     return PROCESS_GIB + weights if not workers else (1 + workers) * PROCESS_GIB + workers * weights + weights / 2
 
 
@@ -298,7 +298,7 @@ def _notes(
     for method in methods:
         if method.settings is not None and method.settings < method.trials:
             notes.append(f"{method.method} has only {count_of(method.settings, 'setting')} for {method.trials} trials")
-    if job.training.workers.count:
+    if job.training.workers:
         notes.append(f"starting and ending the training workers costs about {WORKERS_START_S:g} s in each trial")
     if job.search.seeds_for_finalists > 1:
         notes.append(_finalists_note(job.search.seeds_for_finalists - 1, methods))

@@ -190,7 +190,7 @@ def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
 
 def _unlearn_seconds(given: Given, space: MethodSpace) -> tuple[float | None, str]:
     """Measured on the same data, method and training settings; else modelled."""
-    training = given.job.training.model_dump(mode="json", exclude={"workers", "checkpoint_every_s"})
+    training = given.job.training.identity()
 
     def fits(inputs: Mapping[str, Any]) -> bool:
         return (inputs.get("data"), inputs.get("method"), inputs.get("training")) == (
@@ -247,7 +247,7 @@ def _one_evaluation(given: Given) -> float:
 
 
 def _start(job: SweepJob) -> float:
-    return WORKERS_START_S if job.training.workers.count else 0.0
+    return WORKERS_START_S if job.training.workers else 0.0
 
 
 def _from(known: tuple[float, int]) -> str:

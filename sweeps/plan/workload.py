@@ -18,6 +18,7 @@ from unlearn_sweep.engine.search_space import (
     MethodSpace,
     Uniform,
 )
+from unlearn_sweep.engine.training.settings import DEFAULT_EPOCHS
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
@@ -25,8 +26,6 @@ from unlearn_sweep.evaluators.rows import Row
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text under the usual tokenizers, and of the built-in benchmark under its own."""
-
-DEFAULT_EPOCHS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

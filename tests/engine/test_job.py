@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.job import (
-    AttackSettings,
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-    Workers,
-)
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
 from unlearn_sweep.engine.search_space import Choice, Fixed, LogUniform, MethodSpace
+from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 
 
 def job(**changes: Any) -> SweepJob:
@@ -53,7 +46,7 @@ def test_a_job_survives_json() -> None:
     [
         {"storage": Path("/other"), "directory": Path("/other/x")},
         {"concurrent_trials": 4, "threads": 8, "evaluation_resources": {"GPU": 1.0}},
-        {"training": TrainingSettings(workers=Workers(count=4))},
+        {"training": TrainingSettings(workers=4)},
         {"search": SearchSettings(trials=99, minimum={"ut": 0.5}, wall_hours=1.0)},
         {"mlflow": "off", "spec_text": "# another comment", "stage_timeout_s": 5.0},
     ],
@@ -84,7 +77,7 @@ def test_what_makes_another_sweep(changes: dict[str, Any]) -> None:
         {"storage": Path("runs")},
         {"search": {"trials": 0}},
         {"training": {"epochs": 5, "max_steps": 5}},
-        {"training": {"epochs": None}},
+        {"training": {"backend": "torch", "zero_stage": 2}},
         {"original": {"path": "/m", "recipe": {}}},
         {"spaces": [{"method": "npo", "params": {"beta": {"kind": "uniform", "low": 2, "high": 1}}}]},
         {"unheard_of": 1},

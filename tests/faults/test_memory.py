@@ -15,7 +15,6 @@ import pytest
 
 from tests.e2e.conftest import write_sweep
 from tests.faults.clusters import LocalCluster
-from unlearn_sweep.engine.job import Workers
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
 from unlearn_sweep.engine.resources.memory_shortage import Room
@@ -23,6 +22,7 @@ from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.engine.training.settings import Workers
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 GIB = 2**30

@@ -14,14 +14,7 @@ from typing import Any
 import pandas as pd
 
 from tests.evaluators.tables import table
-from unlearn_sweep.engine.job import (
-    AttackSettings,
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-)
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
@@ -35,6 +28,7 @@ from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.study.broker import Proposal
 from unlearn_sweep.engine.sweep import make_task
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.settings import TrainingSettings
 
 ROWS = 8
 WEIGHTS = "recorded.json"

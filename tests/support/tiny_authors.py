@@ -8,20 +8,14 @@ from typing import Any
 
 import torch
 
-from unlearn_sweep.engine.job import (
-    AttackSettings,
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-)
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.training.settings import TrainingSettings
 
 RECIPE = {
     "config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},

@@ -77,7 +77,7 @@ methods:
   graddiff: 5
 training:
   workers: true
-  epochs: 5.0
+  global_batch_size: 5.0
 attacks:
   - relearn: {learning_rate: fast}
   - 4
@@ -93,7 +93,7 @@ prune: yes
             (5, "methods.npo.epochs", "a whole number"),
             (6, "methods.graddiff", "published"),
             (8, "training.workers", "a whole number"),
-            (9, "training.epochs", "write 5"),
+            (9, "training.global_batch_size", "write 5"),
             (11, "attacks[0].relearn.learning_rate", "a number"),
             (12, "attacks[1]", "a name"),
             (13, "search.trials", "write 4 without quotes"),
@@ -214,6 +214,16 @@ training:
             (9, "training.workers", "one trial needs 8 CPU, there are 2"),
         ],
     ),
+    "epochs in a sweep that counts steps": (
+        """\
+name: bad
+benchmark: {name: authors}
+methods: {npo: {epochs: 3}}
+attacks: [prefill]
+training: {max_steps: 10, betas: [0.9, 1.0]}
+""",
+        [(3, "methods.npo.epochs", "max_steps"), (5, "training.betas[1]", "< 1")],
+    ),
     "what does not go together": (
         """\
 name: store
@@ -229,7 +239,6 @@ evaluation: {resources: {cpu: 1}}
 """,
         [
             (1, "name", "used by the tool"),
-            (3, "methods.npo.epochs", "max_steps"),
             (3, "methods.npo+sam+rs", "take one of them"),
             (3, "methods.idk>npo>dpo", "at most two"),
             (4, "attacks[0].chain", "two or more"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
-from unlearn_sweep.engine.job import ModelSource, SweepJob, Workers
+from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.search_space import Fixed, LogUniform
+from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import parse_spec
@@ -26,8 +29,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert job.seed == 0
     assert (job.original, job.gold) == (ModelSource(), ModelSource())
     assert (job.storage, job.directory) == (tmp_path / "runs", tmp_path / "runs" / "small")
-    assert job.training.workers == Workers(count=0, resources={"CPU": 1.0})
-    assert (job.training.backend, job.training.zero_stage, job.training.epochs) == ("torch", 0, 5.0)
+    assert job.training.worker_group == Workers(count=0, resources={"CPU": 1.0})
+    assert (job.training.backend, job.training.zero, job.training.epochs) == ("torch", 0, 5.0)
     assert (job.concurrent_trials, job.threads) == (2, 1)
     assert (job.search.trials, job.search.sampler, job.search.allocation) == (4, "tpe", "equal")
     assert job.stage_timeout_s == 14400
@@ -38,7 +41,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_deepspeed_has_a_zero_stage_and_steps_replace_epochs(tmp_path: Path) -> None:
     job = job_of(tmp_path, training="training: {backend: deepspeed, workers: 2, max_steps: 9}")
-    assert (job.training.zero_stage, job.training.epochs, job.training.max_steps) == (2, None, 9)
+    assert (job.training.zero, job.training.epochs, job.training.max_steps) == (2, None, 9)
     assert all("epochs" not in space.params for space in job.spaces)
     assert job.concurrent_trials == 1
     zero = job_of(tmp_path, training="training: {backend: deepspeed, workers: 2, zero_stage: 0}")
@@ -202,3 +205,39 @@ def test_one_composition_written_twice_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         job_of(tmp_path, methods="methods: {npo+sam+irm: {}, npo+irm+sam: {}}")
     assert [problem.message for problem in caught.value.problems] == ["named twice"]
+
+
+def test_every_training_option_of_the_file_reaches_the_training(tmp_path: Path) -> None:
+    """Oracle: the file's own values; each differs from its default, so an option lost on the way shows."""
+    options: dict[str, Any] = {
+        "epochs": 1.5,
+        "global_batch_size": 12,
+        "micro_batch_size": 3,
+        "backend": "deepspeed",
+        "zero_stage": 1,
+        "workers": 2,
+        "resources_per_worker": {"CPU": 0.5},
+        "gradient_clip": 0.5,
+        "warmup_share": 0.25,
+        "weight_decay": 0.1,
+        "betas": [0.8, 0.95],
+        "adam_epsilon": 1e-6,
+        "decay": "cosine",
+        "activation_checkpointing": True,
+        "checkpoint_every_s": 30.0,
+        "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": "attention"},
+    }
+    job = job_of(tmp_path, training=f"training: {json.dumps(options)}")
+    training = requests.unlearn_job(job, "npo", {"learning_rate": 1e-4}, 0, "start", tmp_path / "out").training
+    assert training.model_dump(mode="json", exclude={"max_steps"}) == options
+    defaults = TrainingSettings().model_dump(mode="json", exclude={"max_steps"})
+    assert [name for name in defaults if defaults[name] == options[name]] == []
+
+
+def test_a_methods_own_epochs_replace_the_sweeps(tmp_path: Path) -> None:
+    job = job_of(tmp_path, training="training: {epochs: 3}")
+    own = requests.unlearn_job(job, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out")
+    assert own.training == job.training.model_copy(update={"epochs": 7.0})
+    steps = job_of(tmp_path, training="training: {max_steps: 9}")
+    counted = requests.unlearn_job(steps, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out")
+    assert (counted.training.epochs, counted.training.max_steps) == (None, 9)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.recorded_attacks import recorded_job
-from unlearn_sweep.engine.job import SweepJob, Workers
+from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.placement import NoRoomError, concurrency, per_trial, place
+from unlearn_sweep.engine.training.settings import Workers
 
 ONE_CPU = {"CPU": 1.0}
 
@@ -89,5 +90,5 @@ def test_a_process_that_fits_on_no_machine_is_refused(tmp_path: Path) -> None:
 def _job(tmp_path: Path, workers: Workers, evaluation: dict[str, float]) -> SweepJob:
     job = recorded_job(tmp_path, "s", [], prune=False)
     search = job.search.model_copy(update={"trials": 9})
-    training = job.training.model_copy(update={"workers": workers})
+    training = job.training.model_copy(update={"workers": workers.count, "resources_per_worker": workers.resources})
     return job.model_copy(update={"training": training, "search": search, "evaluation_resources": evaluation})

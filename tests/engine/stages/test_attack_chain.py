@@ -14,14 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from unlearn_sweep.engine.job import (
-    AttackSettings,
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-)
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
 from unlearn_sweep.engine.models import create_start_model
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, links, run_attack
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
@@ -30,6 +23,7 @@ from unlearn_sweep.engine.stages.requests import attack_request
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.attacks.catalog import validate
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.recorded_attacks import recorded_job
-from unlearn_sweep.engine.job import SweepJob, Workers
+from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.peak_memory import MIB, PeakMeter
 from unlearn_sweep.engine.stages.memory_limit import (
     LEADER_MIB,
@@ -20,6 +20,7 @@ from unlearn_sweep.engine.stages.memory_limit import (
 )
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.engine.training.settings import Workers
 
 GIB = 2**30
 
@@ -30,7 +31,7 @@ def job(tmp_path: Path) -> SweepJob:
 
 
 def _with(job: SweepJob, workers: Workers, evaluation: dict[str, float] | None = None) -> SweepJob:
-    training = job.training.model_copy(update={"workers": workers})
+    training = job.training.model_copy(update={"workers": workers.count, "resources_per_worker": workers.resources})
     return job.model_copy(update={"training": training, "evaluation_resources": evaluation or {"CPU": 1.0}})
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from unlearn_sweep.engine.models import create_start_model
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.rows import Row, Template
 
@@ -92,7 +93,7 @@ def start_model(benchmark: Benchmark, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def make_job(start_model: Path, tmp_path: Path) -> JobMaker:
-    """Jobs as JSON values, each with a folder of its own to write to."""
+    """Jobs as JSON values, each with a folder of its own to write to; options of the training may be given flat."""
     made = iter(range(1_000))
 
     def make(method: str = "npo", params: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
@@ -102,18 +103,22 @@ def make_job(start_model: Path, tmp_path: Path) -> JobMaker:
             "benchmark": {"name": "made-up"},
             "method": {"name": method, "params": params or {}},
             "learning_rate": 1e-3,
-            "max_steps": 4,
-            "global_batch_size": 5,
             "seed": 3,
             "teacher_model": str(start_model),  # for the methods that ask for one
+        }
+        training: dict[str, Any] = {
+            "max_steps": 4,
+            "global_batch_size": 5,
+            "warmup_share": 0.0,
             # Adam divides by the gradient's own size: at the usual 1e-8 it makes a whole step out of the rounding error
             # of a gradient that is zero, and no two ways of adding up would agree.
             "adam_epsilon": 1e-3,
             "gradient_clip": None,  # clipping would hide a gradient that is wrong by a factor
         }
-        job |= values
-        if "epochs" in values:
-            del job["max_steps"]
-        return job
+        given = {name: value for name, value in values.items() if name in TrainingSettings.model_fields}
+        training |= given
+        if "epochs" in given:
+            del training["max_steps"]
+        return job | {"training": training} | {name: value for name, value in values.items() if name not in given}
 
     return make

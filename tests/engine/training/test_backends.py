@@ -75,8 +75,8 @@ def check_ranks(cases: Mapping[str, dict[str, Any]], make_job: JobMaker, benchma
     jobs = {name: make_job("npo", KL, **values) for name, values in cases.items()}
     outcomes = run_on_ranks(jobs, benchmark, folder)
     for name, job in jobs.items():
-        expected, (first, second) = alone_outcomes[job["gradient_clip"]], (rank[name] for rank in outcomes)
-        assert furthest(weights(alone[job["gradient_clip"]]), weights(job)) < 1e-6, name
+        expected, (first, second) = alone_outcomes[job["training"]["gradient_clip"]], (rank[name] for rank in outcomes)
+        assert furthest(weights(alone[job["training"]["gradient_clip"]]), weights(job)) < 1e-6, name
         assert first["terms"] == second["terms"]
         assert first["terms"] == pytest.approx(expected["terms"], rel=1e-4, abs=1e-6)
         assert (first["world_size"], first["tokens"]) == (2, expected["tokens"])
@@ -173,7 +173,7 @@ def test_zero_in_this_process_leaves_no_trace(make_job: JobMaker, benchmark: Ben
     for job in again:
         outcome = run_worker(job, benchmark=benchmark)
         assert furthest(weights(alone), weights(job)) < 1e-6
-        assert outcome["backend"] == f"deepspeed ZeRO-{job['zero_stage']}"
+        assert outcome["backend"] == f"deepspeed ZeRO-{job['training']['zero_stage']}"
         assert not torch.distributed.is_initialized()
         assert "LOCAL_RANK" not in os.environ
 

@@ -77,10 +77,8 @@ def check_taken_up(
     """A training stopped at steps 3 and 6 gives the weights, the record and the curve of one that was not."""
     monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
     whole = make_job(method, params, max_steps=STEPS, **values)
-    broken = make_job(method, params, max_steps=STEPS, **values) | {
-        "checkpoint_dir": str(folder),
-        "checkpoint_every_s": 0.0,
-    }
+    saved = {"checkpoint_dir": str(folder), "checkpoint_every_s": 0.0}
+    broken = make_job(method, params, max_steps=STEPS, **values, **saved)
     expected = run_worker(whole, benchmark=benchmark)
     for step in (3, 6):
         with pytest.raises(StoppedError):
@@ -102,8 +100,8 @@ def test_another_jobs_checkpoint_is_not_taken(
     monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
     saved = {"checkpoint_dir": str(tmp_path / "partial"), "checkpoint_every_s": 0.0}
     with pytest.raises(StoppedError):
-        run_worker(make_job("npo", max_steps=4) | saved, benchmark=benchmark, on_progress=stop_at(3))
-    outcome = run_worker(make_job("npo", {"beta": 0.7}, max_steps=4) | saved, benchmark=benchmark)
+        run_worker(make_job("npo", max_steps=4, **saved), benchmark=benchmark, on_progress=stop_at(3))
+    outcome = run_worker(make_job("npo", {"beta": 0.7}, max_steps=4, **saved), benchmark=benchmark)
     assert outcome["resumed_at_step"] == 0
 
 
@@ -117,7 +115,7 @@ def test_a_half_written_checkpoint_is_passed_over(make_job: JobMaker, benchmark:
 def test_nothing_is_written_before_its_time(make_job: JobMaker, benchmark: Benchmark, tmp_path: Path) -> None:
     folder = tmp_path / "partial"
     seen: list[bool] = []
-    job = make_job("npo") | {"checkpoint_dir": str(folder), "checkpoint_every_s": 3600.0}
+    job = make_job("npo", checkpoint_dir=str(folder), checkpoint_every_s=3600.0)
     run_worker(job, benchmark=benchmark, on_progress=lambda _: seen.append(folder.exists()))
     assert not any(seen)
 
@@ -132,7 +130,7 @@ def test_two_ranks_take_up_what_two_ranks_left(
     folder = tmp_path / "partial"
     saved = {"checkpoint_dir": str(folder), "checkpoint_every_s": 0.0}
     whole = make_job("npo", max_steps=STEPS, **values)
-    short = make_job("npo", max_steps=STEPS, **values) | saved
+    short = make_job("npo", max_steps=STEPS, **values, **saved)
     run_on_ranks({"whole": whole}, benchmark, tmp_path / "whole")
     with pytest.raises(AssertionError):  # it can write no model, so it ends after its last checkpoint
         run_on_ranks({"short": short | {"output_dir": "/proc/nowhere/out"}}, benchmark, tmp_path / "short")

@@ -15,8 +15,8 @@ from tests.engine.training.test_backends import furthest, run_on_ranks, weights
 from tests.engine.training.test_forward import made_up_items
 from unlearn_sweep.engine.models import load_model
 from unlearn_sweep.engine.training.forward import SupervisedLM, pack
-from unlearn_sweep.engine.training.job import LoraSettings
 from unlearn_sweep.engine.training.lora import AdaptersOff, adapted_layers, adapters, add_adapters, merge_adapters
+from unlearn_sweep.engine.training.settings import LoraSettings
 from unlearn_sweep.engine.training.worker import run_worker
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.catalog import METHODS

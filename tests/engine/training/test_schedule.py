@@ -11,14 +11,14 @@ from unlearn_sweep.engine.training.schedule import learning_rate, step_count
 
 
 def job(**values: Any) -> TrainJob:
-    smallest = {
+    smallest: dict[str, Any] = {
         "start_model": "a",
         "output_dir": "b",
         "benchmark": {"name": "c"},
         "method": {"name": "d"},
         "learning_rate": 1.0,
     }
-    return TrainJob.from_json(smallest | values)
+    return TrainJob.from_json(smallest | {"training": {"warmup_share": 0.0} | values})
 
 
 @pytest.mark.parametrize(

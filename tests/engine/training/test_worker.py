@@ -76,12 +76,12 @@ def plain_training(
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     scales = [parameter for parameter in model.parameters() if parameter.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": scales, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, eps=job["adam_epsilon"])
+    optimizer = torch.optim.AdamW(groups, eps=job["training"]["adam_epsilon"])
     for rate in rates:
         optimizer.zero_grad()
         loss(model).backward()
-        if job["gradient_clip"] is not None:
-            assert torch.nn.utils.clip_grad_norm_(model.parameters(), job["gradient_clip"]) > job["gradient_clip"]
+        if (most := job["training"]["gradient_clip"]) is not None:
+            assert torch.nn.utils.clip_grad_norm_(model.parameters(), most) > most
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()

@@ -15,6 +15,7 @@ from tests.support.model_folders import write_model_folder
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, Uniform
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.sweeps.file.dimensions import published
 from unlearn_sweep.sweeps.file.file_schema import (
@@ -23,7 +24,6 @@ from unlearn_sweep.sweeps.file.file_schema import (
     RecipeSection,
     SearchSection,
     SweepFile,
-    TrainingSection,
 )
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, load_spec, parse_spec
@@ -245,6 +245,6 @@ def test_the_documented_file_is_valid(tmp_path: Path) -> None:
 
 def test_every_key_is_documented() -> None:
     page = Path("docs/sweep_file.md").read_text()
-    parts = (SweepFile, ModelSection, RecipeSection, TrainingSection, SearchSection, BudgetSection)
+    parts = (SweepFile, ModelSection, RecipeSection, TrainingSettings, SearchSection, BudgetSection)
     missing = [name for part in parts for name in part.model_fields if name not in page]
     assert missing == []

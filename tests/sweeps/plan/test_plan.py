@@ -292,7 +292,7 @@ def test_medians_of_what_fits(tmp_path: Path) -> None:
 def test_measured_times_take_the_place_of_modelled_ones(tmp_path: Path) -> None:
     job = job_of(tmp_path)
     data = load_benchmark("authors", job.benchmark.params).digest()
-    training = job.training.model_dump(mode="json", exclude={"workers", "checkpoint_every_s"})
+    training = job.training.identity()
     record_stage(job.storage, "a", "unlearn", {"data": data, "method": "npo", "training": training}, 2.0)
     record_stage(job.storage, "b", "unlearn", {"data": data, "method": "npo", "training": {}}, 500.0)
     record_stage(job.storage, "c", "attack:relearn", {"data": data, "params": job.attacks[0].params}, 3.0)

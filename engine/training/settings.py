@@ -1,0 +1,136 @@
+"""How a training steps: every option once.
+
+Section `training` of a sweep file, `SweepJob.training` and `TrainJob.training` are this one model, so an option that
+is added here is in the file, its JSON Schema, the stage keys and the training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+Backend = Literal["torch", "deepspeed"]
+Decay = Literal["linear", "cosine", "constant"]
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Amount = Annotated[float, Field(ge=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+DEFAULT_EPOCHS = 5.0
+DEFAULT_ZERO_STAGE = 2
+CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_every_s"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Training processes of one trial, with Ray resources each. `count` 0 trains inside the trial (local mode)."""
+
+    count: int = 0
+    resources: dict[str, float] = field(default_factory=lambda: {"CPU": 1.0})
+
+
+class Settings(BaseModel):
+    """Base of the models that a sweep file and the engine share: strict, frozen, no unknown keys, finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters, merged at the end. They want a learning rate about ten times that of full training."""
+
+    rank: Count = Field(default=8, description="rank of the adapters")
+    alpha: float = Field(default=16.0, gt=0, description="their scale is alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapters")
+    targets: Literal["all", "attention"] = Field(default="all", description="linear layers that get one")
+
+
+class TrainingSettings(Settings):
+    """How a trial trains. Learning rate and loss weights belong to the methods.
+
+    `epochs`, `max_steps` and `zero_stage` may be left out; `resolved` fills in what they then are. Everything but
+    the fields in `CHANGES_NO_WEIGHTS` changes the trained weights.
+    """
+
+    epochs: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="passes over the forget set, for methods that do not name epochs themselves; left out: 5",
+    )
+    max_steps: Count | None = Field(default=None, description="optimizer steps, in place of epochs")
+    global_batch_size: Count = Field(default=32, description="forget rows per step, over all workers")
+    micro_batch_size: Count | None = Field(
+        default=None, description="rows one worker holds in one pass; left out: its share"
+    )
+    backend: Backend = Field(default="torch", description="torch, or the DeepSpeed engine with ZeRO")
+    zero_stage: Literal[0, 1, 2, 3] | None = Field(default=None, description="ZeRO stage of deepspeed; left out: 2")
+    workers: int = Field(
+        default=0, ge=0, le=100_000, description="training processes of a trial; 0 trains inside the trial"
+    )
+    resources_per_worker: dict[str, Amount] = Field(
+        default_factory=lambda: {"CPU": 1.0}, description="Ray resources of one worker: CPU, GPU or a custom name"
+    )
+    gradient_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null does not clip")
+    warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of the steps that warm up")
+    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay of AdamW")
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = Field(
+        default=(0.9, 0.999), description="AdamW's decay rates of the two moments"
+    )
+    adam_epsilon: float = Field(default=1e-8, gt=0, description="AdamW's term that keeps the division finite")
+    decay: Decay = Field(default="linear", description="learning rate after the warm-up")
+    activation_checkpointing: bool = Field(default=False, description="less memory for about a third more time")
+    checkpoint_every_s: float = Field(
+        default=600.0, ge=0, description="seconds between checkpoints of a training; a killed one resumes from its last"
+    )
+    lora: LoraSettings | None = Field(
+        default=None, description="train adapters instead of all weights, merged at the end; left out: all weights"
+    )
+
+    @field_validator("max_steps")
+    @classmethod
+    def _one_length(cls, steps: int | None, info: ValidationInfo) -> int | None:
+        if steps is not None and info.data.get("epochs") is not None:
+            raise rule("max_steps beside epochs", allowed="epochs or max_steps, not both", advice="remove one of them")
+        return steps
+
+    @field_validator("zero_stage")
+    @classmethod
+    def _zero_needs_deepspeed(cls, stage: int | None, info: ValidationInfo) -> int | None:
+        if stage is not None and info.data.get("backend") == "torch":
+            message = "ZeRO belongs to the deepspeed backend, and the backend is torch"
+            raise rule(message, advice="write backend: deepspeed, or remove it")
+        return stage
+
+    def resolved(self) -> Self:
+        """These settings with `epochs` (unless steps are counted) and deepspeed's `zero_stage` filled in."""
+        epochs = None if self.max_steps is not None else self.epochs or DEFAULT_EPOCHS
+        stage = self.zero if self.backend == "deepspeed" else None
+        return self.model_copy(update={"epochs": epochs, "zero_stage": stage})
+
+    def lasting(self, epochs: float) -> Self:
+        """These settings over `epochs` passes, whatever length they had."""
+        return self.model_copy(update={"epochs": float(epochs), "max_steps": None})
+
+    @property
+    def zero(self) -> int:
+        """ZeRO stage, 0 to 3; 0 for the torch backend."""
+        if self.backend == "torch":
+            return 0
+        return DEFAULT_ZERO_STAGE if self.zero_stage is None else self.zero_stage
+
+    @property
+    def worker_group(self) -> Workers:
+        """The training processes of one trial."""
+        return Workers(count=self.workers, resources=dict(self.resources_per_worker))
+
+    def identity(self) -> dict[str, object]:
+        """What changes the trained weights, as plain JSON: the part of a stage key that comes from these settings."""
+        return self.resolved().model_dump(mode="json", exclude=set(CHANGES_NO_WEIGHTS))
+
+
+def rule(message: str, *, allowed: str | None = None, advice: str | None = None) -> PydanticCustomError:
+    """A broken rule between two fields; a report on the file shows `allowed` and `advice` with it."""
+    return PydanticCustomError("rule", "{message}", {"message": message, "allowed": allowed, "advice": advice})
