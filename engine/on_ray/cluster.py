@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from unlearn_sweep.engine.on_ray.head_failure import kill_own_processes, watch_head
 from unlearn_sweep.engine.on_ray.heartbeat import HeadWatch
@@ -18,6 +19,8 @@ DRIVERS = 10_000
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's switch for a machine by itself, named after where that is the default: at 0, no port is open to others."""
 SETTINGS = {
+    # No process of Ray's, its dashboard's included, has the folder it is started in on its `sys.path`.
+    "PYTHONSAFEPATH": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Tune's own result files would only repeat what our records hold
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -64,7 +67,14 @@ def _start_or_join(
 ) -> tuple[ClusterView, HeadWatch]:
     import ray
 
-    options = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+    from unlearn_sweep.engine.on_ray.search_path import InstalledPackagesOnly
+
+    options: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "job_config": InstalledPackagesOnly(),
+    }
     if address is None:
         context = ray.init(
             address="local",  # also where the environment names a cluster
