@@ -27,7 +27,12 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
 from unlearn_sweep.engine.store import durable
-from unlearn_sweep.engine.store.damaged import read_lock_file, whole_records
+from unlearn_sweep.engine.store.damaged import (
+    DamagedFileError,
+    DamagedStorageError,
+    read_lock_file,
+    whole_records,
+)
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.records import TrialRecord
@@ -299,10 +304,14 @@ class Driver:
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
         """Record first, then the study, then the views: a crash in between loses nothing.
 
-        Raises DiskFullError where the trial failed for want of room: that is no result; the next run goes on with it.
+        Raises DiskFullError where the trial failed for want of room, DamagedStorageError where a finished stage that it
+        uses is damaged: that is no result of the trial; the next run goes on with it.
         """
         if record.state == "failed" and durable.says_disk_full(record.reason):
             raise durable.DiskFullError(f"trial {record.number}, {record.failed_stage}: {record.reason}")
+        if record.state == "failed" and (record.reason or "").startswith(DamagedFileError.__name__):
+            reason = (record.reason or "").partition(": ")[2]
+            raise DamagedStorageError(f"trial {record.number} stopped in {record.failed_stage}: {reason}")
         if task.finalist:
             self._settle_finalist(task, record)
         else:
@@ -347,7 +356,9 @@ class Driver:
         )
 
     def write_record(self, record: TrialRecord) -> None:
-        durable.write_text(self.directory / "trials" / f"{record.number}.json", record.model_dump_json(indent=1) + "\n")
+        durable.write_text(
+            self.directory / "trials" / f"{record.number}.json", record.sealed().model_dump_json(indent=1) + "\n"
+        )
         self.settled[record.number] = record
 
     def begun_again(self, task: TrialTask, reason: str) -> None:

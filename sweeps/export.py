@@ -13,9 +13,10 @@ import yaml
 
 from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, read_snapshot
-from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.stages import StageStore, check_stored_weights
 
 WEIGHTS = "*.safetensors"
 # Weights, configuration, tokenizer, chat template. Anything else in the store, a pickle above all, stays there.
@@ -49,6 +50,14 @@ def export_trial(directory: Path, trial: str, out: Path) -> ExportResult:
     snapshot = read_snapshot(directory)
     record = find_trial(snapshot.records, trial)
     source = model_folder(snapshot, record)
+    try:
+        check_stored_weights(source)
+    except DamagedFileError as error:
+        raise ExportError(
+            f"{error.path} is damaged ({error.why}), and the model of trial {record.number} is not exported. Remove "
+            f"{source}, and run the sweep of these lines over the same storage, which trains it again:\n\n"
+            f"{rebuild_lines(snapshot, record)}"
+        ) from None
     _check_free(out)
     card = model_card(snapshot, record)
     names = sorted(path.name for path in source.iterdir() if path.is_file() and path.suffix in EXPORTED_SUFFIXES)

@@ -45,7 +45,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     from unlearn_sweep.engine.resources.placement import NoRoomError
     from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
     from unlearn_sweep.engine.store import durable
-    from unlearn_sweep.engine.store.damaged import DamagedFileError
+    from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
     from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
 
     try:
@@ -65,6 +65,9 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     except NoRoomError as error:
         say(f"{error}.")
         return EXIT_REFUSED
+    except DamagedStorageError as error:
+        say(f"{error}.")
+        return EXIT_FAILED
     except StageFailedError as error:
         if durable.says_disk_full(error.reason):
             return _disk_full(f"{error.stage}: {error.reason}", job, say)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from unlearn_sweep.engine.mirror.address import Mirror
 from unlearn_sweep.engine.mirror.plan import MARK, MODELS, STAGE_FILE, STAGES, Files
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.marks import first_damage
 from unlearn_sweep.engine.store.records import Record, StageResult
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageStore
 
@@ -86,6 +87,9 @@ def _get_stage(mirror: Mirror, key: str, folder: Path, files: Files) -> int:
         result = StageResult.model_validate_json((folder / STAGE_FILE).read_bytes())
     except ValidationError as error:
         raise BrokenCopyError(f"stage {key}: unreadable {STAGE_FILE}") from error
+    damage = f"{STAGE_FILE} has changed" if not result.is_intact() else first_damage(folder, result.files)
+    if damage is not None:
+        raise BrokenCopyError(f"stage {key}: {damage}")
     wrong = [name for name, size in files.items() if (folder / name).stat().st_size != size]
     if wrong or result.key != key or (result.has_rows and ROWS_FILE not in files):
         raise BrokenCopyError(f"stage {key}: {', '.join(wrong) or 'its content'} does not match")

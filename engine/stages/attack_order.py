@@ -21,7 +21,7 @@ from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.stages.control_tables import control_tables
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.store.records import AttackScore, StageResult, TrialRecord
+from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 
 LEARN_FROM = 5
@@ -97,7 +97,9 @@ def base_costs(
     for attack in attacks:
         key = prepared.attacks[attack.label]["original"]
         if timed:
-            stage = StageResult.model_validate_json((store.stage_folder(key) / "stage.json").read_bytes())
+            stage = store.result(key)
+            if stage is None:
+                raise FileNotFoundError(f"the stage {key} of attack {attack.label} on the original is gone")
             costs[attack.label] = stage.seconds
         else:
             tables = control_tables(prepared, store).attacked(attack.label, "original")

@@ -94,8 +94,12 @@ class StageRunner:
 
     def _run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
         with self.room.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
-            found = self.store.find(request)  # somebody else may have finished it while we waited
-            return self._compute(request, compute, alone=alone) if found is None else self._reuse(request, found)
+            found, damage = self.store.look(request)  # another process may have finished it while we waited
+            if found is not None:
+                return self._reuse(request, found)
+            if damage is not None:
+                self._event("note", request, reason=f"damaged, so the stage runs again: {damage}")
+            return self._compute(request, compute, alone=alone)
 
     def _reuse(self, request: StageRequest, found: StageResult) -> StageResult:
         self.seconds[request.stage] = 0.0

@@ -6,12 +6,16 @@ Each kind of work is a module of its own, since what a stage is named by is the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest, run_attack
-from unlearn_sweep.engine.stages.measurement import Bench
+from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest
+from unlearn_sweep.engine.store.stages import check_stored_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class StartRequest(BaseModel):
@@ -26,6 +30,11 @@ class StartRequest(BaseModel):
 
 class Workbench(Bench):
     """One process that measures. Not thread-safe: one request at a time, which is what an actor does anyway."""
+
+    def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
+        """The model, loaded once. Raises DamagedFileError where its files are not as the stage that made it left them."""
+        check_stored_weights(Path(path))
+        return super().model(path, request)
 
     def start_model(self, request: StartRequest) -> None:
         """A new small model and its tokenizer, or a copy of the base model."""

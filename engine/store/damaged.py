@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.store.records import Record, TrialRecord
+from unlearn_sweep.engine.store.records import Record, Sealed, TrialRecord
 
 Stored = TypeVar("Stored", bound=Record)
 SUFFIX = ".damaged"
+CHANGED = "its content is not what was written"
+MOVE_AWAY = "Move it away and run the same command again"
 UNREADABLE = (OSError, UnicodeDecodeError, ValidationError)
 
 
@@ -31,14 +33,21 @@ class DamagedFileError(RuntimeError):
         return type(self), (self.path, self.why, self.advice)
 
 
+class DamagedStorageError(RuntimeError):
+    """A file that finished stages left was damaged while the sweep ran. No trial is settled for it."""
+
+
 def read_record(path: Path, kind: type[Stored]) -> Stored:
     """One JSON record of the storage. Raises DamagedFileError where the file is not a whole one."""
     try:
-        return kind.model_validate_json(path.read_bytes())
+        record = kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
-        raise DamagedFileError(path, why_unreadable(error), "Move it away and run the same command again.") from error
+        raise DamagedFileError(path, why_unreadable(error), MOVE_AWAY) from error
+    if isinstance(record, Sealed) and not record.is_intact():
+        raise DamagedFileError(path, CHANGED, MOVE_AWAY)
+    return record
 
 
 def why_unreadable(error: Exception) -> str:

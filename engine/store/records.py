@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import hashlib
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -105,8 +106,36 @@ class AttackScore(Record):
     reason: str | None = None
 
 
-class StageResult(Record):
-    """stage.json: what a finished stage was, over what, how long it took, and its numbers."""
+class Sealed(Record):
+    """A record with a digest of its own content, so that a changed byte is seen. None: written without one."""
+
+    seal: str | None = None
+
+    def sealed(self) -> Self:
+        """The same record with the seal of what it holds now."""
+        return self.model_copy(update={"seal": self._content()})
+
+    def is_intact(self) -> bool:
+        """Whether the record is what was sealed; True where it never was."""
+        return self.seal is None or self.seal == self._content()
+
+    def _content(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()[:16]
+
+
+class FileMark(Record):
+    """Size and SHA-256 (hex) of a file as it was written. Without the second, the size alone is compared."""
+
+    bytes: int
+    sha256: str | None = None
+
+
+class StageResult(Sealed):
+    """stage.json: what a finished stage was, over what, how long it took, and its numbers.
+
+    `files` marks what lies in the stage's own folder, `weights` what lies in its model folder, by relative path. Both
+    are empty in a stage of a version that did not mark files: such files are used unchecked.
+    """
 
     stage: str
     key: str
@@ -116,6 +145,8 @@ class StageResult(Record):
     host: str
     data: dict[str, Any] = Field(default_factory=dict)
     has_rows: bool = False
+    files: dict[str, FileMark] = Field(default_factory=dict)
+    weights: dict[str, FileMark] = Field(default_factory=dict)
 
 
 class SeedScore(Record):
@@ -138,7 +169,7 @@ class SeedScore(Record):
     failed_stage: str | None = None
 
 
-class TrialRecord(Record):
+class TrialRecord(Sealed):
     """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
 
     `seeds` are the runs of a finalist beside the trial's own. `judging`, by stage, is what judges were asked.

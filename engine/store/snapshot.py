@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from unlearn_sweep.engine.store.damaged import CHANGED
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Controls, Event, Front, TrialRecord
 
@@ -134,6 +135,9 @@ def _read_trials(folder: Path, unreadable: dict[str, str]) -> tuple[StoredTrial,
             record = TrialRecord.model_validate_json(data)
         except ValidationError as error:
             unreadable[f"trials/{path.name}"] = _first_line(error)
+            continue
+        if not record.is_intact():
+            unreadable[f"trials/{path.name}"] = CHANGED
             continue
         if record.state != "running":
             trials.append(StoredTrial(record=record, digest=hashlib.sha256(data).hexdigest()[:16]))

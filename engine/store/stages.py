@@ -2,6 +2,8 @@
 
 A stage is a function of its inputs (digests, parameters, code version). Its folder appears by one rename when it is
 whole; two processes that want the same stage take turns on a lock, and the second finds the first one's result.
+
+A stage whose record, rows or weights are not as they were written counts as not finished and runs again.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.damaged import DamagedFileError, read_record, why_unreadable
 from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.marks import first_damage, mark_files
 from unlearn_sweep.engine.store.records import StageResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_FILE = "rows.parquet"
+STAGE_FILE = "stage.json"
+RUN_AGAIN = "Run the same command again: that stage counts as not finished and runs again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +60,56 @@ class StageStore:
         return self.root / "partial" / key
 
     def find(self, request: StageRequest) -> StageResult | None:
-        """The finished stage, or None. A stage whose weights were evicted since counts as not finished."""
-        path = self.stage_folder(request.key) / "stage.json"
-        if not path.exists() or (request.weights and not self.model_folder(request.key).is_dir()):
-            return None
-        return StageResult.model_validate_json(path.read_bytes())
+        """The finished stage, or None. One that is damaged, or whose weights were evicted, counts as not finished."""
+        return self.look(request)[0]
+
+    def look(self, request: StageRequest) -> tuple[StageResult | None, str | None]:
+        """The finished stage, or None with the damage that is the reason; (None, None) where it was never finished."""
+        try:
+            result = self.result(request.key)
+        except DamagedFileError as error:
+            return None, f"{error.path}: {error.why}"
+        if result is None or (request.weights and not self.model_folder(request.key).is_dir()):
+            return None, None
+        damage = first_damage(self.stage_folder(request.key), result.files)
+        if damage is None and request.weights:
+            damage = first_damage(self.model_folder(request.key), result.weights)
+        return (result, None) if damage is None else (None, damage)
 
     def result(self, key: str) -> StageResult | None:
-        """A finished stage by its key alone, whether or not its weights are still there; None where there is none."""
-        path = self.stage_folder(key) / "stage.json"
-        return StageResult.model_validate_json(path.read_bytes()) if path.exists() else None
+        """A finished stage by its key alone, whether or not its weights are still there; None where there is none.
+
+        Raises DamagedFileError where its stage.json cannot be read or is another stage's.
+        """
+        path = self.stage_folder(key) / STAGE_FILE
+        if not path.exists():
+            return None
+        try:
+            result = read_record(path, StageResult)
+        except DamagedFileError as error:
+            raise DamagedFileError(path, error.why, RUN_AGAIN) from error
+        if result.key != key:
+            raise DamagedFileError(path, f"it is the stage {result.key}", RUN_AGAIN)
+        return result
 
     def rows(self, key: str) -> pd.DataFrame:
-        """The per-row table of a finished stage. FileNotFoundError where that stage has none."""
+        """The per-row table of a finished stage.
+
+        Raises FileNotFoundError where that stage has none, DamagedFileError where it is not as it was written.
+        """
         import pandas as pd
 
-        return pd.read_parquet(self.stage_folder(key) / ROWS_FILE)
+        path, result = self.stage_folder(key) / ROWS_FILE, self.result(key)
+        marks = {name: mark for name, mark in (result.files if result else {}).items() if name == ROWS_FILE}
+        damage = first_damage(path.parent, marks)
+        if damage is not None:
+            raise DamagedFileError(path, damage.removeprefix(f"{path}: "), RUN_AGAIN)
+        try:
+            return pd.read_parquet(path)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+            raise DamagedFileError(path, why_unreadable(error), RUN_AGAIN) from error
 
     def lock(self, key: str) -> Path:
         return self.root / "locks" / key
@@ -81,12 +121,12 @@ class StageStore:
         and leaves nothing behind.
         """
         target = self.stage_folder(request.key)
-        if target.exists():  # finished before, weights evicted since: the new result replaces the old
+        if target.exists():  # finished before, damaged or without weights since: the new result replaces the old
             shutil.rmtree(target)
         began = time.perf_counter()
         with durable.new_folder(target) as scratch:
             data = run(scratch)
-            result = StageResult(
+            result: StageResult = StageResult(
                 stage=request.stage,
                 key=request.key,
                 inputs=dict(request.inputs),
@@ -95,8 +135,10 @@ class StageStore:
                 host=socket.gethostname(),
                 data=data,
                 has_rows=(scratch / ROWS_FILE).exists(),
-            )
-            (scratch / "stage.json").write_text(result.model_dump_json(indent=1))
+                files=mark_files(scratch),
+                weights=mark_files(self.model_folder(request.key)) if request.weights else {},
+            ).sealed()
+            (scratch / STAGE_FILE).write_text(result.model_dump_json(indent=1))
         return result
 
     def clear_remains(self) -> int:
@@ -124,3 +166,17 @@ class StageStore:
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         return size
+
+
+def check_stored_weights(model: Path) -> None:
+    """Raise DamagedFileError where a model folder of a store is not as its stage left it.
+
+    A folder that is in no store, and a model whose stage has no marks, pass: nothing is known of them.
+    """
+    if (model.parent.name, model.parent.parent.name) != ("models", "store"):
+        return
+    result = StageStore(model.parents[2]).result(model.name)
+    damage = first_damage(model, result.weights) if result is not None else None
+    if damage is not None:
+        path, _, why = damage.partition(": ")
+        raise DamagedFileError(Path(path), why, RUN_AGAIN)

@@ -7,6 +7,7 @@ that appears whole; the one before it goes when the next is there, and all go wi
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from dataclasses import asdict
@@ -19,12 +20,17 @@ from torch import Tensor
 
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.marks import first_damage, mark_files
+from unlearn_sweep.engine.store.records import FileMark
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.state import History, Training
 
 NOT_IDENTITY = {"output_dir", "checkpoint_dir", "training"}
 PREFIX = "step-"
+FACTS = "facts.json"
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -40,14 +46,18 @@ class Checkpoints:
         self.last = time.monotonic()
 
     def resume(self, training: Training, history: History) -> int:
-        """Load the newest checkpoint of this job into everything; the step to go on with, 0 where there is none."""
+        """Load the newest checkpoint of this job into everything; the step to go on with, 0 where there is none.
+
+        A checkpoint with a damaged file is not loaded: the training begins again, with a warning.
+        """
         step = self._newest()
         training.ranks.wait()
         if step is None:
             return 0
         place = self.folder / f"{PREFIX}{step}"
-        facts = json.loads((place / "facts.json").read_text())
-        if facts["identity"] != self.identity:
+        facts = whole_facts(place)
+        readable = training.ranks.sum(torch.tensor(float(facts is not None), device=training.run.device)).item()
+        if facts is None or readable < training.ranks.world_size or facts["identity"] != self.identity:
             return 0
         tensors = load_file(place / "state.safetensors")
         training.backend.load(place)
@@ -104,12 +114,28 @@ class Checkpoints:
             "identity": self.identity,
             "state": {name: value for name, value in state.items() if not isinstance(value, Tensor)},
             "history": history,
+            # Sizes only: a checkpoint is written again and again, and hashing one takes about as long.
+            "files": {name: mark.model_dump() for name, mark in mark_files(folder, content=False).items()},
         }
-        durable.write_json(folder / "facts.json", facts)
+        durable.write_json(folder / FACTS, facts)
 
     def _newest(self) -> int | None:
         steps = [int(place.name.removeprefix(PREFIX)) for place in self.folder.glob(f"{PREFIX}*")]
         return max(steps, default=None)
+
+
+def whole_facts(place: Path) -> dict[str, Any] | None:
+    """The facts of a checkpoint; None, with a warning, where one of its files is not as it was written."""
+    try:
+        facts = json.loads((place / FACTS).read_bytes())
+        marks = {name: FileMark.model_validate(mark) for name, mark in facts["files"].items()}
+        damage = first_damage(place, marks)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        damage, facts = f"{place / FACTS}: {type(error).__name__}: {error}", None
+    if damage is not None:
+        logger.warning("the checkpoint is damaged, and the training begins again: %s", damage)
+        return None
+    return facts
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # Times, attempts and where things lie differ between runs; everything else is a result.
-OF_ONE_RUN = ("started", "finished", "stage_seconds", "reused_stages", "attempts", "model_path", "training")
+OF_ONE_RUN = ("started", "finished", "stage_seconds", "reused_stages", "attempts", "model_path", "training", "seal")
 
 
 def results(sweep: Path) -> dict[int, dict[str, Any]]:

@@ -25,6 +25,7 @@ DAMAGES = {
     "zeroed": lambda data: bytes(len(data)),
     "noise": lambda data: b"\xcd\xff\x01x",
     "another record": lambda data: data.replace(b'"number": 1,', b'"number": 2,', 1),
+    "a digit": lambda data: data.replace(b'"ut": 0.89', b'"ut": 0.99', 1),
     "deep": lambda data: b"[" * 100_000,
     "list": lambda data: b"[1, 2]",
 }
@@ -34,7 +35,9 @@ DAMAGES = {
 def test_a_damaged_record_is_renamed_and_named(tmp_path: Path, how: str) -> None:
     sweep = write_sweep(tmp_path / "sweep", [trial(0), trial(1)])
     path = sweep / "trials" / "1.json"
+    path.write_text(trial(1).sealed().model_dump_json(indent=1))
     damaged = DAMAGES[how](path.read_bytes())
+    assert damaged != path.read_bytes()
     path.write_bytes(damaged)
     notices: list[str] = []
     assert [record.number for record in whole_records(sweep, notices)] == [0]

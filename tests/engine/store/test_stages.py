@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
+from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.keys import digest, named_files
-from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore, check_stored_weights
 
 
 def _runner(tmp_path: Path, trial: int | None = 0) -> StageRunner:
@@ -107,3 +110,37 @@ def test_a_file_that_changed_under_its_name_is_another_input(tmp_path: Path) -> 
     path.write_text("other")
     assert named_files(params) != before
     assert named_files({"data": "gsm8k", "gone": f"{path}.gone", "number": 3}) == {}
+
+
+@pytest.mark.parametrize("place", ["rows.parquet", "stage.json", "weights"])
+def test_one_flipped_byte_makes_a_stage_unfinished(tmp_path: Path, place: str) -> None:
+    """Oracle: the count of runs, and the note that names the file."""
+    runner, done = _runner(tmp_path), []
+    request = StageRequest(stage="unlearn", inputs={"model": "m"}, weights=True)
+    model = runner.store.model_folder(request.key)
+
+    def train(folder: Path) -> dict[str, float]:
+        done.append(1)
+        pd.DataFrame({"value": [1.0, 2.0]}).to_parquet(folder / "rows.parquet")
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "w.safetensors").write_bytes(b"12345678")
+        return {"loss": 0.25}
+
+    runner.run(request, train)
+    stage = runner.store.stage_folder(request.key)
+    path = model / "w.safetensors" if place == "weights" else stage / place
+    before = path.read_bytes()
+    at = before.index(b"0.25") + 3 if place == "stage.json" else len(before) // 2
+    path.write_bytes(before[:at] + bytes([before[at] ^ 1]) + before[at + 1 :])
+    assert runner.store.find(request) is None
+    if place == "weights":
+        with pytest.raises(DamagedFileError, match=re.escape(str(path))):
+            check_stored_weights(model)
+    else:
+        with pytest.raises(DamagedFileError, match=re.escape(str(path))):
+            runner.store.rows(request.key)
+    assert runner.run(request, train).data == {"loss": 0.25}
+    assert len(done) == 2
+    notes = [event.reason or "" for event in EventLog(tmp_path / "events.jsonl").read() if event.event == "note"]
+    assert [str(path) in note for note in notes] == [True]
+    assert runner.store.find(request) is not None

@@ -112,6 +112,29 @@ def test_a_half_written_checkpoint_is_passed_over(make_job: JobMaker, benchmark:
     assert run_worker(job, benchmark=benchmark)["resumed_at_step"] == 0
 
 
+@pytest.mark.parametrize("file", ["facts.json", "state.safetensors"])
+def test_a_torn_checkpoint_is_not_taken_and_said(
+    make_job: JobMaker,
+    benchmark: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    file: str,
+) -> None:
+    """Oracle: the training in one go."""
+    monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
+    saved = {"checkpoint_dir": str(tmp_path / "partial"), "checkpoint_every_s": 0.0}
+    whole, broken = make_job("npo", max_steps=4), make_job("npo", max_steps=4) | saved
+    run_worker(whole, benchmark=benchmark)
+    with pytest.raises(StoppedError):
+        run_worker(broken, benchmark=benchmark, on_progress=stop_at(3))
+    path = next((tmp_path / "partial").glob(f"step-*/{file}"))
+    path.write_bytes(path.read_bytes()[:-9])
+    assert run_worker(broken, benchmark=benchmark)["resumed_at_step"] == 0
+    assert furthest(weights(whole), weights(broken)) == 0.0
+    assert file in caplog.text
+
+
 def test_nothing_is_written_before_its_time(make_job: JobMaker, benchmark: Benchmark, tmp_path: Path) -> None:
     folder = tmp_path / "partial"
     seen: list[bool] = []
