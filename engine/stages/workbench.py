@@ -32,7 +32,7 @@ class Workbench(Bench):
     """One process that measures. Not thread-safe: one request at a time, which is what an actor does anyway."""
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
-        """The model, loaded once. Raises DamagedFileError where its files are not as the stage that made it left them."""
+        """The model, loaded once. Raises DamagedFileError where its files are not as its stage left them."""
         check_stored_weights(Path(path))
         return super().model(path, request)
 
