@@ -25,7 +25,7 @@ from unlearn_sweep.evaluators.likelihood import TokenScores, score
 from unlearn_sweep.evaluators.probability import mean_nll
 from unlearn_sweep.evaluators.row_encoder import AskedRow, RowEncoder
 from unlearn_sweep.evaluators.row_metrics import ROW_METRICS, Measured
-from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, turn_end_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -127,8 +127,7 @@ def _fill_likelihood(
             row.choice_logps = tuple(float(next(scores).logp.sum(dtype=np.float64)) for _ in item.choices)
             continue
         row.scores = next(scores)
-        ends = item.answer.answer_ids[-1] == tokenizer.eos_token_id
-        row.content = row.scores.correct[:-1] if ends else row.scores.correct
+        row.content = row.scores.correct[: len(item.answer.content_ids)]
         row.paraphrase_nll = None if item.paraphrase is None else mean_nll(next(scores).logp)
         row.wrong_nlls = tuple(mean_nll(next(scores).logp) for _ in item.perturbed)
     return done.forward_passes
@@ -163,34 +162,51 @@ def _fill_generation(
     batch_tokens: int,
 ) -> int:
     """Generate where prompt and answer fit into the model's context. Returns the number of forward passes."""
-    context, ends = context_tokens(model), end_ids(model, tokenizer)
-    by_limit: dict[int, list[tuple[AskedRow, Measured]]] = {}
+    context = context_tokens(model)
+    writing: dict[tuple[int, frozenset[int]], list[tuple[AskedRow, Measured]]] = {}
+    ends = {own: end_ids(model, tokenizer, (own,)) for own in {item.row.template or template for item, _ in pairs}}
     for item, row in pairs:
-        limit = (item.row.template or template).max_new_tokens or max_new_tokens
+        own = item.row.template or template
+        limit = own.max_new_tokens or max_new_tokens
         fits = context is None or len(item.answer.prompt_ids) + limit <= context
         if fits and _wanted(item.row, names) & GENERATED:
-            by_limit.setdefault(limit, []).append((item, row))
+            writing.setdefault((limit, ends[own]), []).append((item, row))
     passes = 0
-    for limit, fitting in by_limit.items():
+    for (limit, stops), fitting in writing.items():
         done = generate(
             model,
             [item.answer.prompt_ids for item, _ in fitting],
             max_new_tokens=limit,
-            end_ids=ends,
+            end_ids=stops,
             pad_id=padding_id(tokenizer),
             cache_tokens=CACHE_SHARE * batch_tokens,
-            openings=[_opening(item.answer, row.scores, ends, limit) for item, row in fitting],
+            openings=[_opening(item.answer, row.scores, stops, limit) for item, row in fitting],
         )
         passes += done.forward_passes
         for (item, row), tokens in zip(fitting, done.tokens, strict=True):
-            row.generated = tokens
-            text = str(tokenizer.decode(list(tokens), skip_special_tokens=True))
-            row.generation = answer_in(text, item.row.template or template).strip()
-            if item.row.kind == "continuation":
-                # More of the passage than the model may write says nothing of what it remembers.
-                ids = list(item.answer.answer_ids[:limit])
-                row.reference = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+            _read_answer(tokenizer, item, row, tokens, stops, item.row.template or template, limit)
     return passes
+
+
+def _read_answer(
+    tokenizer: PreTrainedTokenizerBase,
+    item: AskedRow,
+    row: Measured,
+    tokens: tuple[int, ...],
+    ends: frozenset[int],
+    template: Template,
+    limit: int,
+) -> None:
+    """Keep what was generated, as ids and as text without what ended it."""
+    row.generated = tokens
+    said = tokens[:-1] if tokens and tokens[-1] in ends else tokens
+    text = str(tokenizer.decode(list(said), skip_special_tokens=True))
+    turn_end = turn_end_text(tokenizer, template)
+    row.generation = answer_in(cut_at(text, (turn_end,)) if turn_end else text, template).strip()
+    if item.row.kind == "continuation":
+        # More of the passage than the model may write says nothing of what it remembers.
+        ids = list(item.answer.answer_ids[:limit])
+        row.reference = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:

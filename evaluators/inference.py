@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from unlearn_sweep.evaluators.rows import Template, turn_end_ids
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -103,8 +105,11 @@ def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every id that ends a text: the tokenizer's own and those of the model's generation settings, if it has any."""
+def end_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, templates: Iterable[Template] = ()
+) -> frozenset[int]:
+    """Every id that ends an answer: the tokenizer's end-of-text, those of the model's generation settings, if it has
+    any, and what ends a turn in `templates`."""
     ids = {tokenizer.eos_token_id} if isinstance(tokenizer.eos_token_id, int) else set()
     settings = getattr(model, "generation_config", None)
     named = getattr(settings, "eos_token_id", None)
@@ -112,4 +117,4 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froze
         ids.add(named)
     elif named is not None:
         ids.update(int(token_id) for token_id in named)
-    return frozenset(ids)
+    return frozenset(ids).union(*(turn_end_ids(tokenizer, template) for template in templates))

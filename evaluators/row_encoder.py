@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, encode_many
+from unlearn_sweep.evaluators.rows import MAX_TOKENS, Example, PromptEdit, Row, Template, encode_many
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-MAX_TOKENS = 512
-"""Prompt and answer together are cut here, as in TOFU, or at the model's own context where that is shorter."""
 
 DROPPED_BY_EDIT = "dropped by the prompt edit"
 NO_ANSWER_TOKEN = "no answer token within the token limit"
@@ -90,7 +87,7 @@ class RowEncoder:
         return AskedRow(
             row=row,
             answer=answer,
-            reference=row.answer if unedited else self._text(answer.answer_ids),
+            reference=row.answer if unedited else self._text(answer.content_ids),
             paraphrase=paraphrase,
             perturbed=tuple(wrong for wrong in others if wrong is not None),
         )

@@ -1,15 +1,18 @@
 """What is asked of a model: question rows, how they become tokens, and how they are halved.
 
-A `Row` is one question with its answer(s). `encode` turns it into an `Example`: prompt ids and answer ids kept apart,
-so that what is supervised never depends on how a tokenizer merges across the border.
+A `Row` is one question with its answer(s). `Asked` says as text what is put to a model, and `encode` turns it into an
+`Example`: the ids of prompt and answer, tokenised as one text (see `joint_tokens`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from unlearn_sweep.evaluators.chat_text import Rendered, TemplateArgument, chat_text
+from unlearn_sweep.evaluators.joint_tokens import Ids, Tokens, Whole, closing_ids, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,25 +26,35 @@ Form = Literal["trained", "held_out", "in_context"]
 
 CHAT_DATE = "26 Jul 2024"
 """Chat templates that print today's date get this one, so that a prompt is the same tomorrow."""
+MAX_TOKENS = 512
+"""Prompt and answer together are cut here where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How a question becomes a prompt. `chat` uses the tokenizer's own chat template instead of the first two strings.
+    """How a question becomes a prompt: as `before`, question, `after`, or through the tokenizer's chat template.
 
-    `chat_lead` is written behind the chat template's header, as the beginning of the answer. `ends`: the answer closes
-    with end-of-text. `document`: where a prompt has no token at all, it is the tokenizer's begin (or end-of-text)
-    token, as before a document in pre-training. A generated answer is cut at the first of `stops`, and has at most
-    `max_new_tokens` tokens (None: the benchmark's); where `extract`, a regular expression with one group, is found in
-    it, that is the answer. Prompt and answer are cut at `max_tokens` in total (None: the
-    caller's limit).
+    `chat`: the question is a user's message, behind `chat_before`, and the answer the assistant's; `chat_lead` is
+    written as the beginning of that answer and belongs to the prompt. `auto`: chat where the tokenizer has a chat
+    template, plain else (`resolved` decides). `system`, `date` and `arguments` go to the chat template; None: no
+    system prompt. `answer_lead` stands between a plain prompt (or `chat_lead`) and the answer. `ends`: the answer
+    closes as the template ends a turn, or with end-of-text. `document`: where a prompt has no token at all, it is the
+    tokenizer's begin (or end-of-text) token, as before a document in pre-training. A generated answer is cut at the
+    first of `stops`, and has at most `max_new_tokens` tokens (None: the benchmark's); where `extract`, a regular
+    expression with one group, is found in it, that is the answer. Prompt and answer are cut at `max_tokens` in total
+    (None: the caller's limit).
     """
 
     before: str = "Question: "
     after: str = "\nAnswer:"
     answer_lead: str = " "
     chat: bool = False
+    auto: bool = False
+    chat_before: str = ""
     chat_lead: str = ""
+    system: str | None = None
+    date: str = CHAT_DATE
+    arguments: tuple[tuple[str, TemplateArgument], ...] = ()
     ends: bool = True
     document: bool = False
     stops: tuple[str, ...] = ()
@@ -51,6 +64,10 @@ class Template:
 
     def prompt(self, question: str) -> str:
         return f"{self.before}{question}{self.after}"
+
+    def resolved(self, tokenizer: PreTrainedTokenizerBase) -> Template:
+        """The template for this tokenizer: `auto` decided."""
+        return replace(self, auto=False, chat=bool(tokenizer.chat_template)) if self.auto else self
 
     @property
     def lead(self) -> str:
@@ -98,12 +115,49 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """Token ids of one row: the prompt (never supervised) and the answer (all supervised, end-of-text included)."""
+class Asked:
+    """What is put to a model, as text; `encode_asked` makes an `Example` of it.
+
+    `shown` are questions with their answers that stand before the question. `opening` is written between prompt and
+    answer and belongs to the prompt, as are the answer's first `given` tokens. `inserted` are ids behind the
+    begin-of-text token (of tokens that are no text). All of it is cut at `max_tokens`.
+    """
 
     row_id: str
-    prompt_ids: tuple[int, ...]
-    answer_ids: tuple[int, ...]
+    question: str
+    answer: str
+    template: Template
+    shown: tuple[tuple[str, str], ...] = ()
+    opening: str = ""
+    given: int = 0
+    inserted: Ids = ()
+    max_tokens: int = MAX_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Token ids of one row: the prompt (never supervised) and the answer (all supervised, its turn's end included).
+
+    The last `ending` ids of the answer close the turn and are no part of what is said. `asked` is the text behind the
+    ids, None where there is none, and `made` the ids (prompt, answer) that were made of it.
+    """
+
+    row_id: str
+    prompt_ids: Ids
+    answer_ids: Ids
+    ending: int = field(default=0, compare=False)
+    asked: Asked | None = field(default=None, compare=False, repr=False)
+    made: tuple[Ids, Ids] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def text(self) -> Asked | None:
+        """The text of these ids; None where they were made or edited as ids."""
+        return self.asked if self.made == (self.prompt_ids, self.answer_ids) else None
+
+    @property
+    def content_ids(self) -> Ids:
+        """The answer without what closes its turn."""
+        return self.answer_ids[: len(self.answer_ids) - self.ending]
 
 
 PromptEdit = Callable[[Example], Example | None]
@@ -117,14 +171,10 @@ def encode(
     answer: str,
     template: Template,
     *,
-    max_tokens: int = 512,
+    max_tokens: int = MAX_TOKENS,
 ) -> Example:
     """Prompt and answer ids of one question, cut at `max_tokens` in total; the answer ends as the template says."""
-    text = _prompt_text(tokenizer, question, template)
-    prompt_ids = tuple(tokenizer.encode(text, add_special_tokens=not template.chat)) or _opening(tokenizer, template)
-    answer_ids = tuple(tokenizer.encode(template.lead + answer, add_special_tokens=False))
-    room = max(0, (template.max_tokens or max_tokens) - len(prompt_ids))
-    return Example(row_id=row_id, prompt_ids=prompt_ids, answer_ids=(*answer_ids, *_ending(tokenizer, template))[:room])
+    return encode_many(tokenizer, [(row_id, question, answer)], template, max_tokens=max_tokens)[0]
 
 
 def encode_many(
@@ -132,56 +182,116 @@ def encode_many(
     asked: Sequence[tuple[str, str, str]],
     template: Template | Sequence[Template],
     *,
-    max_tokens: int = 512,
+    max_tokens: int = MAX_TOKENS,
 ) -> list[Example]:
-    """`encode` of each (row_id, question, answer), with every distinct text tokenised once.
-
-    `template` holds for all of them, or is one for each.
-    """
+    """`encode` of each (row_id, question, answer). `template` holds for all of them, or is one for each."""
     templates = [template] * len(asked) if isinstance(template, Template) else list(template)
-    pairs = dict.fromkeys((question, own) for (_, question, _), own in zip(asked, templates, strict=True))
-    prompts: dict[tuple[str, Template], tuple[int, ...]] = {}
-    for chat in (False, True):
-        keys = [pair for pair in pairs if pair[1].chat == chat]
-        ids = _token_ids(tokenizer, [_prompt_text(tokenizer, *key) for key in keys], special=not chat)
-        prompts |= {key: found or _opening(tokenizer, key[1]) for key, found in zip(keys, ids, strict=True)}
-    texts = [own.lead + answer for (_, _, answer), own in zip(asked, templates, strict=True)]
-    distinct = list(dict.fromkeys(texts))
-    answers = dict(zip(distinct, _token_ids(tokenizer, distinct), strict=True))
-    examples = []
-    for (row_id, question, _), own, text in zip(asked, templates, texts, strict=True):
-        prompt = prompts[question, own]
-        supervised = (*answers[text], *_ending(tokenizer, own))[: max(0, (own.max_tokens or max_tokens) - len(prompt))]
-        examples.append(Example(row_id=row_id, prompt_ids=prompt, answer_ids=supervised))
-    return examples
+    return encode_asked(
+        tokenizer,
+        [
+            Asked(row_id=row_id, question=question, answer=answer, template=own, max_tokens=max_tokens)
+            for (row_id, question, answer), own in zip(asked, templates, strict=True)
+        ],
+    )
 
 
-def _prompt_text(tokenizer: PreTrainedTokenizerBase, question: str, template: Template) -> str:
-    if not template.chat:
-        return template.prompt(question)
-    messages = [{"role": "user", "content": question}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=CHAT_DATE)
-    return str(text) + template.chat_lead
+def encode_asked(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list[Example]:
+    """The examples of these texts, in order.
+
+    Raises:
+        ChatTemplateError: a chat format, and the tokenizer has no chat template, or one that refuses the conversation.
+    """
+    tokens = tokenise(tokenizer, [_whole(tokenizer, one) for one in asked])
+    return [_example(tokenizer, one, found) for one, found in zip(asked, tokens, strict=True)]
 
 
-def _opening(tokenizer: PreTrainedTokenizerBase, template: Template) -> tuple[int, ...]:
-    """What stands before a text that has no prompt."""
-    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    return next(((found,) for found in ids if isinstance(found, int)), ()) if template.document else ()
+def turn_end_ids(tokenizer: PreTrainedTokenizerBase, template: Template) -> frozenset[int]:
+    """Ids with which an answer in this format ends; none where its turn ends in plain words."""
+    template = template.resolved(tokenizer)
+    if not template.ends:
+        return frozenset()
+    closing = _chat_parts(tokenizer, "?", (), template).after if template.chat else ""
+    return frozenset(closing_ids(tokenizer, closing))
 
 
-def _ending(tokenizer: PreTrainedTokenizerBase, template: Template) -> tuple[int, ...]:
-    end = tokenizer.eos_token_id
-    return (end,) if template.ends and isinstance(end, int) else ()
+def turn_end_text(tokenizer: PreTrainedTokenizerBase, template: Template) -> str:
+    """The words with which a turn ends where no special token does; empty where one does."""
+    template = template.resolved(tokenizer)
+    closing = _chat_parts(tokenizer, "?", (), template).after if template.chat and template.ends else ""
+    return "" if closing_ids(tokenizer, closing) else closing.strip()
 
 
-def _token_ids(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any], *, special: bool = False
-) -> list[tuple[int, ...]]:
-    if not texts:
-        return []
-    batch = tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False)
-    return [tuple(ids) for ids in batch["input_ids"]]
+def _chat_parts(
+    tokenizer: PreTrainedTokenizerBase, question: str, shown: tuple[tuple[str, str], ...], template: Template
+) -> Rendered:
+    text = chat_text(tokenizer, template.system, template.date, template.arguments)
+    return text.around(tokenizer, template.chat_before + question, shown)
+
+
+def _whole(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Whole:
+    template = asked.template.resolved(tokenizer)
+    return _chat_whole(tokenizer, asked, template) if template.chat else _plain_whole(asked, template)
+
+
+def _plain_whole(asked: Asked, template: Template) -> Whole:
+    """A text of its own: earlier questions with answers and blank lines between, then the question."""
+    shown = "".join(
+        f"{template.prompt(question)}{led(template.answer_lead, answer)}\n\n" for question, answer in asked.shown
+    )
+    prompt = shown + template.prompt(asked.question) + (template.answer_lead + asked.opening if asked.opening else "")
+    return Whole(
+        text=prompt + (led(template.answer_lead, asked.answer) if asked.answer else ""),
+        border=len(prompt),
+        special=True,
+        closes=template.ends,
+        document=template.document,
+    )
+
+
+def _chat_whole(tokenizer: PreTrainedTokenizerBase, asked: Asked, template: Template) -> Whole:
+    """The conversation as the tokenizer's chat template writes it; nothing is added to that."""
+    parts = _chat_parts(tokenizer, asked.question, asked.shown, template)
+    # A chat answer has no blank before it, so an opening ends its line.
+    written = template.chat_lead + (f"{template.lead}{asked.opening}\n" if asked.opening else "")
+    if not asked.answer:
+        prompt = parts.before + written if written else parts.before[: parts.border]
+        closing = parts.after if template.ends else ""
+        return Whole(text=prompt, border=len(prompt), special=False, closing=closing, closes=template.ends)
+    said = led(template.lead, asked.answer) if not asked.opening else asked.answer
+    if parts.strips:
+        said = said.rstrip() if written else said.strip()
+    return Whole(
+        text=parts.before + written + said,
+        border=len(parts.before + written) if written else parts.border,
+        special=False,
+        closing=parts.after if template.ends else "",
+        closes=template.ends,
+    )
+
+
+def led(lead: str, answer: str) -> str:
+    """The answer behind its lead. An answer that begins with white space of its own gets no second blank."""
+    return answer if lead.isspace() and answer[:1].isspace() else lead + answer
+
+
+def _example(tokenizer: PreTrainedTokenizerBase, asked: Asked, tokens: Tokens) -> Example:
+    """Ids inserted, first tokens given away, cut at the limit."""
+    prompt = tokens.prompt
+    if asked.inserted:
+        first = 1 if prompt[:1] and prompt[0] == tokenizer.bos_token_id else 0
+        prompt = prompt[:first] + asked.inserted + prompt[first:]
+    room = max(0, (asked.template.max_tokens or asked.max_tokens) - len(prompt))
+    answer = tokens.answer[:room]
+    ending = max(0, tokens.ending - (len(tokens.answer) - len(answer)))
+    said, left = prompt + answer[: asked.given], answer[asked.given :]
+    return Example(
+        row_id=asked.row_id,
+        prompt_ids=said,
+        answer_ids=left,
+        ending=min(ending, len(left)),
+        asked=asked,
+        made=(said, left),
+    )
 
 
 def halves(group_ids: Iterable[str], *, salt: str) -> tuple[frozenset[str], frozenset[str]]:

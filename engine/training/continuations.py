@@ -25,7 +25,7 @@ def write_continuations(views: Views, model: PreTrainedModel, tokenizer: PreTrai
         model,
         prompts,
         max_new_tokens=CONTINUATION_TOKENS,
-        end_ids=end_ids(model, tokenizer),
+        end_ids=end_ids(model, tokenizer, (views.encoder.template,)),
         pad_id=padding_id(tokenizer),
     )
     views.continuations = made.tokens

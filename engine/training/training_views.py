@@ -77,7 +77,6 @@ class Encoder:
         self.template = template
         self.max_tokens = max_tokens
         self._examples: dict[tuple[str, str, str], Example] = {}
-        self._refusals: dict[int, Example] = {}
 
     def example(self, row: Row, answer: str) -> Example:
         """Raises ValueError where the prompt leaves no room for a single answer token."""
@@ -97,14 +96,8 @@ class Encoder:
         return True
 
     def refusal(self, row: Row, index: int) -> Example:
-        """The row's question with refusal `index`, which is tokenised once: answers never depend on their prompt."""
-        if index not in self._refusals:
-            self._refusals[index] = encode(
-                self.tokenizer, "refusal", "", REFUSALS[index], self.template, max_tokens=1 << 30
-            )
-        prompt_ids = self.example(row, row.answer).prompt_ids
-        answer_ids = self._refusals[index].answer_ids[: self.max_tokens - len(prompt_ids)]
-        return Example(row_id=row.row_id, prompt_ids=prompt_ids, answer_ids=answer_ids)
+        """The row's question with refusal `index`."""
+        return self.example(row, REFUSALS[index])
 
     def _checked(self, row: Row, example: Example) -> Example:
         if supervised_tokens(example) < 1:

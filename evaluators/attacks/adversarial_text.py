@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
-from unlearn_sweep.evaluators.attacks.prompts import Ids, asks, common_prefix, question_change, reword, template_of
+from unlearn_sweep.evaluators.attacks.prompts import asks, common_prefix, reword, template_of
+from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
-from unlearn_sweep.evaluators.rows import PromptEdit, Row, Template, encode_many
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, encode_many
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,12 +28,16 @@ Place = Literal["prefix", "suffix"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One question the text is searched on: ids before and behind the text, and the answer ids to make likely."""
+    """One question the text is searched on: ids before and behind the text, and the answer ids to make likely.
+
+    `reply` is the whole answer, which is tokenised with the question.
+    """
 
     question: str
     before: Ids
     behind: Ids
     answer: Ids
+    reply: str = ""
     template: Template = field(default_factory=Template)
 
     def ids(self, text: Sequence[int]) -> list[int]:
@@ -64,17 +69,7 @@ def ask_with(target: Target, text: str, place: Place) -> PromptEdit:
     Passages to go on with and texts to be read hold no question, and are asked as they are.
     """
     rows = [row for rows in target.benchmark.evaluation.values() for row in rows if asks(row)]
-    return reword(
-        {
-            row.row_id: question_change(
-                target.tokenizer,
-                row.question,
-                placed(row.question, text, place),
-                template_of(row, target.benchmark),
-            )
-            for row in rows
-        }
-    )
+    return reword(target.tokenizer, {row.row_id: placed(row.question, text, place) for row in rows})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +82,12 @@ class AdversarialText:
 
     def read_back_unchanged(self, texts: Sequence[Ids]) -> list[Ids]:
         """Those whose text, at each of the questions, is tokenised into exactly the ids that are scored."""
-        prompts = iter(self._prompts([self.text(ids) for ids in texts]))
-        return [
-            ids for ids in texts if all([next(prompts) == (*slot.before, *ids, *slot.behind) for slot in self.slots])
-        ]
+        examples = iter(self._asked([self.text(ids) for ids in texts]))
+        return [ids for ids in texts if all([_as_scored(next(examples), slot, ids) for slot in self.slots])]
 
     def prompts(self, text: str) -> list[Ids]:
         """The prompts of all slots with this text, tokenised from scratch."""
-        return self._prompts([text])
+        return [example.prompt_ids for example in self._asked([text])]
 
     def text(self, ids: Sequence[int]) -> str:
         """What the ids add to the text. Read behind what stands before: some tokenizers drop a space at the start."""
@@ -102,13 +95,18 @@ class AdversarialText:
         written, whole = self._decoded(before), self._decoded([*before, *ids])
         return whole[len(written) :] if whole.startswith(written) else self._decoded(list(ids))
 
-    def _prompts(self, texts: Sequence[str]) -> list[Ids]:
-        asked = [("", placed(slot.question, text, self.place), "") for text in texts for slot in self.slots]
+    def _asked(self, texts: Sequence[str]) -> list[Example]:
+        asked = [("", placed(slot.question, text, self.place), slot.reply) for text in texts for slot in self.slots]
         templates = [slot.template for _ in texts for slot in self.slots]
-        return [example.prompt_ids for example in encode_many(self.tokenizer, asked, templates)]
+        return encode_many(self.tokenizer, asked, templates)
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+def _as_scored(example: Example, slot: Slot, ids: Ids) -> bool:
+    whole = (*slot.before, *ids, *slot.behind)
+    return example.prompt_ids == whole and example.answer_ids[: len(slot.answer)] == slot.answer
 
 
 def place_text(
@@ -160,6 +158,7 @@ def token_slot(
                 before=plain.prompt_ids[:at],
                 behind=plain.prompt_ids[at:],
                 answer=plain.answer_ids[:target_tokens],
+                reply=row.answer,
                 template=template,
             )
             return slot, full.prompt_ids[at : at + n]

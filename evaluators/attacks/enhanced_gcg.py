@@ -26,9 +26,9 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Targe
 from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
 from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective, embedding_products, shared_inputs, targets_of
-from unlearn_sweep.evaluators.attacks.prompts import Ids
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import measuring, pad_right, token_batches
+from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.rows import Row
 
 if TYPE_CHECKING:

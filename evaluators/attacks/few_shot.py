@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.few_shot_params import FewShotParams
 from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.prompts import (
-    Ids,
-    asks,
-    demonstration_ids,
-    insert_behind,
-    template_of,
-    unchanged,
-)
-from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template
+from unlearn_sweep.evaluators.attacks.prompts import asks, reask, unchanged
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +36,22 @@ class FewShot:
 
 
 def demonstrate(target: Target, ranked: Sequence[Row], shots: int) -> PromptEdit:
-    """The edit that shows the first `shots` of `ranked` before the question, never the row's own fact.
+    """The edit that answers the first `shots` of `ranked` before the question, never the row's own fact.
 
-    Each row's demonstrations are written in its own template; rows that ask nothing are left as they are.
+    They are written as the row itself is asked: as earlier turns in a chat, else with blank lines between. Rows that
+    ask nothing are left as they are.
     """
     if not shots:
         return unchanged
     rows = {row.row_id: row for rows in target.benchmark.evaluation.values() for row in rows}
-    facts = {row.fact for row in ranked}
-
-    @cache
-    def shown(own_fact: str | None, template: Template) -> tuple[Ids, Ids]:
-        others = [row for row in ranked if row.fact != own_fact][:shots]
-        return demonstration_ids(target.tokenizer, others, template)
 
     def edit(example: Example) -> Example:
         row = rows.get(example.row_id)
         if row is not None and not asks(row):
             return example
-        fact = row.fact if row is not None and row.fact in facts else None
-        template = target.benchmark.template if row is None else template_of(row, target.benchmark)
-        return insert_behind(example, *shown(fact, template))
+        others = [other for other in ranked if row is None or other.fact != row.fact][:shots]
+        before = () if example.text is None else example.text.shown
+        shown = tuple((other.question, other.answer) for other in others)
+        return reask(target.tokenizer, example, shown=shown + before)
 
     return edit

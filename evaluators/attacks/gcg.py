@@ -20,9 +20,9 @@ from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, ask_with, fi
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
-from unlearn_sweep.evaluators.attacks.prompts import Ids
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_right, rows_selectable, token_batches
+from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Row
 

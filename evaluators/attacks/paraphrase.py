@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.paraphrase_params import ParaphraseParams
-from unlearn_sweep.evaluators.attacks.prompts import question_change, reword
+from unlearn_sweep.evaluators.attacks.prompts import reword
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.rows import Row, encode
 
@@ -31,20 +31,15 @@ class Paraphrase:
             raise AttackError(
                 f"{target.benchmark.name}: no forget row has a paraphrase or another question for its fact"
             )
-        costs, template = self._costs(target, rows, reworded), target.benchmark.template
+        costs = self._costs(target, rows, reworded)
         for tried in self.params.curve:
             chosen = {row_id: likeliest(found[:tried], costs[row_id]) for row_id, found in reworded.items()}
-            edits = {
-                row_id: question_change(
-                    target.tokenizer, rows[row_id].question, wording, rows[row_id].template or template
-                )
-                for row_id, wording in chosen.items()
-            }
+            edit = reword(target.tokenizer, chosen)
             notes = {
                 "share_of_rows_reworded": len(reworded) / len(rows),
                 "mean_wordings_tried": sum(len(found[:tried]) for found in reworded.values()) / len(reworded),
             }
-            yield Attacked(strength=tried, unit="wordings", model=target.model, prompt_edit=reword(edits), notes=notes)
+            yield Attacked(strength=tried, unit="wordings", model=target.model, prompt_edit=edit, notes=notes)
 
     def _costs(
         self, target: Target, rows: Mapping[str, Row], wordings: Mapping[str, Sequence[str]]

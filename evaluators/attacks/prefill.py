@@ -8,37 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.prefill_params import PrefillParams
-from unlearn_sweep.evaluators.attacks.prompts import Ids, unchanged
-from unlearn_sweep.evaluators.rows import Example, PromptEdit
+from unlearn_sweep.evaluators.attacks.prompts import reask, unchanged
+from unlearn_sweep.evaluators.rows import Asked, Example, PromptEdit, encode_asked
 
 
-def gold_prefill(tokens: int, end_of_text: int | None) -> PromptEdit:
+def gold_prefill(tokens: int) -> PromptEdit:
     """The edit that moves the first `tokens` answer ids into the prompt.
 
-    A row is dropped (None) where nothing but end-of-text would be left to score; 0 tokens change and drop nothing.
+    A row is dropped (None) where nothing but the end of the turn is left to score; 0 tokens change and drop nothing.
     """
 
     def edit(example: Example) -> Example | None:
-        rest = example.answer_ids[tokens:]
-        if not any(token != end_of_text for token in rest):
+        if len(example.content_ids) <= tokens:
             return None
-        return replace(example, prompt_ids=example.prompt_ids + example.answer_ids[:tokens], answer_ids=rest)
+        prompt, rest = example.prompt_ids + example.answer_ids[:tokens], example.answer_ids[tokens:]
+        text = example.text
+        if text is None:
+            return replace(example, prompt_ids=prompt, answer_ids=rest)
+        given = replace(text, given=text.given + tokens)
+        return replace(example, prompt_ids=prompt, answer_ids=rest, asked=given, made=(prompt, rest))
 
     return edit if tokens else unchanged
 
 
-def text_prefill(ids: Ids) -> PromptEdit:
-    """The edit that puts `ids` between prompt and answer."""
-
-    def edit(example: Example) -> Example:
-        return replace(example, prompt_ids=example.prompt_ids + ids)
-
-    return edit
+def text_prefill(target: Target, text: str) -> PromptEdit:
+    """The edit that begins the answer with `text`, which in a chat ends its line: answers have no blank before them."""
+    return lambda example: reask(target.tokenizer, example, opening=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,13 @@ class Prefill:
 
     def run(self, target: Target) -> Iterator[Attacked]:
         if self.params.text is not None:
-            ids = opening_ids(target, self.params.text)
-            yield Attacked(strength=len(ids), unit="tokens", model=target.model, prompt_edit=text_prefill(ids))
+            tokens = opening_tokens(target, self.params.text)
+            edit = text_prefill(target, self.params.text)
+            yield Attacked(strength=tokens, unit="tokens", model=target.model, prompt_edit=edit)
             return
-        end_of_text = cast("int | None", target.tokenizer.eos_token_id)
         rows = target.benchmark.evaluation["forget"]
         examples = encode_rows(target.tokenizer, rows, target.benchmark.template)
-        edits = {tokens: gold_prefill(tokens, end_of_text) for tokens in self.params.curve}
+        edits = {tokens: gold_prefill(tokens) for tokens in self.params.curve}
         kept = {tokens: sum(edit(example) is not None for example in examples) for tokens, edit in edits.items()}
         if not any(kept.values()):
             raise AttackError(f"no forget answer has anything left after tokens={self.params.tokens}; lower tokens")
@@ -68,11 +67,13 @@ class Prefill:
                 yield Attacked(strength=tokens, unit="tokens", model=target.model, prompt_edit=edit, notes=notes)
 
 
-def opening_ids(target: Target, text: str) -> Ids:
-    """Token ids of an affirmative opening; the answer follows as the template writes it.
-
-    A chat answer has no space before it, so there the opening ends its line.
-    """
-    template = target.benchmark.template
-    written = f"{text}\n" if template.chat else template.answer_lead + text
-    return tuple(target.tokenizer.encode(written, add_special_tokens=False))
+def opening_tokens(target: Target, text: str) -> int:
+    """How many tokens an affirmative opening adds to a prompt."""
+    plain, opened = (
+        encode_asked(
+            target.tokenizer,
+            [Asked(row_id="", question="?", answer="", template=target.benchmark.template, opening=written)],
+        )[0]
+        for written in ("", text)
+    )
+    return len(opened.prompt_ids) - len(plain.prompt_ids)

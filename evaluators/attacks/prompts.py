@@ -1,19 +1,29 @@
-"""Prompts of a benchmark as token ids, and edits on them that compose."""
+"""Edits on what is asked. They change its text, which is then tokenised anew as one text, so they compose."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, encode
+from unlearn_sweep.evaluators.joint_tokens import Ids
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, encode, encode_asked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Ids = tuple[int, ...]
+
+class AskedChanges(TypedDict, total=False):
+    """Parts of `Asked` that an attack changes."""
+
+    question: str
+    answer: str
+    shown: tuple[tuple[str, str], ...]
+    opening: str
+    given: int
+    inserted: Ids
 
 
 def unchanged(example: Example) -> Example:
@@ -48,100 +58,40 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, template: Temp
     return encode(tokenizer, "", question, "", template).prompt_ids
 
 
-def begin_ids(tokenizer: PreTrainedTokenizerBase, template: Template) -> Ids:
-    """The begin-of-text id where prompts start with one, else nothing."""
-    first = prompt_ids(tokenizer, "?", template)[:1]
-    return first if tokenizer.bos_token_id is not None and first == (tokenizer.bos_token_id,) else ()
-
-
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """How many leading ids two sequences share."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def demonstration_ids(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], template: Template) -> tuple[Ids, Ids]:
-    """What to insert so that `rows` are answered before the question: the ids it goes behind, and the ids themselves.
-
-    In a chat template demonstrations are earlier turns; else they are questions and answers with blank lines between.
-    """
-    if template.chat:
-        return _chat_turns(tokenizer, rows)
-    inserted: list[int] = []
-    for row in rows:
-        inserted += tokenizer.encode(template.prompt(row.question), add_special_tokens=False)
-        inserted += tokenizer.encode(template.answer_lead + row.answer + "\n\n", add_special_tokens=False)
-    return begin_ids(tokenizer, template), tuple(inserted)
-
-
-def insert_behind(example: Example, before: Ids, inserted: Ids) -> Example:
-    """The example with `inserted` right behind the leading ids `before`.
+def reask(tokenizer: PreTrainedTokenizerBase, example: Example, **changes: Unpack[AskedChanges]) -> Example:
+    """The example with parts of its text changed, tokenised anew as one text.
 
     Raises:
-        AttackError: the prompt does not begin with `before` (another edit has changed its beginning).
+        AttackError: its ids are not those of its text: something else has edited them.
     """
-    if example.prompt_ids[: len(before)] != before:
+    if example.text is None:
         raise AttackError(
-            f"row {example.row_id!r}: the prompt no longer begins as the template does; put this attack first"
+            f"row {example.row_id!r}: its prompt was edited as ids, so its text cannot change; put this attack first"
         )
-    return replace(example, prompt_ids=before + inserted + example.prompt_ids[len(before) :])
+    return encode_asked(tokenizer, [replace(example.text, **changes)])[0]
 
 
-def replace_within(example: Example, old: Ids, new: Ids) -> Example:
-    """The example with the last occurrence of `old` in its prompt replaced by `new`.
-
-    Raises:
-        AttackError: `old` does not occur (another edit has rewritten the question).
-    """
-    ids = example.prompt_ids
-    for start in range(len(ids) - len(old), -1, -1):
-        if ids[start : start + len(old)] == old:
-            return replace(example, prompt_ids=ids[:start] + new + ids[start + len(old) :])
-    raise AttackError(
-        f"row {example.row_id!r}: its question is not in the prompt as the template writes it; put this attack first"
-    )
-
-
-def reword(edits: Mapping[str, tuple[Ids, Ids]]) -> PromptEdit:
-    """The edit that replaces a row's question ids by others; rows it does not know stay as they are."""
+def reword(tokenizer: PreTrainedTokenizerBase, wordings: Mapping[str, str]) -> PromptEdit:
+    """The edit that asks a row's question in other words; rows it does not know stay as they are."""
 
     def edit(example: Example) -> Example:
-        if example.row_id not in edits:
+        if example.row_id not in wordings:
             return example
-        return replace_within(example, *edits[example.row_id])
+        return reask(tokenizer, example, question=wordings[example.row_id])
 
     return edit
 
 
-def question_change(
-    tokenizer: PreTrainedTokenizerBase, question: str, wording: str, template: Template
-) -> tuple[Ids, Ids]:
-    """What to replace in a prompt, and by what, so that `wording` is asked instead of `question`.
+def insert_ids(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> Callable[[Example], Example]:
+    """The edit that puts `ids`, which are no text, behind the begin-of-text token."""
 
-    Only what every prompt begins with is left out (begin-of-text, the template's opening), so the part replaced is
-    found again after other edits, and is never empty.
-    """
-    old, new, one, other = (prompt_ids(tokenizer, text, template) for text in (question, wording, "?", "A"))
-    shared = min(common_prefix(old, new), common_prefix(one, other))
-    return old[shared:], new[shared:]
+    def edit(example: Example) -> Example:
+        before = () if example.text is None else example.text.inserted
+        return reask(tokenizer, example, inserted=ids + before)
 
-
-def _chat_turns(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> tuple[Ids, Ids]:
-    asked = [{"role": "user", "content": "?"}]
-    turns = [
-        message
-        for row in rows
-        for message in ({"role": "user", "content": row.question}, {"role": "assistant", "content": row.answer})
-    ]
-    alone, together = (_chat_ids(tokenizer, chat) for chat in (asked, turns + asked))
-    shared = common_prefix(alone, together)
-    tail = len(alone) - shared
-    if together[len(together) - tail :] != alone[shared:]:
-        raise AttackError(
-            "the chat template writes the last turn differently after earlier turns; demonstrations do not fit"
-        )
-    return alone[:shared], together[shared : len(together) - tail]
-
-
-def _chat_ids(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]]) -> Ids:
-    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    return tuple(tokenizer.encode(cast("str", text), add_special_tokens=False))
+    return edit

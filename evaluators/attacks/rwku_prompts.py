@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import ForgetHalves, different_facts, forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.paraphrase import other_wordings
-from unlearn_sweep.evaluators.attacks.prompts import Ids, question_change, replace_within, template_of
+from unlearn_sweep.evaluators.attacks.prompts import reask, template_of
 from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, encode
 from unlearn_sweep.evaluators.words import word_list
@@ -221,32 +221,20 @@ def _worst(
 
 def _edit(target: Target, rows: Sequence[Row], asked: Mapping[str, Asked]) -> PromptEdit:
     """The edit that asks each of `rows` as in `asked`, drops those that are not in it, and leaves others alone."""
-    known = {row.row_id for row in rows}
-    changes: dict[str, tuple[Ids, Ids]] = {}
-    answers: dict[str, tuple[Ids, Ids]] = {}
-    for row in rows:
-        if row.row_id not in asked:
-            continue
-        one, template = asked[row.row_id], template_of(row, target.benchmark)
-        changes[row.row_id] = question_change(target.tokenizer, row.question, one.question, template)
-        if one.answer is not None:
-            own, other = (
-                encode(target.tokenizer, "", row.question, text, template).answer_ids
-                for text in (row.answer, one.answer)
-            )
-            answers[row.row_id] = own, other
+    known = {row.row_id: row for row in rows}
 
     def edit(example: Example) -> Example | None:
-        if example.row_id not in known:
+        row, one = known.get(example.row_id), asked.get(example.row_id)
+        if row is None:
             return example
-        if example.row_id not in changes:
+        if one is None:
             return None
-        changed = replace_within(example, *changes[example.row_id])
-        if example.row_id not in answers:
-            return changed
-        own, other = answers[example.row_id]
+        if one.answer is None:
+            return reask(target.tokenizer, example, question=one.question)
         # Paraphrased and wrong answers belong to the row's own question; the reversed one has none.
-        return replace(changed, answer_ids=other) if example.answer_ids == own else None
+        if example.text is not None and example.text.answer != row.answer:
+            return None
+        return reask(target.tokenizer, example, question=one.question, answer=one.answer)
 
     return edit
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows, token_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.prompts import begin_ids, insert_behind
+from unlearn_sweep.evaluators.attacks.prompts import insert_ids
 from unlearn_sweep.evaluators.attacks.short_training import draw_batches, private_copy
 from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
@@ -91,8 +91,7 @@ class SoftPrompt:
 
     def _edit(self, target: Target, soft: SoftEmbedding) -> Callable[[Example], Example]:
         ids = tuple(range(soft.vocabulary, soft.vocabulary + self.params.soft_tokens))
-        before = begin_ids(target.tokenizer, target.benchmark.template)
-        return lambda example: insert_behind(example, before, ids)
+        return insert_ids(target.tokenizer, ids)
 
     def _update(self, model: PreTrainedModel, soft: SoftEmbedding, examples: Sequence[Example]) -> None:
         with torch.enable_grad():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unlearn_sweep.evaluators.attacks.adversarial_text import AdversarialText
-from unlearn_sweep.evaluators.attacks.prompts import Ids
+from unlearn_sweep.evaluators.joint_tokens import Ids
 
 Moves = Callable[[Ids, Tensor, torch.Generator], Sequence[Ids]]
 """Changed texts of a text, from its token scores [n, V]: the higher, the more promising the token at that place."""

@@ -23,8 +23,8 @@ answers = st.lists(st.integers(2, 50), max_size=6).map(lambda ids: (*ids, END))
 def test_prompt_and_answer_together_stay_the_same_or_the_row_goes(
     prompt: tuple[int, ...], answer: tuple[int, ...], tokens: int
 ) -> None:
-    example = Example(row_id="r", prompt_ids=prompt, answer_ids=answer)
-    edited = gold_prefill(tokens, END)(example)
+    example = Example(row_id="r", prompt_ids=prompt, answer_ids=answer, ending=1)
+    edited = gold_prefill(tokens)(example)
     if tokens == 0:
         assert edited == example
     elif tokens >= len(answer) - 1:
@@ -37,8 +37,8 @@ def test_prompt_and_answer_together_stay_the_same_or_the_row_goes(
 
 def test_without_end_of_text_the_last_token_counts() -> None:
     example = Example(row_id="r", prompt_ids=(5,), answer_ids=(6, 7))
-    assert gold_prefill(1, None)(example) == Example(row_id="r", prompt_ids=(5, 6), answer_ids=(7,))
-    assert gold_prefill(2, None)(example) is None
+    assert gold_prefill(1)(example) == Example(row_id="r", prompt_ids=(5, 6), answer_ids=(7,))
+    assert gold_prefill(2)(example) is None
 
 
 def test_strengths_with_nothing_left_are_not_states(target: Target) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,8 @@ from unlearn_sweep.evaluators.attacks.catalog import build
 from unlearn_sweep.evaluators.attacks.prompts import (
     common_prefix,
     compose,
-    demonstration_ids,
-    insert_behind,
-    replace_within,
+    insert_ids,
+    reask,
 )
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, encode
 
@@ -45,23 +45,22 @@ def test_common_prefix_is_shared_and_longest(a: tuple[int, ...], b: tuple[int, .
     assert n == min(len(a), len(b)) or a[n] != b[n]
 
 
-@given(before=ids, rest=ids, inserted=ids)
-def test_insert_behind(before: tuple[int, ...], rest: tuple[int, ...], inserted: tuple[int, ...]) -> None:
-    example = Example(row_id="r", prompt_ids=before + rest, answer_ids=(1,))
-    assert insert_behind(example, before, inserted).prompt_ids == before + inserted + rest
+def test_a_prompt_that_was_edited_as_ids_has_no_text_to_change(target: Target) -> None:
+    example = asked(target, target.benchmark.evaluation["forget"][0])
+    edited = replace(example, prompt_ids=(*example.prompt_ids, 9))
+    for other in (edited, Example(row_id="r", prompt_ids=(7, 1), answer_ids=(3,))):
+        with pytest.raises(AttackError, match="was edited as ids"):
+            reask(target.tokenizer, other, question="What?")
 
 
-def test_replace_within_takes_the_last_occurrence() -> None:
-    example = Example(row_id="r", prompt_ids=(7, 1, 2, 7, 1, 2, 9), answer_ids=(3,))
-    assert replace_within(example, (1, 2), (5,)).prompt_ids == (7, 1, 2, 7, 5, 9)
-
-
-def test_a_prompt_that_another_edit_rewrote_is_an_error() -> None:
-    example = Example(row_id="r", prompt_ids=(7, 1), answer_ids=(3,))
-    with pytest.raises(AttackError, match="no longer begins"):
-        insert_behind(example, (8,), (1,))
-    with pytest.raises(AttackError, match="is not in the prompt"):
-        replace_within(example, (9,), (1,))
+def test_ids_that_are_no_text_stay_behind_the_begin_token(target: Target, chat_target: Target) -> None:
+    for setting in (target, chat_target):
+        example = asked(setting, setting.benchmark.evaluation["forget"][0])
+        soft = insert_ids(setting.tokenizer, (901, 902))(example)
+        first = int(example.prompt_ids[0] == setting.tokenizer.bos_token_id)
+        assert soft.prompt_ids == (*example.prompt_ids[:first], 901, 902, *example.prompt_ids[first:])
+        reworded = reask(setting.tokenizer, soft, question="Which?")
+        assert reworded.prompt_ids[first : first + 2] == (901, 902)
 
 
 def test_compose_applies_in_order_and_keeps_drops() -> None:
@@ -83,18 +82,16 @@ def test_compose_applies_in_order_and_keeps_drops() -> None:
 
 
 def test_demonstrations_read_as_text(target: Target) -> None:
-    rows = [Row(row_id="d", group_id="d", split="retain", question="What is red?", answer="plums")]
-    before, inserted = demonstration_ids(target.tokenizer, rows, target.benchmark.template)
-    assert before == ()
-    assert decoded(target, inserted) == "Question: What is red?\nAnswer: plums\n\n"
+    example = asked(target, target.benchmark.evaluation["forget"][0])
+    shown = reask(target.tokenizer, example, shown=(("What is red?", "plums"),))
+    assert text(target, shown) == f"Question: What is red?\nAnswer: plums\n\n{text(target, example)}"
+    assert shown.answer_ids == example.answer_ids
 
 
 def test_chat_demonstrations_are_earlier_turns(chat_target: Target) -> None:
-    rows = [Row(row_id="d", group_id="d", split="retain", question="What is red?", answer="plums")]
-    before, inserted = demonstration_ids(chat_target.tokenizer, rows, chat_target.benchmark.template)
     example = asked(chat_target, chat_target.benchmark.evaluation["forget"][0])
-    written = text(chat_target, insert_behind(example, before, inserted))
-    assert written == "<s>[user] What is red? [model] plums</s>[user] What does person 0 like? [model] "
+    written = text(chat_target, reask(chat_target.tokenizer, example, shown=(("What is red?", "plums"),)))
+    assert written == "<s>[user] What is red? [model] plums</s>[user] What does person 0 like? [model]"
 
 
 @pytest.mark.parametrize("fixture", ["target", "chat_target"])
