@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, LogUniform, MethodSpace, Uniform
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.broker import Proposal, SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 
 SPACES = [
     MethodSpace(

@@ -83,8 +83,9 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
 
 def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
     """The study as a sweep opens it, each proposal made from every result there is."""
+    from unlearn_sweep.engine.search_settings import SearchPlan
     from unlearn_sweep.engine.stages import requests
-    from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+    from unlearn_sweep.engine.study.broker import StudyBroker
 
     plan = SearchPlan(
         sampler=job.search.sampler,

@@ -18,10 +18,11 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, WorkbenchActor
 from unlearn_sweep.engine.on_ray.search import search
+from unlearn_sweep.engine.search_settings import SearchPlan, SearchSettings
 from unlearn_sweep.engine.search_space import Fixed, LogUniform, MethodSpace
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_order import base_costs
@@ -30,7 +31,7 @@ from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.engine.training.job import TrainOutcome
 from unlearn_sweep.engine.training.settings import TrainingSettings

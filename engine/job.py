@@ -20,15 +20,14 @@ from pydantic import (
     model_validator,
 )
 
+from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
-Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
-ObjectiveName = Literal["ue", "ut", "rob"]
 
 
 class _Part(BaseModel):
@@ -79,27 +78,6 @@ class AttackSettings(_Part):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class SearchSettings(_Part):
-    """How the space is searched. `minimum` are the constraints: an objective's least value for a feasible trial.
-
-    `prune` leaves out attacks that can no longer put a trial on the front. `first` are settings to try before the
-    sampler is asked: {"method": ..., "params": {...}}, its searched parameters each.
-    """
-
-    sampler: Sampler = "tpe"
-    trials: int = Field(ge=1)
-    allocation: Literal["equal", "free"] = "equal"
-    startup_trials: int = Field(default=10, ge=1)
-    grid_points: int | None = Field(default=None, ge=1)
-    seeds_for_finalists: int = Field(default=1, ge=1)
-    reproducible: bool = False
-    prune: bool = True
-    minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
-    first: list[dict[str, Any]] = Field(default_factory=list)
-    gpu_hours: float | None = Field(default=None, gt=0)
-    wall_hours: float | None = Field(default=None, gt=0)
-
-
 NEUTRAL = frozenset(
     {
         "concurrent_trials",
@@ -115,7 +93,7 @@ NEUTRAL = frozenset(
         "storage_limit_gib",
     }
 )
-NEUTRAL_IN_SEARCH = frozenset({"trials", "gpu_hours", "wall_hours", "seeds_for_finalists", "first"})
+NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first"})
 
 
 class SweepJob(_Part):

@@ -18,6 +18,7 @@ from typing import Any
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import Room
 from unlearn_sweep.engine.resources.placement import concurrency
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
 from unlearn_sweep.engine.stages.controls import write_controls
@@ -38,7 +39,7 @@ from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import Retention, folder_bytes
 from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.engine.study.broker import Constraint, Proposal, SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
 from unlearn_sweep.engine.study.front import GrowingFront, rivals_of
@@ -239,18 +240,11 @@ class Driver:
     def _open_broker(self, prepared: Prepared) -> None:
         settings = self.job.search
         window = max(REPRODUCIBLE_WINDOW, 2 * (self.job.concurrent_trials or 1))
-        constraints = tuple(Constraint(objective=name, minimum=least) for name, least in settings.minimum.items())
-        plan = SearchPlan(
-            sampler=settings.sampler,
-            allocation=settings.allocation,
-            trials=settings.trials,
+        plan = SearchPlan.of(
+            settings,
             seed=self.job.seed,
             objectives=("ue", "ut", "rob") if self.job.attacks else ("ue", "ut"),
-            startup_trials=settings.startup_trials,
-            grid_points=settings.grid_points,
             window=window if settings.reproducible else None,
-            first=tuple(self.job.search.first),
-            constraints=constraints,
         )
         identity = requests.trial_identity(self.job, prepared.ids["original"], prepared.data)
         self._refuse_another_sweep("identity", identity, "its data, original model or the tool's code changed since")

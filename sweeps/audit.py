@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.job import ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import ModelSource, SweepJob
+from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.sweeps.file.paths import absolute, check_model_path, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
+from unlearn_sweep.engine.search_settings import SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
@@ -17,8 +18,6 @@ from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
-
-DEFAULT_STARTUP_TRIALS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,20 +142,13 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
         name: text for name in ("ue", "ut", "rob") if (text := getattr(search.constraints, name)) is not None
     }
     return SearchSettings(
-        sampler=search.sampler,
+        **{name: getattr(search, name) for name in SearchOptions.model_fields},
         trials=trials_of(spec, overrides),
-        allocation=search.allocation,
-        startup_trials=search.startup_trials or DEFAULT_STARTUP_TRIALS,
-        grid_points=search.grid_points,
-        seeds_for_finalists=search.seeds_for_finalists,
-        reproducible=search.reproducible,
         first=[]
         if search.warm_start is None
         else first_settings(absolute(search.warm_start, spec.folder), spec.spaces),
         prune=spec.file.prune,
         minimum={name: minimum_of(text) for name, text in constraints.items()},  # pyright: ignore[reportArgumentType]
-        gpu_hours=search.budget.gpu_hours,
-        wall_hours=search.budget.wall_hours,
     )
 
 

@@ -18,49 +18,23 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from unlearn_sweep.engine.search_settings import SAMPLERS, SearchPlan
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
-from unlearn_sweep.engine.study.per_method_samplers import BY_TURN, gp_point, qmc_point, tpe_point
+from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
 
 logger = logging.getLogger(__name__)
 
 TRIES_BEFORE_EXHAUSTED = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraint:
-    """`objective` must be at least `minimum` for a trial to count as feasible."""
-
-    objective: Literal["ue", "ut", "rob"]
-    minimum: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchPlan:
-    """How to search. `window` None proposes from everything known; see the module's text for the other mode.
-
-    `first` are the settings of the first asks, each a method with its searched parameters; then the sampler follows.
-    """
-
-    sampler: Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
-    allocation: Literal["equal", "free"]
-    trials: int
-    seed: int
-    objectives: tuple[str, ...] = ("ue", "ut", "rob")
-    startup_trials: int = 10
-    grid_points: int | None = None
-    window: int | None = None
-    first: tuple[Mapping[str, Any], ...] = ()
-    constraints: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +159,7 @@ class StudyBroker:
         if self.plan.sampler == "grid":
             points = grid_points(self.spaces.values(), self.plan.grid_points)
             return points[(number - len(self.plan.first)) % len(points)]
-        if self.plan.allocation == "free" and self.plan.sampler not in BY_TURN:
+        if self.plan.allocation == "free" and not SAMPLERS[self.plan.sampler].by_turn:
             return None
         asked_of = {method: 0 for method in self.spaces}
         for proposal in self.proposals.values():
@@ -266,7 +240,7 @@ class StudyBroker:
         elif values is None:
             self.study.tell(record.number, state=TrialState.FAIL)
         else:
-            wanted = {name.objective: name.minimum - getattr(record, name.objective) for name in self.plan.constraints}
+            wanted = {name: least - getattr(record, name) for name, least in self.plan.minimum.items()}
             _constrain(trial, {**wanted, "collapse": -1.0})
             trial.set_user_attr("rob_is_bound", record.rob_is_bound)
             self.study.tell(record.number, values)

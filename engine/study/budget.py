@@ -16,7 +16,7 @@ def budget_spent(job: SweepJob, settled: Iterable[TrialRecord], *, hours: float)
 
     GPU hours are those of training workers, over all runs of the sweep.
     """
-    limits, workers = job.search, job.training.worker_group
+    limits, workers = job.search.budget, job.training.worker_group
     if limits.wall_hours is not None and hours > limits.wall_hours:
         return f"budget used up: wall_hours = {limits.wall_hours:g}"
     gpus = workers.count * workers.resources.get("GPU", 0.0)

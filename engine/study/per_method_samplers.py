@@ -18,9 +18,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from unlearn_sweep.engine.search_space import Choice, Dimension, Integer, LogInteger, LogUniform, MethodSpace, Uniform
 from unlearn_sweep.engine.study.sampling import distribution_of, rounded_into
 
-BY_TURN = ("qmc", "gp")
-"""Samplers of this file that give every method as many trials, whatever the allocation."""
-
 GP_LOOKS_AT = (TrialState.COMPLETE, TrialState.RUNNING)
 TPE_LOOKS_AT = (*GP_LOOKS_AT, TrialState.PRUNED)
 TPE_CANDIDATES = 100

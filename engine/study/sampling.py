@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
+from unlearn_sweep.engine.search_settings import Sampler
 from unlearn_sweep.engine.search_space import (
     Choice,
     Dimension,
@@ -26,7 +27,7 @@ from unlearn_sweep.engine.search_space import (
 SIGNIFICANT_DIGITS = 6
 
 
-def make_sampler(name: str, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
+def make_sampler(name: Sampler, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
     """A fresh sampler, seeded for one ask. TPE models each method's own parameters jointly (multivariate, group).
 
     `decided`: the method is, by the allocation. Then TPE's points are too, and what is left to draw are its first ones.
@@ -43,9 +44,7 @@ def make_sampler(name: str, *, seed: int, startup: int, decided: bool = False) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return NSGAIIISampler(population_size=max(8, startup), seed=seed)
-    if name in ("random", "tpe", "grid", "qmc", "gp"):  # all but random fix points before the sampler is asked
-        return RandomSampler(seed=seed)
-    raise ValueError(f"unknown sampler {name!r}: one of tpe, nsga2, nsga3, gp, qmc, random, grid")
+    return RandomSampler(seed=seed)  # the points of every other sampler are fixed before Optuna's is asked
 
 
 def distribution_of(dimension: Dimension) -> BaseDistribution:

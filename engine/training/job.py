@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from unlearn_sweep.engine.training.settings import Count, TrainingSettings
+from unlearn_sweep.engine.settings import Count
+from unlearn_sweep.engine.training.settings import TrainingSettings
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

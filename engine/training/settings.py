@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator
+
+from unlearn_sweep.engine.settings import Amount, Count, Settings, rule
 
 Backend = Literal["torch", "deepspeed"]
 Decay = Literal["linear", "cosine", "constant"]
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Amount = Annotated[float, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 DEFAULT_EPOCHS = 5.0
@@ -30,12 +29,6 @@ class Workers:
 
     count: int = 0
     resources: dict[str, float] = field(default_factory=lambda: {"CPU": 1.0})
-
-
-class Settings(BaseModel):
-    """Base of the models that a sweep file and the engine share: strict, frozen, no unknown keys, finite numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class LoraSettings(Settings):
@@ -129,8 +122,3 @@ class TrainingSettings(Settings):
     def identity(self) -> dict[str, object]:
         """What changes the trained weights, as plain JSON: the part of a stage key that comes from these settings."""
         return self.resolved().model_dump(mode="json", exclude=set(CHANGES_NO_WEIGHTS))
-
-
-def rule(message: str, *, allowed: str | None = None, advice: str | None = None) -> PydanticCustomError:
-    """A broken rule between two fields; a report on the file shows `allowed` and `advice` with it."""
-    return PydanticCustomError("rule", "{message}", {"message": message, "allowed": allowed, "advice": advice})

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from unlearn_sweep.engine.resources.placement import place
+from unlearn_sweep.engine.search_settings import SAMPLERS
 from unlearn_sweep.engine.search_space import Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.sweeps.file.file_schema import (
@@ -194,11 +195,12 @@ def _check_sampler(search: SearchSection, draft: ProblemCollector) -> None:
             advice="remove it, or write sampler: grid",
         )
     if (
-        search.startup_trials is not None
-        and search.sampler in ("random", "grid", "qmc")
+        "startup_trials" in search.model_fields_set
+        and not SAMPLERS[search.sampler].models
         and draft.sound(("search", "startup_trials"))
     ):
-        message = f"belongs to tpe, nsga2, nsga3 and gp, and the sampler is {search.sampler}"
+        modelling = listing(name for name, card in SAMPLERS.items() if card.models)
+        message = f"belongs to {modelling}; the sampler is {search.sampler}"
         draft.add(("search", "startup_trials"), message, given=shown(search.startup_trials), advice="remove it")
 
 

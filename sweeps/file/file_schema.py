@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from unlearn_sweep.engine.job import Attention, Dtype, Sampler
-from unlearn_sweep.engine.training.settings import Amount, Count, Settings, TrainingSettings
+from unlearn_sweep.engine.job import Attention, Dtype
+from unlearn_sweep.engine.search_settings import SearchOptions
+from unlearn_sweep.engine.settings import Amount, Count, Settings
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -93,35 +95,15 @@ class ConstraintsSection(Settings):
     rob: Minimum | None = None
 
 
-class BudgetSection(Settings):
-    """When to stop asking for trials, whatever `trials` says. Running trials are finished."""
-
-    gpu_hours: float | None = Field(default=None, gt=0, description="hours times GPUs in use")
-    wall_hours: float | None = Field(default=None, gt=0, description="hours since the start of the run")
-
-
-class SearchSection(Settings):
+class SearchSection(SearchOptions):
     """How the space is searched."""
 
-    sampler: Sampler = Field(default="tpe", description="who proposes: tpe, nsga2, nsga3, gp, qmc, random, grid")
     trials: Count | None = Field(default=None, description="trials in all; left out: 30, or the whole grid")
-    allocation: Literal["equal", "free"] = Field(
-        default="equal", description="equal: every method gets as many trials; free: the sampler chooses"
-    )
-    seeds_for_finalists: Count = Field(
-        default=1, description="seeds each member of the front is run with in all, after the search"
-    )
     max_concurrent: Auto | Count = Field(default="auto", description="trials at once; auto: as many as fit")
     constraints: ConstraintsSection = Field(default=ConstraintsSection(), description="least values of objectives")
-    budget: BudgetSection = Field(default=BudgetSection(), description="limits of time")
-    startup_trials: Count | None = Field(
-        default=None, description="random trials before tpe, nsga2, nsga3 or gp models anything"
-    )
-    grid_points: int | None = Field(default=None, ge=2, le=1000, description="values a grid takes from each range")
     warm_start: str | None = Field(
         default=None, min_length=1, description="folder of another sweep, whose front is tried first"
     )
-    reproducible: bool = Field(default=False, description="the same file gives the same trials, whatever the timing")
 
 
 class TrackingSection(Settings):

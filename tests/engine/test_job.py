@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.search_settings import Budget, SearchSettings
 from unlearn_sweep.engine.search_space import Choice, Fixed, LogUniform, MethodSpace
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 
@@ -47,7 +48,7 @@ def test_a_job_survives_json() -> None:
         {"storage": Path("/other"), "directory": Path("/other/x")},
         {"concurrent_trials": 4, "threads": 8, "evaluation_resources": {"GPU": 1.0}},
         {"training": TrainingSettings(workers=4)},
-        {"search": SearchSettings(trials=99, minimum={"ut": 0.5}, wall_hours=1.0)},
+        {"search": SearchSettings(trials=99, minimum={"ut": 0.5}, budget=Budget(wall_hours=1.0))},
         {"mlflow": "off", "spec_text": "# another comment", "stage_timeout_s": 5.0},
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, make_ready, tiny_job
 from unlearn_sweep.engine.job import AttackSettings
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
@@ -15,7 +16,7 @@ from unlearn_sweep.engine.stages.trial import run_trial
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.front import front_of
 from unlearn_sweep.engine.sweep import make_task
 from unlearn_sweep.sweeps.report.savings import savings

@@ -11,6 +11,7 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import (
     Choice,
     Fixed,
@@ -22,7 +23,7 @@ from unlearn_sweep.engine.search_space import (
     size,
 )
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.broker import Proposal, SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.per_method_samplers import good_trials, tpe_point
 from unlearn_sweep.engine.study.sampling import distribution_of
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.trial import run_trial
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.sweep import Driver
 
 ATTACKS = attack_list(("prefill", "prompt"), ("quantize", "quantize"))

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from tests.evaluators.tables import table
-from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest

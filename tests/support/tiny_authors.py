@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared

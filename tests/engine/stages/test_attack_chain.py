@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SearchSettings, SweepJob
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.models import create_start_model
+from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, links, run_attack
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor

@@ -17,14 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_sweep.engine.job import (
-    AttackSettings,
-    BenchmarkSettings,
-    ModelSource,
-    SearchSettings,
-    SweepJob,
-    TrainingSettings,
-)
+from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob, TrainingSettings
+from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.sweep_code import sweep_code

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, LogUniform, MethodSpace, Uniform
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.broker import Constraint, Proposal, SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 
 SPACES = [
     MethodSpace(method="npo", params={"beta": LogUniform(low=0.05, high=1.0), "retain": Choice(values=("nll", "kl"))}),
@@ -147,7 +148,7 @@ def test_more_trials_extend_a_finished_study(tmp_path: Path) -> None:
 
 
 def test_states_told_to_optuna(tmp_path: Path) -> None:
-    broker = _broker(tmp_path, constraints=(Constraint(objective="ut", minimum=0.9),))
+    broker = _broker(tmp_path, minimum={"ut": 0.9})
     proposals = [broker.ask() for _ in range(4)]
     assert all(proposals)
     for proposal, changes in zip(

@@ -8,11 +8,12 @@ import pytest
 
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
 from tests.support.sweep_folder import trial
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.finalists import missing_seeds, other_seeds
 from unlearn_sweep.engine.study.seed_summary import seed_summary, spread
 from unlearn_sweep.engine.sweep import Driver

@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 from tests.support.model_folders import write_model_folder
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_settings import Budget
 from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, Uniform
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.sweeps.file.dimensions import published
-from unlearn_sweep.sweeps.file.file_schema import (
-    BudgetSection,
-    ModelSection,
-    RecipeSection,
-    SearchSection,
-    SweepFile,
-)
+from unlearn_sweep.sweeps.file.file_schema import ModelSection, RecipeSection, SearchSection, SweepFile
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, load_spec, parse_spec
 from unlearn_sweep.sweeps.file.yaml_lines import has, parse_document
@@ -245,6 +240,6 @@ def test_the_documented_file_is_valid(tmp_path: Path) -> None:
 
 def test_every_key_is_documented() -> None:
     page = Path("docs/sweep_file.md").read_text()
-    parts = (SweepFile, ModelSection, RecipeSection, TrainingSettings, SearchSection, BudgetSection)
+    parts = (SweepFile, ModelSection, RecipeSection, TrainingSettings, SearchSection, Budget)
     missing = [name for part in parts for name in part.model_fields if name not in page]
     assert missing == []

@@ -10,8 +10,9 @@ import yaml
 
 from tests.support.sweep_folder import trial, write_sweep
 from tests.sweeps.sweep_text import sweep_text
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, MethodSpace, holds
-from unlearn_sweep.engine.study.broker import SearchPlan, StudyBroker
+from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import parse_spec
 from unlearn_sweep.sweeps.file.warm_start import first_settings
@@ -49,7 +50,7 @@ def test_front_members_inside_the_space_come_first_each_once(other: Path) -> Non
     broker = StudyBroker(
         other.parent / "journal",
         job.spaces,
-        SearchPlan(sampler="random", allocation="equal", trials=4, seed=1, first=tuple(job.search.first)),
+        SearchPlan(sampler="random", allocation="equal", trials=4, seed=1, first=job.search.first),
         identity={},
     )
     asked = [broker.ask() for _ in range(4)]

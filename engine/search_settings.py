@@ -1,0 +1,102 @@
+"""How a study searches: every option and every sampler once. No optuna import, so a sweep file is checked quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unlearn_sweep.engine.settings import Count, Settings
+
+Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
+Allocation = Literal["equal", "free"]
+ObjectiveName = Literal["ue", "ut", "rob"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerCard:
+    """A sampler of the sweep file.
+
+    Attributes:
+        summary: how it proposes, in a few words.
+        models: it models results, after `startup_trials` random ones.
+        by_turn: it looks at one method at a time, so every method gets as many trials whatever the allocation.
+    """
+
+    summary: str
+    models: bool = False
+    by_turn: bool = False
+
+
+SAMPLERS: Mapping[Sampler, SamplerCard] = MappingProxyType(
+    {
+        "tpe": SamplerCard(summary="tree-structured Parzen estimator", models=True),
+        "nsga2": SamplerCard(summary="genetic, by crowding distance", models=True),
+        "nsga3": SamplerCard(summary="genetic, by reference points", models=True),
+        "gp": SamplerCard(summary="Gaussian process of each method", models=True, by_turn=True),
+        "qmc": SamplerCard(summary="scrambled Sobol sequence of each method", by_turn=True),
+        "random": SamplerCard(summary="independent draws"),
+        "grid": SamplerCard(summary="every combination"),
+    }
+)
+
+
+class Budget(Settings):
+    """When to stop asking for trials, whatever `trials` says. Running trials are finished."""
+
+    gpu_hours: float | None = Field(default=None, gt=0, description="hours times GPUs in use")
+    wall_hours: float | None = Field(default=None, gt=0, description="hours since the start of the run")
+
+
+class SearchOptions(Settings):
+    """The options that a sweep file and the engine spell alike."""
+
+    sampler: Sampler = Field(default="tpe", description=f"who proposes: {', '.join(SAMPLERS)}")
+    allocation: Allocation = Field(
+        default="equal", description="equal: every method gets as many trials; free: the sampler chooses"
+    )
+    seeds_for_finalists: Count = Field(
+        default=1, description="seeds each member of the front is run with in all, after the search"
+    )
+    budget: Budget = Field(default=Budget(), description="limits of time")
+    startup_trials: Count = Field(
+        default=10,
+        description=f"random trials before {', '.join(name for name, card in SAMPLERS.items() if card.models)} model "
+        "anything",
+    )
+    grid_points: int | None = Field(default=None, ge=2, le=1000, description="values a grid takes from each range")
+    reproducible: bool = Field(default=False, description="the same file gives the same trials, whatever the timing")
+
+
+class SearchSettings(SearchOptions):
+    """How the space is searched. `minimum` are the constraints: an objective's least value for a feasible trial.
+
+    `prune` leaves out attacks that can no longer put a trial on the front. `first` are the settings of the first asks,
+    before the sampler's: {"method": ..., "params": {...}}, its searched parameters each.
+    """
+
+    trials: Count
+    prune: bool = True
+    minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
+    first: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class SearchPlan(SearchSettings):
+    """Search settings as the broker follows them: with the seed, the objectives in Optuna's order, and the window.
+
+    `window` None proposes from everything known; else trial n sees the trials up to n - window.
+    """
+
+    seed: int
+    objectives: tuple[ObjectiveName, ...] = ("ue", "ut", "rob")
+    window: int | None = None
+
+    @classmethod
+    def of(
+        cls, settings: SearchSettings, *, seed: int, objectives: tuple[ObjectiveName, ...], window: int | None
+    ) -> SearchPlan:
+        options = {name: getattr(settings, name) for name in SearchSettings.model_fields}
+        return cls(**options, seed=seed, objectives=objectives, window=window)

@@ -1,0 +1,51 @@
+"""Samplers and search options are declared once. Oracle: the Literal, Optuna's own classes, and hand-written values."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+
+from unlearn_sweep.engine.search_settings import SAMPLERS, Budget, Sampler, SearchPlan, SearchSettings
+from unlearn_sweep.engine.study.sampling import make_sampler
+
+
+def test_every_sampler_has_its_card_and_runs() -> None:
+    made = {name: type(make_sampler(name, seed=1, startup=4)) for name in SAMPLERS}
+    assert tuple(made) == get_args(Sampler)
+    assert made == {
+        "tpe": TPESampler,
+        "nsga2": NSGAIISampler,
+        "nsga3": NSGAIIISampler,
+        "gp": RandomSampler,
+        "qmc": RandomSampler,
+        "random": RandomSampler,
+        "grid": RandomSampler,
+    }
+
+
+def test_a_plan_holds_every_option_of_the_settings() -> None:
+    settings = SearchSettings(
+        trials=7,
+        sampler="nsga2",
+        allocation="free",
+        startup_trials=3,
+        grid_points=5,
+        seeds_for_finalists=2,
+        reproducible=True,
+        budget=Budget(gpu_hours=1.0),
+        prune=False,
+        minimum={"ut": 0.5},
+        first=[{"method": "npo", "params": {}}],
+    )
+    plan = SearchPlan.of(settings, seed=4, objectives=("ue", "ut"), window=8)
+    assert plan.model_dump(include=set(SearchSettings.model_fields)) == settings.model_dump()
+    assert (plan.seed, plan.objectives, plan.window) == (4, ("ue", "ut"), 8)
+    defaults = SearchSettings(trials=1).model_dump()
+    assert [name for name, value in settings.model_dump().items() if defaults[name] == value] == []
+
+
+def test_a_sampler_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="'tpe', 'nsga2'"):
+        SearchSettings(trials=1, sampler="tpee")  # pyright: ignore[reportArgumentType]
