@@ -40,10 +40,11 @@ model: {model}
   forget_path: {work}/forget.jsonl
   retain_path: {work}/retain.jsonl
   {asked}
-  max_new_tokens: 64
-training: {{epochs: 3, global_batch_size: 10{lora}}}
+  evaluation_rows: 16
+  max_new_tokens: 40
+training: {{global_batch_size: 10{lora}}}
 evaluators: {{ue: [probability, extraction_strength, rouge, truth_ratio, forget_quality], ut: [probability, rouge]}}
-attacks: [{{quantize: {{bits: 4}}}}, {{relearn: {{steps: [4], learning_rate: 1e-4}}}}]
+attacks: [{{quantize: {{bits: 4}}}}, {{relearn: {{steps: [3], learning_rate: 1e-4}}}}]
 search: {{sampler: grid}}
 storage: {work}/runs
 storage_limit_gib: 30
@@ -51,14 +52,13 @@ tracking: {{mlflow: "off"}}
 methods:
 """
 FULL = """\
-  graddiff: {learning_rate: 5e-5, epochs: 3}
-  npo: {learning_rate: 1e-4, epochs: 3}
-  rmu: {epochs: 3}
+  graddiff: {learning_rate: 1e-4, epochs: 2}
+  npo: {learning_rate: 1e-4, epochs: 2}
+  rmu: {epochs: 2}
 """
 LORA = """\
-  graddiff: {learning_rate: 5e-4, epochs: 3}
-  npo: {learning_rate: 1e-3, epochs: 3}
-  simnpo: {learning_rate: 1e-3, epochs: 3}
+  graddiff: {learning_rate: 1e-3, epochs: 2}
+  npo: {learning_rate: 1e-3, epochs: 2}
 """
 
 
@@ -71,7 +71,7 @@ class Setting:
     gguf: Path | None = None
     authors: int = 10
     rows: int = 3
-    epochs: int = 5
+    epochs: int = 4
     sweeps: tuple[str, ...] = SWEEPS
 
 
@@ -138,11 +138,15 @@ def unpack_model(gguf: Path, folder: Path) -> None:
 
 
 def write_rows(setting: Setting, split: str, file: str, wrong: int) -> None:
-    """`rows` questions of each of the first `authors` authors; TOFU has 20 an author, one after the other."""
+    """The `rows` questions with the shortest answers of each of the first `authors` authors.
+
+    TOFU has 20 an author, one after the other.
+    """
     lines = (setting.data / file).read_text(encoding="utf-8").splitlines()
     chosen: list[str] = []
     for author in range(setting.authors):
-        for row in map(json.loads, lines[20 * author : 20 * author + setting.rows]):
+        own = [json.loads(line) for line in lines[20 * author : 20 * (author + 1)]]
+        for row in sorted(own, key=lambda row: len(row["answer"]))[: setting.rows]:
             kept: dict[str, Any] = {"question": row["question"], "answer": row["answer"], "group": f"author {author}"}
             if wrong:
                 kept["paraphrased_answer"] = row["paraphrased_answer"]

@@ -157,6 +157,17 @@ def harmonic_mean(values: Sequence[float]) -> float:
     return len(values) / math.fsum(1.0 / value for value in values)
 
 
+def lifted(means: Values, least: Values) -> Values:
+    """Groups' means [groups, draws], each at least its noise in `least` [groups] times the mean of the other groups.
+
+    So a group of few rows cannot make an end of what the others say, all zeros stay zeros, and nothing jumps.
+    """
+    if len(means) == 1:
+        return means
+    others = (means.sum(axis=0) - means) / (len(means) - 1)
+    return np.maximum(means, least[:, None] * others)
+
+
 def measure(
     table: pd.DataFrame,
     metrics: Sequence[str],

@@ -15,19 +15,22 @@ from scipy import special, stats
 Values = NDArray[np.float64]
 
 
-def ks_distance(one: Values, other: Values, weights: Values) -> Values:
+def ks_distance(one: Values, other: Values, weights: Values, other_weights: Values | None = None) -> Values:
     """D [draws] in [0, 1]: the largest gap between the two distribution functions, for row weights [draws, rows].
 
-    Row i of both samples is the same question, so both take the same weight. With all weights 1 it is the statistic of
-    `scipy.stats.ks_2samp`. NaN in a draw without rows.
+    Row i of both samples is the same question, so both take the same weight unless `other_weights` are given. With all
+    weights 1 it is the statistic of `scipy.stats.ks_2samp`. NaN in a draw without rows.
     """
+    theirs = weights if other_weights is None else other_weights
     pooled = np.concatenate([one, other])
     order = np.argsort(pooled, kind="stable")
-    steps = np.concatenate([weights, -weights], axis=1)[:, order]
+    total, their_total = weights.sum(axis=1, keepdims=True), theirs.sum(axis=1, keepdims=True)
+    # Whole numbers, so that equal distributions are exactly 0 apart.
+    steps = np.concatenate([weights * their_total, -theirs * total], axis=1)[:, order]
     gaps = np.abs(np.cumsum(steps, axis=1))
     last_of_ties = np.append(np.diff(pooled[order]) > 0, True)
-    total = weights.sum(axis=1)
-    return np.divide(gaps[:, last_of_ties].max(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    whole = (total * their_total)[:, 0]
+    return np.divide(gaps[:, last_of_ties].max(axis=1), whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def ks_p_value(one: Values, other: Values) -> float:

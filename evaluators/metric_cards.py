@@ -107,7 +107,8 @@ LIKELIHOOD_CARDS = (
     ),
     MetricCard(
         name="forget_quality_p",
-        summary="TOFU's forget quality itself: p-value of the Kolmogorov-Smirnov test between truth ratios and gold's.",
+        summary="TOFU's forget quality itself: p-value of the Kolmogorov-Smirnov test between truth ratios and gold's. "
+        "Any value above 0.05 is as good as gold's.",
         group="truth",
         serves=("ue",),
         needs="alternatives",

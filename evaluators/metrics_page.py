@@ -22,6 +22,12 @@ out, a benchmark's own are taken. How they become one number, in [0, 1], higher 
 - **UT**: `(value - chance) / (original - chance)`, cut to [0, 1], on each utility split; the mean over splits and
   metrics.
 - A metric whose anchors lie less than two bootstrap standard deviations apart has no score, and the report says so.
+- A metric over whole splits (a distance between distributions, an area under a curve) has its noise from gold itself:
+  gold's rows are drawn twice, apart, and the second draw is what another gold model would get. `forget_quality` counts
+  as 1 from the median of that on, `forget_quality_p` from 0.05 on, and distances to gold's area or PrivLeak are
+  shortened by it. Gold compared with itself would be perfect without any spread, where no model gets.
+- In the harmonic mean a group of such metrics counts as no less than their noise times the mean of the other groups: a
+  handful of rows cannot make 0 of what all others say. A group of row metrics counts as it is.
 - Facts are split in halves by hash: the search sees one, the report prints the other.
 
 One teacher-forced pass over a split gives all metrics that need a likelihood, one generation all that need an answer;

@@ -9,12 +9,22 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from unlearn_sweep.evaluators.aggregate import Bootstrap, Matched, Values, harmonic_mean, match_rows, mean_of, spread
+from unlearn_sweep.evaluators.aggregate import (
+    Bootstrap,
+    Matched,
+    Values,
+    harmonic_mean,
+    lifted,
+    match_rows,
+    mean_of,
+    spread,
+)
 from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS, metric_card
 from unlearn_sweep.evaluators.model_utility import model_utility, resampled_utility
 from unlearn_sweep.evaluators.normalise import normalise_forgetting, normalise_utility
@@ -28,8 +38,11 @@ ALL_UTILITY = "utility"
 TASK_SPLITS = "task:"
 """How the splits of lm-evaluation-harness's tasks begin."""
 
-Scored = tuple[Normalised, Values]
+Drawn = tuple[Normalised, Values]
 """A part and its score in every bootstrap draw (empty where it has no score)."""
+
+Scored = tuple[Normalised, Values, float]
+"""The same, and the noise of its score where it is one number over whole splits: 0 for the mean of a row metric."""
 
 
 # --- unlearning effectiveness -----------------------------------------------------------------------------------------
@@ -46,6 +59,8 @@ def unlearning_effectiveness(
 ) -> Objective:
     """UE: harmonic mean over metric groups of the mean normalised score inside a group, on rows of split "forget".
 
+    A harmonic mean takes the worst group's word, so a metric over whole splits may not say more than its rows can: its
+    group counts as no less than its noise (`lifted`), and `groups` holds what each counted as.
     Each metric is taken on rows where all three models have a value; `groups` limits the facts (search or report half).
     A metric whose anchors are too close is left out and its part says so; None where none is left.
     Raises ValueError for an unknown metric, one that does not serve UE, or one a table does not have.
@@ -66,24 +81,27 @@ def _effectiveness(
         else _forgetting_part(matched, bootstrap, metric)
         for metric in metrics
     ]
-    parts = tuple(part for part, _ in scored)
-    members: dict[str, list[tuple[float, Values]]] = {}
-    for part, draws in scored:
-        if part.score is not None:
-            members.setdefault(part.group, []).append((part.score, draws))
-    means = {group: sum(score for score, _ in inside) / len(inside) for group, inside in members.items()}
-    if not means:
+    parts = tuple(part for part, _, _ in scored)
+    members: dict[str, list[Scored]] = {}
+    for part in scored:
+        if part[0].score is not None:
+            members.setdefault(part[0].group, []).append(part)
+    if not members:
         reason = _nothing_left(parts, len(matched))
         objective = Objective(value=None, parts=parts, reason=reason, rows=len(matched), dropped=matched.dropped)
         return objective, np.empty(0)
-    drawn = np.stack([np.mean([draws for _, draws in inside], axis=0) for inside in members.values()])
+    least = np.array([fmean(noise for _, _, noise in inside) for inside in members.values()], dtype=np.float64)
+    means = np.array([[fmean(part.score or 0.0 for part, _, _ in inside)] for inside in members.values()])
+    counted = dict(zip(members, lifted(means, least)[:, 0].tolist(), strict=True))
+    raw = [np.mean([draws for _, draws, _ in inside], axis=0, dtype=np.float64) for inside in members.values()]
+    drawn = lifted(np.stack(raw).astype(np.float64), least)
     with np.errstate(divide="ignore"):
         draws = len(drawn) / (1.0 / drawn).sum(axis=0)
     objective = Objective(
-        value=harmonic_mean(list(means.values())),
+        value=harmonic_mean(list(counted.values())),
         standard_error=spread(draws),
         parts=parts,
-        groups=means,
+        groups=counted,
         rows=len(matched),
         dropped=matched.dropped,
     )
@@ -98,9 +116,10 @@ def _forgetting_part(matched: Matched, bootstrap: Bootstrap, metric: str) -> Sco
     value, original, gold = (mean_of(column) for column in columns)
     if value is None or original is None or gold is None:
         reason = f"none of {len(matched)} rows has a value for all three models"
-        return Normalised.missing(metric, FORGET_SPLIT, card.group, reason), np.empty(0)
+        return Normalised.missing(metric, FORGET_SPLIT, card.group, reason), np.empty(0), 0.0
     u, o, g = (bootstrap.means(column) for column in columns)
-    return _forgotten(metric, (value, original, gold), (u, o, g), possible=bootstrap.possible)
+    gap_sd = spread(o - g) if bootstrap.possible else None
+    return *_forgotten(metric, (value, original, gold), (u, o, g), gap_sd), 0.0
 
 
 def _split_part(metric: str, tables: Mapping[str, pd.DataFrame], groups: frozenset[str] | None, seed: int) -> Scored:
@@ -108,26 +127,32 @@ def _split_part(metric: str, tables: Mapping[str, pd.DataFrame], groups: frozens
     try:
         found = split_values(metric, tables, groups=groups, seed=seed)
     except NoValueError as error:
-        return Normalised.missing(metric, FORGET_SPLIT, metric_card(metric).group, str(error)), np.empty(0)
-    values = (found.values["unlearned"], found.values["original"], found.values["gold"])
-    draws = (found.draws["unlearned"], found.draws["original"], found.draws["gold"])
-    return _forgotten(metric, values, draws, possible=found.possible)
+        return Normalised.missing(metric, FORGET_SPLIT, metric_card(metric).group, str(error)), np.empty(0), 0.0
+    gold, g, slack = found.gold_anchor(two_sided=metric_card(metric).better_on_forget == "gold")
+    u, o = found.draws["unlearned"], found.draws["original"]
+    value, original = found.values["unlearned"], found.values["original"]
+    gap_sd = spread(o - found.twin) if found.possible else None
+    part, draws = _forgotten(metric, (value, original, gold), (u, o, g), gap_sd, slack)
+    if part.score is None or gap_sd is None:
+        return part, draws, 0.0
+    return part, draws, gap_sd / (abs(original - gold) - slack)
 
 
 def _forgotten(
     metric: str,
     values: tuple[float, float, float],
     draws: tuple[Values, Values, Values],
-    *,
-    possible: bool,
-) -> Scored:
+    gap_sd: float | None,
+    slack: float = 0.0,
+) -> Drawn:
+    """A part from the values of the three models and their draws; `slack` as in `normalise_forgetting`."""
     card = metric_card(metric)
     value, original, gold = values
     u, o, g = draws
-    gap_sd = spread(o - g) if possible else None
-    score, reason = normalise_forgetting(value, original, gold, gap_sd, better=card.better_on_forget)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = 1.0 - np.abs(u - g) / np.abs(o - g) if card.better_on_forget == "gold" else (o - u) / (o - g)
+    score, reason = normalise_forgetting(value, original, gold, gap_sd, better=card.better_on_forget, slack=slack)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        beyond, gap = np.maximum(0.0, np.abs(u - g) - slack), np.maximum(0.0, np.abs(o - g) - slack)
+        share = 1.0 - beyond / gap if card.better_on_forget == "gold" else (o - u) / (o - g)
     part = Normalised(
         metric=metric,
         split=FORGET_SPLIT,
@@ -164,7 +189,7 @@ def utility_retention(
     _check_metrics(metrics, "ut")
     chosen = _utility_splits(original) if splits is None else list(splits)
     tables = {"unlearned": unlearned, "original": original}
-    scored: list[Scored] = []
+    scored: list[Drawn] = []
     rows, dropped = 0, dict.fromkeys(tables, 0)
     for split in chosen:
         matched = match_rows(tables, splits=[split], groups=groups)
@@ -184,11 +209,11 @@ def _of_split(metrics: Sequence[str], split: str) -> list[str]:
     return [name for name in metrics if name not in COMPONENTS and ("task" in METRICS[name].kinds) == is_task]
 
 
-def _uncounted(part: Normalised) -> Scored:
+def _uncounted(part: Normalised) -> Drawn:
     return replace(part, score=None, reason="measured beside UT, as the sweep file says (counts: false)"), np.empty(0)
 
 
-def _utility_objective(scored: Sequence[Scored], rows: int, dropped: dict[str, int]) -> Objective:
+def _utility_objective(scored: Sequence[Drawn], rows: int, dropped: dict[str, int]) -> Objective:
     parts = tuple(part for part, _ in scored)
     by_split: dict[str, list[float]] = {}
     for part in parts:
@@ -208,7 +233,7 @@ def _utility_objective(scored: Sequence[Scored], rows: int, dropped: dict[str, i
     )
 
 
-def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: str) -> Scored:
+def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: str) -> Drawn:
     """One metric on one split, on rows where both models have a value."""
     card = metric_card(metric)
     columns = np.stack([matched.column(table, metric) for table in ("unlearned", "original")])
@@ -225,7 +250,7 @@ def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: st
     return _retained(metric, split, (value, original, level), (u, o, drawn), bootstrap)
 
 
-def _model_utility_part(matched: Matched, splits: Sequence[str], seed: int) -> Scored:
+def _model_utility_part(matched: Matched, splits: Sequence[str], seed: int) -> Drawn:
     """TOFU's model utility over all splits together."""
     bootstrap = Bootstrap.of(matched.clusters, seed=seed)
     found = [model_utility(matched, table, splits) for table in ("unlearned", "original")]
@@ -245,7 +270,7 @@ def _retained(
     values: tuple[float, float, float],
     draws: tuple[Values, Values, Values],
     bootstrap: Bootstrap,
-) -> Scored:
+) -> Drawn:
     """A part from its value, the original's and chance, each with its draws."""
     card = metric_card(metric)
     value, original, chance = values

@@ -2,6 +2,9 @@
 
 A row metric's mean is enough for most of what is measured; these need all rows together (a distance between two
 distributions, an area under a curve), rows of texts that no model saw, or every wording of a fact.
+
+Some of them compare a model with gold, and gold compared with itself is perfect without any spread: no model that has
+truly forgotten gets there. So each also gives what a second gold model would get, by drawing gold's rows twice.
 """
 
 from __future__ import annotations
@@ -19,6 +22,12 @@ from unlearn_sweep.evaluators.membership import area_under_curve, privleak
 
 FORGET, HOLDOUT = "forget", "holdout"
 MODELS = ("unlearned", "original", "gold")
+TWIN_SEED = 1_000_003
+"""Added to a seed: the draws of a second gold model have nothing in common with the first one's."""
+
+TEST_LEVEL = 0.05
+"""p-value above which the test does not tell a model from gold (TOFU); a second gold is below it one time in twenty."""
+
 ByModel = dict[str, Values]
 """A statistic of each model, [draws]."""
 
@@ -29,11 +38,30 @@ class NoValueError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitValues:
-    """One metric of the three models: values, and bootstrap draws; `possible` is False with nothing to resample."""
+    """One metric of the three models: values, and bootstrap draws; `possible` is False with nothing to resample.
+
+    `twin` [draws] is the metric of a second gold model, whose rows are drawn apart from gold's. `self_compared`: the
+    metric compares with gold, so gold's own value is perfect by construction and says nothing of a second gold's.
+    """
 
     values: Mapping[str, float]
     draws: Mapping[str, Values]
     possible: bool
+    twin: Values
+    self_compared: bool
+
+    def gold_anchor(self, *, two_sided: bool) -> tuple[float, Values, float]:
+        """What stands for gold: its value, its draws, and how far from it a second gold lies (0 if not two-sided).
+
+        One-sided and compared with itself, gold's value is what a second gold gets in the median.
+        """
+        gold, draws = self.values["gold"], self.draws["gold"]
+        if two_sided:
+            return gold, draws, float(np.nanmedian(np.abs(self.twin - draws)))
+        if self.self_compared:
+            gold = float(np.nanmedian(self.twin))
+            draws = np.full_like(draws, gold)
+        return gold, draws, 0.0
 
 
 def split_values(
@@ -48,40 +76,61 @@ def split_values(
     if not len(matched):
         raise NoValueError("no rows in common")
     bootstrap = Bootstrap.of(matched.clusters, seed=seed)
+    second = Bootstrap.of(matched.clusters, seed=seed + TWIN_SEED)
     statistic = SPLIT_METRICS[metric](matched)
-    exact = statistic(np.ones((1, len(matched))))
+    exact = statistic.of(np.ones((1, len(matched))))
     values = {model: float(exact[model][0]) for model in MODELS}
     broken = sorted(model for model, value in values.items() if np.isnan(value))
     if broken:
         raise NoValueError(f"{metric} is not defined for {', '.join(broken)}")
+    weights = bootstrap.weights[:, matched.clusters]
     return SplitValues(
-        values=values, draws=statistic(bootstrap.weights[:, matched.clusters]), possible=bootstrap.possible
+        values=values,
+        draws=statistic.of(weights),
+        possible=bootstrap.possible,
+        twin=statistic.twin(weights, second.weights[:, matched.clusters]),
+        self_compared=statistic.self_compared,
     )
 
 
-Statistic = Callable[[Values], ByModel]
-"""From row weights [draws, rows] to a number of each model in every draw."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistic:
+    """`of`: from row weights [draws, rows] to a number of each model in every draw. `twin`: from two sets of weights,
+    gold's and a second gold's, to the second gold's number. `self_compared` as in `SplitValues`.
+    """
+
+    of: Callable[[Values], ByModel]
+    twin: Callable[[Values, Values], Values]
+    self_compared: bool = False
 
 
 def _forget_quality(matched: Matched) -> Statistic:
     rows = _forget_rows(matched, "log_truth_ratio")
     ratios = {model: matched.column(model, "log_truth_ratio")[rows] for model in MODELS}
-    return lambda weights: {
-        model: 1.0 - ks_distance(ratios[model], ratios["gold"], weights[:, rows]) for model in MODELS
-    }
+    gold = ratios["gold"]
+    return Statistic(
+        of=lambda weights: {model: 1.0 - ks_distance(found, gold, weights[:, rows]) for model, found in ratios.items()},
+        twin=lambda ours, theirs: 1.0 - ks_distance(gold, gold, ours[:, rows], theirs[:, rows]),
+        self_compared=True,
+    )
 
 
 def _forget_quality_p(matched: Matched) -> Statistic:
     rows = _forget_rows(matched, "log_truth_ratio")
     ratios = {model: matched.column(model, "log_truth_ratio")[rows] for model in MODELS}
+    gold, count = ratios["gold"], int(rows.sum())
 
     def statistic(weights: Values) -> ByModel:
         if len(weights) == 1:  # the sample itself: the exact test
-            return {model: np.array([ks_p_value(ratios[model], ratios["gold"])]) for model in MODELS}
-        distances = {model: ks_distance(ratios[model], ratios["gold"], weights[:, rows]) for model in MODELS}
-        return {model: drawn_p_values(found, int(rows.sum())) for model, found in distances.items()}
+            return {model: np.array([ks_p_value(found, gold)]) for model, found in ratios.items()}
+        distances = {model: ks_distance(found, gold, weights[:, rows]) for model, found in ratios.items()}
+        return {model: drawn_p_values(found, count) for model, found in distances.items()}
 
-    return statistic
+    def twin(ours: Values, theirs: Values) -> Values:
+        """Any p-value is as likely as another for a second gold: all above the test's level are as good as gold's."""
+        return np.full(len(ours), TEST_LEVEL)
+
+    return Statistic(of=statistic, twin=twin, self_compared=True)
 
 
 def _auc(column: str, *, relative: bool = False) -> Callable[[Matched], Statistic]:
@@ -91,10 +140,20 @@ def _auc(column: str, *, relative: bool = False) -> Callable[[Matched], Statisti
         members, strangers = _members_and_strangers(matched, column)
         base = matched.column("gold", column) if relative else 0.0
         scores = {model: matched.column(model, column) - base for model in MODELS}
-        return lambda weights: {
-            model: area_under_curve(found[members], found[strangers], weights[:, members], weights[:, strangers])
-            for model, found in scores.items()
-        }
+
+        def area(found: Values, weights: Values) -> Values:
+            return area_under_curve(found[members], found[strangers], weights[:, members], weights[:, strangers])
+
+        def chance(ours: Values, theirs: Values) -> Values:
+            """A second gold's losses less gold's are noise, whatever its size: each draw has noise of its own."""
+            noise = np.random.default_rng(TWIN_SEED).random((len(theirs), theirs.shape[1]))
+            return np.concatenate([area(row, np.ones((1, len(row)))) for row in noise])
+
+        return Statistic(
+            of=lambda weights: {model: area(found, weights) for model, found in scores.items()},
+            twin=chance if relative else lambda ours, theirs: area(scores["gold"], theirs),
+            self_compared=relative,
+        )
 
     return make
 
@@ -103,10 +162,13 @@ def _privleak(matched: Matched) -> Statistic:
     curves = _auc("mia_min_k")(matched)
 
     def statistic(weights: Values) -> ByModel:
-        areas = curves(weights)
+        areas = curves.of(weights)
         return {model: privleak(areas[model], areas["gold"]) for model in MODELS}
 
-    return statistic
+    def twin(ours: Values, theirs: Values) -> Values:
+        return privleak(curves.twin(ours, theirs), curves.of(ours)["gold"])
+
+    return Statistic(of=statistic, twin=twin, self_compared=True)
 
 
 def _any_form(column: str, keep: Callable[[NDArray[np.object_]], NDArray[np.bool_]]) -> Callable[[Matched], Statistic]:
@@ -133,7 +195,7 @@ def _any_form(column: str, keep: Callable[[NDArray[np.object_]], NDArray[np.bool
                 for model, found in given_away.items()
             }
 
-        return statistic
+        return Statistic(of=statistic, twin=lambda ours, theirs: statistic(theirs)["gold"])
 
     return make
 
