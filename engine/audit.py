@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.models import model_digest
+from unlearn_sweep.engine.models import model_digest, refuse_other_vocabulary
 from unlearn_sweep.engine.resources.memory_shortage import Room
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
@@ -98,6 +98,9 @@ def _audit(driver: Driver, path: str, controls: Sequence[str]) -> TrialRecord:
     prepared = Preparation(job, runner, [executor], in_turn=True, which=controls).run()
     if set(controls) == set(WHICH):
         write_controls(job, prepared, driver.store)
+    used = job.original.tokenizer or prepared.paths.get("original")
+    if job.original.tokenizer is None and used is not None:
+        refuse_other_vocabulary(path, used)
     model = model_digest(path)
     key = digest({"model": model, "data": prepared.data, "controls": prepared.ids})
     task = TrialTask(number=0, key=key, method=METHOD, params={"model": path}, seed=job.seed)

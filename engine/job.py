@@ -49,11 +49,14 @@ class ModelSource(_Part):
 
     With `path` None it is trained by the benchmark's recipe, whose fields named in `recipe` are replaced. `floor`, for
     the gold model only: there is none, and metrics are taken at their chance values in its place.
+    `tokenizer`: a folder or hub id, where a given model is not used with the tokenizer beside its weights. The
+    original's is used for every model of the sweep; the gold model's, for that one.
     """
 
     path: str | None = None
     recipe: dict[str, Any] | None = None
     floor: Literal["chance"] | None = None
+    tokenizer: str | None = None
 
     @model_validator(mode="after")
     def _check_one(self) -> ModelSource:

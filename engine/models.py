@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from unlearn_sweep.engine.model_folder.headers import WEIGHTS, ModelFolder
-from unlearn_sweep.engine.model_folder.inspection import inspect_folder, renaming
-from unlearn_sweep.engine.model_folder.loaded import check_loaded, forget_renaming, key_mapping
-from unlearn_sweep.engine.model_folder.tokenizer_files import TOKENIZER_FILES, has_tokenizer
+from unlearn_sweep.engine.model_folder.inspection import inspect_folder
+from unlearn_sweep.engine.model_folder.loaded import check_loaded
+from unlearn_sweep.engine.model_folder.tokenizer_files import TOKENIZER_FILES, has_tokenizer, read_tokenizer
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal language model in evaluation mode, with every weight as the folder has it.
 
-    What `torch.compile` or a wrapper left in the names of the weights is taken off. Two loads give the same bits.
+    Two loads give the same bits.
 
     Args:
         path: local folder, or hub id `owner/name[@revision]`.
@@ -121,13 +121,11 @@ def load_model(
     folder = whole_folder(path)
     place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numbers = choose_dtype(dtype, place)
-    rename = renaming(ModelFolder(folder).tensors)
     with without_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=numbers,
             attn_implementation=choose_attention(attention, place, numbers, model_class(folder)),
-            key_mapping=key_mapping(rename),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named, with everything else that is wrong, below
             use_safetensors=True,
@@ -137,7 +135,6 @@ def load_model(
         )
     model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     check_loaded(path, model, info)
-    forget_renaming(model, rename)
     if place.type != "meta":
         torch.nn.Module.to(model, place)
     return model.eval()
@@ -200,6 +197,31 @@ def tokenizer_folder(path: str) -> Path:
     if not has_tokenizer(folder):
         raise ValueError(f"{path}: no tokenizer here (no tokenizer.json, tokenizer.model or vocab.json)")
     return folder
+
+
+def refuse_other_vocabulary(model: str, tokenizer: str) -> None:
+    """ValueError where the folder of a model carries a tokenizer with another vocabulary than the one at `tokenizer`.
+
+    The same ids are other words to such a model. A folder without a tokenizer is taken to go with the given one.
+    """
+    if model == tokenizer:
+        return
+    own, used = read_tokenizer(model_folder(model)), read_tokenizer(tokenizer_folder(tokenizer))
+    if own is not None and used is not None and own.vocabulary != used.vocabulary:
+        raise ValueError(
+            f"{model}: its tokenizer has another vocabulary than the one that is used ({tokenizer}), so the same ids "
+            "are other words to it; name its own tokenizer if it is to be asked in that"
+        )
+
+
+def tokenizer_digest(path: str) -> str:
+    """Content hash (16 hex digits) of a tokenizer's files."""
+    folder, digest = tokenizer_folder(path), hashlib.sha256()
+    for name in sorted(TOKENIZER_FILES):
+        if (folder / name).is_file():
+            digest.update(f"{name}\0".encode())
+            digest.update(file_digest(folder / name))
+    return digest.hexdigest()[:16]
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.store.keys import digest
-from unlearn_sweep.sweeps.file.paths import absolute, check_model_path, is_local
+from unlearn_sweep.sweeps.file.paths import absolute, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, check_document
+from unlearn_sweep.sweeps.file.tokenizers import Given, check_given
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document
 from unlearn_sweep.sweeps.resolve import resolve
 
@@ -43,14 +44,23 @@ BATTERY: tuple[Any, ...] = (
 )
 """What is run where no attack is named: one of each kind that needs no other data than the benchmark's own."""
 
-_OPTIONS = {"name": "--name", "storage": "--storage", "benchmark.name": "--benchmark", "benchmark": "--set"}
+_OPTIONS = {
+    "name": "--name",
+    "storage": "--storage",
+    "benchmark.name": "--benchmark",
+    "benchmark": "--set",
+    "model.dtype": "--dtype",
+    "model.attention": "--attention",
+    "evaluation.resources.CPU": "--threads",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRequest:
     """The options of the command. `attacks` and `settings` (benchmark options, KEY=VALUE) are YAML texts.
 
-    `gold` may be "chance".
+    `gold` may be "chance". `tokenizer` is that of every model; None: the original's, or without one the model's own.
+    `ue` and `ut` are metrics, none for the benchmark's own. `threads` are those of one process.
     """
 
     model: str
@@ -62,6 +72,12 @@ class AuditRequest:
     name: str | None = None
     storage: str = "runs"
     seed: int = 0
+    tokenizer: str | None = None
+    dtype: str = "auto"
+    attention: str = "auto"
+    ue: Sequence[str] = ()
+    ut: Sequence[str] = ()
+    threads: int = 1
     folder: Path
 
 
@@ -79,21 +95,25 @@ def check(request: AuditRequest) -> CheckedAudit:
     """The audit of a request. SpecError with everything that is wrong; nothing is started or written."""
     document = parse_document(_text(request), COMMAND)
     options = ProblemCollector(document)
+    _check_models(request, options)
     models = {which: _model(request, which, options) for which in ("model", "gold", "original")}
+    tokenizer = _place(request.tokenizer, request.folder) if options.sound(("--tokenizer",)) else None
     problems, spec = list(options.problems), None
     try:
         spec = check_document(document, folder=request.folder, machine=None)
     except SpecError as error:
         problems += error.problems
     benchmark = None if spec is None else _load(spec, problems)
-    job = None if spec is None else _job(spec, models)
+    job = None if spec is None else _job(spec, models, tokenizer)
     if job is not None and benchmark is not None:
         problems += _in_the_way(job, benchmark)
     if problems or spec is None or job is None or benchmark is None or models["model"] is None:
         raise SpecError(COMMAND, [_of_option(problem) for problem in dict.fromkeys(problems)])
     own = benchmark.recipe is not None
     controls = tuple(which for which in ("original", "gold") if models[which] is not None or own)
-    return CheckedAudit(job=job, model=models["model"], controls=controls, notes=_notes(controls, spec))
+    return CheckedAudit(
+        job=job, model=models["model"], controls=controls, notes=(*options.notes, *_notes(controls, spec))
+    )
 
 
 def _text(request: AuditRequest) -> str:
@@ -104,7 +124,10 @@ def _text(request: AuditRequest) -> str:
             "name": request.name or _name(request),
             "seed": request.seed,
             "benchmark": {"name": request.benchmark, **_settings(request)},
+            "model": {"dtype": request.dtype, "attention": request.attention},
             "methods": {"graddiff": "published"},
+            "evaluators": {name: asked for name in ("ue", "ut") if (asked := list(getattr(request, name)))},
+            "evaluation": {"resources": {"CPU": float(request.threads)}},
             "attacks": attacks,
             "storage": request.storage,
         },
@@ -117,6 +140,7 @@ def _name(request: AuditRequest) -> str:
     """A folder's name for this audit: the model's, and a hash of what is asked, so that two audits never mix."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(request.model).name).strip("-.")[:40] or "model"
     asked = [request.model, request.benchmark, request.gold, request.original, request.seed]
+    asked += [request.tokenizer, request.dtype, request.attention, list(request.ue), list(request.ut)]
     return f"audit-{stem}-{digest([*asked, list(request.settings), list(request.attacks)])[:8]}"
 
 
@@ -138,9 +162,25 @@ def _model(request: AuditRequest, which: str, options: ProblemCollector) -> str 
     text = getattr(request, which)
     if text is None or (which == "gold" and text == CHANCE):
         return text
-    path = (f"--{which}",)
-    place = check_model_path(text, path, request.folder, options)
-    return None if not options.sound(path) else place if is_local(text, absolute(text, request.folder)) else text
+    return _place(text, request.folder) if options.sound((f"--{which}",)) else None
+
+
+def _place(text: str | None, folder: Path) -> str | None:
+    """A folder made absolute, or a hub id as it is."""
+    place = None if text is None else absolute(text, folder)
+    return str(place) if text is not None and place is not None and is_local(text, place) else text
+
+
+def _check_models(request: AuditRequest, options: ProblemCollector) -> None:
+    """All models against the tokenizer that is used for them: the named one, the original's, or the model's own."""
+    named = {which: getattr(request, which) for which in ("original", "model", "gold")}
+    given = [
+        Given(model=text, path=(f"--{which}",), tokenizer=request.tokenizer, tokenizer_path=("--tokenizer",))
+        for which, text in named.items()
+        if text is not None and not (which == "gold" and text == CHANCE)
+    ]
+    rest = [replace(other, tokenizer=None) for other in given[1:]]
+    check_given(given[0], rest, request.folder, options)
 
 
 def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
@@ -164,11 +204,11 @@ def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
     return [Problem(path="benchmark.name", message=text) for text in obstacles_of(asked, benchmark)]
 
 
-def _job(spec: SweepSpec, models: dict[str, str | None]) -> SweepJob:
+def _job(spec: SweepSpec, models: dict[str, str | None], tokenizer: str | None) -> SweepJob:
     """The sweep's job with the models given and nothing to search."""
     return resolve(spec).model_copy(
         update={
-            "original": ModelSource(path=models["original"]),
+            "original": ModelSource(path=models["original"], tokenizer=tokenizer),
             "gold": ModelSource(floor=CHANCE) if models["gold"] == CHANCE else ModelSource(path=models["gold"]),
             "spaces": [],
             "search": SearchSettings(trials=1, prune=False),
@@ -195,6 +235,8 @@ def _of_option(problem: Problem) -> Problem:
     path = problem.path
     if path.startswith("attacks["):
         name = "--attack " + re.sub(r"^attacks\[\d+\]\.?", "", path)
+    elif (metric := re.match(r"evaluators\.(ue|ut)\b", path)) is not None:
+        name = f"--{metric[1]}"
     elif path in _OPTIONS:
         name = _OPTIONS[path]
     else:

@@ -92,6 +92,8 @@ def run(
 
     job = resolve(spec, overrides)
     check_rows(spec, job, hub=True)
+    for note in spec.notes:
+        typer.echo(f"note: {note}")
     raise typer.Exit(launch(job, address=address, plain=plain))
 
 
@@ -139,6 +141,7 @@ def validate(file: File, address: Address = None, as_json: AsJson = False) -> No
         "benchmark": job.benchmark.name,
         "directory": str(job.directory),
         "rows": rows,
+        "notes": list(spec.notes),
         "problems": [],
     }
     if as_json:
@@ -147,6 +150,8 @@ def validate(file: File, address: Address = None, as_json: AsJson = False) -> No
     parts = f"{job.search.trials} trials of {', '.join(facts['methods'])} on {job.benchmark.name}"
     typer.echo(f"{file}: valid; {parts}; attacks {', '.join(facts['attacks'])}")
     typer.echo(f"rows: {rows}")
+    for note in spec.notes:
+        typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -212,6 +217,16 @@ def audit(
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Folder of the audit below the storage.")] = None,
     storage: Storage = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws rows and demonstrations.")] = 0,
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Tokenizer of all models, where it is not beside the weights.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16.")] = "auto",
+    attention: Annotated[str, typer.Option(help="auto, sdpa, eager, flash_attention_2.")] = "auto",
+    ue: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC", help="A metric of forgetting; several times.")
+    ] = None,
+    ut: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="A metric of utility; several times.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -231,6 +246,12 @@ def audit(
         name=name,
         storage=storage or "runs",
         seed=seed,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        attention=attention,
+        ue=tuple(ue or ()),
+        ut=tuple(ut or ()),
+        threads=threads,
         folder=Path.cwd(),
     )
     try:

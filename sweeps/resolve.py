@@ -169,7 +169,8 @@ def _source(source: SourceSection, folder: Path) -> ModelSource:
         return ModelSource(floor=source.floor)
     if source.path is not None:
         place = absolute(source.path, folder)
-        return ModelSource(path=str(place) if is_local(source.path, place) else source.path)
+        path = str(place) if is_local(source.path, place) else source.path
+        return ModelSource(path=path, tokenizer=_tokenizer(source, folder))
     if source.train is None:
         return ModelSource()
     recipe: dict[str, Any] = source.train.model_dump(exclude_none=True)
@@ -177,6 +178,13 @@ def _source(source: SourceSection, folder: Path) -> ModelSource:
         place = absolute(recipe["base"], folder)
         recipe["base"] = str(place) if is_local(recipe["base"], place) else recipe["base"]
     return ModelSource(recipe=recipe or None)
+
+
+def _tokenizer(source: SourceSection, folder: Path) -> str | None:
+    if source.tokenizer is None:
+        return None
+    place = absolute(source.tokenizer, folder)
+    return str(place) if is_local(source.tokenizer, place) else source.tokenizer
 
 
 def _threads(file: SweepFile) -> int:

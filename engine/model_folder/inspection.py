@@ -60,26 +60,29 @@ class Inspection:
     notes: tuple[str, ...]
 
 
-def inspect_folder(path: Path, tokenizer: Path | None = None) -> Inspection:
-    """Every fault of a model folder that headers show, and what loading it takes. `tokenizer`: where its own is not."""
+def inspect_folder(path: Path, tokenizer: Path | None = None, *, elsewhere: bool = False) -> Inspection:
+    """Every fault of a model folder that headers show, and what loading it takes.
+
+    `tokenizer`: the folder of the one it is used with; None: its own. `elsewhere`: that one is not on this machine yet.
+    """
     folder = ModelFolder(path)
     try:
         kind = list(_kind(path))
         if kind:
             return Inspection(faults=tuple(kind), notes=())
-        rename = renaming(folder.tensors)
-        names = {renamed(name, rename): tensor for name, tensor in folder.tensors.items()}
-        faults = [*_quantised(folder), *_adapted(names), *_blocks(folder, names), *_sizes(folder), *_tie(folder)]
-        words = read_tokenizer(tokenizer or path)
-        faults += _tokenizer(path, tokenizer) if words is None else _ids(folder, words)
-        notes = [*_prefix_notes(rename), *_pad_notes(folder, words)]
+        faults = [*_quantised(folder), *_adapted(folder.tensors), *_sizes(folder), *_tie(folder)]
+        faults += [*(_wrapped(folder.tensors)), *(_blocks(folder, folder.tensors))][:1]
+        words = None if elsewhere else read_tokenizer(tokenizer or path)
+        if not elsewhere:
+            faults += _tokenizer(path, tokenizer) if words is None else _ids(folder, words)
+        notes = list(_pad_notes(folder, words))
     except BrokenWeightsError as error:
         return Inspection(faults=(Fault(message=str(error), advice="copy or download the folder again"),), notes=())
     return Inspection(faults=tuple(faults), notes=tuple(notes))
 
 
 def renaming(names: Iterable[str]) -> dict[str, str]:
-    """What wrappers left in the names of a checkpoint: patterns to take out, and whose they are."""
+    """What wrappers left in the names of a checkpoint: patterns to take out, by whose they are."""
     names = list(names)
     found = {re.escape(part): whose for part, whose in WRAPPERS.items() if any(part in name for name in names)}
     for part in found:
@@ -90,12 +93,6 @@ def renaming(names: Iterable[str]) -> dict[str, str]:
     if names and all(name.startswith("model.") for name in names) and any(map(INSIDE_MODEL.match, names)):
         found[r"^model\."] = FIRST["model."]
     return found
-
-
-def renamed(name: str, patterns: Iterable[str]) -> str:
-    for pattern in patterns:
-        name = re.sub(pattern, "", name)
-    return name
 
 
 def some(names: Iterable[str]) -> str:
@@ -160,6 +157,21 @@ def _adapted(names: Iterable[str]) -> Iterator[Fault]:
             allowed="the merged weights",
             advice="call merge_and_unload() on the model it was saved from, then save_pretrained",
         )
+
+
+def _wrapped(names: Iterable[str]) -> Iterator[Fault]:
+    """Names that only fit once what a wrapper left in them is gone. Nothing is guessed: the command is given."""
+    names = list(names)
+    if not (found := renaming(names)):
+        return
+    parts = [pattern.replace("\\", "").removeprefix("^") for pattern in found]
+    cut = "".join(f".replace({part!r}, '', 1)" if part in FIRST else f".replace({part!r}, '')" for part in parts)
+    yield Fault(
+        message=f"weights named as {' and '.join(found.values())} leave them, not as the model's class: {some(names)}",
+        allowed=f"names without {' and '.join(parts)}",
+        advice="save the model that was wrapped, or rename them in each file F: from safetensors.torch import load_file"
+        f", save_file; save_file({{k{cut}: v for k, v in load_file(F).items()}}, F, {{'format': 'pt'}})",
+    )
 
 
 def _blocks(folder: ModelFolder, names: Iterable[str]) -> Iterator[Fault]:
@@ -245,12 +257,6 @@ def _ids(folder: ModelFolder, words: TokenizerFacts) -> Iterator[Fault]:
             advice="name the tokenizer the model was trained with, or resize the embedding and save the model again",
             about="tokenizer",
         )
-
-
-def _prefix_notes(rename: Mapping[str, str]) -> Iterator[str]:
-    for pattern, whose in rename.items():
-        part = pattern.replace("\\", "").removeprefix("^")
-        yield f"its weights are named {part}..., as {whose} leaves them; that part is taken off"
 
 
 def _pad_notes(folder: ModelFolder, words: TokenizerFacts | None) -> Iterator[str]:

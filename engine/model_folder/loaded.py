@@ -69,17 +69,3 @@ def _values(model: PreTrainedModel) -> Iterator[str]:
 
 def _is_finite(weight: torch.Tensor) -> bool:
     return not weight.is_floating_point() or bool(torch.isfinite(weight).all())
-
-
-def forget_renaming(model: PreTrainedModel, patterns: Iterable[str]) -> None:
-    """Save under the class's own names: transformers would put back on saving what was taken off a name on loading."""
-    conversions = getattr(model, "_weight_conversions", None)
-    if conversions:
-        ours = set(patterns)
-        kept = [step for step in conversions if not ours.intersection(getattr(step, "source_patterns", ()))]
-        setattr(model, "_weight_conversions", kept or None)  # noqa: B010 -- no parameter, whatever nn.Module types say
-
-
-def key_mapping(patterns: Iterable[str]) -> dict[str, str] | None:
-    """The renaming as `from_pretrained` takes it."""
-    return {pattern: "" for pattern in patterns} or None

@@ -90,7 +90,7 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
     original = request.original_path
     return Target(
         model=bench.model(request.model_path, request),
-        tokenizer=bench.tokenizer(request.model_path),
+        tokenizer=bench.tokenizer(request),
         benchmark=bench.benchmark(request.benchmark),
         seed=request.seed,
         original=(lambda: bench.model(original, request)) if original else None,

@@ -31,6 +31,7 @@ class MeasureRequest(BaseModel):
     """Evaluate one model on the benchmark's evaluation splits; rows go to `rows_path`.
 
     `original_path`: the original model, for metrics and attacks that look at it; None where there is none.
+    `tokenizer_path`: where every model's tokenizer is; None: beside the weights of `model_path`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,7 @@ class MeasureRequest(BaseModel):
     rows_path: str
     tasks: list[AskedTask] = []
     original_path: str | None = None
+    tokenizer_path: str | None = None
     dtype: str = "auto"
     attention: str = "auto"
     threads: int = 1
@@ -51,7 +53,7 @@ class Bench:
 
     def __init__(self) -> None:
         self._models: OrderedDict[tuple[str, ...], PreTrainedModel] = OrderedDict()
-        self._tokenizers: OrderedDict[str, PreTrainedTokenizerBase] = OrderedDict()
+        self._tokenizers: OrderedDict[tuple[str, str], PreTrainedTokenizerBase] = OrderedDict()
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
         self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
 
@@ -66,7 +68,7 @@ class Bench:
         itself = request.model_path == request.original_path
         evaluation = evaluate_rows(
             self.model(request.model_path, request),
-            self.tokenizer(request.model_path),
+            self.tokenizer(request),
             rows,
             metrics=request.metrics,
             template=benchmark.template,
@@ -108,7 +110,7 @@ class Bench:
             rows = [row for split in benchmark.utility_splits for row in benchmark.evaluation[split]]
             table = evaluate_rows(
                 self.model(path, request),
-                self.tokenizer(path),
+                self.tokenizer(request),
                 [row for row in rows if row.kind in ASKED_ABOUT["comparison"]],
                 metrics=["ngram_entropy"],
                 template=benchmark.template,
@@ -126,7 +128,7 @@ class Bench:
             return table, 0
         from unlearn_sweep.evaluators.tasks.scoring import add_task_rows, score_tasks
 
-        scored = score_tasks(model, self.tokenizer(request.model_path), request.tasks)
+        scored = score_tasks(model, self.tokenizer(request), request.tasks)
         return add_task_rows(table, scored.table), scored.forward_passes
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
@@ -135,10 +137,12 @@ class Bench:
         load = lambda: load_model(path, dtype=request.dtype, attention=request.attention).eval()  # noqa: E731
         return _kept(self._models, (path, request.dtype, request.attention), load, MODELS_KEPT)
 
-    def tokenizer(self, path: str) -> PreTrainedTokenizerBase:
+    def tokenizer(self, request: MeasureRequest) -> PreTrainedTokenizerBase:
+        """The tokenizer that all models of the request are used with."""
         from unlearn_sweep.engine.models import load_tokenizer
 
-        return _kept(self._tokenizers, path, lambda: load_tokenizer(path), MODELS_KEPT)
+        path, model = request.tokenizer_path or request.model_path, request.model_path
+        return _kept(self._tokenizers, (path, model), lambda: load_tokenizer(path, model=model), MODELS_KEPT)
 
     def benchmark(self, source: dict[str, Any]) -> Benchmark:
         from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark

@@ -54,6 +54,7 @@ class Preparation:
         data, recipe = _benchmark_facts(self.job)
         models = self._models(data, recipe)
         paths = {which: path for which, (_, path) in models.items()}
+        self._check_tokenizer(paths)
         ids = {which: name for which, (name, _) in models.items()}
         controls = self._controls(data, paths, ids)
         return Prepared(
@@ -86,6 +87,14 @@ class Preparation:
             return self._trained(which, whole, data, executor)
 
         return dict(zip(sources, self._spread(list(sources), work, in_turn=self.in_turn), strict=True))
+
+    def _check_tokenizer(self, paths: Mapping[str, str]) -> None:
+        """A gold model that is given is asked through the original's tokenizer: refuse it where that cannot be."""
+        from unlearn_sweep.engine.models import refuse_other_vocabulary
+
+        gold, used = self.job.gold, self.job.original.tokenizer or paths.get("original")
+        if gold.path is not None and gold.tokenizer is None and "gold" in paths and used is not None:
+            refuse_other_vocabulary(gold.path, used)
 
     def _trained(self, which: str, recipe: Mapping[str, Any], data: str, executor: Executor) -> tuple[str, str]:
         """Content name and path of a model trained by a recipe, from its start model."""

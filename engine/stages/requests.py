@@ -123,6 +123,29 @@ def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettin
     )
 
 
+def tokenizer_of(job: SweepJob, model_path: str, original_path: str | None) -> str | None:
+    """Where the tokenizer of a model is: the original's for all, unless the file says otherwise; None: beside it."""
+    if job.gold.tokenizer is not None and model_path == job.gold.path:
+        return job.gold.tokenizer
+    return job.original.tokenizer or original_path
+
+
+def tokenizer_identity(job: SweepJob, original: str) -> dict[str, str]:
+    """What a measurement depends on besides the weights: the original's tokenizer, or the one that is named.
+
+    `original` is a content name, which covers the tokenizer beside its weights.
+    """
+    sources = {"tokenizer": job.original.tokenizer, "gold_tokenizer": job.gold.tokenizer}
+    named = {name: _tokenizer_digest(path) for name, path in sources.items() if path is not None}
+    return ({"tokenizer": original} if original else {}) | named
+
+
+def _tokenizer_digest(path: str) -> str:
+    from unlearn_sweep.engine.models import tokenizer_digest
+
+    return tokenizer_digest(path)
+
+
 def source_id(source: ModelSource) -> str:
     """Content name of a model given by path: a changed folder is another model."""
     from unlearn_sweep.engine.models import model_digest
@@ -152,6 +175,7 @@ def unlearn_stage(
         "training": job.training.identity(),
         "dtype": job.dtype,
         "original": original,
+        **tokenizer_identity(job, ""),
         "data": data,
         "code": code_version(TRAINING_CODE, *modules(method, params)),
     }
@@ -171,6 +195,7 @@ def unlearn_job(
     own = job.training.max_steps is None and "epochs" in params
     return TrainJob(
         start_model=original_path,
+        tokenizer=job.original.tokenizer,
         output_dir=str(output),
         benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
         method=Choice(name=method, params={name: value for name, value in params.items() if name not in PER_METHOD}),
@@ -233,6 +258,7 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
         **verdict_identity(metrics_of(job)),
         **task_identity(job.tasks),
         **({"original": original} if compares(metrics_of(job)) else {}),
+        **tokenizer_identity(job, original),
         "dtype": job.dtype,
         "code": code_version(EVALUATION_CODE),
     }
@@ -254,6 +280,7 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
         **verdict_identity(metrics_of(job)),
         **task_identity(job.tasks),
         "dtype": job.dtype,
+        **tokenizer_identity(job, original),
         "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
     }
     return StageRequest(stage=f"attack:{attack.label}", inputs=inputs)
@@ -273,6 +300,7 @@ def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str,
         "original": original,
         "data": data,
         "dtype": job.dtype,
+        **tokenizer_identity(job, original),
         "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
     }
     return StageRequest(stage=f"link:{attack.label}", inputs=inputs, weights=True)
@@ -302,6 +330,7 @@ def measure_request(job: SweepJob, model_path: str, folder: Path, original_path:
         rows_path=str(folder / ROWS_FILE),
         tasks=job.tasks,
         original_path=original_path,
+        tokenizer_path=tokenizer_of(job, model_path, original_path),
         dtype=job.dtype,
         attention=job.attention,
         threads=job.threads,

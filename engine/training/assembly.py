@@ -65,7 +65,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     """
     method, ranks = method or build(job.method.name, job.method.params), Ranks.current()
     check_needs(job.method.name, method)
-    tokenizer = load_tokenizer(job.start_model)
+    tokenizer = load_tokenizer(job.tokenizer or job.start_model, model=job.start_model)
     encoder = cache.encoder(benchmark, tokenizer, job.max_tokens)
     needs = method.needs()
     views = Views(

@@ -31,6 +31,7 @@ class TrainJob(BaseModel):
     as many; a rank takes its share in micro-batches. `train_groups` names the benchmark's views that make view "train".
     `checkpoint_dir`: where a training under way is saved about every `training.checkpoint_every_s`; one that is found
     there is resumed. None: a killed training begins anew.
+    `tokenizer`: its folder or hub id; None: the start model's own.
     `teacher_model`: the folder of the model that `needs().teacher` of the method asks for.
     `loss_cap` (nats a token, default 2 ln V) stops a run whose forget cross-entropy has left every meaningful range.
     """
@@ -50,6 +51,7 @@ class TrainJob(BaseModel):
     train_groups: tuple[str, ...] = ("forget", "retain")
     loss_cap: Positive | None = None
     max_tokens: int = Field(default=512, ge=2)
+    tokenizer: str | None = Field(default=None, min_length=1)
     teacher_model: str | None = None
     checkpoint_dir: str | None = None
 

@@ -59,8 +59,6 @@ def check_models(file: SweepFile, folder: Path, machine: Machine | None, draft: 
 def _check_source(source: SourceSection, name: str, folder: Path, draft: ProblemCollector) -> None:
     if source.path is not None and source.train is not None and draft.sound((name,)):
         draft.add((name, "train"), "beside a path", allowed="path or train, not both", advice="remove one of them")
-    elif source.path is not None and draft.sound((name, "path")):
-        check_model_path(source.path, (name, "path"), folder, draft)
     if source.train is not None and source.train.base is not None and draft.sound((name, "train", "base")):
         check_model_path(source.train.base, (name, "train", "base"), folder, draft)
     if source.train is not None and source.train.base is not None and source.train.config is not None:

@@ -54,6 +54,9 @@ class SourceSection(Settings):
     train: RecipeSection | None = Field(
         default=None, description="train it; fields replace those of the benchmark's recipe"
     )
+    tokenizer: str | None = Field(
+        default=None, min_length=1, description="tokenizer's folder or hub id, where it is not beside the weights"
+    )
 
 
 class GoldSection(SourceSection):
@@ -68,7 +71,9 @@ class ModelSection(SourceSection):
     """The original model, and how models are loaded. Without path and train, the benchmark's own recipe makes it."""
 
     dtype: Dtype = Field(default="auto", description="auto: float32 on a CPU, bfloat16 on a GPU")
-    attention: Attention = Field(default="auto", description="auto: flash attention where it can run, else sdpa")
+    attention: Attention = Field(
+        default="auto", description="auto: the fastest that the model class has and that runs here"
+    )
     trust_remote_code: bool = Field(
         default=False, description="run code that comes with a model; this version never does"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from unlearn_sweep.engine.model_folder.inspection import inspect_folder
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -20,12 +21,10 @@ MAX_CHARACTERS = 1024
 MAX_PART = 200
 
 
-def check_model_path(
-    text: str, path: KeyPath, folder: Path, draft: ProblemCollector, tokenizer: Path | None = None
-) -> str:
+def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector, **tokenizer: Any) -> str:
     """A model folder made absolute, or a hub id as it is. What cannot be loaded is reported.
 
-    `tokenizer`: the folder of the tokenizer it is used with, where that is not its own.
+    `tokenizer` and `elsewhere` are those of `inspect_folder`.
     """
     if not readable(text, path, draft):
         return text
@@ -38,7 +37,7 @@ def check_model_path(
     if not place.is_dir():
         report_missing(text, place, path, draft, wanted="a model folder")
     else:
-        for fault in inspect_folder(place, tokenizer).faults:
+        for fault in inspect_folder(place, **tokenizer).faults:
             draft.add(path, fault.message, given=shown(text), allowed=fault.allowed, advice=fault.advice)
     return str(place)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn_sweep.sweeps.file.problems import Problem, near_miss, shown
+from unlearn_sweep.sweeps.file.problems import Problem, dotted, near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import Document, KeyPath
 
 
@@ -14,12 +14,17 @@ class ProblemCollector:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = list(document.problems)
+        self.notes: list[str] = []
         self._spoiled: set[KeyPath] = set(document.lost)
 
     def add(self, path: KeyPath, message: str, **parts: Any) -> None:
         """Report a mistake at `path` and spoil it. Parts are those of `Problem`."""
         self.problems.append(self.document.problem(path, message, **parts))
         self._spoiled.add(path)
+
+    def note(self, path: KeyPath, text: str) -> None:
+        """Say something about `path` that is no mistake."""
+        self.notes.append(f"{dotted(path)}: {text}")
 
     def add_unknown(self, path: KeyPath, message: str, names: list[str], allowed: str) -> None:
         """Report an unknown name, and spoil what it was probably meant to be as well."""

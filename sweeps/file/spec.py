@@ -27,6 +27,7 @@ from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
+from unlearn_sweep.sweeps.file.tokenizers import check_tokenizers
 from unlearn_sweep.sweeps.file.warm_start import check_warm_start
 from unlearn_sweep.sweeps.file.yaml_lines import Document, parse_document, read_document
 from unlearn_sweep.sweeps.machine import Machine, this_machine
@@ -36,7 +37,10 @@ STAND_INS: dict[str, Any] = {"name": "unnamed", "benchmark": {}, "methods": {"":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSpec:
-    """A sweep file without mistakes. `folder` is where its relative paths start; `machine` is None for a cluster."""
+    """A sweep file without mistakes. `folder` is where its relative paths start; `machine` is None for a cluster.
+
+    `notes` are what the check found and is no mistake.
+    """
 
     document: Document
     file: SweepFile
@@ -49,6 +53,7 @@ class SweepSpec:
     ut_metrics: tuple[str, ...]
     tasks: tuple[AskedTask, ...]
     storage: Path
+    notes: tuple[str, ...] = ()
 
 
 def load_spec(
@@ -109,6 +114,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
         ut_metrics=ut,
         tasks=tasks,
         storage=storage,
+        notes=tuple(draft.notes),
     )
 
 
@@ -117,6 +123,7 @@ def _check_together(
 ) -> None:
     """The rules between parts."""
     checks.check_models(file, folder, machine, draft)
+    check_tokenizers(file, folder, draft)
     check_recipes(file, folder, draft)
     checks.check_training(file.training, draft)
     checks.check_evaluation(file, draft)

@@ -101,7 +101,7 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     memory_gib = spec.machine.memory_gib if spec.machine else None
     plan = _plan(job, benchmark, placement, memory_gib)
     busy = busy_note(spec.machine)
-    return plan if busy is None else replace(plan, notes=(*plan.notes, busy))
+    return replace(plan, notes=(*spec.notes, *plan.notes, *(() if busy is None else (busy,))))
 
 
 def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:

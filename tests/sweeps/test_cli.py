@@ -122,6 +122,7 @@ def test_validate(file: str, tmp_path: Path) -> None:
         "rows": facts["rows"],
         "benchmark": "authors",
         "directory": str(tmp_path / "results" / "small"),
+        "notes": [],
         "problems": [],
     }
     plain = runner.invoke(app, ["validate", file])

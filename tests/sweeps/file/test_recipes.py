@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.model_folders import write_model_folder
 from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import parse_spec
@@ -55,9 +56,8 @@ def test_what_can_be_meant_is_taken(tmp_path: Path, parts: dict[str, str]) -> No
 
 @pytest.mark.parametrize(("width", "refused"), [(128, False), (576, True)])
 def test_a_toy_as_base_may_learn_fast(tmp_path: Path, width: int, refused: bool) -> None:
-    folder = tmp_path / "base"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"hidden_size": width}))
-    (folder / "model.safetensors").write_bytes(b"")
+    folder = write_model_folder(tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": width}))
     found = mistakes(tmp_path, model="model: {train: {base: ./base, learning_rate: 4e-3}}")
     assert bool(found) is refused
