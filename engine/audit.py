@@ -79,7 +79,7 @@ def run_audit(
             stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder_line()))
         except durable.LockedElsewhereError as error:
             raise SweepBusyError(f"{job.directory} is being run by {error}") from None
-        driver = Driver(job)
+        driver = Driver(job, repeat_failed=True)
         driver.open(announce)
         done = driver.settled.get(0)
         if done is not None and done.state != "failed":

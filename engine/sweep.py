@@ -7,7 +7,6 @@ It writes the trial records, the front and the sweep's own events; everything el
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,14 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.changed_code import (
+    SweepChangedError,
+    other_inputs,
+    other_sweep,
+    refusal,
+    starts_of,
+    what_changed,
+)
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import Room
 from unlearn_sweep.engine.resources.placement import concurrency
@@ -26,8 +33,10 @@ from unlearn_sweep.engine.stages.memory_limit import memory_packing
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.damaged import (
     DamagedFileError,
     DamagedStorageError,
@@ -39,21 +48,17 @@ from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import Retention, folder_bytes
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.starts import Starts
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
 from unlearn_sweep.engine.study.front import GrowingFront, rivals_of
 
 REPRODUCIBLE_WINDOW = 8
-PACKAGES = ("ray", "torch", "transformers", "deepspeed", "optuna", "mlflow", "pandas", "datasets", "unlearn-sweep")
 
 
 class SweepBusyError(RuntimeError):
     """Another driver is at this sweep."""
-
-
-class SweepChangedError(RuntimeError):
-    """The folder holds a sweep of the same name over something else; going on would mix trials that do not compare."""
 
 
 def run_sweep(
@@ -62,21 +67,29 @@ def run_sweep(
     environment: Mapping[str, str],
     address: str | None = None,
     watch: Callable[[Path, int], AbstractContextManager[Any]] | None = None,
+    on_open: Callable[[], None] = lambda: None,
     on_settled: Callable[[], None] | None = None,
     announce: Callable[[str], None] = lambda _: None,
+    accept_new_code: bool = False,
 ) -> list[TrialRecord]:
     """Run or resume a sweep and return the records of all its trials.
 
-    `watch` gives the live view for the sweep's folder, `on_settled` is called after each settled trial (the MLflow
-    writer). Raises SweepBusyError where another driver holds the sweep.
+    `watch` gives the live view for the sweep's folder; `on_open` is called once nothing is refused any more,
+    `on_settled` after each settled trial (both for the MLflow writer). With `accept_new_code` a sweep goes on over
+    changed code, and each trial's record names the code that made it.
+
+    Raises:
+        SweepBusyError: another driver holds the sweep.
+        SweepChangedError: the folder holds a sweep over something else, or trials of other code.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder_line()))
         except durable.LockedElsewhereError as error:
             raise SweepBusyError(f"{job.directory} is being run by {error}") from None
-        driver = Driver(job, address=address, on_settled=on_settled)
+        driver = Driver(job, address=address, on_settled=on_settled, accept_new_code=accept_new_code)
         driver.open(announce)
+        on_open()
         if driver.is_finished():
             announce("nothing left to do: every trial of this sweep is settled")
             return driver.records()
@@ -90,9 +103,21 @@ class Driver:
     """Owns broker, records and budget of one sweep. The caller holds the sweep's lock."""
 
     def __init__(
-        self, job: SweepJob, *, address: str | None = None, on_settled: Callable[[], None] | None = None
+        self,
+        job: SweepJob,
+        *,
+        address: str | None = None,
+        on_settled: Callable[[], None] | None = None,
+        accept_new_code: bool = False,
+        repeat_failed: bool = False,
     ) -> None:
+        """`repeat_failed`: a failed trial is no settled one, and runs again."""
         self.job = job
+        self.accept_new_code = accept_new_code
+        self.repeat_failed = repeat_failed
+        self.code = sweep_code(job)
+        self.code_version = version_of(self.code)
+        self.starts = Starts()
         self.address = address
         self.directory = job.directory
         self.events = EventLog(job.directory / "events.jsonl")
@@ -119,7 +144,7 @@ class Driver:
         A damaged record is set aside, announced, and its trial runs again. Raises SweepChangedError where the folder
         holds another sweep, DamagedFileError where its lock file cannot be read; nothing is renamed then.
         """
-        read_lock_file(self.directory / "spec.lock.yaml")
+        self.starts = starts_of(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         notices: list[str] = []
         self.settled = {record.number: record for record in whole_records(self.directory, notices)}
@@ -135,8 +160,11 @@ class Driver:
         self._release_settled()
         self._refuse_another_sweep("digest", self.job.digest(), "the sweep file says something else than when it began")
         self._keep_first_settings()
-        resumed = bool(self.asked)
-        self.events.append("sweep_resumed" if resumed else "sweep_started", data={"trials": self.job.search.trials})
+        if not self.is_finished():
+            self._refuse_changed_code(announce)
+            self.starts = self.starts.with_one_more(self.code)
+            event = "sweep_resumed" if self.asked else "sweep_started"
+            self.events.append(event, data={"trials": self.job.search.trials, "code": self.code_version})
         for notice in notices:
             self.events.append("note", reason=notice)
         self._write_lock_file()
@@ -159,15 +187,23 @@ class Driver:
             for score in record.seeds:
                 self.retention.release(holder_of(record.number, score.seed))
 
+    def _refuse_changed_code(self, announce: Callable[[str], None]) -> None:
+        """Raise SweepChangedError where trials of other code are settled, unless the new code is accepted."""
+        settled = sum(self._counts(record) for record in self.settled.values())
+        if not settled or self.starts.knows(self.code):
+            return
+        if not self.accept_new_code:
+            raise SweepChangedError(refusal(self.directory, self.starts, self.code, settled))
+        notice = f"new code is accepted: {what_changed(self.starts, self.code)}"
+        announce(notice)
+        self.events.append("note", reason=notice, data={"code": self.code_version})
+
     def _refuse_another_sweep(self, field: str, now: object, what: str) -> None:
         """Raise SweepChangedError where the lock file has another value than `now`."""
         before = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = before.get("identity") if self.identity is None else self.identity
         if before.get(field) is not None and before[field] != now:
-            raise SweepChangedError(
-                f"{self.directory} holds a sweep of this name, but {what}. Its trials do not compare with new ones: "
-                f"give the sweep another name, or another --storage, or delete that folder to begin again"
-            )
+            raise SweepChangedError(other_sweep(self.directory, what))
 
     def _keep_first_settings(self) -> None:
         """The settings to begin with stay those of the first run, also where the sweep they came from went on."""
@@ -177,21 +213,25 @@ class Driver:
             self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": first})})
 
     def is_finished(self) -> bool:
-        enough = sum(record.state != "duplicate" for record in self.settled.values()) >= self.job.search.trials
+        enough = sum(self._counts(record) for record in self.settled.values()) >= self.job.search.trials
         return enough and not any(missing_seeds(self.records(), self.job.search.seeds_for_finalists))
+
+    def _counts(self, record: TrialRecord) -> bool:
+        """Whether a record is one of the trials that the sweep is to have."""
+        return record.state != "duplicate" and not (self.repeat_failed and record.state == "failed")
 
     def records(self) -> list[TrialRecord]:
         return [self.settled[number] for number in sorted(self.settled)]
 
     def _write_lock_file(self) -> None:
-        """spec.lock.yaml: the resolved job with versions. Digests of data and models follow once they are known."""
+        """spec.lock.yaml: the resolved job with its starts. Digests of data and models follow once they are known."""
         import yaml
 
-        versions = {name: _version(name) for name in PACKAGES}
         job = self.job.model_dump(mode="json", exclude={"spec_text"})
-        content = {"job": job, "digest": self.job.digest(), "versions": versions}
+        content = {"job": job, "digest": self.job.digest()}
         if self.identity is not None:
             content["identity"] = self.identity
+        content |= self.starts.for_lock_file()
         durable.write_text(
             self.directory / "spec.lock.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         )
@@ -246,8 +286,7 @@ class Driver:
             objectives=("ue", "ut", "rob") if self.job.attacks else ("ue", "ut"),
             window=window if settings.reproducible else None,
         )
-        identity = requests.trial_identity(self.job, prepared.ids["original"], prepared.data)
-        self._refuse_another_sweep("identity", identity, "its data, original model or the tool's code changed since")
+        identity = self._identity(prepared)
         self.identity = identity
         self.broker = StudyBroker(
             self.directory / "study.journal",
@@ -262,6 +301,16 @@ class Driver:
             ),
         )
         self._write_lock_file()
+
+    def _identity(self, prepared: Prepared) -> dict[str, Any]:
+        """What all trials share: that of the first run, which names the study. Raises SweepChangedError."""
+        now = requests.trial_identity(self.job, prepared.ids["original"], prepared.data) | {"code": self.code_version}
+        if self.identity is None:
+            return now
+        changed = other_inputs(self.identity, now, original_given=self.job.original.path is not None)
+        if changed:
+            raise SweepChangedError(other_sweep(self.directory, f"its {' and '.join(changed)} changed since"))
+        return self.identity
 
     def finish(self) -> None:
         """The end of a run: everything told, nothing left that is not to be kept."""
@@ -379,6 +428,7 @@ class Driver:
 
     def _task(self, proposal: Proposal) -> TrialTask:
         visible = [self.settled[number] for number in self._broker().visible_to(proposal.number)]
+        visible = [record for record in visible if record.code == self.code_version]  # others do not compare
         return make_task(proposal, visible, self.job, self.attack_costs)
 
     def _over_budget(self) -> str | None:
@@ -405,10 +455,3 @@ def make_task(
         rivals=rivals_of(visible),
         outlook=outlooks(visible, job.attacks, attack_costs, timed=not job.search.reproducible),
     )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

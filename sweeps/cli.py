@@ -46,6 +46,9 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", envvar="RAY_ADDRESS", help='A Ray cluster to join: "auto" or host:port.'),
 ]
+AcceptNewCode = Annotated[
+    bool, typer.Option("--accept-new-code", help="Go on over changed code; each trial names the code that made it.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app.command()(example)
@@ -78,6 +81,7 @@ def run(
     max_concurrent: Concurrent = None,
     address: Address = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
+    accept_new_code: AcceptNewCode = False,
 ) -> None:
     """Run a sweep, resume an interrupted one, or extend a finished one."""
     try:
@@ -94,7 +98,7 @@ def run(
     check_rows(spec, job, hub=True)
     for note in spec.notes:
         typer.echo(f"note: {note}")
-    raise typer.Exit(launch(job, address=address, plain=plain))
+    raise typer.Exit(launch(job, address=address, plain=plain, accept_new_code=accept_new_code))
 
 
 @app.command()

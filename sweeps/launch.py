@@ -27,7 +27,14 @@ EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 
 
-def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, console: Console | None = None) -> int:
+def launch(
+    job: SweepJob,
+    *,
+    address: str | None = None,
+    plain: bool = False,
+    console: Console | None = None,
+    accept_new_code: bool = False,
+) -> int:
     """Run or resume a sweep to its end and write its report. Returns the exit status.
 
     A stage that fails in a trial is that trial's data; what ends the sweep is said in one line, with the next step.
@@ -49,7 +56,7 @@ def launch(job: SweepJob, *, address: str | None = None, plain: bool = False, co
     from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
 
     try:
-        _run(job, address, plain, console, say)
+        _run(job, address, plain, console, say, accept_new_code=accept_new_code)
     except KeyboardInterrupt:
         say(f"interrupted; {GO_ON}")
         return EXIT_INTERRUPTED
@@ -92,7 +99,15 @@ def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
     return EXIT_FAILED
 
 
-def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say: Callable[[str], None]) -> None:
+def _run(
+    job: SweepJob,
+    address: str | None,
+    plain: bool,
+    console: Console,
+    say: Callable[[str], None],
+    *,
+    accept_new_code: bool,
+) -> None:
     from unlearn_sweep.engine.mirror.background import mirrored
     from unlearn_sweep.engine.sweep import run_sweep
     from unlearn_sweep.sweeps.report.progress import LiveProgress
@@ -100,18 +115,24 @@ def _run(job: SweepJob, address: str | None, plain: bool, console: Console, say:
     with ExitStack() as stack:
         mirror = stack.enter_context(mirrored(job, say))  # ends last: it has the report too
         mlflow = _mlflow(job, say)
-        if mlflow is not None:
-            mlflow.start()
-            stack.callback(mlflow.close)
         run_sweep(
             job,
             environment=worker_environment(job.threads) | judge_cache(job),
             address=address,
             watch=lambda folder, wanted: LiveProgress(folder, wanted, console=console, plain=plain or None),
+            on_open=partial(_start, mlflow, stack),
             on_settled=partial(_poke, [view for view in (mlflow, mirror) if view is not None]),
             announce=say,
+            accept_new_code=accept_new_code,
         )
         _finish(job, console)
+
+
+def _start(mlflow: MlflowThread | None, stack: ExitStack) -> None:
+    """Begin to write to MLflow, until `stack` closes."""
+    if mlflow is not None:
+        mlflow.start()
+        stack.callback(mlflow.close)
 
 
 def _poke(views: list[MlflowThread | MirrorThread]) -> None:

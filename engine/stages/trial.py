@@ -19,6 +19,8 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.stages.sweep_code import sweep_code
+from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import AttackScore, StageResult, TrialRecord
 from unlearn_sweep.engine.store.retention import Retention
@@ -277,6 +279,7 @@ class Trial:
             started=self.started,
             finished=self.started + time.monotonic() - self.began,  # right also where somebody sets the clock
             attempts=self.runner.attempt,
+            code=version_of(sweep_code(self.job)),
         )
 
 

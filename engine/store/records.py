@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -167,12 +168,14 @@ class SeedScore(Record):
     finished: float
     reason: str | None = None
     failed_stage: str | None = None
+    code: str | None = None
 
 
 class TrialRecord(Sealed):
     """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
 
-    `seeds` are the runs of a finalist beside the trial's own. `judging`, by stage, is what judges were asked.
+    `seeds` are the runs of a finalist beside the trial's own. `judging`, by stage, is what judges were asked. `code` is
+    the version of the code that made the trial, one of `spec.lock.yaml`; None where the trial never ran.
     """
 
     number: int
@@ -204,6 +207,13 @@ class TrialRecord(Sealed):
     model_path: str | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     seeds: list[SeedScore] = Field(default_factory=list)
+    code: str | None = None
+
+
+def code_versions(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """How many trials each version of the code made, in order of the trials. Trials that never ran have none."""
+    made = [version for record in records if (version := record.code) is not None]
+    return {version: made.count(version) for version in dict.fromkeys(made)}
 
 
 class Control(Record):

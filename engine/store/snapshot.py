@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from unlearn_sweep.engine.store.damaged import CHANGED
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Controls, Event, Front, TrialRecord
+from unlearn_sweep.engine.store.starts import Starts, read_starts
 
 Stored = TypeVar("Stored", Front, Controls)
 SweepState = Literal["running", "finished", "stopped"]
@@ -54,6 +55,7 @@ class Snapshot:
     first_event_s: float | None
     last_event_s: float | None
     events: Sequence[Event] = ()
+    starts: Starts = field(default_factory=Starts)
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -71,7 +73,8 @@ def read_snapshot(folder: Path) -> Snapshot:
         )
     unreadable: dict[str, str] = {}
     spec_text = _text_of(spec_path, unreadable)
-    spec = _spec_of(spec_text, unreadable)
+    lock = _lock_of(spec_text, unreadable)
+    spec = _spec_of(lock)
     events = EventLog(folder / "events.jsonl").read()
     states: list[SweepState] = [_SWEEP_STATES[event.event] for event in events if event.event in _SWEEP_STATES]
     return Snapshot(
@@ -87,6 +90,7 @@ def read_snapshot(folder: Path) -> Snapshot:
         first_event_s=events[0].time if events else None,
         last_event_s=events[-1].time if events else None,
         events=events,
+        starts=_starts_of(lock, unreadable),
         unreadable=unreadable,
     )
 
@@ -101,8 +105,8 @@ def _text_of(path: Path, unreadable: dict[str, str]) -> str | None:
         return None
 
 
-def _spec_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
-    """The resolved sweep of a lock file: under "job" or "spec", with versions beside it, or at the top."""
+def _lock_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
+    """The keys and values of a lock file; none where it has none."""
     if text is None:
         return {}
     try:
@@ -113,8 +117,21 @@ def _spec_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
         unreadable["spec.lock.yaml"] = f"holds a {type(document).__name__}, not keys and values"
         return {}
-    inner = document.get("job", document.get("spec"))
-    return inner if isinstance(inner, Mapping) else document
+    return document
+
+
+def _spec_of(lock: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The resolved sweep of a lock file: under "job" or "spec", with its starts beside it, or at the top."""
+    inner = lock.get("job", lock.get("spec"))
+    return inner if isinstance(inner, Mapping) else lock
+
+
+def _starts_of(lock: Mapping[str, Any], unreadable: dict[str, str]) -> Starts:
+    try:
+        return read_starts(lock)
+    except ValidationError as error:
+        unreadable["spec.lock.yaml: starts"] = _first_line(error)
+        return Starts()
 
 
 def _benchmark_of(spec: Mapping[str, Any]) -> str | None:

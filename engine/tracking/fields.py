@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unlearn_sweep.engine.privacy import redact
-from unlearn_sweep.engine.store.records import AttackScore, Controls, Front, Objective, TrialRecord
+from unlearn_sweep.engine.store.records import AttackScore, Controls, Front, Objective, TrialRecord, code_versions
 from unlearn_sweep.engine.study.seed_summary import seed_summary
 
 # Servers before 2.8 stop at 500 characters for params and 5000 for tags; today's allow 6000 and 8000.
@@ -184,6 +184,7 @@ def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str,
         "attempts": record.attempts,
         "reused_stages": ", ".join(record.reused_stages) or None,
         "rob_is_bound": record.rob_is_bound,
+        "code": record.code,
     }
     for name, value in tags.items():
         fields.tag(name, value)
@@ -304,6 +305,10 @@ def sweep_fields(front: Front | None, controls: Controls | None, records: Sequen
     states = [record.state for record in records]
     for state in sorted(set(states)):
         fields.tag(f"trials.{state}", states.count(state))
+    versions = code_versions(records)
+    if len(versions) > 1:
+        shown = ", ".join(f"{version}: {count} trials" for version, count in versions.items())
+        fields.tag("several_code_versions", shown)
     if front:
         fields.tag("trials_settled", front.trials_settled)
         fields.tag("trials_wanted", front.trials_wanted)

@@ -14,7 +14,16 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from unlearn_sweep.engine.privacy import redact
-from unlearn_sweep.engine.store.records import AttackScore, Controls, Objective, SeedScore, TrialRecord, TrialState
+from unlearn_sweep.engine.store.records import (
+    AttackScore,
+    Controls,
+    Objective,
+    SeedScore,
+    TrialRecord,
+    TrialState,
+    code_versions,
+)
+from unlearn_sweep.engine.store.starts import Start
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
 from unlearn_sweep.sweeps.report.estimate import slots_of
@@ -70,6 +79,7 @@ class ReportTrial(View):
     attempts: int = 1
     duplicate_of: int | None = None
     model_path: str | None = None
+    code: str | None = None
     seeds: list[SeedScore] = Field(default_factory=list)
     over_seeds: SeedSummary | None = None
 
@@ -93,6 +103,8 @@ class Report(View):
     """Everything the report shows. `front` holds trial keys; `hypervolume` is over the search half.
 
     `publishable` is false for the built-in benchmark. `tracking` is the MLflow setting: auto, off or an address.
+    `versions` are the packages of the last start, `starts` all of them. `code_versions` counts the trials that each
+    version of the code made; trials of different versions do not compare.
     """
 
     sweep: str
@@ -118,14 +130,16 @@ class Report(View):
     time: TimeAccount
     judging: list[JudgingCost]
     tracking: str
-    versions: dict[str, str]
+    versions: dict[str, str | None]
+    starts: list[Start]
+    code_versions: dict[str, int]
     spec_text: str | None
     problems: list[str]
 
 
 def make_report(data: SweepData) -> Report:
     """The report of a sweep as read from disk, with the secrets of this machine taken out of every free text."""
-    front, cleaner = data.front, Cleaner()
+    front, cleaner, starts = data.front, Cleaner(), data.snapshot.starts
     members = set(front.front)
     trials = [_settled(trial, members, cleaner) for trial in data.trials]
     trials += [_open(trial, cleaner) for trial in data.open_trials]
@@ -157,7 +171,9 @@ def make_report(data: SweepData) -> Report:
         time=time_account(data.timeline, elapsed=elapsed, slots=slots),
         judging=judging_costs(data.snapshot.events),
         tracking=cleaner.text(str(data.spec_value("mlflow") or "auto")),
-        versions=_versions(data),
+        versions=starts.last.versions if starts.last is not None else {},
+        starts=list(starts.all),
+        code_versions=code_versions(data.trials),
         spec_text=cleaner.optional(data.snapshot.spec_text),
         problems=[cleaner.text(problem) for problem in data.problems],
     )
@@ -210,11 +226,6 @@ class Cleaner:
         """A record whose `reason` is clean."""
         clean = self.optional(record.reason)
         return record if clean == record.reason else record.model_copy(update={"reason": clean})
-
-
-def _versions(data: SweepData) -> dict[str, str]:
-    versions = data.snapshot.spec.get("versions")
-    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
 
 
 def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner) -> ReportTrial:

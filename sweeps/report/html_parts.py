@@ -149,11 +149,28 @@ def run_again(report: Report) -> str:
     if report.picks:
         commands.append(export_command(report.directory, report.picks[0].number))
     text = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
-    text += _table(("package", "version"), sorted(report.versions.items())) if report.versions else ""
+    text += _versions(report)
     if report.spec_text is None:
         return text + "<p>spec.lock.yaml is missing from the sweep's folder.</p>"
     summary = "spec.lock.yaml: the sweep with every default filled in"
     return f"{text}<details><summary>{summary}</summary><pre>{escape(report.spec_text)}</pre></details>"
+
+
+def _versions(report: Report) -> str:
+    """Packages of the last start, and when the sweep was started over which code."""
+    shown = [(name, version or "not installed") for name, version in sorted(report.versions.items())]
+    text = _table(("package", "version at the last start"), shown) if shown else ""
+    starts = [
+        (
+            start.date,
+            start.versions.get("unlearn-sweep") or "",
+            start.code,
+            str(report.code_versions.get(start.code, 0)),
+        )
+        for start in report.starts
+    ]
+    head = ("start (UTC)", "unlearn-sweep", "code", "trials of that code")
+    return text + (_table(head, starts) if starts else "")
 
 
 def settings_text(trial: ReportTrial) -> str:

@@ -5,6 +5,7 @@ const REPORT = DATA.report;
 const TRIALS = REPORT.trials;
 const BY_NUMBER = new Map(TRIALS.map((trial) => [trial.number, trial]));
 const OBJECTIVES = REPORT.objectives;
+const SEVERAL_CODES = Object.keys(REPORT.code_versions).length > 1;
 const NAMES = { ue: "UE", ut: "UT", rob: "Rob" };
 const STATE = { half: DATA.half, selected: null, hovered: null, hidden: new Set(), lasso: null };
 const listeners = { selection: [], half: [], hidden: [], lasso: [], theme: [] };
@@ -153,6 +154,7 @@ function recordList(trial) {
   const stages = Object.entries(trial.stage_seconds).map(([stage, value]) => [stage, took(stage, value)]);
   const rows = [["key", trial.key || "\u2013"], ["state", trial.state], ["wall time", seconds(trial.seconds)]].concat(stages);
   if (trial.model_path) rows.push(["model", trial.model_path]);
+  if (known(trial.code) && SEVERAL_CODES) rows.push(["code", trial.code]);
   if (known(trial.duplicate_of)) rows.push(["same as trial", String(trial.duplicate_of)]);
   return listed("Record", rows);
 }

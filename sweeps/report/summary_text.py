@@ -12,7 +12,8 @@ def answer(report: Report) -> list[str]:
     """The sentences of the page's opening paragraph."""
     if not report.front:
         return [_nothing_yet(report)]
-    return [sentence for sentence in (_front(report), *_picks(report), _weakest_attack(report)) if sentence]
+    found = (_front(report), _several_codes(report), *_picks(report), _weakest_attack(report))
+    return [sentence for sentence in found if sentence]
 
 
 def _nothing_yet(report: Report) -> str:
@@ -31,6 +32,17 @@ def _front(report: Report) -> str:
     return (
         f"{len(members)} of {settled} settled trials{unfinished} are on the Pareto front: no other trial is at least "
         f"as good in every objective and better in one. They use {_listed(methods)}."
+    )
+
+
+def _several_codes(report: Report) -> str:
+    """The mark of a sweep that went on over changed code; empty where one version of the code made all trials."""
+    if len(report.code_versions) < 2:
+        return ""
+    counts = _listed([f"{version} made {count}" for version, count in report.code_versions.items()])
+    return (
+        f"Its trials were made by {len(report.code_versions)} versions of the code ({counts}): compare trials of one "
+        "version only; each trial and trials.csv name it."
     )
 
 

@@ -10,6 +10,7 @@ const COLUMNS = [
     id: `${half}-${objective}`, group: NAMES[objective], label: half === "report" ? "unseen" : "search",
     value: (trial) => measured(trial, objective, half), objective, half, number: true }))),
   { id: "params", label: "settings", value: (trial) => settings(trial) },
+  ...(SEVERAL_CODES ? [{ id: "code", label: "code", value: (trial) => trial.code }] : []),
   { id: "seconds", label: "time", value: (trial) => trial.seconds, number: true },
 ];
 

@@ -27,6 +27,7 @@ FIXED = (
     "attempts",
     "failed_stage",
     "duplicate_of",
+    "code",
     "model_path",
     "reason",
 )

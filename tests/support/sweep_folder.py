@@ -108,7 +108,8 @@ def write_sweep(folder: Path, trials: list[TrialRecord], *, state: str | None = 
         "storage": str(folder.parent),
         "directory": str(folder),
     }
-    (folder / "spec.lock.yaml").write_text(yaml.safe_dump({"job": job, "versions": {"torch": "2.13.0"}}))
+    start = {"date": "2026-01-31T12:00:00+00:00", "versions": {"torch": "2.13.0"}, "code": "c0de"}
+    (folder / "spec.lock.yaml").write_text(yaml.safe_dump({"job": job, "starts": [start]}))
     (folder / "spec.yaml").write_text(f"name: {folder.name}\nseed: 7\n")
     first = {"time": STARTED, "event": "sweep_started"}
     (folder / "events.jsonl").write_text(json.dumps(first) + "\n")

@@ -189,7 +189,8 @@ def write_sweep(
         "concurrent_trials": 2,
         **(spec or {}),
     }
-    lock = {"job": job, "versions": {"torch": "2.13.0", "ray": "2.60.0", "unlearn-sweep": "0.1.0"}}
+    versions = {"torch": "2.13.0", "ray": "2.60.0", "unlearn-sweep": "0.1.0"}
+    lock = {"job": job, "starts": [{"date": "2026-01-31T12:00:00+00:00", "versions": versions, "code": "c0de"}]}
     (directory / "spec.lock.yaml").write_text(yaml.safe_dump(lock, sort_keys=False, allow_unicode=True))
     for record in records:
         (directory / "trials" / f"{record.number}.json").write_text(record.model_dump_json(indent=1))

@@ -1,0 +1,71 @@
+"""What a sweep refuses before it starts anything: another sweep in its folder, or other code behind its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from unlearn_sweep.engine.store.damaged import LOCK_ADVICE, DamagedFileError, read_lock_file, why_unreadable
+from unlearn_sweep.engine.store.starts import Start, Starts, read_starts
+
+SHOWN_MODULES = 8
+WITHOUT_CODE = ("data", "training")
+"""What trials share, whatever the code; the original too where it is given by path."""
+
+
+class SweepChangedError(RuntimeError):
+    """The folder holds a sweep of the same name over something else; going on would mix trials that do not compare."""
+
+
+def starts_of(directory: Path) -> Starts:
+    """The starts of the sweep in a folder. Raises DamagedFileError where its lock file cannot be read."""
+    path = directory / "spec.lock.yaml"
+    try:
+        return read_starts(read_lock_file(path))
+    except ValidationError as error:
+        raise DamagedFileError(path, why_unreadable(error), LOCK_ADVICE) from error
+
+
+def other_sweep(directory: Path, what: str) -> str:
+    """Why a sweep does not go on in a folder that holds another one, and the ways out."""
+    return (
+        f"{directory} holds a sweep of this name, but {what}. Its trials do not compare with new ones: "
+        f"give the sweep another name, or another --storage, or delete that folder to begin again"
+    )
+
+
+def refusal(directory: Path, starts: Starts, code: Mapping[str, str], settled: int) -> str:
+    """Two lines: what changed, and the ways out. Without a full stop at the end."""
+    trials = f"Its {settled} settled trials do not" if settled > 1 else "Its settled trial does not"
+    return (
+        f"{directory}: {what_changed(starts, code)}. {trials} compare with new ones.\n"
+        f"Give the sweep another name, go back to {_old_version(starts.last)}, or go on with --accept-new-code, which "
+        "marks the trials made before and after"
+    )
+
+
+def what_changed(starts: Starts, code: Mapping[str, str]) -> str:
+    changed = starts.changed_since_last(code)
+    if not changed:
+        return "the code that made its trials is not recorded, so it may be other code than now"
+    more = f" and {len(changed) - SHOWN_MODULES} more" if len(changed) > SHOWN_MODULES else ""
+    return f"the code behind its numbers changed since its last start: {', '.join(changed[:SHOWN_MODULES])}{more}"
+
+
+def _old_version(last: Start | None) -> str:
+    if last is None:
+        return "the version it was made with"
+    return f"the version of its last start (unlearn-sweep {last.versions.get('unlearn-sweep')}, {last.date[:10]})"
+
+
+def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any], *, original_given: bool) -> list[str]:
+    """Which of the things that all trials of a sweep share are others than before, by name.
+
+    With other code, which was accepted, a model that is trained from a recipe is another too.
+    """
+    same_code = before.get("code") == now.get("code")
+    names = [*WITHOUT_CODE, "original"] if same_code or original_given else [*WITHOUT_CODE]
+    return sorted(name for name in names if before.get(name) != now.get(name))

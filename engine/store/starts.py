@@ -1,0 +1,82 @@
+"""The starts of a sweep, as `spec.lock.yaml` keeps them: when, with which package versions, over which code.
+
+    starts: [{date: ..., versions: {package: version}, code: <digest>}]     every start, oldest first, none overwritten
+    code: {<digest>: {module: digest of its code}}                          each code that the sweep was started with
+
+A start that runs nothing (every trial is settled already) is not listed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from unlearn_sweep.engine.store.code import changed_modules, version_of
+from unlearn_sweep.engine.store.records import Record
+
+PACKAGES = ("ray", "torch", "transformers", "deepspeed", "optuna", "mlflow", "pandas", "datasets", "unlearn-sweep")
+
+
+class Start(Record):
+    """One start: UTC date and time in ISO form, version of each package (None: not installed), digest of the code."""
+
+    date: str
+    versions: dict[str, str | None]
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """All starts of a sweep, oldest first. `code`: by digest, the digest of each module of that code."""
+
+    all: tuple[Start, ...] = ()
+    code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Start | None:
+        return self.all[-1] if self.all else None
+
+    def knows(self, code: Mapping[str, str]) -> bool:
+        """Whether the sweep was started with this code before."""
+        return any(start.code == version_of(code) for start in self.all)
+
+    def changed_since_last(self, code: Mapping[str, str]) -> list[str]:
+        """Modules that differ from those of the last start; empty where that start left none to compare with."""
+        before = self.code.get(self.last.code) if self.last is not None else None
+        return [] if before is None else changed_modules(before, code)
+
+    def with_one_more(self, code: Mapping[str, str]) -> Starts:
+        """These starts and one of now."""
+        versions = {name: _version(name) for name in PACKAGES}
+        version = version_of(code)
+        start = Start(date=datetime.now(UTC).isoformat(timespec="seconds"), versions=versions, code=version)
+        return Starts(all=(*self.all, start), code={**self.code, version: dict(code)})
+
+    def for_lock_file(self) -> dict[str, Any]:
+        return {
+            "starts": [start.model_dump(mode="json") for start in self.all],
+            "code": {version: dict(sorted(modules.items())) for version, modules in self.code.items()},
+        }
+
+
+def read_starts(lock: Mapping[str, Any]) -> Starts:
+    """The starts that a lock file lists; none where it lists none.
+
+    Raises:
+        pydantic.ValidationError: its list of starts, or of code, is no such list.
+    """
+    starts = TypeAdapter(tuple[Start, ...]).validate_python(lock.get("starts") or ())
+    code = TypeAdapter(dict[str, dict[str, str]]).validate_python(lock.get("code") or {})
+    return Starts(all=starts, code=code)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
