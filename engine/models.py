@@ -159,6 +159,16 @@ def model_class(folder: Path) -> type[PreTrainedModel] | None:
     return found[0] if isinstance(found, list | tuple) else found
 
 
+def model_context(path: str) -> int | None:
+    """The longest sequence that the model of a folder or hub id has positions for; None where it names no limit."""
+    from transformers import AutoConfig
+
+    from unlearn_sweep.evaluators.inference import positions
+
+    folder = model_folder(path)
+    return positions(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+
+
 def load_tokenizer(path: str, *, model: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub id, for the model at `model` (default: the same place).
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from unlearn_sweep.evaluators.rows import Template, turn_end_ids
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @contextmanager
@@ -93,7 +93,12 @@ def rows_selectable(cache: DynamicCache) -> bool:
 
 def context_tokens(model: PreTrainedModel) -> int | None:
     """The longest sequence the model has positions for, or None where its configuration names no limit."""
-    limit = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return positions(model.config)
+
+
+def positions(config: PretrainedConfig) -> int | None:
+    """`context_tokens` of a configuration."""
+    limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
 

@@ -90,7 +90,8 @@ class Row:
     all passages of one document. `fact_id` ("": the group) names the one fact whose wordings share an answer.
     `form` is "trained" where a model saw this wording, "held_out" else, "in_context" where unrelated questions with
     answers stand before it. `template` None: the benchmark's. A choice row has its letters, or whole answers, in
-    `choices`, and `answer` is one of them; a quiz row has all right answers in `accepted`.
+    `choices`, and `answer` is one of them; a quiz row has all right answers in `accepted`. A `divisible` row is running
+    text of any length, which `benchmarks.limits` divides into rows that a model can read.
     """
 
     row_id: str
@@ -107,6 +108,7 @@ class Row:
     accepted: tuple[str, ...] = ()
     template: Template | None = None
     fact_id: str = ""
+    divisible: bool = False
 
     @property
     def fact(self) -> str:

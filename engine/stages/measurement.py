@@ -55,6 +55,7 @@ class Bench:
         self._models: OrderedDict[tuple[str, ...], PreTrainedModel] = OrderedDict()
         self._tokenizers: OrderedDict[tuple[str, str], PreTrainedTokenizerBase] = OrderedDict()
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
+        self._fits: OrderedDict[str, Benchmark] = OrderedDict()
         self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def measure(self, request: MeasureRequest) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class Bench:
 
         meter = PeakMeter()
         self.set_threads(request.threads)
-        benchmark = self.benchmark(request.benchmark)
+        benchmark = self.fitted(request)
         rows = [row for split in benchmark.evaluation.values() for row in split]
         itself = request.model_path == request.original_path
         evaluation = evaluate_rows(
@@ -143,6 +144,16 @@ class Bench:
 
         path, model = request.tokenizer_path or request.model_path, request.model_path
         return _kept(self._tokenizers, (path, model), lambda: load_tokenizer(path, model=model), MODELS_KEPT)
+
+    def fitted(self, request: MeasureRequest) -> Benchmark:
+        """The benchmark as the tokenizer and the context of the request's model read it."""
+        from unlearn_sweep.evaluators.benchmarks.limits import fitted
+        from unlearn_sweep.evaluators.inference import context_tokens
+
+        benchmark, path = self.benchmark(request.benchmark), request.model_path
+        tokenizer, context = self.tokenizer(request), context_tokens(self.model(path, request))
+        key = f"{digest(request.benchmark)}:{request.tokenizer_path or path}:{context}"
+        return _kept(self._fits, key, lambda: fitted(benchmark, tokenizer, context), BENCHMARKS_KEPT)
 
     def benchmark(self, source: dict[str, Any]) -> Benchmark:
         from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models import load_model, load_tokenizer, model_context
 from unlearn_sweep.engine.training.adversary import Adversary
 from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import BatchPlan
@@ -66,6 +66,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     method, ranks = method or build(job.method.name, job.method.params), Ranks.current()
     check_needs(job.method.name, method)
     tokenizer = load_tokenizer(job.tokenizer or job.start_model, model=job.start_model)
+    benchmark = cache.fitted(benchmark, tokenizer, model_context(job.start_model))
     encoder = cache.encoder(benchmark, tokenizer, job.max_tokens)
     needs = method.needs()
     views = Views(

@@ -11,6 +11,7 @@ from unlearn_sweep.engine.training.job import Choice
 from unlearn_sweep.engine.training.training_views import Encoder
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.benchmarks.limits import fitted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,6 +25,7 @@ class DataCache:
 
     def __init__(self) -> None:
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
+        self._fitted: OrderedDict[str, Benchmark] = OrderedDict()
         self._encoders: OrderedDict[str, Encoder] = OrderedDict()
 
     def benchmark(self, choice: Choice) -> Benchmark:
@@ -32,6 +34,14 @@ class DataCache:
             self._benchmarks[key] = load_benchmark(choice.name, choice.params)
         keep_latest(self._benchmarks, key, BENCHMARKS_KEPT)
         return self._benchmarks[key]
+
+    def fitted(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, context: int | None) -> Benchmark:
+        """The data as this tokenizer and a model of `context` positions read it (see `benchmarks.limits`)."""
+        key = f"{benchmark.digest()}:{tokenizer_digest(tokenizer)}:{context}"
+        if key not in self._fitted:
+            self._fitted[key] = fitted(benchmark, tokenizer, context)
+        keep_latest(self._fitted, key, BENCHMARKS_KEPT)
+        return self._fitted[key]
 
     def encoder(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoder:
         """The encoder for this data, with what it has tokenised before."""

@@ -70,7 +70,10 @@ def supervised_tokens(example: Example) -> int:
 
 
 class Encoder:
-    """Tokenises rows, each question and answer once. Holds for one benchmark, tokenizer and length limit."""
+    """Tokenises rows, each question and answer once. Holds for one benchmark, tokenizer and length limit.
+
+    `max_tokens` is for templates that name no limit.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template, max_tokens: int) -> None:
         self.tokenizer = tokenizer
@@ -95,6 +98,10 @@ class Encoder:
             return False
         return True
 
+    def limit(self, row: Row) -> int:
+        """Tokens that prompt and answer of a row may have: its template's limit, else the encoder's."""
+        return (row.template or self.template).max_tokens or self.max_tokens
+
     def refusal(self, row: Row, index: int) -> Example:
         """The row's question with refusal `index`."""
         return self.example(row, REFUSALS[index])
@@ -103,7 +110,8 @@ class Encoder:
         if supervised_tokens(example) < 1:
             raise ValueError(
                 f"row {row.row_id!r} of split {row.split!r}: no answer token to train on, its prompt has "
-                f"{len(example.prompt_ids)} tokens and max_tokens is {self.max_tokens}; raise that or leave the row out"
+                f"{len(example.prompt_ids)} tokens and max_tokens is {self.limit(row)}; raise benchmark.max_tokens or "
+                "leave the row out"
             )
         return example
 
@@ -267,7 +275,8 @@ def task_view(data: str, encoder: Encoder, seed: int) -> tuple[Row, ...]:
         raise ValueError(f"view {TASK_VIEW}{data}: {error}") from error
     fitting = tuple(row for row in found if encoder.fits(row))
     if not fitting:
-        raise ValueError(f"view {TASK_VIEW}{data}: none of {len(found)} rows fits into max_tokens={encoder.max_tokens}")
+        limit = encoder.limit(found[0])
+        raise ValueError(f"view {TASK_VIEW}{data}: none of {len(found)} rows fits into max_tokens={limit}")
     return fitting
 
 

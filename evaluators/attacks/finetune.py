@@ -31,8 +31,8 @@ class Finetune:
         heldout, examples = self._encoded(target, apart), self._encoded(target, trained)
         if not heldout:
             raise AttackError(
-                f"{self.params.data}: every held-out question is longer than max_tokens={self.params.max_tokens}; "
-                "raise max_tokens"
+                f"{self.params.data}: every held-out question is longer than max_tokens="
+                f"{self.params.max_tokens or target.benchmark.template.max_tokens}; raise max_tokens"
             )
         before = self._measured(target, apart, heldout)
         for state in train_copy(target.model, examples, self.params, seed=target.seed):
@@ -47,7 +47,10 @@ class Finetune:
             )
 
     def _encoded(self, target: Target, rows: Sequence[Row]) -> list[Example]:
-        return encode_rows(target.tokenizer, rows, target.benchmark.template, max_tokens=self.params.max_tokens)
+        template = target.benchmark.template
+        if self.params.max_tokens is not None:
+            template = replace(template, max_tokens=self.params.max_tokens)
+        return encode_rows(target.tokenizer, rows, template)
 
     def _measured(self, target: Target, rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, float]:
         """Held-out loss in nats a token, and accuracy: of the class chosen, or of each token where answers are free."""

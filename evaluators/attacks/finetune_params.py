@@ -14,4 +14,6 @@ class FinetuneParams(TrainingParams, TaskDataSettings):
 
     steps: Steps | list[Steps] = Field(default=[250], description="optimizer steps after which a state is taken")
     batch_size: int = Field(default=32, ge=1, description="sequences a step")
-    max_tokens: int = Field(default=512, ge=2, description="tokens of a question with its answer, cut beyond")
+    max_tokens: int | None = Field(
+        default=None, ge=2, description="tokens of a question with its answer, cut beyond; None: the benchmark's limit"
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from unlearn_sweep.evaluators.benchmarks.authors_parts import (
     ATTRIBUTES,
@@ -24,6 +24,7 @@ from unlearn_sweep.evaluators.benchmarks.authors_parts import (
     Attribute,
 )
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.rows import Row, Template
 
 PERTURBED_ANSWERS = 5
@@ -49,10 +50,8 @@ RECIPE = TrainRecipe(
 )
 
 
-class AuthorsParams(BaseModel):
+class AuthorsParams(DataParams):
     """Options of the built-in benchmark. Every one is part of its digest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     authors: int = Field(default=52, ge=4, le=len(SURNAMES), description="fictitious authors in all")
     forget_authors: int = Field(default=12, ge=2, description="authors to forget, with all their facts")

@@ -9,6 +9,7 @@ from typing import Any
 from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.custom import CustomParams
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams, limited
 from unlearn_sweep.evaluators.benchmarks.lkf import LkfParams
 from unlearn_sweep.evaluators.benchmarks.muse import MuseParams
 from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
@@ -160,4 +161,5 @@ def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
         pydantic.ValidationError: unknown, missing or ill-typed options (a ValueError too).
     """
     card = benchmark_card(name)
-    return card.load()(card.params.model_validate(dict(params)))
+    given = card.params.model_validate(dict(params))
+    return limited(card.load()(given), given.max_tokens if isinstance(given, DataParams) else None)

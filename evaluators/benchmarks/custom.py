@@ -17,14 +17,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.links import content_key, equal_rows_joined
-from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, document_rows
+from unlearn_sweep.evaluators.benchmarks.passages import LEAST_DOCUMENTS, continuation_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
 from unlearn_sweep.evaluators.rows import Row, Template
 
 Text = Annotated[str, Field(min_length=1)]
 OPTIONAL_COLUMNS = 0.8
+SECTION_CHARACTERS = 1600
+"""Of a passage where texts are few and long, as a book is, so that there are facts to split."""
+UNCUT = 1 << 40
 
 
 def _listed(value: Any) -> Any:
@@ -92,10 +96,8 @@ AnyRecord = TextRecord | QuestionRecord | ChoiceRecord
 COLUMNS = sorted({name for kind in get_args(AnyRecord) for name in kind.model_fields})
 
 
-class CustomParams(BaseModel):
+class CustomParams(DataParams):
     """Options of a benchmark of one's own files. Relative paths start where the command runs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     forget_path: str = Field(
         description="what is to be forgotten: trained on, and judged by where nothing else is given"
@@ -113,7 +115,12 @@ class CustomParams(BaseModel):
     prompt: str = Field(default="Question: {question}\nAnswer:", description="how a question is put to the model")
     answer_lead: str = Field(default=" ", description="what stands between the prompt and the answer")
     chat: bool = Field(default=False, description="ask through the tokenizer's chat template instead of `prompt`")
-    passage_characters: int = Field(default=1200, ge=40, description="texts are cut into passages of at most so many")
+    passage_characters: int | None = Field(
+        default=None,
+        ge=40,
+        description="texts are cut into passages of at most so many characters; None: by tokens alone (max_tokens), "
+        f"after {SECTION_CHARACTERS} characters where there are fewer than {LEAST_DOCUMENTS} texts",
+    )
     evaluation_rows: int | None = Field(default=None, ge=2, description="rows to judge by in each split; None: all")
     max_new_tokens: int = Field(default=64, ge=1, description="tokens a generated answer may have")
 
@@ -204,7 +211,12 @@ class OwnFiles:
             for index, record in enumerate(self.records(path))
             if not isinstance(record, TextRecord)
         ]
-        return asked or document_rows(split, self.texts(path), self.params.passage_characters)
+        return asked or document_rows(split, self.texts(path), self.characters(path))
+
+    def characters(self, path: str) -> int:
+        """Longest passage of a file's texts; `benchmarks.limits` divides it further where it has too many tokens."""
+        few = len(self.texts(path)) < LEAST_DOCUMENTS
+        return self.params.passage_characters or (SECTION_CHARACTERS if few else UNCUT)
 
     def texts(self, path: str) -> list[str]:
         """The running texts of a file; a file holds texts or questions, never both."""
@@ -218,9 +230,9 @@ class OwnFiles:
             for index, record in enumerate(self.records(path))
             if not isinstance(record, TextRecord)
         ]
-        for passage in document_rows(split, self.texts(path), self.params.passage_characters, name=name):
+        for passage in document_rows(split, self.texts(path), self.characters(path), name=name):
             row = continuation_row(passage.row_id, split, passage.answer)
-            rows += [] if row is None else [replace(row, group_id=passage.group_id)]
+            rows += [] if row is None else [replace(row, group_id=passage.group_id, divisible=True)]
         if not rows:
             raise ValueError(f"{path}: no text of two words or more, so there is nothing to judge split {split} by")
         return rows

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.places import Place
 from unlearn_sweep.evaluators.rows import Row, Template
 from unlearn_sweep.evaluators.words import folded_text, word_list
@@ -32,10 +33,8 @@ ANSWER_TOKENS = 50
 Filled = Annotated[str, Field(min_length=1)]
 
 
-class LkfParams(BaseModel):
+class LkfParams(DataParams):
     """Options of LKF."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: str | None = Field(default=None, description="local folder with files named as the hub data sets")
     revision: str | None = Field(default=None, description="revision of the hub data sets; None: the newest")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.links import overlapping_texts_joined
 from unlearn_sweep.evaluators.benchmarks.passages import document_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.places import Place
@@ -33,10 +34,8 @@ STOPS = ("\n\n", "\nQuestion", "Question:")
 Filled = Annotated[str, Field(min_length=1)]
 
 
-class MuseParams(BaseModel):
+class MuseParams(DataParams):
     """Options of MUSE."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     corpus: Literal["news", "books"] = Field(description="which of the two data sets")
     path: str | None = Field(default=None, description="local folder laid out as the hub data set; None: from the hub")

@@ -46,7 +46,7 @@ def document_rows(
     for index, text in enumerate(texts):
         document = f"{name or split}/{index:05d}"
         for part, passage in enumerate(passages(text, characters)[:at_most]):
-            row = document_row(f"{document}/{part:04d}", split, passage)
+            row = replace(document_row(f"{document}/{part:04d}", split, passage), divisible=True)
             rows.append(replace(row, group_id=document) if len(texts) >= LEAST_DOCUMENTS else row)
     return rows
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.links import overlapping_texts_joined
 from unlearn_sweep.evaluators.benchmarks.passages import document_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.places import Place
@@ -34,10 +35,8 @@ SUFFIXED = "Please briefly answer the following question.\nQuestion: {}"
 Filled = Annotated[str, Field(min_length=1)]
 
 
-class RwkuParams(BaseModel):
+class RwkuParams(DataParams):
     """Options of RWKU."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     subjects: list[Filled] = Field(min_length=1, description='people to forget, as RWKU names them: "Stephen King"')
     path: str | None = Field(default=None, description="local folder laid out as the hub data set; None: from the hub")

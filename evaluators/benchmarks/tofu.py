@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.tables import (
     Numbered,
     check_rows,
@@ -36,10 +37,8 @@ LEAST_AUTHORS = 4
 Text = Field(min_length=1)
 
 
-class TofuParams(BaseModel):
+class TofuParams(DataParams):
     """Options of TOFU."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: str | None = Field(default=None, description="local folder of JSON-lines files; None: from the hub")
     hub: str = Field(default="locuslab/TOFU", description="hub id of the data set, where no path is given")

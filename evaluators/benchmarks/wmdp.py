@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
+from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.muse import TextRecord
 from unlearn_sweep.evaluators.benchmarks.passages import document_rows
 from unlearn_sweep.evaluators.benchmarks.places import Place, local_rows
@@ -38,10 +39,8 @@ EXAMPLES = (
 OPEN = Template(before=f"{EXAMPLES}Question: ", stops=("\n",), max_new_tokens=OPEN_TOKENS, max_tokens=1024)
 
 
-class WmdpParams(BaseModel):
+class WmdpParams(DataParams):
     """Options of WMDP."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     topic: Literal["bio", "cyber"] = Field(description="which knowledge is to be forgotten")
     path: str | None = Field(

@@ -16,6 +16,7 @@ from unlearn_sweep.evaluators.cards import BenchmarkCard
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 
 READ_AT_ONCE_BYTES = 64 << 20
@@ -39,7 +40,7 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
         for line in str(error).splitlines():
             draft.add(place_of(line, job), line)
         raise SpecError(spec.document.file, draft.problems) from error
-    for obstacle in obstacles_of(job, benchmark):
+    for obstacle in (*obstacles_of(job, benchmark), *too_long(losses_of(job, benchmark))):
         draft.add(("benchmark",), obstacle)
     if draft.problems:
         raise SpecError(spec.document.file, draft.problems)
@@ -61,7 +62,8 @@ def describe(spec: SweepSpec, job: SweepJob, benchmark: Benchmark | None) -> str
         return f"{data_bytes(job) / 2**20:.0f} MiB of files, checked by plan and by run"
     trained = ", ".join(f"{len(rows)} {view}" for view, rows in benchmark.train.items())
     judged = ", ".join(f"{len(rows)} {split}" for split, rows in benchmark.evaluation.items())
-    return f"checked; to train on {trained}; to judge by {judged}"
+    losses = str(losses_of(job, benchmark))
+    return f"checked; to train on {trained}; to judge by {judged}{'; ' if losses else ''}{losses}"
 
 
 def hub_note(card: BenchmarkCard, params: Mapping[str, Any]) -> str:

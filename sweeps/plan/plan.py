@@ -24,6 +24,7 @@ from unlearn_sweep.sweeps.machine import busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
 from unlearn_sweep.sweeps.plan.data_check import hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
+from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
@@ -100,8 +101,10 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
         return _unloadable(job, placement, f"benchmark {job.benchmark.name} cannot be loaded: {error}")
     memory_gib = spec.machine.memory_gib if spec.machine else None
     plan = _plan(job, benchmark, placement, memory_gib)
-    busy = busy_note(spec.machine)
-    return replace(plan, notes=(*spec.notes, *plan.notes, *(() if busy is None else (busy,))))
+    losses = losses_of(job, benchmark)
+    plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
+    notes = [note for note in (str(losses), busy_note(spec.machine)) if note]
+    return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 
 def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:

@@ -23,7 +23,7 @@ RECIPE = TrainRecipe(
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": 256,
         "tie_word_embeddings": True,
     },
     vocab_size=300,

@@ -1,0 +1,67 @@
+"""Rows that are too long for the run's tokenizer, counted before anything starts.
+
+A quick check by bytes comes first; only where a row may be too long is the tokenizer loaded, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.limits import Losses, cut_rows, doubtful_rows
+
+SHOWN = 5
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+def losses_of(job: SweepJob, benchmark: Benchmark) -> Losses | str:
+    """What is lost by cutting rows, or why that is not known yet; "" where no row can be too long."""
+    folder = model_place(job)
+    context = context_of(folder) if folder is not None else None
+    doubtful = doubtful_rows(benchmark, context)
+    if not doubtful:
+        return ""
+    tokenizer = Path(job.original.tokenizer).expanduser() if job.original.tokenizer else folder
+    if tokenizer is None or not any((tokenizer / name).is_file() for name in TOKENIZER_FILES):
+        return f"{doubtful} rows may be longer than benchmark.max_tokens: the tokenizer is not here yet, so not counted"
+    from unlearn_sweep.engine.models import load_tokenizer
+
+    return cut_rows(benchmark, load_tokenizer(str(tokenizer), model=str(folder or tokenizer)), context)
+
+
+def too_long(losses: Losses | str) -> list[str]:
+    """Rows whose question leaves no room for an answer, as problems with what to do."""
+    if isinstance(losses, str):
+        return []
+    found = []
+    for split, cut in losses.splits.items():
+        if cut.unaskable:
+            more = f" and {len(cut.unaskable) - SHOWN} more" if len(cut.unaskable) > SHOWN else ""
+            found.append(
+                f"{len(cut.unaskable)} rows {split}: the question alone fills benchmark.max_tokens or the model's "
+                f"context: {', '.join(cut.unaskable[:SHOWN])}{more}; raise max_tokens, shorten them or leave them out"
+            )
+    return found
+
+
+def model_place(job: SweepJob) -> Path | None:
+    """The local folder of the model, or of the base it is trained from; None where there is none yet."""
+    named = job.original.path or (job.original.recipe or {}).get("base")
+    folder = Path(named).expanduser() if named else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def context_of(folder: Path) -> int | None:
+    """Positions of a model folder, read from its configuration without a model library; None where it names none."""
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    for part in (config.get("text_config"), config):
+        found = part.get("max_position_embeddings") if isinstance(part, dict) else None
+        if isinstance(found, int) and found > 0:
+            return found
+    return None
