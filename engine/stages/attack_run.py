@@ -91,7 +91,7 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
     return Target(
         model=bench.model(request.model_path, request),
         tokenizer=bench.tokenizer(request),
-        benchmark=bench.benchmark(request.benchmark),
+        benchmark=bench.fitted(request),
         seed=request.seed,
         original=(lambda: bench.model(original, request)) if original else None,
     )
