@@ -14,8 +14,13 @@ from torch import nn
 
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.settings import LoraSettings
-from unlearn_sweep.engine.training.trained_weights import is_down_projection, trained_blocks
-from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.engine.training.trained_weights import trained_blocks
+from unlearn_sweep.evaluators.model_parts import (
+    decoder_layers,
+    expert_parameters,
+    is_down_projection,
+    is_transposed_linear,
+)
 from unlearn_sweep.methods.interface import Needs
 
 if TYPE_CHECKING:
@@ -32,14 +37,17 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, needs: Needs, l
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = adapted_layers(model, settings, needs, layers)
-    if not names:
+    names, experts = adapted_layers(model, settings, needs, layers), adapted_experts(model, settings, needs, layers)
+    if not names and not experts:
         raise ValueError("training.lora: no linear layer to adapt among the weights this method trains")
+    if experts and settings.dropout:
+        raise ValueError("training.lora.dropout: adapters of experts take none; write dropout: 0 or targets: attention")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType] -- any number; only its quotient is used
         lora_dropout=settings.dropout,
         target_modules=names,
+        target_parameters=experts or None,
         bias="none",
     )
     inject_adapter_in_model(config, model)
@@ -49,25 +57,35 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, needs: Needs, l
 
 def adapted_layers(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> list[str]:
     """Full names of the linear layers that get an adapter."""
+    return [
+        name
+        for name, module in _chosen(model, needs, layers)
+        if is_linear(module)
+        and (settings.targets == "all" or name.rpartition(".")[2] in ATTENTION)
+        and (needs.trainable != "down_projections" or is_down_projection(name))
+    ]
+
+
+def adapted_experts(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> list[str]:
+    """Full names of the parameters of experts whose matrices get an adapter each."""
+    if settings.targets == "attention":
+        return []
+    named = (f"{name}.{own}" for name, module in _chosen(model, needs, layers) for own, _ in expert_parameters(module))
+    return [name for name in named if needs.trainable != "down_projections" or is_down_projection(name)]
+
+
+def _chosen(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of the blocks in which the method trains."""
     blocks = decoder_layers(model)
     chosen = {
         id(module) for number in trained_blocks(needs, layers, len(blocks)) for module in blocks[number].modules()
     }
-    names = []
-    for name, module in model.named_modules():
-        if id(module) not in chosen or not is_linear(module):
-            continue
-        if settings.targets == "attention" and name.rpartition(".")[2] not in ATTENTION:
-            continue
-        if needs.trainable == "down_projections" and not is_down_projection(f"{name}."):
-            continue
-        names.append(name)
-    return names
+    return ((name, module) for name, module in model.named_modules() if id(module) in chosen)
 
 
 def is_linear(module: nn.Module) -> bool:
     """torch's linear layer, or GPT-2's transposed one."""
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    return isinstance(module, nn.Linear) or is_transposed_linear(module)
 
 
 def adapters(model: nn.Module) -> list[tuple[str, Any]]:
@@ -95,14 +113,19 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 def merge_adapters(model: nn.Module) -> None:
     """Add every adapter to its layer's weights and take it away: an ordinary model is left. Computed in float32."""
-    for name, module in adapters(model):
+    for name, module in reversed(adapters(model)):  # what is inside another adapter comes behind it
         base = module.get_base_layer()
-        kept = base.weight.dtype
+        kept = _dtype(module)
         module.float()
         module.merge(safe_merge=False)
         module.to(kept)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, base)
+
+
+def _dtype(module: Any) -> torch.dtype:
+    """The format of the weights under an adapter: a layer's, or the parameter's of a stack of experts."""
+    return (module.get_param() if hasattr(module, "get_param") else module.get_base_layer().weight).dtype
 
 
 class AdaptersOff:

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.evaluators.model_parts import decoder_layers, is_down_projection
 from unlearn_sweep.methods.interface import Needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BLOCKS_OF_DOWN_PROJECTIONS = 3
-DOWN_PROJECTIONS = ("down_proj", "fc2", "c_proj")
-"""Llama, Mistral, Qwen, Gemma and Phi-3 say mlp.down_proj, Phi-1 and Phi-2 mlp.fc2, GPT-2 mlp.c_proj."""
 
 
 def freeze_rest(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> None:
@@ -47,11 +45,6 @@ def trained_blocks(needs: Needs, layers: Sequence[int], depth: int) -> range:
         return range(depth)
     top = max(layers)
     return range(max(0, top + 1 - BLOCKS_OF_DOWN_PROJECTIONS) if needs.trainable == "down_projections" else 0, top + 1)
-
-
-def is_down_projection(name: str) -> bool:
-    """Whether a block's parameter of this name is of the second matrix of its MLP."""
-    return any(f"mlp.{part}." in name for part in DOWN_PROJECTIONS)
 
 
 def after_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> list[nn.Parameter]:

@@ -81,8 +81,9 @@ def run_worker(
 @torch.no_grad()
 def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
     """Let the method make the kept weights from start and trained ones, whole weight by whole weight, in float32."""
+    job = loaded.training.job
     merge_adapters(loaded.model)
-    start = dict(load_model(loaded.training.job.start_model, dtype="float32", device="cpu").named_parameters())
+    start = dict(load_model(job.start_model, dtype="float32", attention=job.attention, device="cpu").named_parameters())
     for name, weight in loaded.model.named_parameters():
         weight.copy_(method.final(start[name].to(weight.device), weight.float()).to(weight.dtype))
 

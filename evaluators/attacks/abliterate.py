@@ -21,7 +21,7 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Targe
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.inference import measuring
-from unlearn_sweep.evaluators.model_parts import decoder_layers, vocabulary_embedding
+from unlearn_sweep.evaluators.model_parts import decoder_layers, expert_names, vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Example, Row
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _residual_writers(model: PreTrainedModel) -> list[nn.Linear]:
         names = {name.rpartition(".")[2]: module for name, module in block.named_modules()}
         found = [names.get(name) for name in WRITERS]
         linear = [module for module in found if isinstance(module, nn.Linear)]
-        if len(linear) != len(WRITERS) or "post_feedforward_layernorm" in names:
+        if len(linear) != len(WRITERS) or "post_feedforward_layernorm" in names or expert_names(block):
             raise AttackError(
                 f"{type(model).__name__} does not write to its residual stream through plain {' and '.join(WRITERS)} "
                 "layers; use where: activations"

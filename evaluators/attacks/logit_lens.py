@@ -15,7 +15,7 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Targe
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.logit_lens_params import LogitLensParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
-from unlearn_sweep.evaluators.model_parts import decoder_layers, keep_first_layers
+from unlearn_sweep.evaluators.model_parts import CutOff
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class LogitLens:
         halves = forget_halves(target.benchmark)
         examples = encode_rows(target.tokenizer, seen_rows(target.benchmark, halves), target.benchmark.template)
         owned = private_copy(target.model)
-        blocks = list(decoder_layers(owned))
+        cut = CutOff(owned)
         costs: dict[int, float] = {}
-        for layer in self._candidates(len(blocks)):
-            keep_first_layers(owned, blocks[:layer])
+        for layer in self._candidates(len(cut.blocks)):
+            cut.keep(layer)
             costs[layer] = fmean(answer_nll(owned, examples))
         # A tie goes to the deeper layer: the model as it is.
         best = min(costs, key=lambda layer: (costs[layer], -layer))
-        keep_first_layers(owned, blocks[:best])
+        cut.keep(best)
         notes = {f"selection_nll.layer_{layer}": cost for layer, cost in costs.items()}
         yield Attacked(strength=best, unit="layer", model=owned, scored_groups=halves.scored, notes=notes)
 
@@ -45,5 +45,4 @@ class LogitLens:
         beyond = [layer for layer in self.params.layers if layer > count]
         if beyond:
             raise AttackError(f"the model has {count} layers, counted from 1; there is no layer {beyond[0]}")
-        # Deepest first: config.layer_types only ever gets shorter.
         return sorted(set(self.params.layers), reverse=True)

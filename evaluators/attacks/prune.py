@@ -19,7 +19,7 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.prune_params import PruneParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
-from unlearn_sweep.evaluators.model_parts import linear_weights
+from unlearn_sweep.evaluators.model_parts import Matrix, linear_matrices
 from unlearn_sweep.evaluators.rows import Example, Row
 
 if TYPE_CHECKING:
@@ -41,10 +41,20 @@ def snip_scores(model: PreTrainedModel, examples: Sequence[Example], names: Sequ
     for example in examples:
         with torch.enable_grad():
             loss = token_nll(model, collate([example], model.device)).mean()
-            gradients = torch.autograd.grad(loss, list(weights.values()))
+            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-            scores[name] += (weight.detach() * gradient).abs().float() / len(examples)
+            if gradient is not None:  # a part that reads no text (a vision tower) has none
+                scores[name] += (weight.detach() * gradient).abs().float() / len(examples)
     return scores
+
+
+def top_shares(matrix: Matrix, scores: Tensor, percent: float) -> Tensor:
+    """`top_share` of each matrix in a parameter, in the parameter's shape. Nothing of what has no score at all."""
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    for place, own in zip(matrix.views(mask), matrix.views(scores), strict=True):
+        if own.any():
+            place.copy_(top_share(own, percent))
+    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +67,15 @@ class Prune:
     def run(self, target: Target) -> Iterator[Attacked]:
         halves = forget_halves(target.benchmark)
         owned = private_copy(target.model)
-        names = linear_weights(owned, include_lm_head=False)
+        matrices = {matrix.name: matrix for matrix in linear_matrices(owned, include_lm_head=False)}
+        names = list(matrices)
         forget = snip_scores(owned, self._examples(target, seen_rows(target.benchmark, halves)), names)
         utility = snip_scores(owned, self._examples(target, target.benchmark.train["retain"]), names)
-        kept = {name: top_share(scores, self.params.utility_percent) for name, scores in utility.items()}
+        kept = {
+            name: top_shares(matrices[name], scores, self.params.utility_percent) for name, scores in utility.items()
+        }
         for percent in self.params.forget_percent:
-            cut = {name: top_share(scores, percent) & ~kept[name] for name, scores in forget.items()}
+            cut = {name: top_shares(matrices[name], scores, percent) & ~kept[name] for name, scores in forget.items()}
             share = self._zero(owned, target.model, cut)
             notes = {"share_of_linear_weights_zeroed": share}
             yield Attacked(strength=percent, unit="percent", model=owned, scored_groups=halves.scored, notes=notes)

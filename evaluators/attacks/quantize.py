@@ -18,7 +18,7 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.quantize_backends import bitsandbytes_rounded, torchao_rounded
 from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
-from unlearn_sweep.evaluators.model_parts import linear_weights
+from unlearn_sweep.evaluators.model_parts import Matrix, linear_matrices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,27 +59,31 @@ class Quantize:
 
     @torch.inference_mode(False)
     def run(self, target: Target) -> Iterator[Attacked]:
-        names = linear_weights(target.model, include_lm_head=self.params.include_lm_head)
+        matrices = linear_matrices(target.model, include_lm_head=self.params.include_lm_head)
         owned = private_copy(target.model)
         for bits in self.params.curve:
             notes = {"bits": float(bits), "share_of_parameters_quantized": 0.0}
             if bits < 16:
-                notes |= self._round(target, owned, names, bits)
+                notes |= self._round(target, owned, matrices, bits)
             yield Attacked(strength=bits, unit="bits", model=owned, notes=notes)
 
     @torch.no_grad()
-    def _round(self, target: Target, owned: PreTrainedModel, names: list[str], bits: int) -> dict[str, float]:
+    def _round(self, target: Target, owned: PreTrainedModel, matrices: list[Matrix], bits: int) -> dict[str, float]:
         source = dict(target.model.named_parameters())
         original = dict(target.original().named_parameters()) if target.original is not None else None
         quantized, equal, squared_error = 0, 0, 0.0
-        for name in names:
-            codes, values = self._rounded(source[name], bits)
-            rounded = values.to(source[name].dtype)
-            owned.get_parameter(name).copy_(rounded)
-            squared_error += float((rounded.float() - source[name].float()).square().sum())
-            quantized += codes.numel()
-            if original is not None:
-                equal += int((codes == self._rounded(original[name].to(codes.device), bits)[0]).sum())
+        for matrix in matrices:
+            mine = matrix.views(source[matrix.name])
+            theirs = mine if original is None else matrix.views(original[matrix.name].to(mine[0].device))
+            places = matrix.views(owned.get_parameter(matrix.name))
+            for weight, place, other in zip(mine, places, theirs, strict=True):
+                codes, values = self._rounded(weight.contiguous(), bits)
+                rounded = values.to(weight.dtype)
+                place.copy_(rounded)
+                squared_error += float((rounded.float() - weight.float()).square().sum())
+                quantized += codes.numel()
+                if original is not None:
+                    equal += int((codes == self._rounded(other.contiguous(), bits)[0]).sum())
         notes = {"rms_rounding_error": (squared_error / quantized) ** 0.5}
         notes["share_of_parameters_quantized"] = quantized / sum(weight.numel() for weight in source.values())
         return notes if original is None else notes | {"share_of_codes_equal_to_original": equal / quantized}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, token_nll
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
+from unlearn_sweep.evaluators.model_parts import expert_names
 from unlearn_sweep.evaluators.rows import Example
 
 if TYPE_CHECKING:
@@ -144,7 +145,13 @@ def _with_lora(model: PreTrainedModel, params: TrainingParams, seed: int) -> Lor
     """Put LoRA layers into `model` itself and freeze the rest."""
     from peft import LoraConfig, LoraModel
 
-    config = LoraConfig(r=params.lora_rank, lora_alpha=params.lora_alpha, lora_dropout=0.0, target_modules="all-linear")
+    config = LoraConfig(
+        r=params.lora_rank,
+        lora_alpha=params.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        target_parameters=expert_names(model) or None,
+    )
     # peft draws the adapters from torch's global CPU generator; the caller finds it as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -15,7 +15,7 @@ from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.generation import generate
-from unlearn_sweep.evaluators.model_parts import UnsupportedModelError, decoder_layers, keep_first_layers
+from unlearn_sweep.evaluators.model_parts import CutOff, UnsupportedModelError, decoder_layers
 
 IDS = torch.tensor([[5, 9, 13, 40]])
 
@@ -26,7 +26,7 @@ def test_every_cut_equals_norm_and_head_on_that_layers_hidden_state(original: Ll
         whole = original(IDS, output_hidden_states=True)
         for layer in (1, 2):
             cut = copy.deepcopy(original)
-            keep_first_layers(cut, list(decoder_layers(cut))[:layer])
+            CutOff(cut).keep(layer)
             states = whole.hidden_states[layer]
             expected = whole.logits if layer == 2 else original.lm_head(original.model.norm(states))
             assert torch.equal(cut(IDS).logits, expected)
@@ -44,7 +44,7 @@ def test_layer_is_the_best_on_the_attackers_half_and_the_other_half_is_scored(ta
     costs = {}
     for layer in (1, 2):
         cut = copy.deepcopy(target.model)
-        keep_first_layers(cut, list(decoder_layers(cut))[:layer])
+        CutOff(cut).keep(layer)
         costs[layer] = fmean(answer_nll(cut, examples))
     (state,) = build("logit_lens", {}).run(target)
     assert state.strength == min(costs, key=costs.__getitem__)
@@ -60,7 +60,7 @@ def test_a_cut_model_generates_with_its_cache() -> None:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         model = Gemma2ForCausalLM(config).eval()
-    keep_first_layers(model, list(decoder_layers(model))[:3])
+    CutOff(model).keep(3)
     done = generate(model, [[5, 9, 13, 40]], max_new_tokens=4, end_ids=frozenset(), pad_id=0)
     ids = IDS
     with torch.no_grad():

@@ -17,7 +17,7 @@ from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import build, validate
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.attacks.prune import snip_scores, top_share
-from unlearn_sweep.evaluators.model_parts import linear_weights
+from unlearn_sweep.evaluators.model_parts import linear_matrices
 
 
 @settings(deadline=None)
@@ -36,7 +36,7 @@ def test_scores_are_the_mean_of_weight_times_gradient_one_example_at_a_time(targ
     """Oracle: the library's loss on one sequence with labels, backward, |w * grad| by hand."""
     examples = encode_rows(target.tokenizer, target.benchmark.train["forget"][:3], target.benchmark.template)
     model = copy.deepcopy(target.model)
-    names = linear_weights(model, include_lm_head=False)
+    names = [matrix.name for matrix in linear_matrices(model, include_lm_head=False)]
     expected: dict[str, Tensor] = {name: torch.zeros_like(model.get_parameter(name)) for name in names}
     for example in examples:
         model.zero_grad()
@@ -61,7 +61,7 @@ def test_zeroed_are_the_forget_weights_that_utility_does_not_need(target: Target
     """Count and places from the two scores, cut by hand; everything else keeps its value."""
     params = {"forget_percent": [1.0, 6.0], "utility_percent": 6.0, "samples": 5000}
     owned = copy.deepcopy(target.model)
-    names = linear_weights(owned, include_lm_head=False)
+    names = [matrix.name for matrix in linear_matrices(owned, include_lm_head=False)]
     halves = forget_halves(target.benchmark)
     rows = {
         "forget": [row for row in target.benchmark.train["forget"] if row.group_id in halves.seen],
