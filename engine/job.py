@@ -25,6 +25,7 @@ from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
+from unlearn_sweep.plugins import PluginFile
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
@@ -92,6 +93,7 @@ NEUTRAL = frozenset(
         "spec_text",
         "mlflow",
         "mirror",
+        "plugins",
         "stage_timeout_s",
         "storage_limit_gib",
     }
@@ -105,6 +107,7 @@ class SweepJob(_Part):
     `concurrent_trials` None: to be computed by `engine.resources.placement.concurrency` from the cluster's resources.
     `threads` are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or
     an address. `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
+    `plugins` are files that add to the catalogs; what they compute is in the keys of the stages that use it.
     `storage_limit_gib` bounds the models in the storage; None keeps those on a front and no others. `mirror` is the
     fsspec address of a copy of what is finished, without a login.
     """
@@ -122,6 +125,7 @@ class SweepJob(_Part):
     ue_metrics: list[str]
     ut_metrics: list[str]
     tasks: list[AskedTask] = []
+    plugins: list[PluginFile] = []
     attacks: list[AttackSettings]
     search: SearchSettings
     evaluation_resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})

@@ -23,6 +23,7 @@ from unlearn_sweep.engine.changed_code import (
     what_changed,
 )
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.plugin_files import keep_plugins
 from unlearn_sweep.engine.resources.memory_shortage import Room
 from unlearn_sweep.engine.resources.placement import concurrency
 from unlearn_sweep.engine.search_settings import SearchPlan
@@ -53,6 +54,8 @@ from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
 from unlearn_sweep.engine.study.front import GrowingFront, rivals_of
+from unlearn_sweep.plugins import PluginFile, use
+from unlearn_sweep.plugins import environment as plugin_environment
 
 REPRODUCIBLE_WINDOW = 8
 
@@ -129,6 +132,7 @@ class Driver:
         self.finalists = Finalists(job.search.seeds_for_finalists)
         self.attack_costs: dict[str, float] = {}
         self.settled: dict[int, TrialRecord] = {}
+        self.plugins: tuple[PluginFile, ...] = ()
         self.broker: StudyBroker | None = None
         self.identity: dict[str, Any] | None = None
         self.asked: dict[int, Mapping[str, Any]] = {}
@@ -146,6 +150,8 @@ class Driver:
         """
         self.starts = starts_of(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.plugins = keep_plugins(self.job.plugins, self.directory)
+        use(self.plugins)
         notices: list[str] = []
         self.settled = {record.number: record for record in whole_records(self.directory, notices)}
         for notice in notices:
@@ -243,6 +249,7 @@ class Driver:
         """Everything between an open sweep and a finished one."""
         from unlearn_sweep.engine.on_ray.cluster import cluster
 
+        environment = {**environment, **plugin_environment(self.plugins)}
         view = stack.enter_context(cluster(address=self.address, environment=environment))
         if view.dashboard_url:
             announce(f"Ray dashboard: {view.dashboard_url}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,8 @@ class MetricCard:
     `group` is the UE group it belongs to (a harmonic mean runs over groups, a plain mean inside one). `kinds` of row it
     has a value for. `range` has None where there is no bound. `chance` is the value of a model that knows nothing,
     for utility normalisation and, where `has_floor`, in place of a gold model that does not exist; with `chance_by_row`
-    each row has its own (one in the number of its choices), and `chance` is only the usual one.
+    each row has its own (one in the number of its choices), and `chance` is only the usual one. `target`, for a metric
+    from outside: its function, "module:name", from `row_metrics.Measured` to the row's value, NaN where it has none.
     """
 
     name: str
@@ -55,6 +56,11 @@ class MetricCard:
     kinds: tuple[Kind, ...] = ("question", "continuation", "text")
     has_floor: bool = True
     chance_by_row: bool = False
+    target: str = ""
+
+    def load(self) -> Callable[[Any], float]:
+        """The function behind `target`, imported on first use."""
+        return load_target(self.target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from typing import Any
 from unlearn_sweep.evaluators.cards import MetricCard
 from unlearn_sweep.evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
 from unlearn_sweep.evaluators.privacy_cards import PRIVACY_CARDS
+from unlearn_sweep.plugins import Catalog
 
-METRICS: Mapping[str, MetricCard] = {card.name: card for card in (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS)}
+METRICS = Catalog("metrics", MetricCard, (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS))
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "model_utility": ("probability", "normalised_probability", "rouge", "truth_ratio"),
@@ -59,6 +60,12 @@ def row_metrics(names: Iterable[str]) -> tuple[str, ...]:
     """
     expanded = (part for name in names for part in COMPONENTS.get(metric_card(name).name, (name,)))
     return tuple(dict.fromkeys(expanded))
+
+
+def metric_modules(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules of those of these metrics that come from outside; built-in ones are measured by modules of ours."""
+    targets = (METRICS[name].target for name in row_metrics(names))
+    return tuple(dict.fromkeys(target.partition(":")[0] for target in targets if target))
 
 
 def measuring_facts(names: Iterable[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from unlearn_sweep.evaluators.inference import context_tokens, end_ids, padding_
 from unlearn_sweep.evaluators.likelihood import TokenScores, score
 from unlearn_sweep.evaluators.probability import mean_nll
 from unlearn_sweep.evaluators.row_encoder import AskedRow, RowEncoder
-from unlearn_sweep.evaluators.row_metrics import ROW_METRICS, Measured
+from unlearn_sweep.evaluators.row_metrics import Measured, row_metric
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, turn_end_text
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
 
 
 def _value(name: str, row: Measured) -> float:
-    return ROW_METRICS[name](row) if row.row.kind in METRICS[name].kinds else math.nan
+    return row_metric(name)(row) if row.row.kind in METRICS[name].kinds else math.nan
 
 
 def _chance(row: Row) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_sweep.evaluators.answer_match import answer_contained, answer_match
+from unlearn_sweep.evaluators.catalog import metric_card
 from unlearn_sweep.evaluators.fluency import distinct_ngrams, ngram_entropy
 from unlearn_sweep.evaluators.likelihood import TokenScores
 from unlearn_sweep.evaluators.membership import min_k, min_k_plus_plus, zlib_score
@@ -152,3 +153,17 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "lm_eval": lambda row: math.nan,  # no row of a benchmark is a task's: `evaluators.tasks` has those
 }
 """Each per-row metric of the catalog. NaN: no value for this row."""
+
+
+def row_metric(name: str) -> RowMetric:
+    """The function of a per-row metric, built in or from outside.
+
+    Raises:
+        ValueError: no such metric, or one over whole splits.
+    """
+    if name in ROW_METRICS:
+        return ROW_METRICS[name]
+    card = metric_card(name)
+    if not card.target:
+        raise ValueError(f"metric {name!r} has no value for a row: it is one over whole splits")
+    return card.load()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
@@ -32,52 +31,61 @@ from unlearn_sweep.methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
 from unlearn_sweep.methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
 from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, WHP
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
-from unlearn_sweep.methods.wrapper_cards import GAO, GNR, IRM, LAT, RS, SAM, SURGERY, TAR, WEIGHT_AVG
+from unlearn_sweep.methods.wrapper_cards import GAO, GNR, IRM, LAT, PLACES, RS, SAM, SURGERY, TAR, WEIGHT_AVG
+from unlearn_sweep.plugins import Catalog, PluginFile, in_use
 
-METHODS: Mapping[str, MethodCard] = MappingProxyType(
-    {
-        "grad_ascent": GRAD_ASCENT,
-        "graddiff": GRADDIFF,
-        "kl_min": KL_MIN,
-        "npo": NPO,
-        "simnpo": SIMNPO,
-        "wga": WGA,
-        "satimp": SATIMP,
-        "ceu": CEU,
-        "undial": UNDIAL,
-        "jensun": JENSUN,
-        "jensun_kl": JENSUN_KL,
-        "pdu": PDU,
-        "me": ME,
-        "log1mp": LOG1MP,
-        "idk": IDK,
-        "idk_ap": IDK_AP,
-        "dpo": DPO,
-        "altpo": ALTPO,
-        "elm": ELM,
-        "task_vector": TASK_VECTOR,
-        "whp": WHP,
-        "rmu": RMU,
-        "adaptive_rmu": ADAPTIVE_RMU,
-        "rad": RAD,
-        "rab": RAB,
-        "rr": RR,
-    }
+METHODS = Catalog(
+    "methods",
+    MethodCard,
+    (
+        GRAD_ASCENT,
+        GRADDIFF,
+        KL_MIN,
+        NPO,
+        SIMNPO,
+        WGA,
+        SATIMP,
+        CEU,
+        UNDIAL,
+        JENSUN,
+        JENSUN_KL,
+        PDU,
+        ME,
+        LOG1MP,
+        IDK,
+        IDK_AP,
+        DPO,
+        ALTPO,
+        ELM,
+        TASK_VECTOR,
+        WHP,
+        RMU,
+        ADAPTIVE_RMU,
+        RAD,
+        RAB,
+        RR,
+    ),
+    accepts=lambda card: card.kind == "method",
+    reserved=("finetune", *PLACES),
 )
 """Every unlearning method a sweep may name."""
 
-WRAPPERS: Mapping[str, MethodCard] = MappingProxyType(
-    {
-        "sam": SAM,
-        "rs": RS,
-        "gnr": GNR,
-        "irm": IRM,
-        "lat": LAT,
-        "tar": TAR,
-        "gao": GAO,
-        "surgery": SURGERY,
-        "weight_avg": WEIGHT_AVG,
-    }
+WRAPPERS = Catalog(
+    "wrappers",
+    MethodCard,
+    (
+        SAM,
+        RS,
+        GNR,
+        IRM,
+        LAT,
+        TAR,
+        GAO,
+        SURGERY,
+        WEIGHT_AVG,
+    ),
+    accepts=lambda card: card.kind == "wrapper",
+    reserved=("finetune", *METHODS.own),
 )
 """What may be put around a method with `+`."""
 
@@ -95,14 +103,20 @@ FINETUNE = MethodCard(
 )
 
 
-@cache
 def card(name: str) -> MethodCard:
     """The card of a method, of a composition (`npo+sam`, `dpo>idk_ap`), or of "finetune".
 
     Raises:
         KeyError: a part is no method or wrapper; the message names the nearest.
         ValueError: the parts do not fit together.
+        PluginError: a plugin in use cannot be loaded.
     """
+    return _card(name, in_use())
+
+
+@cache
+def _card(name: str, _: tuple[PluginFile, ...]) -> MethodCard:
+    """As `card`; what a name means follows from the plugins in use."""
     if name == FINETUNE.name:
         return FINETUNE
     if name in METHODS:

@@ -56,8 +56,8 @@ def canonical_name(name: str) -> str:
 
 
 def in_order(wrappers: Sequence[str]) -> tuple[str, ...]:
-    """Wrappers in the order they act, the innermost first; unknown ones at the end."""
-    return tuple(sorted(wrappers, key=lambda name: PLACES.index(name) if name in PLACES else len(PLACES)))
+    """Wrappers in the order they act, the innermost first; those of plugins at the end, by name."""
+    return tuple(sorted(wrappers, key=lambda name: (PLACES.index(name), "") if name in PLACES else (len(PLACES), name)))
 
 
 def stage_prefixes(stages: Sequence[Stage]) -> tuple[str, ...]:

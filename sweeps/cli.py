@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from unlearn_sweep import __version__
+from unlearn_sweep.plugins import PluginError
 from unlearn_sweep.sweeps.examples import chosen_file, example
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ AcceptNewCode = Annotated[
     bool, typer.Option("--accept-new-code", help="Go on over changed code; each trial names the code that made it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A file with cards of your own; may be repeated."),
+]
 
 app.command()(example)
 
@@ -286,35 +291,35 @@ def sync(
 
 
 @app.command()
-def methods(as_json: AsJson = False) -> None:
+def methods(plugin: Plugins = None, as_json: AsJson = False) -> None:
     """List the unlearning methods and wrappers with their parameters."""
     from unlearn_sweep.sweeps import listing
 
-    _print_facts(listing.methods(), as_json)
+    _print_facts(listing.methods, plugin, as_json)
 
 
 @app.command()
-def evaluators(as_json: AsJson = False) -> None:
+def evaluators(plugin: Plugins = None, as_json: AsJson = False) -> None:
     """List the metrics, what they measure and which way is better."""
     from unlearn_sweep.sweeps import listing
 
-    _print_facts(listing.evaluators(), as_json)
+    _print_facts(listing.evaluators, plugin, as_json)
 
 
 @app.command()
-def attacks(as_json: AsJson = False) -> None:
+def attacks(plugin: Plugins = None, as_json: AsJson = False) -> None:
     """List the attacks with their threat models and parameters."""
     from unlearn_sweep.sweeps import listing
 
-    _print_facts(listing.attacks(), as_json)
+    _print_facts(listing.attacks, plugin, as_json)
 
 
 @app.command()
-def benchmarks(as_json: AsJson = False) -> None:
+def benchmarks(plugin: Plugins = None, as_json: AsJson = False) -> None:
     """List the benchmarks with their options."""
     from unlearn_sweep.sweeps import listing
 
-    _print_facts(listing.benchmarks(), as_json)
+    _print_facts(listing.benchmarks, plugin, as_json)
 
 
 @app.command()
@@ -358,6 +363,9 @@ def main() -> None:
         app()
     except SpecError as error:
         typer.echo(error.text(), err=True)
+        sys.exit(EXIT_REFUSED)
+    except PluginError as error:
+        typer.echo(str(error), err=True)
         sys.exit(EXIT_REFUSED)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)
@@ -425,7 +433,12 @@ def _print_rich(renderable: Any) -> None:
     Console().print(renderable)
 
 
-def _print_facts(facts: list[dict[str, Any]], as_json: bool) -> None:
+def _print_facts(listed: Callable[[], list[dict[str, Any]]], plugins: list[Path] | None, as_json: bool) -> None:
+    """A catalog, with what these plugins and installed packages add to it."""
+    from unlearn_sweep.sweeps.file.plugins import use_plugins
+
+    use_plugins(plugins or ())
+    facts = listed()
     if as_json:
         _print_json(facts)
     else:

@@ -55,6 +55,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
         ue_metrics=list(spec.ue_metrics),
         ut_metrics=list(spec.ut_metrics),
         tasks=list(spec.tasks),
+        plugins=list(spec.plugins),
         attacks=list(spec.attacks),
         search=search,
         evaluation_resources=dict(spec.file.evaluation.resources),

@@ -14,11 +14,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("sweeps", "engine", "methods", "evaluators")
+GROUND = "plugins"
+"""The one module below all packages: `src/unlearn_sweep/plugins.py`."""
 MAY_IMPORT = {
-    "sweeps": {"sweeps", "engine", "methods", "evaluators"},
-    "engine": {"engine", "methods", "evaluators"},
-    "methods": {"methods"},
-    "evaluators": {"evaluators"},
+    "sweeps": {"sweeps", "engine", "methods", "evaluators", GROUND},
+    "engine": {"engine", "methods", "evaluators", GROUND},
+    "methods": {"methods", GROUND},
+    "evaluators": {"evaluators", GROUND},
 }
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
@@ -69,6 +71,12 @@ def test_imports_run_one_way(package: str) -> None:
         if (strangers := packages_of(path) - MAY_IMPORT[package])
     }
     assert wrong == {}
+
+
+def test_the_ground_floor_imports_nothing_of_ours() -> None:
+    own = sorted((ROOT / "src" / OWN).glob("*.py"))
+    assert [path.stem for path in own] == ["__init__", GROUND]
+    assert {name for path in own for name in imported(path) if name.split(".")[0] == OWN} == set()
 
 
 def test_only_the_ray_folder_imports_ray() -> None:

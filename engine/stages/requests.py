@@ -15,7 +15,7 @@ from unlearn_sweep.engine.store.keys import digest, named_files
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest, StageStore
 from unlearn_sweep.engine.training.job import Choice, TrainJob, TrainOutcome
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
-from unlearn_sweep.evaluators.catalog import measuring_facts
+from unlearn_sweep.evaluators.catalog import measuring_facts, metric_modules
 from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
 from unlearn_sweep.evaluators.tasks.definitions import task_identity
 
@@ -260,7 +260,7 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
         **({"original": original} if compares(metrics_of(job)) else {}),
         **tokenizer_identity(job, original),
         "dtype": job.dtype,
-        "code": code_version(EVALUATION_CODE),
+        "code": code_version(EVALUATION_CODE, *metric_modules(metrics_of(job))),
     }
     return StageRequest(stage="evaluate", inputs=inputs)
 
@@ -281,7 +281,9 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
         **task_identity(job.tasks),
         "dtype": job.dtype,
         **tokenizer_identity(job, original),
-        "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
+        "code": code_version(
+            ATTACK_CODE, *attack_modules(attack.name, attack.params), *metric_modules(metrics_of(job))
+        ),
     }
     return StageRequest(stage=f"attack:{attack.label}", inputs=inputs)
 

@@ -17,7 +17,7 @@ from unlearn_sweep.engine.stages.requests import (
 )
 from unlearn_sweep.engine.store.code import code_digests
 from unlearn_sweep.engine.store.keys import digest
-from unlearn_sweep.evaluators.catalog import measuring_facts, scoring_facts
+from unlearn_sweep.evaluators.catalog import measuring_facts, metric_modules, scoring_facts
 
 SCORING_CODE = ("unlearn_sweep.engine.stages.scoring", "unlearn_sweep.engine.stages.gate")
 CARD = "card of metric "
@@ -28,7 +28,7 @@ def sweep_code(job: SweepJob) -> dict[str, str]:
 
     A method, attack or metric that the sweep does not use is no part of it.
     """
-    roots = {EVALUATION_CODE, *SCORING_CODE}
+    roots = {EVALUATION_CODE, *SCORING_CODE, *metric_modules(metrics_of(job))}
     for attack in job.attacks:
         roots |= {ATTACK_CODE, *attack_modules(attack.name, attack.params)}
     for space in job.spaces:

@@ -4,6 +4,8 @@ A module counts by the normal form of its source (`engine.store.syntax`), so a r
 changed constant is not. From the modules that are named, imports are followed through, except into those that compute
 no number of a stage: catalogs and cards (their targets are named instead, so that a new range keeps old results), the
 store, and the counting of memory.
+
+A plugin counts by its file without its cards, a module of an installed package by its own package's modules.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import importlib.util
 import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 
+from unlearn_sweep.engine.store.outside_code import outside_source, stable_name
 from unlearn_sweep.engine.store.syntax import normal_form, without_type_checking
 
 OWN = "unlearn_sweep"
@@ -64,7 +68,15 @@ def _digests(root: Path, modules: tuple[str, ...]) -> Mapping[str, str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or not _is_followed(name):
+        if name in found:
+            continue
+        if name.partition(".")[0] != OWN:
+            text = outside_source(name)
+            if text is not None:
+                found[stable_name(name)], imported = _parsed(text, name)
+                waiting.extend(imported)
+            continue
+        if not _is_followed(name):
             continue
         path = _source_of(root, name)
         if path is not None:
@@ -88,22 +100,26 @@ def _source_of(root: Path, module: str) -> Path | None:
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
     """What `_parsed` says of a file, as it was when this process first asked: what is loaded does not change either."""
-    return _parsed(path.read_text(encoding="utf-8"))
+    return _parsed(path.read_text(encoding="utf-8"), OWN)
 
 
 @cache
-def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
-    """A module's digest, and the names of our own that it imports, `from package import module` included."""
+def _parsed(source: str, module: str) -> tuple[str, tuple[str, ...]]:
+    """A module's digest, and what it imports of ours and of its own package, `from package import module` included."""
     with PARSING:
         text, tree = normal_form(source), ast.parse(source)
-    return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(_own_imports(tree))
+    return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(_own_imports(tree, module))
 
 
-def _own_imports(tree: ast.AST) -> Iterable[str]:
+def _own_imports(tree: ast.AST, module: str) -> Iterable[str]:
+    packages = {OWN, module.partition(".")[0]}
     for node in without_type_checking(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if name.partition(".")[0] == OWN)
+        elif isinstance(node, ast.ImportFrom) and node.level and "." in module:
+            base = resolve_name("." * node.level + (node.module or ""), module.rpartition(".")[0])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if name != module and name.partition(".")[0] in packages)

@@ -29,6 +29,7 @@ from unlearn_sweep.evaluators.attacks.relearn_params import RelearnParams
 from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
 from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
 from unlearn_sweep.evaluators.cards import AttackCard
+from unlearn_sweep.plugins import Catalog
 
 
 class ChainParams(AttackParams):
@@ -220,7 +221,7 @@ CARDS = (
     ),
 )
 
-ATTACKS: Mapping[str, AttackCard] = {card.name: card for card in CARDS}
+ATTACKS = Catalog("attacks", AttackCard, CARDS)
 
 
 def card(name: str) -> AttackCard:

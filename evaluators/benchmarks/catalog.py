@@ -16,10 +16,12 @@ from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
 from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
 from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
 from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.plugins import Catalog
 
-BENCHMARKS: Mapping[str, BenchmarkCard] = {
-    card.name: card
-    for card in (
+BENCHMARKS = Catalog(
+    "benchmarks",
+    BenchmarkCard,
+    (
         BenchmarkCard(
             name="authors",
             summary="fictitious authors made by this project; a one-million-parameter model trained on first use",
@@ -136,8 +138,8 @@ BENCHMARKS: Mapping[str, BenchmarkCard] = {
             original="model.path, or a small model trained on the files",
             gold="gold.path, a small model trained on the retain file, or gold: {floor: chance}",
         ),
-    )
-}
+    ),
+)
 
 
 def benchmark_card(name: str) -> BenchmarkCard:

@@ -160,3 +160,6 @@ class SweepFile(Settings):
         description="seconds a stage (a training, an evaluation, an attack) may take; null: no limit",
     )
     prune: bool = Field(default=True, description="skip attacks that can no longer put a trial on the front")
+    plugins: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[], description="Python files with cards of your own (docs/extend.md), relative to this file"
+    )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
+from unlearn_sweep.plugins import PluginFile
 from unlearn_sweep.sweeps.file import checks
 from unlearn_sweep.sweeps.file.attacks import read_attacks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
@@ -22,6 +23,7 @@ from unlearn_sweep.sweeps.file.methods import read_spaces
 from unlearn_sweep.sweeps.file.metrics import read_metrics
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import check_storage
+from unlearn_sweep.sweeps.file.plugins import read_plugins
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
@@ -54,6 +56,7 @@ class SweepSpec:
     tasks: tuple[AskedTask, ...]
     storage: Path
     notes: tuple[str, ...] = ()
+    plugins: tuple[PluginFile, ...] = ()
 
 
 def load_spec(
@@ -91,6 +94,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
         raise SpecError(document.file, draft.problems)
     data = document.data
     checks.check_name(file, draft)
+    plugins = read_plugins(file.plugins, folder / Path(document.file).parent, draft)
     benchmark = read_benchmark(data.get("benchmark"), folder, draft)
     spaces = read_spaces(data.get("methods"), file.training.epochs, draft)
     attacks = read_attacks(data.get("attacks"), folder, draft, machine)
@@ -115,6 +119,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
         tasks=tasks,
         storage=storage,
         notes=tuple(draft.notes),
+        plugins=plugins,
     )
 
 

@@ -18,8 +18,9 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 
 from tests.evaluators import tiny_models
 from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS
-from unlearn_sweep.evaluators.evaluate import ROW_METRICS, Evaluation, evaluate_rows
+from unlearn_sweep.evaluators.evaluate import Evaluation, evaluate_rows
 from unlearn_sweep.evaluators.likelihood import NonFiniteLogits
+from unlearn_sweep.evaluators.row_metrics import ROW_METRICS
 from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
 
 TOFU = Path("../shared/data/tofu/forget01_perturbed.json")

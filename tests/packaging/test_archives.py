@@ -20,7 +20,9 @@ SHIPPED = (".py", ".yaml", ".csv", ".html", ".css", ".js")
 def shipped_files() -> set[str]:
     """Every file of the four folders, by its name inside the package."""
     own = (name for name in tracked_files() if name.partition("/")[0] in PACKAGES)
-    return {f"unlearn_sweep/{name}" for name in own} | {"unlearn_sweep/__init__.py", "unlearn_sweep/py.typed"}
+    return {f"unlearn_sweep/{name}" for name in own} | {
+        f"unlearn_sweep/{name}" for name in ("__init__.py", "plugins.py", "py.typed")
+    }
 
 
 def test_the_wheel_holds_every_file_of_the_four_folders_and_no_other(wheel: Path) -> None:

@@ -165,7 +165,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tree") / code.OWN
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copyfile(ROOT / "src" / code.OWN / "__init__.py", root / "__init__.py")
+    for file in (ROOT / "src" / code.OWN).glob("*.py"):
+        shutil.copyfile(file, root / file.name)
     return root
 
 

@@ -1,0 +1,32 @@
+"""The plugins of a sweep, copied into its folder: every machine sees them there, and a later edit reaches no worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.plugins import PluginError, PluginFile, plugin_file
+
+FOLDER = "plugins"
+
+
+def keep_plugins(files: Iterable[PluginFile], directory: Path) -> tuple[PluginFile, ...]:
+    """The same plugins as files below `directory`, named by stem and content digest.
+
+    Raises:
+        PluginError: a file is gone, or has other content than when it was checked.
+    """
+    return tuple(_keep(file, directory / FOLDER) for file in files)
+
+
+def _keep(file: PluginFile, folder: Path) -> PluginFile:
+    place = folder / f"{file.name}-{file.digest}.py"
+    if not place.is_file() or plugin_file(place).digest != file.digest:
+        source = Path(file.path)
+        if plugin_file(source).digest != file.digest:
+            raise PluginError(f"{file.path}: was changed after the sweep had read it; run the same command again")
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.write_text(place, source.read_text(encoding="utf-8"))
+    return replace(file, path=str(place))
