@@ -9,10 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test lint slow faults gpu bench docs clean distclean
+.PHONY: help setup quickstart test lint slow slow-part faults browser gpu bench docs clean distclean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## .venv with everything in it; again only when pyproject.toml or constraints.txt changed
@@ -41,14 +41,23 @@ test: $(STAMP) ## lint, types and the short tests: what runs on every change
 	$(PY) -m pyright
 	$(PYTEST) -q
 
-slow: $(STAMP) ## the tests that start Ray or take long
-	$(PYTEST) -q -m 'slow and not gpu'
+slow: $(STAMP) ## the tests that start Ray or take long; writes how long each file took to tests/slow_seconds.json
+	$(PYTEST) -p tests.support.slow_parts -q -m 'slow and not gpu' --record
+
+PART ?= 1/10
+BUDGET_S ?= 600
+slow-part: $(STAMP) ## one part of them (PART=3/10), no test begun after BUDGET_S seconds
+	$(PYTEST) -p tests.support.slow_parts -q -m 'slow and not gpu' --part $(PART) --budget-s $(BUDGET_S) --durations=10
 
 faults: $(STAMP) ## the tests that kill processes and check that nothing is lost
 	$(PYTEST) -q -m faults
 
+browser: $(STAMP) ## the tests that open the report in Chromium; skipped where there is none
+	$(PYTEST) -q -m browser
+
 gpu: $(STAMP) ## the tests that need a CUDA device
-	$(PYTEST) -q -m gpu
+	@$(PYTEST) -q -m gpu; status=$$?; \
+	if [ $$status -eq 5 ]; then echo "no test needs a CUDA device"; else exit $$status; fi
 
 bench: $(STAMP) ## speed against the plain way, as ratios measured on this machine
 	@for script in bench/[a-z]*.py; do echo "== $$script"; $(PY) "$$script" || exit 1; done
