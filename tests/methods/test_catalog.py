@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 import sys
@@ -11,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from unlearn_sweep.engine.contracts import method_checks as checks
 from unlearn_sweep.methods.cards import MethodCard, Param
-from unlearn_sweep.methods.catalog import FINETUNE, METHODS, WRAPPERS, build, card, check, defaults, illegal
+from unlearn_sweep.methods.catalog import FINETUNE, METHODS, WRAPPERS, build, card, check
 from unlearn_sweep.methods.catalog_page import render
 from unlearn_sweep.methods.npo import NPO
-from unlearn_sweep.methods.shared_params import OUTSIDE_THE_LOSS, TRAINING_PARAMS
 
 CARDS = [*METHODS.values(), FINETUNE]
 PARAMS = [(entry.name, param) for entry in (*CARDS, *WRAPPERS.values()) for param in entry.params]
@@ -32,52 +31,28 @@ def test_names_are_the_keys() -> None:
 
 @by_name
 def test_fields_are_the_parameters_of_the_loss(entry: MethodCard) -> None:
-    fields: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(entry.load())}
-    expected = {name: value for name, value in defaults(entry.name).items() if name not in OUTSIDE_THE_LOSS}
-    assert fields == expected
-    assert list(fields) == list(expected)
+    checks.fields_are_the_parameters(entry)
 
 
 @pytest.mark.parametrize("entry", WRAPPERS.values(), ids=list(WRAPPERS))
 def test_fields_are_the_parameters_of_the_wrapper(entry: MethodCard) -> None:
-    fields = {item.name: item.default for item in dataclasses.fields(entry.load())}
-    assert fields == {param.name: param.default for param in entry.params}
     assert entry.kind == "wrapper"
+    checks.fields_are_the_parameters(entry)
 
 
 @by_name
 def test_needs_are_those_of_the_defaults(entry: MethodCard) -> None:
-    needs = build(entry.name, {}).needs()
-    words = [*needs.views]
-    words += [f"reference:{needs.reference}"] if needs.reference != "none" else []
-    words += [f"teacher:{needs.teacher}"] if needs.teacher != "none" else []
-    words += ["grouped"] if needs.gradients == "grouped" else []
-    words += ["state"] if needs.state else []
-    assert list(entry.needs) == words
+    checks.needs_on_the_card_are_those_of_the_defaults(entry)
 
 
 @by_name
 def test_training_parameters_are_on_every_card(entry: MethodCard) -> None:
-    assert {param.name for param in entry.params} >= TRAINING_PARAMS
-    assert len({param.name for param in entry.params}) == len(entry.params)
+    checks.training_parameters_are_on_the_card(entry)
 
 
 @by_param
 def test_defaults_and_search_ranges_are_legal(name: str, param: Param) -> None:
-    assert illegal(param, param.default) is None
-    assert param.source
-    assert param.summary
-    for end in param.search or ():
-        assert illegal(param, end) is None
-    if param.search is not None and param.scale != "choice":
-        low, high = param.search
-        assert isinstance(low, (int, float))
-        assert isinstance(high, (int, float))
-        assert low < high
-        assert low <= float(param.default) <= high
-        assert low > 0 or param.scale not in ("log", "log_int")
-    elif param.search is not None:
-        assert param.default in param.search
+    checks.default_and_range_are_legal(param)
 
 
 def test_reading_the_catalog_imports_no_torch() -> None:

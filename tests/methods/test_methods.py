@@ -9,138 +9,40 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from tests.methods.golden import (
-    IGNORED,
-    LABELS,
-    LABELS2,
-    TensorStep,
-    divisor,
-    golden_step,
-    hidden_of,
-    loss,
-    model_logits,
-    pack,
-    reference_logits,
-    terms_by_name,
-)
-from unlearn_sweep.methods.catalog import METHODS, build, card
-from unlearn_sweep.methods.interface import Method, Supervised
+from tests.methods.golden import golden_step, loss, terms_by_name
+from unlearn_sweep.engine.contracts import method_checks as checks
+from unlearn_sweep.engine.contracts.method_checks import rows_of, variants
+from unlearn_sweep.methods.catalog import METHODS, build
+from unlearn_sweep.methods.interface import Method
 from unlearn_sweep.methods.npo import NPO
 from unlearn_sweep.methods.pdu import PDU, dual_update
-from unlearn_sweep.methods.shared_params import COMPAT
 
-SECOND_ANSWERS = ("forget_idk", "retain_idk", "forget_alternate", "forget_continuation")
-"""Views whose labels are `LABELS2`."""
 NAMES = [*METHODS, "finetune"]
-
-
-def variants(name: str) -> list[dict[str, Any]]:
-    """The defaults, every legal word of every choice, and each weight at 0; `compat` has tests of its own."""
-    found: list[dict[str, Any]] = [{}]
-    for param in (param for param in card(name).params if param.name != COMPAT):
-        found += [{param.name: word} for word in param.choices]
-        if param.name.endswith("_weight"):
-            found.append({param.name: 0.0})
-    return found
 
 
 EVERY_VARIANT = [(name, values) for name in NAMES for values in variants(name)]
 VARIANT_IDS = [f"{name} {values}" for name, values in EVERY_VARIANT]
 
 
-def strongest(kinds: set[str]) -> str:
-    """One kind of reference that serves all: the frozen logits give likelihoods and come with the states."""
-    if len(kinds) > 1 or "logits" in kinds:
-        return "logits"
-    return kinds.pop() if kinds else "none"
-
-
 @pytest.mark.parametrize(("name", "values"), EVERY_VARIANT, ids=VARIANT_IDS)
 def test_declared_needs_are_what_is_asked_for(name: str, values: dict[str, Any]) -> None:
-    method, step = build(name, values), golden_step()
-    method.terms(step)
-    needs = method.needs()
-    assert set(step.asked) == set(needs.views)
-    assert set(step.consulted) == set(needs.reference_views) <= {*needs.views, *(view for view, _ in needs.prefixes)}
-    assert needs.reference == strongest(set(step.consulted.values()))
-    assert bool(step.taught) == (needs.teacher != "none")
-    assert set(step.taught) <= set(needs.reference_views)
-    assert hasattr(method, "after_step") == needs.state
+    checks.needs_are_what_is_asked_for(name, values)
 
 
 @pytest.mark.parametrize(("name", "values"), EVERY_VARIANT, ids=VARIANT_IDS)
 def test_nothing_supervised_is_a_zero_with_a_gradient(name: str, values: dict[str, Any]) -> None:
-    nothing = torch.full_like(LABELS, IGNORED)
-    leaf = model_logits().requires_grad_()
-    step = golden_step(leaf)
-    step.batches = {view: pack(leaf, nothing) for view in step.batches}
-    step.references = {view: pack(reference_logits(), nothing) for view in step.batches}
-    value = loss(build(name, values), step)
-    (slope,) = torch.autograd.grad(value, leaf)
-    assert value.item() == 0.0
-    assert slope.abs().max().item() == 0.0
+    checks.nothing_supervised_is_a_zero_with_a_gradient(name, values)
 
 
 @pytest.mark.parametrize(("name", "values"), EVERY_VARIANT, ids=VARIANT_IDS)
 def test_a_rank_without_rows_gives_a_zero(name: str, values: dict[str, Any]) -> None:
-    # The last micro-batch of an uneven split may leave a rank with no sequence at all.
-    step = rows_of(golden_step(model_logits().requires_grad_()), 0, 0)
-    for term in build(name, values).terms(step):
-        assert term.total.shape == ()
-        assert term.total.item() == 0.0
-        assert term.total.requires_grad
+    checks.a_rank_without_rows_gives_a_zero(name, values)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_and_prompts_do_not_matter(name: str) -> None:
-    method = build(name, {})
-
-    def wider(logits: Tensor, labels: Tensor, fill: float) -> Supervised:
-        changed = logits.clone()
-        changed[:, :-1][labels[:, 1:] == IGNORED] = fill
-        columns = torch.full((2, 3, logits.shape[2]), fill, dtype=logits.dtype)
-        return pack(torch.cat([changed, columns], 1), torch.cat([labels, torch.full((2, 3), IGNORED)], 1))
-
-    plain, padded = golden_step(), golden_step()
-    for batches, logits in ((padded.batches, model_logits()), (padded.references, reference_logits())):
-        assert isinstance(batches, dict)
-        for view in batches:
-            labels = LABELS2 if view in SECOND_ANSWERS else LABELS
-            batches[view] = wider(logits, labels, 9.0)
-    assert loss(method, padded).item() == loss(method, plain).item()
-
-
-def random_step(seed: int, lengths: list[tuple[int, int]]) -> TensorStep:
-    """A step over rows whose two answers have the given numbers of supervised tokens."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def batch(counts: list[int]) -> Supervised:
-        tokens = sum(counts)
-        logits = torch.randn(tokens, 7, generator=generator, dtype=torch.float64) * 2
-        targets = torch.randint(7, (tokens,), generator=generator)
-        rows = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.long))
-        return Supervised(logits, targets, rows, len(counts), hidden_of(logits))
-
-    first, second = [pair[0] for pair in lengths], [pair[1] for pair in lengths]
-    views = {view: second if view in SECOND_ANSWERS else first for view in golden_step().batches}
-    batches = {view: batch(counts) for view, counts in views.items()}
-    return TensorStep(batches, {view: batch(counts) for view, counts in views.items()})
-
-
-def rows_of(step: TensorStep, first: int, last: int) -> TensorStep:
-    """The same step with only rows first..last-1 of every batch."""
-
-    def cut(batch: Supervised) -> Supervised:
-        kept = (batch.sequence >= first) & (batch.sequence < last)
-        hidden = {layer: states[kept] for layer, states in batch.hidden.items()}
-        return Supervised(batch.logits[kept], batch.targets[kept], batch.sequence[kept] - first, last - first, hidden)
-
-    return TensorStep(
-        {view: cut(batch) for view, batch in step.batches.items()},
-        {view: cut(batch) for view, batch in step.references.items()},
-    )
+    checks.padding_and_prompts_do_not_matter(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -151,13 +53,7 @@ def rows_of(step: TensorStep, first: int, last: int) -> TensorStep:
     cut=st.integers(1, 5),
 )
 def test_totals_and_counts_add_up_over_a_split(name: str, seed: int, lengths: list[tuple[int, int]], cut: int) -> None:
-    method, step = build(name, {}), random_step(seed, lengths)
-    at = min(cut, len(lengths) - 1)
-    parts = [rows_of(step, 0, at), rows_of(step, at, len(lengths))]
-    halves = [method.terms(part) for part in parts]
-    for whole, first, second in zip(method.terms(step), *halves, strict=True):
-        torch.testing.assert_close(first.total + second.total, whole.total, rtol=1e-9, atol=1e-12)
-        assert divisor(first, parts[0]) + divisor(second, parts[1]) == divisor(whole, step)
+    checks.totals_and_counts_add_up_over_a_split(name, seed, lengths, cut)
 
 
 def test_one_mean_over_the_batch_depends_on_the_split() -> None:
