@@ -85,6 +85,7 @@ def run_audit(
         if done is not None and done.state != "failed":
             announce("nothing left to do: this model is audited")
             return done
+        stack.push(driver.note_stop)
         if watch is not None:
             stack.enter_context(watch(job.directory, 1))
         record = _audit(driver, path, controls)
@@ -95,7 +96,7 @@ def run_audit(
 def _audit(driver: Driver, path: str, controls: Sequence[str]) -> TrialRecord:
     job, executor = driver.job, InProcessExecutor()
     runner = StageRunner(driver.store, driver.events, room=Room(job.directory, executor.make_room))
-    prepared = Preparation(job, runner, [executor], in_turn=True, which=controls).run()
+    prepared = Preparation(job, runner, [executor], in_turn=True, which=controls, here=True).run()
     if set(controls) == set(WHICH):
         write_controls(job, prepared, driver.store)
     used = job.original.tokenizer or prepared.paths.get("original")

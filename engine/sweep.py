@@ -36,6 +36,7 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
+from unlearn_sweep.engine.stop import reason_of_stop
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.damaged import (
@@ -96,6 +97,7 @@ def run_sweep(
         if driver.is_finished():
             announce("nothing left to do: every trial of this sweep is settled")
             return driver.records()
+        stack.push(driver.note_stop)  # after Ray's end: no stage writes behind it
         if watch is not None:
             stack.enter_context(watch(job.directory, job.search.trials))
         driver.run(stack, environment, announce)
@@ -328,6 +330,12 @@ class Driver:
         shutil.rmtree(self.directory / "ray", ignore_errors=True)
         event = "sweep_stopped" if self.stopped else "sweep_finished"
         self.events.append(event, seconds=time.monotonic() - self.began, reason=self.stopped)
+
+    def note_stop(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """The end of a run that was stopped from outside, for the views."""
+        if isinstance(error, KeyboardInterrupt):
+            seconds = time.monotonic() - self.began
+            self.events.append("sweep_stopped", seconds=seconds, reason=reason_of_stop(error))
 
     # --- what the searcher asks (SweepDriver) -------------------------------------------------------------------------
 

@@ -252,6 +252,7 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
     from unlearn_sweep.engine.audit import run_audit
     from unlearn_sweep.engine.privacy import redact, silence_telemetry
     from unlearn_sweep.engine.stages.runner import StageFailedError
+    from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
     from unlearn_sweep.engine.store.damaged import DamagedFileError
     from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
     from unlearn_sweep.sweeps import launch
@@ -263,16 +264,17 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
     for note in checked.notes:
         say(note)
     try:
-        record = run_audit(
-            checked.job,
-            checked.model,
-            controls=checked.controls,
-            watch=None if quiet else lambda folder, wanted: _progress(folder, wanted, console, plain),
-            announce=say,
-        )
-    except KeyboardInterrupt:
-        say("interrupted; nothing that was finished is lost: run the same command again to go on")
-        return launch.EXIT_INTERRUPTED
+        with stop_signals():
+            record = run_audit(
+                checked.job,
+                checked.model,
+                controls=checked.controls,
+                watch=None if quiet else lambda folder, wanted: _progress(folder, wanted, console, plain),
+                announce=say,
+            )
+    except KeyboardInterrupt as error:
+        say(f"{reason_of_stop(error)}; nothing that was finished is lost: run the same command again to go on")
+        return error.status if isinstance(error, StopSignal) else launch.EXIT_INTERRUPTED
     except SweepBusyError as error:
         say(f"{error}.")
         return launch.EXIT_FAILED

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
+from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
 from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, tracking_target
 from unlearn_sweep.evaluators.judge.settings import PREFIX
 
@@ -25,6 +26,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
+CLOSE_STOPPED_S = 20.0
 
 
 def launch(
@@ -47,7 +49,7 @@ def launch(
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
     from unlearn_sweep.engine.mirror.address import MirrorError
-    from unlearn_sweep.engine.on_ray.head_failure import GO_ON, end_process
+    from unlearn_sweep.engine.on_ray.head_failure import GO_ON, end_process, ray_was_up
     from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError
     from unlearn_sweep.engine.resources.placement import NoRoomError
     from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
@@ -56,10 +58,12 @@ def launch(
     from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
 
     try:
-        _run(job, address, plain, console, say, accept_new_code=accept_new_code)
-    except KeyboardInterrupt:
-        say(f"interrupted; {GO_ON}")
-        return EXIT_INTERRUPTED
+        with stop_signals():
+            _run(job, address, plain, console, say, accept_new_code=accept_new_code)
+    except KeyboardInterrupt as error:
+        say(f"{reason_of_stop(error)}; {GO_ON}")
+        status = error.status if isinstance(error, StopSignal) else EXIT_INTERRUPTED
+        return end_process(status) if ray_was_up() else status
     except SweepBusyError as error:
         say(f"{error}. Wait for it, or stop it first.")
         return EXIT_FAILED
@@ -132,7 +136,15 @@ def _start(mlflow: MlflowThread | None, stack: ExitStack) -> None:
     """Begin to write to MLflow, until `stack` closes."""
     if mlflow is not None:
         mlflow.start()
-        stack.callback(mlflow.close)
+        stack.push(partial(_close, mlflow))
+
+
+def _close(mlflow: MlflowThread, kind: type[BaseException] | None, error: object, trace: object) -> None:
+    """One last pass of MLflow. Whoever stopped the sweep may kill it in half a minute, so it is shorter then."""
+    if kind is None:
+        mlflow.close()
+    else:
+        mlflow.close(CLOSE_STOPPED_S)
 
 
 def _poke(views: list[MlflowThread | MirrorThread]) -> None:

@@ -12,12 +12,15 @@ from typing import Any
 
 from unlearn_sweep.engine.on_ray.head_failure import kill_own_processes, watch_head
 from unlearn_sweep.engine.on_ray.heartbeat import HeadWatch
+from unlearn_sweep.engine.stop import handlers_kept
 
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
 DRIVERS = 10_000
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's switch for a machine by itself, named after where that is the default: at 0, no port is open to others."""
+NEVER_START_BY_ITSELF = "RAY_ENABLE_AUTO_CONNECT"
+"""At 0, a call to Ray after its end raises. It would start another Ray, with everything at its defaults."""
 SETTINGS = {
     # No process of Ray's, its dashboard's included, has the folder it is started in on its `sys.path`.
     "PYTHONSAFEPATH": "1",
@@ -53,13 +56,19 @@ def cluster(
     """
     settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
     own = {LOOPBACK_ONLY: os.environ.get(LOOPBACK_ONLY, "0")} if address is None else {}
+    own |= {NEVER_START_BY_ITSELF: "0"}
     with _in_environment(settings | own):  # before Ray is imported, which reads some of them then
-        view, head = _start_or_join(address, settings, object_store_gib)
+        with handlers_kept():
+            view, head = _start_or_join(address, settings, object_store_gib)
+        stopped = False
         try:
             with head:
                 yield view
+        except KeyboardInterrupt:
+            stopped = True
+            raise
         finally:
-            _leave(head)
+            _leave(head, stopped=stopped)
 
 
 def _start_or_join(
@@ -96,10 +105,15 @@ def _start_or_join(
     return view, watch_head(ray.get_runtime_context().gcs_address, _own_raylet(), joined=view.joined)
 
 
-def _leave(head: HeadWatch) -> None:
+def _leave(head: HeadWatch, *, stopped: bool) -> None:
+    """Disconnect. Where the head is lost, or a signal stops the sweep, Ray's processes are killed instead.
+
+    Threads may still wait for Ray then, and its core ends a process in which one calls it while it disconnects. On a
+    joined cluster there is nothing below this process to kill: Ray ends what the driver had when the driver is gone.
+    """
     import ray
 
-    if head.lost:
+    if head.lost or stopped:
         kill_own_processes()
         return
     with garbage_kept():

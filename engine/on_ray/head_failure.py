@@ -60,6 +60,13 @@ def kill_own_processes() -> None:
             process.kill()
 
 
+def ray_was_up() -> bool:
+    """Whether this process has been connected to Ray, and may have threads that wait for it."""
+    import ray
+
+    return ray.is_initialized()
+
+
 def end_process(status: int) -> NoReturn:
     """End at once. Python's own end would wait for threads that wait for Ray, and Ray's for the head service.
 

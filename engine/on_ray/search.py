@@ -58,6 +58,7 @@ class BrokerSearcher(Searcher):
         super().__init__()
         self.ended = threading.Event()
         self.error: BaseException | None = None
+        self._abandoned = False
         self._director = director
         self._free = list(workbenches)
         self._tasks = tasks
@@ -73,9 +74,13 @@ class BrokerSearcher(Searcher):
             self.error = self.error or error
         self.ended.set()
 
+    def abandon(self) -> None:
+        """Give out and settle nothing any more: the driver is stopping, and what runs goes on at the next start."""
+        self._abandoned = True
+
     def suggest(self, trial_id: str) -> Any:
         """A task for Tune, None for later, FINISHED for never again."""
-        if self.error is not None:
+        if self.error is not None or self._abandoned:
             return Searcher.FINISHED
         try:
             return self._suggest(trial_id)
@@ -101,7 +106,7 @@ class BrokerSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         task, workbench = self._running.pop(trial_id, (None, None))
-        if task is None or workbench is None:
+        if task is None or workbench is None or self._abandoned:
             return
         self._free.append(workbench)
         try:
@@ -190,7 +195,11 @@ def search(director: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool)
     tuner = _tuner(job, prepared, searcher)
     thread = threading.Thread(target=searcher.guard, args=(tuner.fit,), name="ray-tune", daemon=True)
     thread.start()
-    searcher.ended.wait()
+    try:
+        searcher.ended.wait()
+    except BaseException:
+        searcher.abandon()
+        raise
     pool.end_trial_processes()
     thread.join(timeout=TUNE_END_S)
     if searcher.error is not None:

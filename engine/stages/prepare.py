@@ -6,7 +6,6 @@ All of it is stages in the shared store: the second sweep over the same models a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.spread import spread
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
@@ -30,6 +30,7 @@ WHICH = ("original", "gold")
 class Preparation:
     """Runs the preparing stages. `executors`: as many as may work at once; `in_turn` where each needs the machine.
 
+    `here`: work in the calling thread, one item after the other, as an executor in this process does.
     `which`: the controls there are. A search needs both; an audit makes do with what it is given.
     """
 
@@ -41,6 +42,7 @@ class Preparation:
         *,
         in_turn: bool,
         which: Sequence[str] = WHICH,
+        here: bool = False,
     ) -> None:
         self.job = job
         self.runner = runner
@@ -48,6 +50,7 @@ class Preparation:
         self.in_turn = in_turn
         self.store = runner.store
         self.which = tuple(which)
+        self.here = here
 
     def run(self) -> Prepared:
         """Models first, then their evaluation and every attack on both."""
@@ -162,17 +165,13 @@ class Preparation:
     def _spread(self, items: list[Given], work: Callable[[Given, Executor], Made], *, in_turn: bool) -> list[Made]:
         """Do `work` on every item, each executor on one at a time; results in the order of the items."""
         hands = self.executors[:1] if in_turn else self.executors
-        free = list(hands)
-
-        def one(item: Given) -> Made:
-            executor = free.pop()
-            try:
-                return work(item, executor)
-            finally:
-                free.append(executor)
-
-        with ThreadPoolExecutor(max_workers=len(hands)) as pool:
-            return [future.result() for future in [pool.submit(one, item) for item in items]]
+        if self.here:
+            return [work(item, hands[0]) for item in items]
+        try:
+            return spread(work, items, hands)
+        except BaseException:  # a signal too: what runs ends with its process, and nothing more begins
+            self.runner.abandon()
+            raise
 
 
 def model_stages(job: SweepJob) -> list[StageRequest]:

@@ -18,6 +18,7 @@ from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 REASON_CHARS = 2000
 TOLD = ("forward_passes",)
 """Numbers of a stage's result that are written with its end, for whoever watches."""
+STOPPING = "the sweep is stopping"
 LOSSES_OF_A_STAGE = 5
 """How often a stage is begun again because its process was lost. A stage that ends its process itself ends here."""
 
@@ -77,6 +78,11 @@ class StageRunner:
         self.keys: dict[str, str] = {}
         self.reused: list[str] = []
         self.judging: dict[str, Any] = {}
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Write no more events and begin no stage again: the process is stopping, and its stages end with it."""
+        self._abandoned = True
 
     def run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
         """The stage's result, from the store where it is finished. Raises StageFailedError, with the event written.
@@ -84,6 +90,8 @@ class StageRunner:
         A stage that runs out of memory is tried once more when every other stage of the sweep has ended and none is
         begun: what it lacked may have been its neighbours'.
         """
+        if self._abandoned:
+            raise StageFailedError(request.stage, STOPPING)
         self.keys[request.stage] = request.key
         found = self.store.find(request)
         if found is not None:
@@ -126,6 +134,8 @@ class StageRunner:
         self, request: StageRequest, error: Exception, *, seconds: float, losses: int, alone: bool
     ) -> None:
         """Write down how a stage ended. Returns where it is to begin again at once, raises where it is not."""
+        if self._abandoned:
+            raise StageFailedError(request.stage, STOPPING) from error
         reason = reason_of(error)
         if says_out_of_memory(error):
             if not alone:
