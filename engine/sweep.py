@@ -53,6 +53,7 @@ from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.store.starts import Starts
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
+from unlearn_sweep.engine.study.constraints import marked
 from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
 from unlearn_sweep.engine.study.front import GrowingFront, rivals_of
 from unlearn_sweep.plugins import PluginFile, use
@@ -176,7 +177,15 @@ class Driver:
         for notice in notices:
             self.events.append("note", reason=notice)
         self._write_lock_file()
+        self._mark_feasible()
         self._catch_up(told)
+
+    def _mark_feasible(self) -> None:
+        """Records of a version that did not mark infeasible trials are marked now."""
+        for record in list(self.settled.values()):
+            now = marked(record, self.job.search.minimum)
+            if now is not record:
+                self.write_record(now)
 
     def _catch_up(self, told: set[int]) -> None:
         """Events and front of records that were written by a driver that died before it could say so."""
@@ -380,6 +389,7 @@ class Driver:
             self._on_settled()
 
     def _settle_trial(self, record: TrialRecord) -> None:
+        record = marked(record, self.job.search.minimum)
         self.write_record(record)
         self._broker().settle(record)
         self.publish(record)

@@ -174,8 +174,9 @@ class SeedScore(Record):
 class TrialRecord(Sealed):
     """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
 
-    `seeds` are the runs of a finalist beside the trial's own. `judging`, by stage, is what judges were asked. `code` is
-    the version of the code that made the trial, one of `spec.lock.yaml`; None where the trial never ran.
+    `infeasible`: which constraints of the search the trial does not meet; None where it meets all. `seeds` are the runs
+    of a finalist beside the trial's own. `judging`, by stage, is what judges were asked. `code` is the version of the
+    code that made the trial, one of `spec.lock.yaml`; None where the trial never ran.
     """
 
     number: int
@@ -188,6 +189,7 @@ class TrialRecord(Sealed):
     ut: float | None = None
     rob: float | None = None
     rob_is_bound: bool = False
+    infeasible: str | None = None
     report_ue: float | None = None
     report_ut: float | None = None
     report_rob: float | None = None

@@ -175,7 +175,8 @@ def keeper_of(record: Mapping[str, Any]) -> Keeper:
     seeds = [seed["stage_keys"].get(UNLEARN) for seed in record.get("seeds", [])]
     rob = 1.0 if record["rob"] is None and not record["attacks"] else record["rob"]
     objectives: tuple[Any, Any, Any] = (record["ue"], record["ut"], rob)
-    placed = record["state"] == "complete" and not record["rob_is_bound"] and None not in objectives
+    feasible = record.get("infeasible") is None
+    placed = record["state"] == "complete" and feasible and not record["rob_is_bound"] and None not in objectives
     models = dict.fromkeys(model for model in [own, *seeds] if model is not None)
     return Keeper(models=tuple(models), point=objectives if placed else None, finished=record["finished"])
 

@@ -240,7 +240,7 @@ class StudyBroker:
         elif values is None:
             self.study.tell(record.number, state=TrialState.FAIL)
         else:
-            wanted = {name: least - getattr(record, name) for name, least in self.plan.minimum.items()}
+            wanted = {name: _short_by(getattr(record, name), least) for name, least in self.plan.minimum.items()}
             _constrain(trial, {**wanted, "collapse": -1.0})
             trial.set_user_attr("rob_is_bound", record.rob_is_bound)
             self.study.tell(record.number, values)
@@ -346,6 +346,11 @@ def _constrain(trial: Trial, values: Mapping[str, float]) -> None:
         warnings.filterwarnings("ignore", message="The constraint value is ignored", category=UserWarning)
         for name, value in values.items():
             trial.set_constraint(name, value)
+
+
+def _short_by(value: float | None, least: float) -> float:
+    """How much an objective lacks, in Optuna's sense: above 0 is infeasible. No value lacks all."""
+    return 1.0 if value is None else least - value
 
 
 def _seed(seed: int, number: int) -> int:

@@ -10,10 +10,12 @@ REFERENCE_POINT = (0.0, 0.0, 0.0)
 
 
 def point_of(record: TrialRecord) -> tuple[float, float, float] | None:
-    """(UE, UT, Rob) of a complete trial whose Rob is measured; None for every other.
+    """(UE, UT, Rob) of a complete, feasible trial whose Rob is measured; None for every other.
 
     A sweep without attacks has Rob None throughout: its points lie at Rob 1, so that the front is that of UE and UT.
     """
+    if record.infeasible is not None:
+        return None
     if record.state != "complete" or record.rob_is_bound or record.ue is None or record.ut is None:
         return None
     if record.rob is None:

@@ -185,6 +185,7 @@ def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str,
         "reused_stages": ", ".join(record.reused_stages) or None,
         "rob_is_bound": record.rob_is_bound,
         "code": record.code,
+        "infeasible": record.infeasible,
     }
     for name, value in tags.items():
         fields.tag(name, value)

@@ -46,6 +46,7 @@ class View(BaseModel):
 class ReportTrial(View):
     """One trial. `ue`, `ut`, `rob` are on the search half of the rows, `report_*` on the half the search never saw.
 
+    `infeasible`: which constraints the trial does not meet, so that it is on no front.
     `key` is None only for a trial under way whose events carry none. `stages_open` names what it is doing now. `seeds`
     are a finalist's runs with other seeds, `over_seeds` mean and spread with the trial's own.
     """
@@ -60,6 +61,7 @@ class ReportTrial(View):
     ut: float | None = None
     rob: float | None = None
     rob_is_bound: bool = False
+    infeasible: str | None = None
     report_ue: float | None = None
     report_ut: float | None = None
     report_rob: float | None = None

@@ -50,7 +50,7 @@ function madeHoverText(trial) {
   const values = OBJECTIVES.map((objective) => `${NAMES[objective]} ${measuredText(trial, objective)}`).join("  ");
   const pairs = Object.entries(trial.params).slice(0, 12);
   const settingLines = pairs.map(([name, value]) => safe(`${name} = ${setting(value)}`.slice(0, 80)));
-  const notes = [trial.on_front ? "on the front" : "", trial.rob_is_bound ? "Rob is an upper bound" : ""];
+  const notes = [trial.on_front ? "on the front" : "", trial.infeasible ? "infeasible" : "", trial.rob_is_bound ? "Rob is an upper bound" : ""];
   const marks = notes.filter(Boolean).join(", ");
   const head = `<b>${safe(trial.number)} ${safe(trial.method)}</b>${marks ? ` (${marks})` : ""}`;
   return [head, values, ...settingLines].join("<br>");

@@ -22,6 +22,7 @@ LOST = {
     "Failed": "They ended with an error and have no place on the front.",
     "Collapsed": "The model broke; it was not attacked further. Scores up to there are kept.",
     "Without an objective": "Complete, but a number could not be had.",
+    "Infeasible": "They do not meet the sweep's constraints: on no front, and never recommended.",
     "Attacks skipped": "They could no longer reach the front; their Rob is an upper bound.",
     "Duplicates": "The same setting and seed as an earlier trial: settled from it, not run.",
 }
@@ -215,6 +216,8 @@ def _kinds(trial: ReportTrial, objectives: Sequence[str]) -> list[str]:
     missing = any(getattr(trial, name) is None for name in objectives)
     if trial.state == "complete" and missing and not trial.rob_is_bound:
         kinds.append("Without an objective")
+    if trial.infeasible is not None:
+        kinds.append("Infeasible")
     return [*kinds, "Attacks skipped"] if trial.rob_is_bound else kinds
 
 
@@ -229,6 +232,8 @@ def _lost_group(title: str, text: str, trials: Sequence[ReportTrial]) -> str:
 
 
 def _why(trial: ReportTrial) -> str:
+    if trial.infeasible is not None:
+        return trial.infeasible
     if trial.duplicate_of is not None:
         return f"same as trial {trial.duplicate_of}"
     details = (("UE", trial.ue_detail), ("UT", trial.ut_detail))

@@ -102,11 +102,12 @@ function showDetail() {
 function detailOf(trial) {
   const close = element("button", { type: "button", style: "float:right", onclick: () => select(trial.number) }, "close");
   const title = `Trial ${trial.number}: ${trial.method || "unknown method"}`;
-  const head = element("h3", {}, title, trial.on_front ? " \u2605 on the front" : "");
+  const head = element("h3", {}, title, trial.on_front ? " \u2605 on the front" : trial.infeasible ? " (infeasible)" : "");
   const lists = [objectiveList(trial), settingList(trial), attackList(trial), recordList(trial)];
   const columns = element("div", { class: "columns" }, ...lists);
   const why = trial.reason ? element("p", { class: "reason" }, `${trial.state}: ${trial.reason}`) : null;
-  return [close, head, why, columns].filter(Boolean);
+  const missed = trial.infeasible ? element("p", { class: "reason" }, `infeasible: ${trial.infeasible}`) : null;
+  return [close, head, why, missed, columns].filter(Boolean);
 }
 
 function listed(title, pairs) {

@@ -66,6 +66,7 @@ class FailedRow(_Part):
 class Status(_Part):
     """What `status DIR --json` prints. Times in seconds; `compute_seconds` by stage, failed attempts included.
 
+    `infeasible` are complete trials that do not meet the sweep's constraints.
     `lost` are trials that were under way when a driver died: they go on under the same number with the next run.
     `processes_lost` counts processes and machines that were lost and replaced while the sweep went on.
     `time_left_seconds` is None before the first trial is settled and where nothing runs.
@@ -91,6 +92,7 @@ class Status(_Part):
     time_left_seconds: float | None
     last_event_seconds_ago: float | None
     failed: list[FailedRow]
+    infeasible: list[int] = []
     lost: list[int]
     processes_lost: int = 0
     problems: list[str]
@@ -113,6 +115,8 @@ def render(state: dict[str, Any]) -> RenderableType:
         blocks.append(_running_table(shown))
     if shown.front:
         blocks.append(_front_table(shown))
+    if shown.infeasible:
+        blocks.append(Text(_infeasible_text(shown), style="yellow"))
     if shown.failed:
         blocks.append(_failed_table(shown))
     if shown.lost:
@@ -156,6 +160,7 @@ def _status(data: SweepData, now: float) -> Status:
         time_left_seconds=_time_left(data, settled, now) if alive else None,
         last_event_seconds_ago=max(0.0, now - timeline.last_time) if timeline.last_time is not None else None,
         failed=[_failed_row(trial) for trial in data.trials if trial.state == "failed"],
+        infeasible=[trial.number for trial in data.trials if trial.infeasible is not None],
         lost=_lost(data),
         processes_lost=data.timeline.processes_lost(),
         problems=data.problems,
@@ -273,6 +278,14 @@ def _front_table(shown: Status) -> Table:
     if len(shown.front) > FRONT_ROWS:
         table.add_row(f"and {len(shown.front) - FRONT_ROWS} more", "", "", "", "")
     return table
+
+
+def _infeasible_text(shown: Status) -> str:
+    numbers = ", ".join(map(str, shown.infeasible[:FRONT_ROWS])) + (
+        ", ..." if len(shown.infeasible) > FRONT_ROWS else ""
+    )
+    none = "" if shown.front else " No trial meets them, so there is no front."
+    return f"infeasible by the sweep's constraints, and on no front: trials {numbers}.{none}"
 
 
 def _failed_table(shown: Status) -> Table:

@@ -17,6 +17,9 @@ def answer(report: Report) -> list[str]:
 
 
 def _nothing_yet(report: Report) -> str:
+    infeasible = [trial for trial in report.trials if trial.infeasible is not None]
+    if infeasible:
+        return _none_feasible(infeasible)
     running, failed = report.counts.get("running", 0), report.counts.get("failed", 0)
     parts = [f"{running} under way"] if running else []
     parts += [f"{failed} failed"] if failed else []
@@ -24,14 +27,26 @@ def _nothing_yet(report: Report) -> str:
     return f"No trial has all its objectives yet{detail}, so there is no front to show."
 
 
+def _none_feasible(trials: list[ReportTrial]) -> str:
+    """That the constraints leave no trial, with the one that misses them by its highest lowest objective."""
+    nearest = max(trials, key=lambda trial: (min(trial.ue or 0.0, trial.ut or 0.0), -trial.number))
+    return (
+        f"No trial meets the sweep's constraints, so there is no front and none is recommended: {len(trials)} are "
+        f"complete and infeasible. The most balanced of them is trial {nearest.number} ({nearest.method}): "
+        f"{nearest.infeasible}."
+    )
+
+
 def _front(report: Report) -> str:
     members = [trial for trial in report.trials if trial.on_front]
     methods = sorted({trial.method for trial in members if trial.method})
     settled = sum(trial.state not in ("running", "duplicate") for trial in report.trials)
     unfinished = " so far" if report.state == "running" else ""
+    infeasible = sum(trial.infeasible is not None for trial in report.trials)
+    apart = f" {infeasible} do not meet the sweep's constraints and are no members." if infeasible else ""
     return (
         f"{len(members)} of {settled} settled trials{unfinished} are on the Pareto front: no other trial is at least "
-        f"as good in every objective and better in one. They use {_listed(methods)}."
+        f"as good in every objective and better in one. They use {_listed(methods)}.{apart}"
     )
 
 

@@ -81,8 +81,8 @@ function cell(trial, column) {
   }
   if (column.id === "state") {
     const stages = trial.stages_open.join(", ");
-    const doing = stages ? `${trial.state}: ${stages}` : trial.state;
-    return element("td", { class: `state-${trial.state}`, title: trial.reason || null }, doing);
+    const doing = stages ? `${trial.state}: ${stages}` : trial.infeasible ? `${trial.state}, infeasible` : trial.state;
+    return element("td", { class: `state-${trial.state}`, title: trial.reason || trial.infeasible || null }, doing);
   }
   if (column.id === "seconds") return element("td", { class: "number other" }, seconds(trial.seconds));
   return element("td", { class: column.id }, column.value(trial));

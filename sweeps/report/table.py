@@ -20,6 +20,7 @@ FIXED = (
     "ut",
     "rob",
     "rob_is_bound",
+    "infeasible",
     "report_ue",
     "report_ut",
     "report_rob",
