@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import TrialRecord
 
-NAMES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
+NAMES: Mapping[ObjectiveName, str] = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
-def infeasible_reason(record: TrialRecord, minimum: Mapping[str, float]) -> str | None:
+def infeasible_reason(record: TrialRecord, minimum: Mapping[ObjectiveName, float]) -> str | None:
     """Which least values a complete trial does not reach; None where it reaches all, or is not complete.
 
     Rob of a trial whose attacks were left out is an upper bound: below the least value it is infeasible all the same.
@@ -30,7 +31,7 @@ def infeasible_reason(record: TrialRecord, minimum: Mapping[str, float]) -> str 
     return "; ".join(missed) or None
 
 
-def marked(record: TrialRecord, minimum: Mapping[str, float]) -> TrialRecord:
+def marked(record: TrialRecord, minimum: Mapping[ObjectiveName, float]) -> TrialRecord:
     """The record with `infeasible` as the constraints have it."""
     reason = infeasible_reason(record, minimum)
     return record if reason == record.infeasible else record.model_copy(update={"infeasible": reason})

@@ -12,6 +12,7 @@ import pytest
 
 from tests.engine.study.test_finalists import Search
 from tests.support.sweep_folder import front_of, trial, write_front, write_sweep
+from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import front_models, keeper_of
 from unlearn_sweep.engine.study.constraints import infeasible_reason, marked
@@ -24,7 +25,7 @@ from unlearn_sweep.sweeps.report.table import trials_csv
 
 
 class ConstrainedSearch(Search):
-    def __init__(self, storage: Path, *, seeds: int, minimum: dict[str, float]) -> None:
+    def __init__(self, storage: Path, *, seeds: int, minimum: dict[ObjectiveName, float]) -> None:
         super().__init__(storage, seeds=seeds)
         search = self.job.search.model_copy(update={"minimum": minimum})
         self.driver.job = self.job = self.job.model_copy(update={"search": search})
@@ -45,7 +46,11 @@ def _least(ut: float) -> TrialRecord:
         ({"ut": 0.1}, {}, None),
     ],
 )
-def test_what_is_infeasible(changes: dict[str, object], minimum: dict[str, float], reason: str | None) -> None:
+def test_what_is_infeasible(
+    changes: dict[str, object], minimum: dict[ObjectiveName, float], reason: str | None
+) -> None:
+    changes: dict[str, object], minimum: dict[ObjectiveName, float], reason: str | None
+) -> None:
     assert infeasible_reason(trial(0, **changes), minimum) == reason
 
 
