@@ -49,8 +49,6 @@ def _least(ut: float) -> TrialRecord:
 def test_what_is_infeasible(
     changes: dict[str, object], minimum: dict[ObjectiveName, float], reason: str | None
 ) -> None:
-    changes: dict[str, object], minimum: dict[ObjectiveName, float], reason: str | None
-) -> None:
     assert infeasible_reason(trial(0, **changes), minimum) == reason
 
 
