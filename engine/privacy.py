@@ -55,14 +55,27 @@ def secret_values(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """`text` without secrets: values of secret variables, known token shapes, bearer headers, logins in addresses."""
+    """`text` without secrets: values of secret variables, known token shapes, bearer headers, logins in addresses.
+
+    Control characters are escaped (`visible`): what is redacted is shown.
+    """
     # Longest first: one secret may contain another.
     for value, name in sorted(secret_values(environ).items(), key=lambda item: -len(item[0])):
         text = text.replace(value, f"[{name}]")
     text = _TOKEN_SHAPES.sub("[token]", text)
     text = _BEARER.sub(r"\1 [token]", text)
-    return _URL_LOGIN.sub(r"\g<scheme>[login]@", text)
+    return visible(_URL_LOGIN.sub(r"\g<scheme>[login]@", text))
+
+
+def visible(text: str) -> str:
+    """`text` with control characters and marks of writing direction escaped, so that no name, answer or message of a
+    library can steer a terminal. Line ends and tabs stay.
+    """
+    return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 class RedactSecrets(logging.Filter):

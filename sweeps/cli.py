@@ -34,18 +34,45 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file (YAML).")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder: <storage>/<name>.")]
+
+def _path(text: str) -> Path:
+    """A path of the command line. Empty, which a shell makes of an unset variable, would mean the current folder."""
+    from unlearn_sweep.sweeps.file.paths import expanded
+
+    return Path(expanded(_said(text)))
+
+
+def _said(text: str | None) -> str:
+    """An option's text, which may not be empty."""
+    if text is None or not text.strip():
+        raise typer.BadParameter("is empty; a variable of the shell may be unset")
+    return text
+
+
+def _not_empty(text: str | None) -> str | None:
+    return None if text is None else _said(text)
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", parser=_path, help="A sweep file (YAML).")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", parser=_path, help="A sweep's folder: <storage>/<name>.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all, in place of the file's; more extend a sweep.")]
-Storage = Annotated[str | None, typer.Option(metavar="DIR", help="Folder of all results, in place of the file's.")]
+Storage = Annotated[
+    str | None, typer.Option(metavar="DIR", callback=_not_empty, help="Folder of all results, in place of the file's.")
+]
 Mirror = Annotated[
     str | None,
-    typer.Option(metavar="URI", help="Copy of what is finished (s3://bucket/runs, ...), in place of the file's."),
+    typer.Option(
+        metavar="URI",
+        callback=_not_empty,
+        help="Copy of what is finished (s3://bucket/runs, ...), in place of the file's.",
+    ),
 ]
 Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once at most.")]
 Address = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", envvar="RAY_ADDRESS", help='A Ray cluster to join: "auto" or host:port.'),
+    typer.Option(
+        metavar="ADDRESS", envvar="RAY_ADDRESS", callback=_not_empty, help='A Ray cluster to join: "auto" or host:port.'
+    ),
 ]
 AcceptNewCode = Annotated[
     bool, typer.Option("--accept-new-code", help="Go on over changed code; each trial names the code that made it.")
@@ -76,7 +103,7 @@ def options(
 
 @app.command()
 def run(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A sweep file (YAML).")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", parser=_path, help="A sweep file (YAML).")] = None,
     example: Annotated[
         str | None, typer.Option(metavar="NAME", help="A sweep file that comes with the package, in place of FILE.")
     ] = None,
@@ -200,7 +227,7 @@ def report(directory: Folder, as_json: AsJson = False) -> None:
 def export(
     directory: Folder,
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Number or key of a trial.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the model.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", parser=_path, help="New folder for the model.")],
 ) -> None:
     """Write the unlearned model of a trial as an ordinary Hugging Face folder."""
     from unlearn_sweep.sweeps.export import export_trial
@@ -211,23 +238,35 @@ def export(
 
 @app.command()
 def audit(
-    model: Annotated[str, typer.Option(metavar="PATH", help="The model: a folder, or a hub id owner/name.")],
-    benchmark: Annotated[str, typer.Option(metavar="NAME", help="What it was to forget: a benchmark's name.")],
+    model: Annotated[
+        str, typer.Option(metavar="PATH", callback=_not_empty, help="The model: a folder, or a hub id owner/name.")
+    ],
+    benchmark: Annotated[
+        str, typer.Option(metavar="NAME", callback=_not_empty, help="What it was to forget: a benchmark's name.")
+    ],
     gold: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A model that never saw the forget set, or: chance.")
+        str | None,
+        typer.Option(metavar="PATH", callback=_not_empty, help="A model that never saw the forget set, or: chance."),
     ] = None,
-    original: Annotated[str | None, typer.Option(metavar="PATH", help="The model before unlearning.")] = None,
+    original: Annotated[
+        str | None, typer.Option(metavar="PATH", callback=_not_empty, help="The model before unlearning.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the benchmark.")
     ] = None,
     attack: Annotated[
         list[str] | None, typer.Option(metavar="ATTACK", help='A name, or "{name: {parameter: value}}".')
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Folder of the audit below the storage.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", callback=_not_empty, help="Folder of the audit below the storage.")
+    ] = None,
     storage: Storage = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws rows and demonstrations.")] = 0,
     tokenizer: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Tokenizer of all models, where it is not beside the weights.")
+        str | None,
+        typer.Option(
+            metavar="PATH", callback=_not_empty, help="Tokenizer of all models, where it is not beside the weights."
+        ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16.")] = "auto",
     attention: Annotated[str, typer.Option(help="auto, sdpa, eager, flash_attention_2.")] = "auto",
@@ -357,12 +396,13 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Entry point of `unlearn-sweep`. Mistakes of the person are told in plain words; a traceback means a bug."""
+    from unlearn_sweep.engine.privacy import visible
     from unlearn_sweep.sweeps.file.problems import SpecError
 
     try:
         app()
     except SpecError as error:
-        typer.echo(error.text(), err=True)
+        typer.echo(visible(error.text()), err=True)
         sys.exit(EXIT_REFUSED)
     except PluginError as error:
         typer.echo(str(error), err=True)
@@ -419,7 +459,9 @@ def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:
 
 
 def _refuse(message: str) -> NoReturn:
-    typer.echo(message, err=True)
+    from unlearn_sweep.engine.privacy import visible
+
+    typer.echo(visible(message), err=True)
     raise typer.Exit(EXIT_REFUSED)
 
 

@@ -46,6 +46,9 @@ def launch(
     if address is not None and address.startswith("ray://"):
         say(f"{address}: Ray's client mode is not supported: a sweep's driver writes to the shared storage. {SUBMIT}")
         return EXIT_REFUSED
+    if (obstacle := ray_obstacle(address)) is not None:
+        say(f"{obstacle}.")
+        return EXIT_REFUSED
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
     from unlearn_sweep.engine.mirror.address import MirrorError
@@ -92,6 +95,16 @@ def launch(
             return EXIT_REFUSED
         raise
     return EXIT_OK
+
+
+def ray_obstacle(address: str | None) -> str | None:
+    """What keeps Ray from starting, or from being joined, with what to do; None where nothing is known to."""
+    from unlearn_sweep.engine.on_ray.obstacles import address_obstacle, folder_obstacle
+
+    if address is None:
+        return folder_obstacle(os.environ)
+    dead = address_obstacle(address, os.environ)
+    return dead and f"{dead}. Start the cluster, or unset RAY_ADDRESS and leave out --address to run on this machine"
 
 
 def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:

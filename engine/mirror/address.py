@@ -58,8 +58,17 @@ class Mirror:
         for folder in folders:
             for path, info in self._fs.find(self._at(folder), detail=True).items():
                 if info.get("type") == "file":
-                    found[str(path)[len(self._root) + 1 :]] = int(info["size"] or 0)
+                    found[self._inside(str(path)[len(self._root) + 1 :])] = int(info["size"] or 0)
         return found
+
+    def _inside(self, name: str) -> str:
+        """The name of a file in the mirror. MirrorError for one that would be written elsewhere when it is fetched."""
+        if not is_plain_name(name):
+            raise MirrorError(
+                f"the mirror {self.shown} holds {name!r}, a name that leads out of its folder or cannot be a file's. "
+                f"Nothing of it is fetched: remove that object there, and see who may write to the mirror"
+            )
+        return name
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps in the mirror."""
@@ -137,6 +146,12 @@ class Mirror:
             with contextlib.suppress(Exception):  # what went wrong is raised; the scratch file is passed over anyway
                 self._fs.rm_file(scratch)
             raise
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a key of a mirror is a relative path of ordinary parts."""
+    parts = name.split("/")
+    return name.isprintable() and "\\" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def side_by_side(work: Callable[[Given], Made], items: list[Given], hands: int) -> list[Made]:

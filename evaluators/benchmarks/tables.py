@@ -161,6 +161,8 @@ def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
             items = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"{file}, line {error.lineno}: no JSON ({error.msg} at column {error.colno})") from error
+        except (RecursionError, ValueError) as error:
+            raise ValueError(f"{file}, row 1 or later: {_unread(error)}") from error
         yield from ((number, _known(item)) for number, item in enumerate(items, start=1))
         return
     for number, line in enumerate(text.split("\n"), start=1):
@@ -169,6 +171,13 @@ def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
                 yield number, _known(json.loads(line))
             except json.JSONDecodeError as error:
                 raise ValueError(f"{file}, row {number}: no JSON ({error.msg} at column {error.colno})") from error
+            except (RecursionError, ValueError) as error:
+                raise ValueError(f"{file}, row {number}: {_unread(error)}") from error
+
+
+def _unread(error: Exception) -> str:
+    """Why JSON that is well formed so far cannot be read: too deep, or a number of thousands of digits."""
+    return "lists or objects nested too deeply" if isinstance(error, RecursionError) else f"no JSON ({error})"
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Any]]:

@@ -9,8 +9,10 @@ import shutil
 import sqlite3
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from unlearn_sweep.engine.on_ray.obstacles import LONGEST_PID, address_obstacle, folder_obstacle
 from unlearn_sweep.engine.tracking.runs import default_tracking_uri, sqlite_file
 from unlearn_sweep.sweeps.doctor.finding import Finding, Status
 from unlearn_sweep.sweeps.machine import free_disk_bytes, this_machine
@@ -34,6 +36,8 @@ def check_machine(storage: Path) -> list[Finding]:
         check_memory(memory_gib()),
         check_disk(storage),
         check_temporary(Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())),
+        check_socket_path(os.environ),
+        check_ray_address(os.environ),
         check_shared_memory(Path("/dev/shm")),
         check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         check_compiler(),
@@ -93,6 +97,27 @@ def check_temporary(folder: Path) -> Finding:
         advice = "Ray stops writing there: free some space or set RAY_TMPDIR"
         return Finding(name="temporary files", status="warn", detail=detail, advice=advice)
     return Finding(name="temporary files", status="ok", detail=detail)
+
+
+def check_socket_path(environment: Mapping[str, str]) -> Finding:
+    """Ray's sockets lie below its temporary folder, and the path of a socket is short."""
+    obstacle = folder_obstacle(environment, pid=LONGEST_PID)
+    if obstacle is None:
+        return Finding(name="Ray's sockets", status="ok", detail="their paths are short enough")
+    detail, _, advice = obstacle.partition(". ")
+    return Finding(name="Ray's sockets", status="warn", detail=detail, advice=advice)
+
+
+def check_ray_address(environment: Mapping[str, str]) -> Finding:
+    """RAY_ADDRESS makes `run` join a cluster. One that is gone is named."""
+    address = environment.get("RAY_ADDRESS")
+    if not address:
+        return Finding(name="Ray cluster", status="ok", detail="RAY_ADDRESS is not set: `run` starts a Ray of its own")
+    dead = address_obstacle(address, environment, tries_s=0.0)
+    if dead is None:
+        return Finding(name="Ray cluster", status="ok", detail=f"RAY_ADDRESS: `run` joins {address}")
+    advice = "start the cluster, or unset RAY_ADDRESS to run on this machine"
+    return Finding(name="Ray cluster", status="warn", detail=f"RAY_ADDRESS: {dead}", advice=advice)
 
 
 def check_shared_memory(folder: Path) -> Finding:

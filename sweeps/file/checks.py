@@ -24,14 +24,14 @@ from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 from unlearn_sweep.sweeps.machine import Machine
 
-RESERVED_NAMES = frozenset({"store", "mlflow", "ray", "train", "tune"})
+RESERVED_NAMES = frozenset({"store", "mlflow", "mlflow.db", "mlartifacts", "mlruns", "ray", "train", "tune"})
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 MOST_GRID_POINTS = 100_000
 DEFAULT_TRIALS = 30
 
 
 def check_name(file: SweepFile, draft: ProblemCollector) -> None:
-    if file.name in RESERVED_NAMES:
+    if file.name.lower() in RESERVED_NAMES:  # some file systems take two names that differ in case for one
         allowed = f"anything but {listing(sorted(RESERVED_NAMES))}"
         draft.add(("name",), "a folder of this name is used by the tool itself", given=file.name, allowed=allowed)
 

@@ -15,6 +15,7 @@ from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 
+VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_]\w*))")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
 MAX_CHARACTERS = 1024
@@ -84,6 +85,18 @@ def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
     if not text.isprintable() or len(text) > MAX_CHARACTERS or any(len(part) > MAX_PART for part in text.split("/")):
         draft.add(path, "not a path", given=shown(text), allowed=f"printable, each part at most {MAX_PART} characters")
         return False
+    if not text.strip():
+        draft.add(path, "empty: no path", given=shown(text), advice="a variable of the shell may be unset")
+        return False
+    unset = sorted({name for name in _variables(text) if name not in os.environ})
+    if unset:
+        draft.add(
+            path,
+            f"the environment has no variable {', '.join(unset)}",
+            given=shown(text),
+            advice="set it, or write the path out",
+        )
+        return False
     if text.startswith("~") and os.path.expanduser(text) == text:
         draft.add(path, "no such home folder", given=shown(text), advice="write the path from /")
         return False
@@ -91,13 +104,23 @@ def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
 
 
 def absolute(text: str, folder: Path) -> Path:
-    """`~` expanded, `..` resolved, relative to `folder`."""
-    return (folder / os.path.expanduser(text)).resolve()
+    """Variables ($NAME, ${NAME}) and `~` expanded, `..` resolved, relative to `folder`."""
+    return (folder / expanded(text)).resolve()
+
+
+def expanded(text: str) -> str:
+    """The text with `~` and variables of the environment replaced; a variable that is not set stays as it is."""
+    return os.path.expanduser(os.path.expandvars(text))
+
+
+def _variables(text: str) -> list[str]:
+    """Names of the variables in a path."""
+    return [braced or plain for braced, plain in VARIABLE.findall(text)]
 
 
 def is_local(text: str, place: Path) -> bool:
     """Whether a text means a path on this machine and not a hub id."""
-    return text.startswith((".", "/", "~")) or text.count("/") > 1 or text.endswith("/") or place.exists()
+    return text.startswith((".", "/", "~", "$")) or text.count("/") > 1 or text.endswith("/") or place.exists()
 
 
 def report_missing(text: str, place: Path, path: KeyPath, draft: ProblemCollector, *, wanted: str) -> None:

@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy import redact, visible
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Event, Front
 from unlearn_sweep.sweeps.report.durations import duration
@@ -169,7 +169,7 @@ class LiveProgress:
 
     def _line(self, when: float | None, text: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(when))
-        self.console.print(Text(f"{clock} {text}"), soft_wrap=True, highlight=False)
+        self.console.print(Text(f"{clock} {visible(text)}"), soft_wrap=True, highlight=False)
 
     # --- the live view ----------------------------------------------------------------------------------------------
 
