@@ -17,7 +17,6 @@ from unlearn_sweep.evaluators.joint_tokens import Ids, Tokens, Whole, closing_id
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Half = Literal["search", "report"]
 Kind = Literal["question", "continuation", "text", "choice", "quiz", "instruction", "task"]
 """What a row asks: an answer, the rest of a passage, nothing (a text that is only scored), one of some choices, one of
 several short answers that are right, anything that fits (there is no reference), or what a task of
@@ -301,11 +300,6 @@ def halves(group_ids: Iterable[str], *, salt: str) -> tuple[frozenset[str], froz
     ranked = sorted(set(group_ids), key=lambda group: hashlib.sha256(f"{salt}:{group}".encode()).digest())
     cut = (len(ranked) + 1) // 2
     return frozenset(ranked[:cut]), frozenset(ranked[cut:])
-
-
-def search_groups(rows: Sequence[Row]) -> frozenset[str]:
-    """The groups whose scores the search may see; all others are kept for the report."""
-    return halves((row.group_id for row in rows), salt="search")[0]
 
 
 def relearn_groups(rows: Sequence[Row]) -> frozenset[str]:

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
-PARAPHRASES = 6
-
 
 def agreement(gradients: Sequence[Tensor], votes: int) -> Tensor:
     """clamp(mean, -1, 1) of K gradients where at least `votes` of them have the majority's sign, else 0."""

@@ -25,7 +25,6 @@ from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
 from unlearn_sweep.evaluators.rows import Row, Template
 
 Text = Annotated[str, Field(min_length=1)]
-OPTIONAL_COLUMNS = 0.8
 SECTION_CHARACTERS = 1600
 """Of a passage where texts are few and long, as a book is, so that there are facts to split."""
 UNCUT = 1 << 40

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -314,8 +313,3 @@ def _finalists_note(seeds: int, methods: Sequence[MethodPlan]) -> str:
     longest = f", up to {duration(max(known) * seeds)} each" if known else ""
     more = count_of(seeds, "more seed")
     return f"after the search each member of the front is trained with {more}{longest}; that is not counted above"
-
-
-def report_folder(plan: SweepPlan) -> Path:
-    """Where the sweep's report will be."""
-    return Path(plan.directory) / "report"

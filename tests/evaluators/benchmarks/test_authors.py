@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams, Form, deal, draw_facts, load
 from unlearn_sweep.evaluators.benchmarks.authors_parts import ATTRIBUTES, FIRST_NAMES, OPENINGS, SURNAMES
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.rows import Row, relearn_groups, search_groups
+from unlearn_sweep.evaluators.rows import Row, relearn_groups
 
 ROOT = Path(__file__).parents[3]
 SMALL = AuthorsParams(authors=12, forget_authors=4, facts_per_author=3, trained_forms=3, evaluated_forms=2)

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, passages
-from unlearn_sweep.evaluators.rows import relearn_groups, search_groups
+from unlearn_sweep.evaluators.rows import relearn_groups
 
 Rows = list[dict[str, Any]]
 

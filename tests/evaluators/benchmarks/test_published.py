@@ -11,11 +11,12 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.published_data import PEOPLE, WRITERS, fact, lettered, story, write
+from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import read_table
 from unlearn_sweep.evaluators.catalog import METRICS
-from unlearn_sweep.evaluators.rows import relearn_groups, search_groups
+from unlearn_sweep.evaluators.rows import relearn_groups
 
 
 @pytest.fixture(params=WRITERS)

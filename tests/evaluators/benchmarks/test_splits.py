@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from tests.support.published_data import WRITERS, write, write_lkf
+from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.lkf import FactRecord, facts_behind
-from unlearn_sweep.evaluators.rows import Row, search_groups
+from unlearn_sweep.evaluators.rows import Row
 
 TOFU = Path("../shared/data/tofu")
 ROOT = Path(__file__).resolve().parents[3]

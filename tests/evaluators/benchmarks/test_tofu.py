@@ -13,11 +13,12 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from tests.evaluators import tiny_models
+from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, row_metrics
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
-from unlearn_sweep.evaluators.rows import relearn_groups, search_groups
+from unlearn_sweep.evaluators.rows import relearn_groups
 from unlearn_sweep.sweeps.file.yaml_lines import read_document
 
 REAL = Path(os.environ.get("UNLEARN_SWEEP_DATA", Path(__file__).parents[4] / "shared" / "data")) / "tofu"
