@@ -98,7 +98,7 @@ NEUTRAL = frozenset(
         "storage_limit_gib",
     }
 )
-NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first"})
+NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first", "unmeasured"})
 
 
 class SweepJob(_Part):

@@ -68,6 +68,11 @@ class SearchOptions(Settings):
         "anything",
     )
     grid_points: int | None = Field(default=None, ge=2, le=1000, description="values a grid takes from each range")
+    unmeasured: Literal["stop", "go_on"] = Field(
+        default="stop",
+        description="where original and gold leave an objective without a value for every trial: stop before the "
+        "search, or go on with the others",
+    )
     reproducible: bool = Field(default=False, description="the same file gives the same trials, whatever the timing")
 
 

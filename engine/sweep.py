@@ -30,6 +30,7 @@ from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
 from unlearn_sweep.engine.stages.controls import write_controls
+from unlearn_sweep.engine.stages.measurable import UnmeasurableError, check_measurable, unmeasurable
 from unlearn_sweep.engine.stages.memory_limit import memory_packing
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
@@ -277,7 +278,7 @@ class Driver:
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
         runner = StageRunner(self.store, self.events, room=Room(self.directory, executors[0].make_room))
         prepared = Preparation(self.job, runner, list(executors), in_turn=workers.count > 0).run()
-        write_controls(self.job, prepared, self.store)
+        self._check_controls(prepared)
         timed = not self.job.search.reproducible
         self.attack_costs = base_costs(self.job.attacks, prepared, self.store, timed=timed)
         packing = memory_packing(self.job, prepared, self.store, places, view.nodes)
@@ -288,6 +289,22 @@ class Driver:
         self._open_broker(prepared)
         search(self, self.job, prepared, pool)
         self.finish()
+
+    def _check_controls(self, prepared: Prepared) -> None:
+        """Write the controls down; a search that cannot measure what it looks for does not begin.
+
+        Raises UnmeasurableError.
+        """
+        controls = write_controls(self.job, prepared, self.store)
+        lost = unmeasurable(self.job, prepared, controls, self.store)
+        try:
+            note = check_measurable(self.job, lost)
+        except UnmeasurableError as error:
+            self.stopped = str(error)
+            self.finish()
+            raise
+        if note is not None:
+            self.events.append("note", reason=note)
 
     def _reserve(self, prepared: Prepared, places: int) -> None:
         """Room for the models of the trials that run at once: an unlearned model is as large as the original."""
@@ -407,7 +424,7 @@ class Driver:
             "trial_settled",
             trial=record.number,
             seconds=record.finished - record.started,
-            reason=record.reason,
+            reason=record.reason or record.unmoved or record.rob_reason,
             data={"state": record.state, "compute_s": compute, **objectives},
         )
 

@@ -55,6 +55,7 @@ def launch(
     from unlearn_sweep.engine.on_ray.head_failure import GO_ON, end_process, ray_was_up
     from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError
     from unlearn_sweep.engine.resources.placement import NoRoomError
+    from unlearn_sweep.engine.stages.measurable import UnmeasurableError
     from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
     from unlearn_sweep.engine.store import durable
     from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
@@ -70,7 +71,7 @@ def launch(
     except SweepBusyError as error:
         say(f"{error}. Wait for it, or stop it first.")
         return EXIT_FAILED
-    except (SweepChangedError, MirrorError, DamagedFileError) as error:
+    except (SweepChangedError, MirrorError, DamagedFileError, UnmeasurableError) as error:
         say(f"{error}.")
         return EXIT_REFUSED
     except ClusterLostError as error:

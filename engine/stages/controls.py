@@ -39,11 +39,14 @@ def _control(which: Literal["original", "gold"], job: SweepJob, path: str, score
         for half in halves
         for number in measure(rows, metrics_of(job), groups=tables.halves[half], half=half)
     ]
+    ue, ut = scorer.effectiveness(rows, "search"), scorer.utility(rows, "search")
     return Control(
         model=which,
         model_path=path,
         measured=measured,
-        ue=scorer.effectiveness(rows, "search").value,
-        ut=scorer.utility(rows, "search").value,
+        ue=ue.value,
+        ut=ut.value,
+        ue_reason=ue.reason,
+        ut_reason=ut.reason,
         attacks={attack.label: scorer.control_attack(attack, which) for attack in job.attacks},
     )

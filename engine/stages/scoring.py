@@ -125,7 +125,31 @@ class Scorer:
         done = [score for score in attacks if not score.skipped]
         search = robustness({score.attack: score.value for score in done}, families)
         report = robustness({score.attack: score.report_value for score in done}, families)
-        return {"rob": search.value, "rob_is_bound": search.is_bound, "report_rob": report.value}
+        reason = None if search.value is not None else _unscored(done)
+        return {"rob": search.value, "rob_is_bound": search.is_bound, "rob_reason": reason, "report_rob": report.value}
+
+    def gold_robustness(self) -> dict[str, Any]:
+        """Rob of the gold model, as `robustness` of a trial: None with a reason where no trial can have one."""
+        from unlearn_sweep.evaluators.objectives import AttackTables, attack_score
+
+        scores = []
+        for attack in self.job.attacks:
+            original, gold = (self.controls.attacked(attack.label, which) for which in ("original", "gold"))
+            points = [
+                AttackTables(
+                    strength=at,
+                    unit=str(rows["unit"].iloc[0]),
+                    unlearned=rows,
+                    original=original.get(at, rows.head(0)),
+                    gold=rows,
+                )
+                for at, rows in gold.items()
+            ]
+            found = attack_score(points, self.job.ue_metrics, groups=self.controls.halves["search"])
+            scores.append(
+                AttackScore(attack=attack.label, family=attack.family, value=found.value, reason=found.reason)
+            )
+        return self.robustness(scores)
 
     def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None:
         """The most that Rob can still be with these attacks done; None where all are done and none has a score."""
@@ -161,6 +185,14 @@ class Scorer:
     def _utility(self, rows: pd.DataFrame) -> float | None:
         """UT of attacked rows, None where the attack left utility unmeasured because it changed no weights."""
         return self.utility(rows, "search").value if bool((rows["split"] != FORGET).any()) else None
+
+
+def _unscored(attacks: Sequence[AttackScore]) -> str:
+    """Why no attack has a score, each reason once with its attacks."""
+    reasons: dict[str, list[str]] = {}
+    for score in attacks:
+        reasons.setdefault(score.reason or "no reason given", []).append(score.attack)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def objective_record(found: objectives.Objective) -> Objective:

@@ -20,6 +20,7 @@ from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
+from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import AttackScore, StageResult, TrialRecord
@@ -136,6 +137,7 @@ class Trial:
             return self.record(state="collapsed", reason=outcome.stop_reason or outcome.stopped_early)
         rows = self.evaluate(model_path)
         self.known |= self.scorer.evaluation(rows)
+        self.known["unmoved"] = unmoved_reason(self.known["ue_detail"], outcome.relative_change)
         if (reason := collapse_reason(self.known["ut_detail"])) is not None:
             return self.record(state="collapsed", reason=reason)
         self.attack_all(model_path)

@@ -174,6 +174,7 @@ class SeedScore(Record):
 class TrialRecord(Sealed):
     """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
 
+    `rob_reason`: why a fully attacked trial has no Rob. `unmoved`: why the trial is one that did not move the model.
     `infeasible`: which constraints of the search the trial does not meet; None where it meets all. `seeds` are the runs
     of a finalist beside the trial's own. `judging`, by stage, is what judges were asked. `code` is the version of the
     code that made the trial, one of `spec.lock.yaml`; None where the trial never ran.
@@ -190,9 +191,11 @@ class TrialRecord(Sealed):
     rob: float | None = None
     rob_is_bound: bool = False
     infeasible: str | None = None
+    rob_reason: str | None = None
     report_ue: float | None = None
     report_ut: float | None = None
     report_rob: float | None = None
+    unmoved: str | None = None
     ue_detail: Objective | None = None
     ut_detail: Objective | None = None
     attacks: list[AttackScore] = Field(default_factory=list)
@@ -219,13 +222,18 @@ def code_versions(records: Iterable[TrialRecord]) -> dict[str, int]:
 
 
 class Control(Record):
-    """Original or gold model: its measurements, its objectives by the same formula, and the same attacks on it."""
+    """Original or gold model: its measurements, its objectives by the same formula, and the same attacks on it.
+
+    `ue_reason` and `ut_reason` say why an objective has no value.
+    """
 
     model: Literal["original", "gold"]
     model_path: str
     measured: list[Measured]
     ue: float | None
     ut: float | None
+    ue_reason: str | None = None
+    ut_reason: str | None = None
     attacks: dict[str, list[AttackPoint]] = Field(default_factory=dict)
 
 

@@ -197,7 +197,7 @@ def _add_objectives(fields: Fields, record: TrialRecord) -> None:
     ut_reason = (record.ut_detail.reason if record.ut_detail else None) or reason
     fields.metric("ue", record.ue, reason=ue_reason)
     fields.metric("ut", record.ut, reason=ut_reason)
-    fields.metric("rob", record.rob, reason=reason)
+    fields.metric("rob", record.rob, reason=record.rob_reason or reason)
     fields.metric("report.ue", record.report_ue)
     fields.metric("report.ut", record.report_ut)
     fields.metric("report.rob", record.report_rob)

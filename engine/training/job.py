@@ -78,10 +78,11 @@ class TrainOutcome(BaseModel):
 
     `terms` are the last values recorded, `curve` at most 200 points {"step": ..., term name: value, ...}. Beside the
     method's terms stands "forget_cross_entropy" (or "train_cross_entropy"), nats a token, where it reads such a view.
-    `resumed_at_step`: where it was taken up after a kill; 0 where it ran in one go. `tokens` counts what went through
-    the trained model, prompts in and padding out. `seconds` covers the steps, `reference_seconds` what the frozen start
-    model took before them. `peak_memory_mib` is the allocator's peak on a GPU and, on a CPU, the process's highest
-    resident size seen during the steps.
+    `relative_change`: how far the weights moved, as a share of their length; None where nothing could be compared, and
+    on ranks but the first. `resumed_at_step`: where it was taken up after a kill; 0 where it ran in one go. `tokens`
+    counts what went through the trained model, prompts in and padding out. `seconds` covers the steps,
+    `reference_seconds` what the frozen start model took before them. `peak_memory_mib` is the allocator's peak on a GPU
+    and, on a CPU, the process's highest resident size seen during the steps.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,6 +99,7 @@ class TrainOutcome(BaseModel):
     stopped_early: Literal["diverged"] | None
     stop_reason: str | None
     weights_finite: bool
+    relative_change: float | None = None
     parameters: int
     peak_memory_mib: float
     world_size: int

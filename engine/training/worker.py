@@ -25,6 +25,7 @@ from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 from unlearn_sweep.engine.training.loop import thinned, train
 from unlearn_sweep.engine.training.lora import merge_adapters
 from unlearn_sweep.engine.training.state import History, TrainProgress
+from unlearn_sweep.engine.training.weight_change import relative_change
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.composition import final_weights
 from unlearn_sweep.methods.interface import FinalWeights, Method
@@ -73,7 +74,10 @@ def run_worker(
             finite = export(loaded, output)
             if loaded.checkpoints is not None and training.ranks.first:
                 loaded.checkpoints.clear()
-            return outcome_of(loaded, history, finite).model_dump(mode="json")
+            outcome = outcome_of(loaded, history, finite)
+            if training.ranks.first:
+                outcome = outcome.model_copy(update={"relative_change": relative_change(task.start_model, output)})
+            return outcome.model_dump(mode="json")
         finally:
             training.backend.close()
 

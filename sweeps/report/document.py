@@ -62,6 +62,8 @@ class ReportTrial(View):
     rob: float | None = None
     rob_is_bound: bool = False
     infeasible: str | None = None
+    rob_reason: str | None = None
+    unmoved: str | None = None
     report_ue: float | None = None
     report_ut: float | None = None
     report_rob: float | None = None

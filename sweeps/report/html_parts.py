@@ -23,6 +23,7 @@ LOST = {
     "Collapsed": "The model broke; it was not attacked further. Scores up to there are kept.",
     "Without an objective": "Complete, but a number could not be had.",
     "Infeasible": "They do not meet the sweep's constraints: on no front, and never recommended.",
+    "Unmoved": "The forget set is as it was: their settings are too weak here, and their scores say nothing more.",
     "Attacks skipped": "They could no longer reach the front; their Rob is an upper bound.",
     "Duplicates": "The same setting and seed as an earlier trial: settled from it, not run.",
 }
@@ -218,6 +219,8 @@ def _kinds(trial: ReportTrial, objectives: Sequence[str]) -> list[str]:
         kinds.append("Without an objective")
     if trial.infeasible is not None:
         kinds.append("Infeasible")
+    if trial.unmoved is not None:
+        kinds.append("Unmoved")
     return [*kinds, "Attacks skipped"] if trial.rob_is_bound else kinds
 
 
@@ -241,7 +244,7 @@ def _why(trial: ReportTrial) -> str:
     for attack in trial.attacks:
         if attack.value is None and attack.reason:
             unscored.setdefault(attack.reason, []).append(attack.attack)
-    reasons = [trial.reason]
+    reasons = [trial.reason, trial.unmoved, trial.rob_reason]
     reasons += [f"{name}: {detail.reason}" for name, detail in details if detail is not None and detail.reason]
     reasons += [f"{', '.join(attacks)}: {reason}" for reason, attacks in unscored.items()]
     return "; ".join(reason for reason in dict.fromkeys(reasons) if reason) or "no reason recorded"

@@ -33,6 +33,8 @@ def final_table(directory: Path | str, console: Console) -> None:
     for trial in [trial for trial in report.trials if trial.state == "failed"][:3]:
         reason = (trial.reason or "no reason recorded").splitlines()[0][:200]
         console.print(Text(f"trial {trial.number} ({trial.method}) failed: {reason}", style="yellow"))
+    for trial in [trial for trial in report.trials if trial.unmoved is not None][:3]:
+        console.print(Text(f"trial {trial.number} ({trial.method}) {trial.unmoved}", style="yellow"), soft_wrap=True)
     if (saved := savings_text(report.pruning)) is not None:
         console.print(Text.assemble((f"{'Pruning':<10}", "bold"), saved), soft_wrap=True, highlight=False)
     for label, text in _places(report, directory):

@@ -11,8 +11,8 @@ from unlearn_sweep.sweeps.report.picks import Pick
 def answer(report: Report) -> list[str]:
     """The sentences of the page's opening paragraph."""
     if not report.front:
-        return [_nothing_yet(report)]
-    found = (_front(report), _several_codes(report), *_picks(report), _weakest_attack(report))
+        return [sentence for sentence in (_nothing_yet(report), _unmoved(report)) if sentence]
+    found = (_front(report), _several_codes(report), *_picks(report), _weakest_attack(report), _unmoved(report))
     return [sentence for sentence in found if sentence]
 
 
@@ -88,6 +88,15 @@ def _half(trial: ReportTrial) -> tuple[tuple[float | None, float | None, float |
     searched = (trial.ue, trial.ut, trial.rob)
     whole = all((unseen is None) == (seen is None) for unseen, seen in zip(held_out, searched, strict=True))
     return (held_out, "the rows that the search never saw") if whole else (searched, "the rows that the search used")
+
+
+def _unmoved(report: Report) -> str:
+    """The methods whose settings changed nothing: their low scores say nothing against them."""
+    stuck = Counter(str(trial.method) for trial in report.trials if trial.unmoved is not None)
+    if not stuck:
+        return ""
+    which = _listed([f"{count} of {method}" for method, count in sorted(stuck.items())])
+    return f"Trials that did not move the model: {which}; their settings are too weak here."
 
 
 def _weakest_attack(report: Report) -> str:

@@ -31,6 +31,8 @@ FIXED = (
     "code",
     "model_path",
     "reason",
+    "unmoved",
+    "rob_reason",
 )
 # A spreadsheet runs a text cell that begins like this as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
