@@ -11,6 +11,7 @@ import logging
 import shutil
 import time
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unlearn_sweep.engine.models import model_digest
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.marks import first_damage, mark_files
@@ -26,7 +28,8 @@ from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.state import History, Training
 
-NOT_IDENTITY = {"output_dir", "checkpoint_dir", "training"}
+NOT_IDENTITY = {"output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model"}
+"""Threads and places change no result worth beginning again for; the models that lie there count by their content."""
 PREFIX = "step-"
 FACTS = "facts.json"
 
@@ -41,9 +44,15 @@ class Checkpoints:
         self.every_s = job.training.checkpoint_every_s
         # DeepSpeed's shares fit the number of ranks that wrote them; the torch backend's fit any.
         shares = Ranks.current().world_size if job.training.backend == "deepspeed" else 1
-        content = job.model_dump(mode="json", exclude=NOT_IDENTITY) | {"training": job.training.identity()}
-        self.identity = digest({"job": content, "shares": shares})
+        self._shares, self._job = shares, job
         self.last = time.monotonic()
+
+    @cached_property
+    def identity(self) -> str:
+        """What a checkpoint must be of, to be gone on with. Reads the start model, so it is made when first needed."""
+        content = self._job.model_dump(mode="json", exclude=NOT_IDENTITY) | {"training": self._job.training.identity()}
+        models = [model_digest(path) for path in (self._job.start_model, self._job.teacher_model) if path is not None]
+        return digest({"job": content, "models": models, "shares": self._shares})
 
     def resume(self, training: Training, history: History) -> int:
         """Load the newest checkpoint of this job into everything; the step to go on with, 0 where there is none.
@@ -57,7 +66,10 @@ class Checkpoints:
         place = self.folder / f"{PREFIX}{step}"
         facts = whole_facts(place)
         readable = training.ranks.sum(torch.tensor(float(facts is not None), device=training.run.device)).item()
-        if facts is None or readable < training.ranks.world_size or facts["identity"] != self.identity:
+        if facts is None or readable < training.ranks.world_size:
+            return 0
+        if facts["identity"] != self.identity:
+            logger.warning("%s: a checkpoint of other settings, data or start model; the training begins again", place)
             return 0
         tensors = load_file(place / "state.safetensors")
         training.backend.load(place)

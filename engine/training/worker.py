@@ -19,6 +19,7 @@ from torch import nn
 
 from unlearn_sweep.engine.models import load_model, save_model
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.training_progress import ProgressFile
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
@@ -61,7 +62,8 @@ def run_worker(
         loaded = assemble(task, data, _DATA, method=method)
         training = loaded.training
         try:
-            history = train(training, on_progress if training.ranks.first else None, loaded.checkpoints)
+            told = on_progress or progress_file(task)
+            history = train(training, told if training.ranks.first else None, loaded.checkpoints)
             for frozen in (training.run.frozen, training.run.teacher):
                 if frozen is not None:
                     frozen.check_unchanged()
@@ -80,6 +82,23 @@ def run_worker(
             return outcome.model_dump(mode="json")
         finally:
             training.backend.close()
+
+
+def progress_file(job: TrainJob) -> OnProgress | None:
+    """Writes where the training is beside its checkpoints, for the views; None where it keeps none."""
+    if job.checkpoint_dir is None:
+        return None
+    file = ProgressFile(Path(job.checkpoint_dir))
+
+    def write(progress: TrainProgress) -> None:
+        watched = [name for name in progress.values if name.endswith("_cross_entropy")]
+        name = next(iter([*watched, *(name for name in progress.values if name != "step")]), None)
+        value = progress.values[name] if name is not None else math.nan
+        file.write(
+            progress.step, progress.steps, None if name is None else (name, value if math.isfinite(value) else None)
+        )
+
+    return write
 
 
 @torch.no_grad()

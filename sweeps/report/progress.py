@@ -26,12 +26,14 @@ from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.report.estimate import seconds_left, trial_durations
 from unlearn_sweep.sweeps.report.picks import balance
 from unlearn_sweep.sweeps.report.timeline import Preparation, Timeline
+from unlearn_sweep.sweeps.report.training import open_stages, training_text
 
 LIVE_INTERVAL_S = 0.25
 PLAIN_INTERVAL_S = 0.5
 FRONT_ROWS = 5
 RUNNING_ROWS = 12
 REASON_CHARS = 200
+TRAINING_LINE_S = 60.0
 # rich answers a closed pipe with SystemExit, in whichever thread it meets it
 CONSOLE_GONE = (OSError, SystemExit)
 OBJECTIVES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
@@ -56,6 +58,7 @@ class LiveProgress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
         self._live: Live | None = None
+        self._told = time.monotonic()
 
     def __enter__(self) -> LiveProgress:
         for event in self._new_events():
@@ -109,8 +112,17 @@ class LiveProgress:
                     self._line(event.time, text)
             if self._live is not None:
                 self._live.update(self.view(), refresh=True)
+            elif time.monotonic() - self._told >= TRAINING_LINE_S:
+                self._tell_trainings()
         except CONSOLE_GONE:
             self._stop.set()
+
+    def _tell_trainings(self) -> None:
+        """A line for each training under way, once a minute."""
+        self._told = time.monotonic()
+        for name, stage in open_stages(self.timeline):
+            if (text := training_text(self.directory, stage.key, stage.started)) is not None:
+                self._line(time.time(), f"{name}{stage.stage}: {text}")
 
     def _new_events(self) -> list[Event]:
         """What was appended since the last call. Reads the front as well, where it changed."""
@@ -193,12 +205,16 @@ class LiveProgress:
         for part in self.timeline.preparation.values():
             groups.setdefault(part.stage, []).append(part)
         for stage, parts in groups.items():
-            table.add_row("  ", Text(stage), _preparation_state(parts))
+            state = _preparation_state(parts)
+            for part in parts:
+                if part.state == "running" and (text := training_text(self.directory, part.key, part.started)):
+                    state.append(f"; {text}")
+            table.add_row("  ", Text(stage), state)
         return table
 
     def _running(self) -> RenderableType:
         now = time.time()
-        table = Table("running", "method", "stage", "for", box=None, pad_edge=False)
+        table = Table("running", "method", "stage", "for", "", box=None, pad_edge=False)
         finalists = {f"trial {number}, seed {seed}": at for (number, seed), at in self.timeline.open_finalists.items()}
         trials = {f"trial {trial.number}": trial for trial in self.timeline.open_trials.values()} | finalists
         for name, trial in list(trials.items())[:RUNNING_ROWS]:
@@ -206,7 +222,8 @@ class LiveProgress:
             began = min((stage.started for stage in stages), default=trial.started)
             stage = ", ".join(stage.stage for stage in stages) or ("between stages" if trial.started else "waiting")
             since = duration(max(0.0, now - began)) if began else ""
-            table.add_row(name, Text(trial.method or ""), Text(stage), since)
+            done = [text for at in stages if (text := training_text(self.directory, at.key, at.started)) is not None]
+            table.add_row(name, Text(trial.method or ""), Text(stage), since, Text("; ".join(done), style="dim"))
         return table
 
     def _front(self) -> RenderableType:

@@ -20,6 +20,7 @@ from unlearn_sweep.sweeps.report.estimate import seconds_left, slots_of, trial_d
 from unlearn_sweep.sweeps.report.picks import balance, values_of
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState, read_sweep
 from unlearn_sweep.sweeps.report.savings import Savings, savings, savings_text
+from unlearn_sweep.sweeps.report.training import training_text
 
 FRONT_ROWS = 10
 FAILED_ROWS = 10
@@ -32,7 +33,8 @@ class _Part(BaseModel):
 class RunningStage(_Part):
     """One stage under way, of a trial or (trial None) of the preparation. `seconds` since it began.
 
-    `seed` is set for a front member that is trained again with another seed.
+    `training` says at which step a training is, with its loss and the time left. `seed` is set for a front member that
+    is trained again with another seed.
     """
 
     trial: int | None
@@ -40,6 +42,7 @@ class RunningStage(_Part):
     method: str | None
     stage: str
     seconds: float
+    training: str | None = None
 
 
 class FrontRow(_Part):
@@ -171,7 +174,13 @@ def _running(data: SweepData, now: float) -> list[RunningStage]:
     if data.state != "running":
         return []
     preparing = [
-        RunningStage(trial=None, method=None, stage=part.stage, seconds=max(0.0, now - part.started))
+        RunningStage(
+            trial=None,
+            method=None,
+            stage=part.stage,
+            seconds=max(0.0, now - part.started),
+            training=training_text(data.directory, part.key, part.started),
+        )
         for part in data.timeline.preparation.values()
         if part.state == "running" and part.started is not None
     ]
@@ -179,7 +188,11 @@ def _running(data: SweepData, now: float) -> list[RunningStage]:
         preparing
         + [
             RunningStage(
-                trial=trial.number, method=trial.method, stage=stage.stage, seconds=max(0.0, now - stage.started)
+                trial=trial.number,
+                method=trial.method,
+                stage=stage.stage,
+                seconds=max(0.0, now - stage.started),
+                training=training_text(data.directory, stage.key, stage.started),
             )
             for trial in data.open_trials
             for stage in trial.stages.values()
@@ -191,6 +204,7 @@ def _running(data: SweepData, now: float) -> list[RunningStage]:
                 method=trial.method,
                 stage=stage.stage,
                 seconds=max(0.0, now - stage.started),
+                training=training_text(data.directory, stage.key, stage.started),
             )
             for (number, seed), trial in data.timeline.open_finalists.items()
             for stage in trial.stages.values()
@@ -262,11 +276,11 @@ def _times(shown: Status) -> Text:
 
 
 def _running_table(shown: Status) -> Table:
-    table = Table("running", "method", "stage", "for", box=None, pad_edge=False)
+    table = Table("running", "method", "stage", "for", "", box=None, pad_edge=False)
     for row in shown.running:
         seed = f", seed {row.seed}" if row.seed is not None else ""
         name = "preparation" if row.trial is None else f"trial {row.trial}{seed}"
-        table.add_row(Text(name), Text(row.method or ""), Text(row.stage), duration(row.seconds))
+        table.add_row(Text(name), Text(row.method or ""), Text(row.stage), duration(row.seconds), row.training or "")
     return table
 
 

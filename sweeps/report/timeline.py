@@ -28,10 +28,11 @@ _PREPARATION_STATES: dict[str, Literal["running", "finished", "reused", "failed"
 
 @dataclass(slots=True, kw_only=True)
 class OpenStage:
-    """A stage that has started and not ended. `started` in Unix seconds."""
+    """A stage that has started and not ended. `started` in Unix seconds, `key` its place in the store."""
 
     stage: str
     started: float
+    key: str | None = None
     attempt: int | None = None
 
 
@@ -260,7 +261,7 @@ class Timeline:
                 return
             trial = self.open_trials[number] = self._opened(number, event.time)
         if event.event == "stage_started":
-            trial.stages[stage] = OpenStage(stage=stage, started=event.time, attempt=event.attempt)
+            trial.stages[stage] = OpenStage(stage=stage, started=event.time, key=event.stage_key, attempt=event.attempt)
             trial.started = trial.started or event.time
         else:
             trial.stages.pop(stage, None)

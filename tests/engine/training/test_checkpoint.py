@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.engine.training.test_backends import furthest, run_on_ranks, weights
+from unlearn_sweep.engine.store.training_progress import TrainingProgress, read_progress
 from unlearn_sweep.engine.training.state import TrainProgress
 from unlearn_sweep.engine.training.worker import run_worker
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
@@ -105,6 +107,54 @@ def test_another_jobs_checkpoint_is_not_taken(
     assert outcome["resumed_at_step"] == 0
 
 
+def test_another_thread_count_and_another_place_go_on(
+    make_job: JobMaker,
+    benchmark: Benchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The start model counts by its content: a copy of it is the same, a changed one is another and that is said."""
+    monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
+    saved = {"checkpoint_dir": str(tmp_path / "partial"), "checkpoint_every_s": 0.0}
+    job = make_job("npo", max_steps=4, threads=1, **saved)
+    with pytest.raises(StoppedError):
+        run_worker(job, benchmark=benchmark, on_progress=stop_at(3))
+    moved = shutil.copytree(job["start_model"], tmp_path / "moved")
+    there = {"threads": 2, "start_model": str(moved), "teacher_model": str(moved)}
+    with pytest.raises(StoppedError):
+        run_worker(job | there, benchmark=benchmark, on_progress=stop_at(4))
+    assert run_worker(job | there, benchmark=benchmark)["resumed_at_step"] == 3
+    with pytest.raises(StoppedError):
+        run_worker(job | {"output_dir": str(tmp_path / "again")}, benchmark=benchmark, on_progress=stop_at(3))
+    run_worker(make_job("finetune", max_steps=1) | {"output_dir": str(tmp_path / "other")}, benchmark=benchmark)
+    other = {"start_model": str(tmp_path / "other"), "output_dir": str(tmp_path / "last")}
+    assert run_worker(job | other, benchmark=benchmark)["resumed_at_step"] == 0
+    assert "other settings, data or start model" in caplog.text
+
+
+def test_a_training_says_where_it_is_and_leaves_nothing(
+    make_job: JobMaker, benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
+    folder, told = tmp_path / "partial", []
+    write = TrainingProgress.write
+
+    def noted(progress: TrainingProgress, place: Path) -> None:
+        write(progress, place)
+        told.append((place, read_progress(place)))
+
+    monkeypatch.setattr(TrainingProgress, "write", noted)
+    run_worker(make_job("npo", max_steps=3) | {"checkpoint_dir": str(folder)}, benchmark=benchmark)
+    (place, found), *_ = told
+    assert place == folder
+    assert found is not None
+    assert (found.step, found.steps, found.loss_name) == (1, 3, "forget_cross_entropy")
+    assert found.loss is not None
+    assert 0 < found.loss < 20
+    assert not folder.exists()
+
+
 def test_a_half_written_checkpoint_is_passed_over(make_job: JobMaker, benchmark: Benchmark, tmp_path: Path) -> None:
     folder = tmp_path / "partial"
     (folder / ".step-3.writing").mkdir(parents=True)
@@ -124,7 +174,7 @@ def test_a_torn_checkpoint_is_not_taken_and_said(
     """Oracle: the training in one go."""
     monkeypatch.setattr("unlearn_sweep.engine.training.loop.PROGRESS_EVERY_S", 0.0)
     saved = {"checkpoint_dir": str(tmp_path / "partial"), "checkpoint_every_s": 0.0}
-    whole, broken = make_job("npo", max_steps=4), make_job("npo", max_steps=4) | saved
+    whole, broken = make_job("npo", max_steps=4), make_job("npo", max_steps=4, **saved)
     run_worker(whole, benchmark=benchmark)
     with pytest.raises(StoppedError):
         run_worker(broken, benchmark=benchmark, on_progress=stop_at(3))

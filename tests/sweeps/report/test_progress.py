@@ -16,6 +16,8 @@ from rich.console import Console
 
 from tests.sweeps.report.written_sweep import append_line, event_line, events_of, special, trial, write_sweep
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.training_progress import TrainingProgress
 from unlearn_sweep.engine.study.front import front_of
 from unlearn_sweep.sweeps.report.progress import LiveProgress
 
@@ -68,6 +70,26 @@ def test_the_passes_of_an_evaluation_are_told(tmp_path: Path) -> None:
             append_line(tmp_path / "events.jsonl", event_line(event))
     (line,) = [line for line in _without_clock(_out(console)) if "evaluate finished" in line and "trial 0" in line]
     assert line.endswith(", 7 forward passes")
+
+
+def test_a_training_under_way_is_told_with_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearn_sweep.sweeps.report.progress.TRAINING_LINE_S", 0.0)
+    sweep, console = tmp_path / "sweep", _console()
+    sweep.mkdir()
+    log = EventLog(sweep / "events.jsonl")
+    with LiveProgress(sweep, 1, console=console) as live:
+        log.append("sweep_started")
+        log.append("stage_started", stage="prepare:gold", stage_key="0123456789abcdef")
+        _wait(lambda: "prepare:gold started" in _out(console))
+        said = TrainingProgress(
+            step=3, steps=9, left_s=90.0, loss_name="train_cross_entropy", loss=0.5, time=time.time() + 1
+        )
+        said.write(StageStore(tmp_path).partial_folder("0123456789abcdef"))
+        text = "step 3 of 9, train cross entropy 0.500, about 1 min 30 s left"
+        _wait(lambda: f"prepare:gold: {text}" in _out(console))
+        screen = _console()
+        screen.print(live.view())
+        assert text in _out(screen)
 
 
 def test_lines_appear_while_the_sweep_runs(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from tests.sweeps.report.written_sweep import (
 )
 from unlearn_sweep.engine.store.durable import file_lock
 from unlearn_sweep.engine.store.records import Event
+from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.training_progress import TrainingProgress
 from unlearn_sweep.engine.study.front import front_of
 from unlearn_sweep.sweeps.report.records import SweepNotFoundError
 from unlearn_sweep.sweeps.report.status import render, status
@@ -84,12 +86,28 @@ def test_a_dead_drivers_trials_are_lost_and_not_running(tmp_path: Path) -> None:
         assert status(folder, now=3e9 + 2)["lost"] == [1]
 
 
+def test_the_step_of_a_training_is_shown(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "demo", [], ended=None, front=False, with_controls=False, wanted=4)
+    key = "0123456789abcdef"
+    begun = Event(time=2e9, event="stage_started", stage="prepare:original", stage_key=key)
+    append_line(folder / "events.jsonl", event_line(begun))
+    said = TrainingProgress(step=3, steps=9, left_s=30.0, loss_name="train_cross_entropy", loss=0.5, time=2e9 + 1)
+    said.write(StageStore(tmp_path).partial_folder(key))
+    with file_lock(folder / "driver.lock", wait=False):
+        state = status(folder, now=2e9 + 30)
+    assert [row["training"] for row in state["running"]] == ["step 3 of 9, train cross entropy 0.500, about 30 s left"]
+    assert "step 3 of 9" in _text(state)
+
+
 def test_a_preparation_stage_under_way_is_shown(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "demo", [], ended=None, front=False, with_controls=False, wanted=4)
     append_line(folder / "events.jsonl", event_line(Event(time=2e9, event="stage_started", stage="prepare:big")))
     with file_lock(folder / "driver.lock", wait=False):
         state = status(folder, now=2e9 + 30)
-    assert state["running"] == [{"trial": None, "seed": None, "method": None, "stage": "prepare:big", "seconds": 30.0}]
+    (running,) = state["running"]
+    assert running == {
+        "trial": None, "seed": None, "method": None, "stage": "prepare:big", "seconds": 30.0, "training": None
+    }  # fmt: skip
     assert state["time_left_seconds"] is None
     assert "time left unknown before the first trial" in _text(state)
 
