@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test lint slow slow-part faults browser gpu bench docs clean distclean
+.PHONY: help setup quickstart test lint slow slow-part faults browser gpu nightly bench docs clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -59,8 +59,12 @@ gpu: $(STAMP) ## the tests that need a CUDA device
 	@$(PYTEST) -q -m gpu; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "no test needs a CUDA device"; else exit $$status; fi
 
+nightly: $(STAMP) ## a real pretrained model end to end: 100 MB, an hour or more (bench/real_model.py)
+	@$(PY) -m pip install --quiet -c constraints.txt gguf
+	$(PYTEST) -q -s -m nightly
+
 bench: $(STAMP) ## speed against the plain way, as ratios measured on this machine
-	@for script in bench/[a-z]*.py; do echo "== $$script"; $(PY) "$$script" || exit 1; done
+	@for script in bench/[a-z]*.py; do [ "$$script" != bench/real_model.py ] || continue; echo "== $$script"; $(PY) "$$script" || exit 1; done
 
 docs: $(STAMP) ## the generated pages of docs/
 	@$(PY) -m unlearn_sweep.methods.catalog_page > docs/.page && mv docs/.page docs/methods.md

@@ -125,7 +125,8 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=200, help="draws of each cell")
     parser.add_argument("--shared", type=float, default=0.0, help="correlation of the ideal model's rows with gold's")
     given = parser.parse_args()
-    print("\n".join(lines(given.worlds, given.shared)))
+    for line in lines(given.worlds, given.shared):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

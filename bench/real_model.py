@@ -57,7 +57,6 @@ FULL = """\
   rmu: {epochs: 2}
 """
 LORA = """\
-  graddiff: {learning_rate: 1e-3, epochs: 2}
   npo: {learning_rate: 1e-3, epochs: 2}
 """
 
