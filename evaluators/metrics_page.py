@@ -59,6 +59,12 @@ a tracking server:
 | `UNLEARN_SWEEP_JUDGE_PRICES` | `0.15,0.60`: dollars for a million tokens read and written, to count the cost |
 | `UNLEARN_SWEEP_JUDGE_FOLDER` | in place of address and model: folder of an instruct model with safetensors |
 | `UNLEARN_SWEEP_JUDGE_CACHE` | folder of verdicts; left out: in the storage of the sweep |
+| `UNLEARN_SWEEP_JUDGE_REASONING` | `1` for a model that thinks first: `max_completion_tokens` is sent, no temperature |
+| `UNLEARN_SWEEP_JUDGE_TOKENS` | tokens an answer may have, thinking included; left out: 16, of a thinking model 4,096 |
+| `UNLEARN_SWEEP_JUDGE_BODY` | JSON object of more fields to send: `{"reasoning_effort": "low"}` |
+
+An endpoint that refuses `max_tokens` or `temperature` with a 400 is asked in the form of a thinking model from then on,
+which is said once. A chain of thought in `<think>` tags before the verdict is left out.
 
 Throttled and broken calls (408, 429, 5xx, no answer in 60 s, no chat completion) are repeated up to five times with
 growing waits; at most eight calls run at once. A verdict is YES or NO (of two answers A, B or TIE) and nothing else. A

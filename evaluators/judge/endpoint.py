@@ -2,12 +2,18 @@
 
 The standard library's client is enough for one small request at a time. Redirects are refused, since the key would go
 along. No message of this module holds the key or what was sent.
+
+Endpoints of models that think first refuse `max_tokens` and `temperature` with a 400 that names the field. The call is
+then made again in their form, which is kept for this process and said once.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import random
+import re
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,12 +22,21 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import IO, Any
 
-from unlearn_sweep.evaluators.judge.settings import JudgeSettings
+from unlearn_sweep.evaluators.judge.settings import SHORT_TOKENS, THINKING_TOKENS, JudgeSettings
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 HOPELESS = frozenset({401, 403, 404, 405})
 LARGEST_ANSWER_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 14
+REFUSAL_BYTES = 1 << 14
+"""Of a refusal that are read, to find which field it names."""
+THOUGHT = re.compile(r"\A.*</think>|<think>.*?</think>", re.DOTALL)
+ADAPTABLE = ("max_tokens", "temperature")
+"""Fields that are left out or renamed where an endpoint refuses them."""
+
+_log = logging.getLogger(__name__)
+_refused_fields: dict[tuple[str, str], frozenset[str]] = {}
+_lock = threading.Lock()
 
 
 class CallError(RuntimeError):
@@ -32,6 +47,10 @@ class CallError(RuntimeError):
         self.calls = calls
         self.again = again
         self.wait_s = wait_s
+
+
+class FieldRefusedError(CallError):
+    """The endpoint does not take a field of the request; the same call without it may do."""
 
 
 class JudgeUnusableError(RuntimeError):
@@ -58,18 +77,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def complete(
     settings: JudgeSettings, messages: list[dict[str, str]], *, sleep: Callable[[float], None] = time.sleep
 ) -> Completion:
-    """The answer to `messages` at temperature 0, after as many attempts as the settings allow.
+    """The answer to `messages` at temperature 0 (where the endpoint takes one), after at most `attempts` calls.
+
+    A call in a form that the endpoint refuses is no attempt.
 
     Raises:
         CallError: every attempt failed; the message is the last reason.
         JudgeUnusableError: the endpoint refuses the key, the address or the model.
     """
+    adapted = 0
     for attempt in range(1, settings.attempts + 1):
         try:
-            return _once(settings, messages, calls=attempt)
+            while True:
+                try:
+                    return _once(settings, messages, calls=attempt + adapted)
+                except FieldRefusedError:
+                    adapted += 1  # each field is refused once at most, so this ends
         except CallError as error:
             if not error.again or attempt == settings.attempts:
-                raise CallError(str(error), again=False, calls=attempt) from error
+                raise CallError(str(error), again=False, calls=attempt + adapted) from error
             sleep(_wait(settings, attempt, error.wait_s))
     raise CallError("no attempt was allowed", again=False)
 
@@ -81,7 +107,8 @@ def _wait(settings: JudgeSettings, attempt: int, asked_s: float | None) -> float
 
 
 def _once(settings: JudgeSettings, messages: list[dict[str, str]], *, calls: int) -> Completion:
-    body = {"model": settings.model, "messages": messages, "temperature": 0, "max_tokens": 16}
+    refused = frozenset(ADAPTABLE) if settings.reasoning else _refused_fields.get(_endpoint(settings), frozenset())
+    body = request_body(settings, messages, refused)
     headers = {"Content-Type": "application/json"}
     if settings.key:
         headers["Authorization"] = f"Bearer {settings.key}"
@@ -93,7 +120,7 @@ def _once(settings: JudgeSettings, messages: list[dict[str, str]], *, calls: int
         with opener.open(request, timeout=settings.timeout_s) as answer:
             raw = _read(answer, time.monotonic() + settings.timeout_s)
     except urllib.error.HTTPError as error:
-        raise _refused(error) from None
+        raise _refused(error, settings, refused) from None
     except TimeoutError:
         raise CallError(f"no answer within {settings.timeout_s:g} s", again=True) from None
     except (OSError, ValueError) as error:  # urllib's URLError and a broken connection are OSErrors
@@ -104,7 +131,50 @@ def _once(settings: JudgeSettings, messages: list[dict[str, str]], *, calls: int
     return _parsed(raw, calls)
 
 
-def _refused(error: urllib.error.HTTPError) -> CallError:
+def request_body(settings: JudgeSettings, messages: list[dict[str, str]], refused: frozenset[str]) -> dict[str, Any]:
+    """What is sent; `refused` are fields that this endpoint does not take."""
+    thinks = settings.reasoning or "max_tokens" in refused
+    tokens = settings.tokens or (THINKING_TOKENS if thinks else SHORT_TOKENS)
+    body: dict[str, Any] = {"model": settings.model, "messages": messages, **json.loads(settings.body)}
+    body["max_completion_tokens" if "max_tokens" in refused else "max_tokens"] = tokens
+    return body if "temperature" in refused else {**body, "temperature": 0}
+
+
+def without_thought(text: str) -> str:
+    """An answer without the chain of thought before it, also where the template wrote its opening tag."""
+    return THOUGHT.sub("", text).strip() if "</think>" in text else text
+
+
+def _endpoint(settings: JudgeSettings) -> tuple[str, str]:
+    return settings.url, settings.model
+
+
+def _refused_field(error: urllib.error.HTTPError, refused: frozenset[str]) -> str | None:
+    """The field of the request that a 400 names and that can be left out; None where it names none."""
+    if error.code != 400:
+        return None
+    try:
+        said = error.read(REFUSAL_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    return next((name for name in ADAPTABLE if name in said and name not in refused), None)
+
+
+def _adapt(settings: JudgeSettings, field: str) -> None:
+    """Leave a field out from now on, and say so the first time."""
+    with _lock:
+        known = _refused_fields.get(_endpoint(settings), frozenset())
+        _refused_fields[_endpoint(settings)] = known | {field}
+    if field not in known:
+        instead = "max_completion_tokens is sent" if field == "max_tokens" else "it is left out"
+        _log.warning("the judge's endpoint does not take %s: %s from now on", field, instead)
+
+
+def _refused(error: urllib.error.HTTPError, settings: JudgeSettings, refused: frozenset[str]) -> CallError:
+    field = _refused_field(error, refused)
+    if field is not None:
+        _adapt(settings, field)
+        return FieldRefusedError(f"HTTP 400: {field} is not taken", again=True)
     if error.code in HOPELESS:
         raise JudgeUnusableError(f"the judge's endpoint answers {error.code}: wrong key, address or model") from None
     return CallError(f"HTTP {error.code}", again=error.code in RETRIED, wait_s=_retry_after(error.headers))
@@ -137,11 +207,13 @@ def _parsed(raw: bytes, calls: int) -> Completion:
         text = answer["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise CallError("an answer that is no chat completion", again=True) from None
+    if not text and answer["choices"][0].get("finish_reason") == "length":
+        raise CallError("thinking took all tokens: raise UNLEARN_SWEEP_JUDGE_TOKENS", again=False)
     if not isinstance(text, str):
         raise CallError("an answer without text", again=True)
     usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
     return Completion(
-        text=text,
+        text=without_thought(text),
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         calls=calls,

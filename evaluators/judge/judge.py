@@ -58,8 +58,9 @@ class Judge:
         self._known: dict[str, float] = {}
 
     def identity(self, question: type[Question]) -> str:
-        """What decides a verdict besides the row: model and prompt. It holds no key and no address."""
-        return f"{self.settings.model}:{question.prompt_id}"
+        """What decides a verdict besides the row: model, prompt, fields sent along. It holds no key and no address."""
+        more = f":{self.settings.body}" if self.settings.body != "{}" else ""
+        return f"{self.settings.model}:{question.prompt_id}{more}"
 
     def verdicts(self, asked: Sequence[Question]) -> tuple[list[Verdict], Cost]:
         """A verdict for each question, in order; equal ones are asked once.
@@ -142,7 +143,7 @@ class Judge:
         if self.settings.folder is not None:
             from unlearn_sweep.evaluators.judge.local_model import local_judge
 
-            return local_judge(self.settings.folder).complete(item.messages())
+            return local_judge(self.settings.folder).complete(item.messages(), self.settings.tokens)
         return complete(self.settings, item.messages())
 
     # --- what was judged before -------------------------------------------------------------------------------------

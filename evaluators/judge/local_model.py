@@ -10,12 +10,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_sweep.evaluators.judge.endpoint import Completion
+from unlearn_sweep.evaluators.judge.endpoint import Completion, without_thought
+from unlearn_sweep.evaluators.judge.settings import SHORT_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-MOST_NEW_TOKENS = 16
 
 
 class LocalJudge:
@@ -31,8 +30,8 @@ class LocalJudge:
         loaded: Any = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto", **options)
         self.model: PreTrainedModel = loaded.to(device).eval()
 
-    def complete(self, messages: list[dict[str, str]]) -> Completion:
-        """The greedy answer to `messages`, at most 16 tokens."""
+    def complete(self, messages: list[dict[str, str]], tokens: int | None = None) -> Completion:
+        """The greedy answer of at most `tokens` tokens (None: 16), without a chain of thought before it."""
         import torch
 
         ids = self._prompt(messages)
@@ -43,12 +42,12 @@ class LocalJudge:
                 input_ids=asked,
                 attention_mask=torch.ones_like(asked),
                 do_sample=False,
-                max_new_tokens=MOST_NEW_TOKENS,
+                max_new_tokens=tokens or SHORT_TOKENS,
                 pad_token_id=pad,
             )
         answer = found[0, len(ids) :].tolist()
         text = str(self.tokenizer.decode(answer, skip_special_tokens=True))
-        return Completion(text=text, prompt_tokens=len(ids), completion_tokens=len(answer), calls=1)
+        return Completion(text=without_thought(text), prompt_tokens=len(ids), completion_tokens=len(answer), calls=1)
 
     def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
         """Through the model's chat template; without one, the messages as paragraphs and "Answer:"."""

@@ -6,19 +6,28 @@ UNLEARN_SWEEP_JUDGE_KEY     key, where the endpoint wants one; it is sent there 
 UNLEARN_SWEEP_JUDGE_PRICES  "0.15,0.60": dollars for a million tokens read and written, to count the cost
 UNLEARN_SWEEP_JUDGE_FOLDER  in place of URL and MODEL: folder of an instruct model, which judges in this process
 UNLEARN_SWEEP_JUDGE_CACHE   folder of verdicts, so that the same answer is judged once; left out: not kept
+UNLEARN_SWEEP_JUDGE_REASONING  1: a model that thinks first: `max_completion_tokens` is sent and no temperature; found
+                            out by itself where the endpoint refuses `max_tokens` or `temperature` with a 400
+UNLEARN_SWEEP_JUDGE_TOKENS  tokens an answer may have, thinking included; left out: 16, or 4,096 of a thinking model
+UNLEARN_SWEEP_JUDGE_BODY    JSON object of more fields to send: {"reasoning_effort": "low"}
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from unlearn_sweep.evaluators.local_models import folder_identity, model_folder
 
 PREFIX = "UNLEARN_SWEEP_JUDGE_"
+SHORT_TOKENS, THINKING_TOKENS = 16, 4096
+"""Tokens of an answer of one word, and of one behind a chain of thought."""
+OWN_FIELDS = frozenset({"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "stream", "n"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -26,7 +35,9 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class JudgeSettings:
     """One judge: an endpoint at `url`, or the model in `folder`, whose `model` is then its content.
 
-    `attempts` calls a row at most; `failure_cap` is the share of rows that may stay without a verdict.
+    `attempts` calls a row at most; `failure_cap` is the share of rows that may stay without a verdict. `reasoning`: the
+    model thinks before it answers. `tokens` an answer may have (None: by kind of model). `body`: more fields to send,
+    as canonical JSON; they are part of the judge's identity.
     """
 
     url: str
@@ -35,6 +46,9 @@ class JudgeSettings:
     prices: tuple[float, float] | None = None
     cache: Path | None = None
     folder: Path | None = None
+    reasoning: bool = False
+    tokens: int | None = None
+    body: str = "{}"
     timeout_s: float = 60.0
     attempts: int = 5
     concurrency: int = 8
@@ -47,8 +61,8 @@ def judge_settings(environment: Mapping[str, str] | None = None) -> JudgeSetting
     """The judge that the environment names.
 
     Raises:
-        ValueError: an address or model is missing, the address is none that a key may be sent to, or the folder holds
-            no model.
+        ValueError: an address or model is missing, the address is none that a key may be sent to, the folder holds no
+            model, or another variable is not what it should be.
     """
     given = os.environ if environment is None else environment
     if given.get(f"{PREFIX}FOLDER"):
@@ -66,6 +80,9 @@ def judge_settings(environment: Mapping[str, str] | None = None) -> JudgeSetting
         key=key,
         prices=_prices(given.get(f"{PREFIX}PRICES")),
         cache=Path(cache) if cache else None,
+        reasoning=_switch(given.get(f"{PREFIX}REASONING")),
+        tokens=_tokens(given.get(f"{PREFIX}TOKENS")),
+        body=_body(given.get(f"{PREFIX}BODY")),
     )
 
 
@@ -80,6 +97,7 @@ def _local(given: Mapping[str, str]) -> JudgeSettings:
         model=f"folder:{folder_identity(folder)}",
         cache=Path(cache) if cache else None,
         folder=folder,
+        tokens=_tokens(given.get(f"{PREFIX}TOKENS")),
         attempts=1,
         concurrency=1,
     )
@@ -95,6 +113,34 @@ def _checked_url(url: str, key: str | None) -> str:
     if key and parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError(f"{name}: the key would travel unencrypted to {parts.hostname}; use https")
     return url.rstrip("/")
+
+
+def _switch(text: str | None) -> bool:
+    if (text or "0") not in ("0", "1"):
+        raise ValueError(f"{PREFIX}REASONING: must be 0 or 1; got {text!r}")
+    return text == "1"
+
+
+def _tokens(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{PREFIX}TOKENS: must be a whole number of at least 1; got {text!r}")
+    return int(text)
+
+
+def _body(text: str | None) -> str:
+    """More fields of a request, as canonical JSON."""
+    try:
+        fields: Any = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f'{PREFIX}BODY: must be a JSON object: {{"reasoning_effort": "low"}}') from error
+    if not isinstance(fields, dict):
+        raise ValueError(f'{PREFIX}BODY: must be a JSON object: {{"reasoning_effort": "low"}}')
+    taken = sorted(OWN_FIELDS & set(fields))
+    if taken:
+        raise ValueError(f"{PREFIX}BODY: {taken[0]} is set by this tool; it cannot be sent twice")
+    return json.dumps(fields, sort_keys=True)
 
 
 def _prices(text: str | None) -> tuple[float, float] | None:

@@ -24,6 +24,7 @@ class Reply:
     stall_s: float = 0.0
     drip_s: float = 0.0
     usage: dict[str, Any] | None = None
+    finish: str = "stop"
 
 
 Behaviour = Callable[[dict[str, Any], int], Reply]
@@ -43,6 +44,8 @@ class Endpoint:
         self.at_once = self.most_at_once = 0
         self.times: list[float] = []
         self.lock = threading.Lock()
+        self.not_taken: tuple[str, ...] = ()
+        self.refusals: list[str] = []
         self.url = ""
 
     @property
@@ -64,15 +67,27 @@ class Endpoint:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            reply = self.behaviour(row, before)
+            reply = self.refuse(body) or self.behaviour(row, before)
             time.sleep(reply.stall_s)
         finally:
             with self.lock:
                 self.at_once -= 1  # before the answer leaves: its reader may call again before this thread goes on
         self._send(handler, reply)
 
+    def refuse(self, body: dict[str, Any]) -> Reply | None:
+        """As endpoints of thinking models do: one refusal for one field, in words."""
+        named = next((name for name in self.not_taken if name in body), None)
+        if named is None:
+            return None
+        self.refusals.append(named)
+        said = {"error": {"message": f"Unsupported parameter: '{named}' is not supported with this model."}}
+        return Reply(status=400, raw=json.dumps(said).encode())
+
     def _send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
-        message = {"choices": [{"message": {"role": "assistant", "content": reply.text}}], "usage": reply.usage}
+        message = {
+            "choices": [{"message": {"role": "assistant", "content": reply.text}, "finish_reason": reply.finish}],
+            "usage": reply.usage,
+        }
         raw = json.dumps(message).encode() if reply.raw is None else reply.raw
         handler.send_response(reply.status)
         for name, value in {"Content-Length": str(len(raw)), **reply.headers}.items():
