@@ -50,6 +50,7 @@ def test_every_option_and_the_terms_of_a_benchmark_are_told(name: str) -> None:
 def test_the_variables_of_the_judge_are_those_that_are_read() -> None:
     told = set(re.findall(rf"`{PREFIX}(\w+)`", (DOCS / "metrics.md").read_text(encoding="utf-8")))
     values = {"URL": "https://x.example/v1", "MODEL": "m", "KEY": "k", "PRICES": "1,2", "CACHE": "c"}
+    values |= {"REASONING": "1", "TOKENS": "9", "BODY": '{"a": 1}'}
     assert told == {*values, "FOLDER"}  # in place of the first two; test_local_judge.py reads it
     found = judge_settings({f"{PREFIX}{name}": value for name, value in values.items()})
     assert (found.url, found.model, found.key, found.prices, str(found.cache)) == (
@@ -59,6 +60,7 @@ def test_the_variables_of_the_judge_are_those_that_are_read() -> None:
         (1.0, 2.0),
         "c",
     )
+    assert (found.reasoning, found.tokens, found.body) == (True, 9, '{"a": 1}')
 
 
 def test_pages_name_no_place_of_this_machine() -> None:
