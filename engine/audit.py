@@ -94,7 +94,7 @@ def run_audit(
 
 
 def _audit(driver: Driver, path: str, controls: Sequence[str]) -> TrialRecord:
-    job, executor = driver.job, InProcessExecutor()
+    job, executor = driver.job, InProcessExecutor(timeout_s=driver.job.stage_timeout_s)
     runner = StageRunner(driver.store, driver.events, room=Room(job.directory, executor.make_room))
     prepared = Preparation(job, runner, [executor], in_turn=True, which=controls, here=True).run()
     if set(controls) == set(WHICH):

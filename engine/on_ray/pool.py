@@ -12,11 +12,12 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
-from unlearn_sweep.engine.on_ray.training import fit, over_time_reason
+from unlearn_sweep.engine.on_ray.training import fit
 from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import ProcessLostError
+from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 from unlearn_sweep.engine.training.settings import Workers

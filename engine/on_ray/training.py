@@ -12,6 +12,7 @@ from typing import Any
 
 from unlearn_sweep.engine.resources.memory_shortage import shortage_told
 from unlearn_sweep.engine.stages.runner import ProcessLostError
+from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 from unlearn_sweep.engine.training.settings import Workers
 
@@ -97,10 +98,6 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers, limit_s: f
         if (reason := loss_behind(error)) is not None:
             raise ProcessLostError(reason) from None
         raise
-
-
-def over_time_reason(limit_s: float | None) -> str:
-    return f"ran longer than stage_timeout_s = {limit_s:g}"
 
 
 def loss_behind(error: Exception) -> str | None:

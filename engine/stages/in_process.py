@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.time_limit import time_limited
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 
 
 class InProcessExecutor:
-    """One workbench and single-process training; the same stages, keys and results as on a cluster."""
+    """One workbench and single-process training; the same stages, keys and results as on a cluster.
 
-    def __init__(self) -> None:
+    A stage that takes longer than `timeout_s` raises TimeoutError, and the workbench is made anew: an attack that is
+    interrupted may leave a loaded model changed.
+    """
+
+    def __init__(self, *, timeout_s: float | None = None) -> None:
         self._workbench = Workbench()
+        self._timeout_s = timeout_s
 
     def start_model(self, request: StartRequest) -> None:
-        self._workbench.start_model(request)
+        with self._limited():
+            self._workbench.start_model(request)
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
         from unlearn_sweep.engine.training.worker import run_worker
 
-        return TrainOutcome.model_validate(run_worker(job.model_dump(mode="json")))
+        with self._limited():
+            return TrainOutcome.model_validate(run_worker(job.model_dump(mode="json")))
 
     def measure(self, request: MeasureRequest) -> dict[str, Any]:
-        return self._workbench.measure(request)
+        with self._limited():
+            return self._workbench.measure(request)
 
     def attack(self, request: AttackRequest) -> dict[str, Any]:
-        return self._workbench.attack(request)
+        with self._limited():
+            return self._workbench.attack(request)
 
     def make_room(self) -> None:
         self._workbench.make_room()
+
+    @contextlib.contextmanager
+    def _limited(self) -> Iterator[None]:
+        try:
+            with time_limited(self._timeout_s):
+                yield
+        except TimeoutError:
+            self._workbench = Workbench()
+            raise
