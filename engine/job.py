@@ -67,7 +67,10 @@ class ModelSource(_Part):
 
 
 class BenchmarkSettings(_Part):
-    """A benchmark of `evaluators.benchmarks.catalog` with every option filled in; file options are absolute."""
+    """A benchmark of `evaluators.benchmarks.catalog` with every option filled in; file options are absolute.
+
+    `params` hold the prompt format as well (`evaluators.prompt_format`).
+    """
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
@@ -96,6 +99,7 @@ NEUTRAL = frozenset(
         "plugins",
         "stage_timeout_s",
         "storage_limit_gib",
+        "prompt_probe",
     }
 )
 NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first", "unmeasured"})
@@ -105,6 +109,7 @@ class SweepJob(_Part):
     """Everything the engine needs to run, or go on with, one sweep.
 
     `concurrent_trials` None: to be computed by `engine.resources.placement.concurrency` from the cluster's resources.
+    `prompt_probe`: preparation stops where the original knows its rows better in another prompt format.
     `threads` are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or
     an address. `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
     `plugins` are files that add to the catalogs; what they compute is in the keys of the stages that use it.
@@ -115,6 +120,7 @@ class SweepJob(_Part):
     name: str
     seed: int
     benchmark: BenchmarkSettings
+    prompt_probe: bool = True
     original: ModelSource
     gold: ModelSource
     dtype: Dtype = "auto"

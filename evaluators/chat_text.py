@@ -72,6 +72,7 @@ class ChatText:
         self._arguments = {"date_string": date, "fixed_date": _written(date), **arguments}
         self._turns: dict[tuple[tuple[str, str], ...], Rendered] = {}
         self._habits: tuple[int, bool] | None = None
+        self._takes_system: bool | None = None
 
     def around(self, tokenizer: PreTrainedTokenizerBase, question: str, shown: Sequence[tuple[str, str]]) -> Rendered:
         """The conversation that asks `question`, behind other questions with their answers.
@@ -85,6 +86,17 @@ class ChatText:
                 self._turns.clear()
             self._turns[key] = self._rendered(tokenizer, question, shown)
         return self._turns[key]
+
+    def takes_system(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Whether the template accepts a conversation that begins with the system prompt."""
+        if self._takes_system is None:
+            try:
+                self.around(tokenizer, "?", ())
+            except ChatTemplateError:
+                self._takes_system = False
+            else:
+                self._takes_system = True
+        return self._takes_system
 
     def _rendered(
         self, tokenizer: PreTrainedTokenizerBase, question: str, shown: Sequence[tuple[str, str]]

@@ -36,12 +36,14 @@ class Template:
     `chat`: the question is a user's message, behind `chat_before`, and the answer the assistant's; `chat_lead` is
     written as the beginning of that answer and belongs to the prompt. `auto`: chat where the tokenizer has a chat
     template, plain else (`resolved` decides). `system`, `date` and `arguments` go to the chat template; None: no
-    system prompt. `answer_lead` stands between a plain prompt (or `chat_lead`) and the answer. `ends`: the answer
-    closes as the template ends a turn, or with end-of-text. `document`: where a prompt has no token at all, it is the
-    tokenizer's begin (or end-of-text) token, as before a document in pre-training. A generated answer is cut at the
-    first of `stops`, and has at most `max_new_tokens` tokens (None: the benchmark's); where `extract`, a regular
-    expression with one group, is found in it, that is the answer. Prompt and answer are cut at `max_tokens` in total
-    (None: the caller's limit).
+    system prompt; `system_optional`: left out where the chat template takes none.
+
+    `answer_lead` stands between a plain prompt (or `chat_lead`) and the answer. `ends`: the answer closes as the
+    template ends a turn, or with end-of-text. `document`: where a prompt has no token at all, it is the tokenizer's
+    begin (or end-of-text) token, as before a document in pre-training. A generated answer is cut at the first of
+    `stops`, and has at most `max_new_tokens` tokens (None: the benchmark's); where `extract`, a regular expression
+    with one group, is found in it, that is the answer. Prompt and answer are cut at `max_tokens` in total (None: the
+    caller's limit).
     """
 
     before: str = "Question: "
@@ -52,6 +54,7 @@ class Template:
     chat_before: str = ""
     chat_lead: str = ""
     system: str | None = None
+    system_optional: bool = True
     date: str = CHAT_DATE
     arguments: tuple[tuple[str, TemplateArgument], ...] = ()
     ends: bool = True
@@ -65,8 +68,14 @@ class Template:
         return f"{self.before}{question}{self.after}"
 
     def resolved(self, tokenizer: PreTrainedTokenizerBase) -> Template:
-        """The template for this tokenizer: `auto` decided."""
-        return replace(self, auto=False, chat=bool(tokenizer.chat_template)) if self.auto else self
+        """The template for this tokenizer: `auto` decided, and an optional system prompt taken or left."""
+        chat = bool(tokenizer.chat_template) if self.auto else self.chat
+        left_out = chat and self.system is not None and self.system_optional
+        if left_out and chat_text(tokenizer, self.system, self.date, self.arguments).takes_system(tokenizer):
+            left_out = False
+        if not self.auto and not left_out:
+            return self
+        return replace(self, auto=False, chat=chat, system=None if left_out else self.system)
 
     @property
     def lead(self) -> str:

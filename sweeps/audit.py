@@ -57,7 +57,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRequest:
-    """The options of the command. `attacks` and `settings` (benchmark options, KEY=VALUE) are YAML texts.
+    """The options of the command. `attacks`, `prompt` and `settings` (benchmark options, KEY=VALUE) are YAML texts.
 
     `gold` may be "chance". `tokenizer` is that of every model; None: the original's, or without one the model's own.
     `ue` and `ut` are metrics, none for the benchmark's own. `threads` are those of one process.
@@ -69,6 +69,7 @@ class AuditRequest:
     original: str | None = None
     settings: Sequence[str] = ()
     attacks: Sequence[str] = ()
+    prompt: str | None = None
     name: str | None = None
     storage: str = "runs"
     seed: int = 0
@@ -100,7 +101,8 @@ def check(request: AuditRequest) -> CheckedAudit:
     tokenizer = _place(request.tokenizer, request.folder) if options.sound(("--tokenizer",)) else None
     problems, spec = list(options.problems), None
     try:
-        spec = check_document(document, folder=request.folder, machine=None)
+        asked = tokenizer or models["original"] or models["model"]
+        spec = check_document(document, folder=request.folder, machine=None, model=asked)
     except SpecError as error:
         problems += error.problems
     benchmark = None if spec is None else _load(spec, problems)
@@ -129,6 +131,7 @@ def _text(request: AuditRequest) -> str:
             "evaluators": {name: asked for name in ("ue", "ut") if (asked := list(getattr(request, name)))},
             "evaluation": {"resources": {"CPU": float(request.threads)}},
             "attacks": attacks,
+            **({} if request.prompt is None else {"prompt": _parsed(request.prompt)}),
             "storage": request.storage,
         },
         sort_keys=False,
@@ -141,7 +144,8 @@ def _name(request: AuditRequest) -> str:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(request.model).name).strip("-.")[:40] or "model"
     asked = [request.model, request.benchmark, request.gold, request.original, request.seed]
     asked += [request.tokenizer, request.dtype, request.attention, list(request.ue), list(request.ut)]
-    return f"audit-{stem}-{digest([*asked, list(request.settings), list(request.attacks)])[:8]}"
+    asked += [list(request.settings), list(request.attacks), request.prompt]
+    return f"audit-{stem}-{digest(asked)[:8]}"
 
 
 def _settings(request: AuditRequest) -> dict[str, Any]:
@@ -206,7 +210,7 @@ def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
 
 def _job(spec: SweepSpec, models: dict[str, str | None], tokenizer: str | None) -> SweepJob:
     """The sweep's job with the models given and nothing to search."""
-    return resolve(spec).model_copy(
+    return resolve(spec, model=tokenizer or models["original"] or models["model"]).model_copy(
         update={
             "original": ModelSource(path=models["original"], tokenizer=tokenizer),
             "gold": ModelSource(floor=CHANCE) if models["gold"] == CHANCE else ModelSource(path=models["gold"]),

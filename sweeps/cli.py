@@ -257,6 +257,10 @@ def audit(
     attack: Annotated[
         list[str] | None, typer.Option(metavar="ATTACK", help='A name, or "{name: {parameter: value}}".')
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help='How it is asked: auto, chat, plain, or "{format: chat, system: ...}".'),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", callback=_not_empty, help="Folder of the audit below the storage.")
     ] = None,
@@ -291,6 +295,7 @@ def audit(
         original=original,
         settings=tuple(settings or ()),
         attacks=tuple(attack or ()),
+        prompt=prompt,
         name=name,
         storage=storage or "runs",
         seed=seed,

@@ -16,6 +16,7 @@ from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import absolute, check_storage, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import Problem, SpecError
+from unlearn_sweep.sweeps.file.prompt import prompt_of, with_prompt
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
 
@@ -30,8 +31,8 @@ class Overrides:
     max_concurrent: int | None = None
 
 
-def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
-    """The job of a sweep.
+def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str | None = None) -> SweepJob:
+    """The job of a sweep. `model`: its tokenizer decides the prompt format, in place of that of the file's model.
 
     Raises:
         SpecError: an override that cannot be: no trials, fewer than methods, a storage that is a file. Or another
@@ -41,10 +42,12 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None) -> SweepJob:
     storage = _storage(spec, overrides)
     _check_warm_start(spec, storage / spec.file.name)
     search = _search(spec, overrides)
+    prompt = prompt_of(spec.file, spec.benchmark, spec.folder, model)
     return SweepJob(
         name=spec.file.name,
         seed=spec.file.seed,
-        benchmark=BenchmarkSettings(name=spec.benchmark.card.name, params=spec.benchmark.params),
+        benchmark=BenchmarkSettings(name=spec.benchmark.card.name, params=with_prompt(spec.benchmark.params, prompt)),
+        prompt_probe=prompt.probe == "on",
         original=_source(spec.file.model, spec.folder),
         gold=_source(spec.file.gold, spec.folder),
         dtype=spec.file.model.dtype,

@@ -28,7 +28,7 @@ from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.rows import Row, Template
 
 PERTURBED_ANSWERS = 5
-TEMPLATE = Template(before="", after="", answer_lead=" ")
+TEMPLATE = Template(before="", after="", answer_lead=" ", auto=True)
 RECIPE = TrainRecipe(
     config={
         "hidden_size": 128,

@@ -17,6 +17,7 @@ from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
 from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
 from unlearn_sweep.evaluators.cards import BenchmarkCard
 from unlearn_sweep.plugins import Catalog
+from unlearn_sweep.evaluators.prompt_format import FORMAT_KEY, PromptSettings, in_format
 
 BENCHMARKS = Catalog(
     "benchmarks",
@@ -156,12 +157,14 @@ def benchmark_card(name: str) -> BenchmarkCard:
 
 
 def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
-    """The benchmark of this name with these options, validated by its card's model.
+    """The benchmark of this name with these options, validated by its card's model, in the prompt format among them.
 
     Raises:
         ValueError: no such benchmark.
         pydantic.ValidationError: unknown, missing or ill-typed options (a ValueError too).
     """
-    card = benchmark_card(name)
-    given = card.params.model_validate(dict(params))
-    return limited(card.load()(given), given.max_tokens if isinstance(given, DataParams) else None)
+    card, options = benchmark_card(name), dict(params)
+    prompt = PromptSettings.model_validate(options.pop(FORMAT_KEY, {}))
+    given = card.params.model_validate(options)
+    loaded = limited(card.load()(given), given.max_tokens if isinstance(given, DataParams) else None)
+    return in_format(loaded, prompt)

@@ -22,6 +22,7 @@ from unlearn_sweep.evaluators.benchmarks.links import content_key, equal_rows_jo
 from unlearn_sweep.evaluators.benchmarks.passages import LEAST_DOCUMENTS, continuation_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
+from unlearn_sweep.evaluators.prompt_format import published_template
 from unlearn_sweep.evaluators.rows import Row, Template
 
 Text = Annotated[str, Field(min_length=1)]
@@ -111,9 +112,9 @@ class CustomParams(DataParams):
         default_factory=dict,
         description=f"a file's own column names: {{question: prompt}}; known: {', '.join(COLUMNS)}",
     )
-    prompt: str = Field(default="Question: {question}\nAnswer:", description="how a question is put to the model")
-    answer_lead: str = Field(default=" ", description="what stands between the prompt and the answer")
-    chat: bool = Field(default=False, description="ask through the tokenizer's chat template instead of `prompt`")
+    prompt: str | None = Field(default=None, description="the sweep's `prompt: {question: ...}`, in its older place")
+    answer_lead: str | None = Field(default=None, description="the sweep's `prompt: {answer_lead: ...}`, likewise")
+    chat: bool | None = Field(default=None, description="the sweep's `prompt: {format: chat}` (false: plain), likewise")
     passage_characters: int | None = Field(
         default=None,
         ge=40,
@@ -133,15 +134,22 @@ class CustomParams(DataParams):
 
     @field_validator("prompt")
     @classmethod
-    def _check_prompt(cls, prompt: str) -> str:
-        if prompt.count("{question}") != 1:
+    def _check_prompt(cls, prompt: str | None) -> str | None:
+        if prompt is not None and prompt.count("{question}") != 1:
             raise ValueError("must have {question} in it, once")
         return prompt
 
     @property
     def template(self) -> Template:
-        before, _, after = self.prompt.partition("{question}")
-        return Template(before=before, after=after, answer_lead=self.answer_lead, chat=self.chat)
+        template = published_template("custom", Template())
+        if self.prompt is not None:
+            before, _, after = self.prompt.partition("{question}")
+            template = replace(template, before=before, after=after)
+        if self.answer_lead is not None:
+            template = replace(template, answer_lead=self.answer_lead)
+        plain = self.prompt is not None or self.answer_lead is not None
+        chat = False if self.chat is None and plain else self.chat
+        return template if chat is None else replace(template, auto=False, chat=chat)
 
 
 RECIPE = TrainRecipe(

@@ -41,7 +41,9 @@ class RwkuParams(DataParams):
     subjects: list[Filled] = Field(min_length=1, description='people to forget, as RWKU names them: "Stephen King"')
     path: str | None = Field(default=None, description="local folder laid out as the hub data set; None: from the hub")
     revision: str | None = Field(default=None, description="revision of the hub data set; None: the newest")
-    chat: bool = Field(default=True, description="ask through the tokenizer's chat template, as RWKU does")
+    chat: bool | None = Field(
+        default=None, description="the sweep's `prompt: {format: chat}` (false: plain), in its older place"
+    )
     retain_subjects: int = Field(default=20, ge=1, description="other targets whose passages are kept")
     passage_characters: int = Field(default=1600, ge=100, description="passages are cut at so many")
     general_rows: int | None = Field(default=200, ge=2, description="questions of utility_general; None: all")
@@ -133,9 +135,10 @@ def asked(params: RwkuParams, *, lead: bool) -> Template:
     word = "Answer:" if lead else ""
     return Template(
         before="",
-        after="" if params.chat else word,
-        chat=params.chat,
-        chat_lead=word if params.chat else "",
+        after=word,
+        auto=params.chat is None,
+        chat=params.chat is True,
+        chat_lead=word,
         stops=("\n",),
         max_new_tokens=ANSWER_TOKENS,
         max_tokens=1024,

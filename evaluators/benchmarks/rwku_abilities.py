@@ -86,7 +86,7 @@ class FluencyRecord(Record):
     instruction: Filled
 
 
-def reasoning(place: Place, chat: bool) -> list[Row]:
+def reasoning(place: Place, chat: bool | None) -> list[Row]:
     """Questions behind worked examples; what counts is what follows "the answer is"."""
     rows = []
     for index, record in enumerate(_distinct(place, "utility_reason", ReasonRecord, lambda row: row.question)):
@@ -97,7 +97,7 @@ def reasoning(place: Place, chat: bool) -> list[Row]:
     return rows
 
 
-def truthfulness(place: Place, chat: bool) -> list[Row]:
+def truthfulness(place: Place, chat: bool | None) -> list[Row]:
     """Answers in words, by likelihood. The true one stands last, so that a tie with a wrong one is wrong."""
     rows = []
     for index, record in enumerate(_distinct(place, "utility_truthfulness", TruthRecord, lambda row: row.question)):
@@ -125,7 +125,7 @@ def truthfulness(place: Place, chat: bool) -> list[Row]:
     return rows
 
 
-def factuality(place: Place, chat: bool) -> list[Row]:
+def factuality(place: Place, chat: bool | None) -> list[Row]:
     """Trivia behind five others; any of the accepted answers will do."""
     template = _template(chat, "A:", FACT_TOKENS)
     return [
@@ -134,7 +134,7 @@ def factuality(place: Place, chat: bool) -> list[Row]:
     ]
 
 
-def fluency(place: Place, chat: bool) -> list[Row]:
+def fluency(place: Place, chat: bool | None) -> list[Row]:
     """Instructions; there is no right answer, only text that can be varied, clean, or better than the original's."""
     rows = []
     for index, record in enumerate(_distinct(place, "utility_fluency", FluencyRecord, lambda row: row.instruction)):
@@ -154,7 +154,7 @@ def fluency(place: Place, chat: bool) -> list[Row]:
     return rows
 
 
-ABILITIES: Mapping[str, Callable[[Place, bool], list[Row]]] = {
+ABILITIES: Mapping[str, Callable[[Place, bool | None], list[Row]]] = {
     "reasoning": reasoning,
     "truthfulness": truthfulness,
     "factuality": factuality,
@@ -178,13 +178,14 @@ def _row(split: str, index: int, question: str, template: Template, *, accepted:
     )
 
 
-def _template(chat: bool, lead: str, tokens: int | None, *, ends: bool = True, extract: str = "") -> Template:
+def _template(chat: bool | None, lead: str, tokens: int | None, *, ends: bool = True, extract: str = "") -> Template:
     """As RWKU asks: the request as a user's message, `lead` as the beginning of the reply."""
     return Template(
         before="",
-        after="" if chat else f"\n{lead}",
-        chat=chat,
-        chat_lead=lead if chat else "",
+        after=f"\n{lead}",
+        auto=chat is None,
+        chat=chat is True,
+        chat_lead=lead,
         ends=ends,
         extract=extract,
         max_new_tokens=tokens,

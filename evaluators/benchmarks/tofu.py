@@ -26,6 +26,7 @@ from unlearn_sweep.evaluators.benchmarks.tables import (
     raise_mistakes,
     read_table,
 )
+from unlearn_sweep.evaluators.prompt_format import published_template
 from unlearn_sweep.evaluators.rows import Row, Template
 
 RETAIN_OF: Mapping[str, str] = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
@@ -96,7 +97,7 @@ def load(params: TofuParams) -> Benchmark:
     if params.holdout:
         unseen = train_rows(source, params.forget.replace("forget", "holdout"), "holdout")
         evaluation["holdout"] = some(unseen, params.evaluation_rows)
-    template = Template()
+    template = published_template("tofu", Template())
     return Benchmark(
         name="tofu",
         train={"forget": forget, "retain": trained},

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from unlearn_sweep.engine.job import Attention, Dtype
 from unlearn_sweep.engine.search_settings import SearchOptions
 from unlearn_sweep.engine.settings import Amount, Count, Settings
 from unlearn_sweep.engine.training.settings import TrainingSettings
+from unlearn_sweep.evaluators.prompt_format import PromptSettings, settings_of
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -136,6 +137,9 @@ class SweepFile(Settings):
     model: ModelSection = Field(default=ModelSection(), description="the model before unlearning")
     gold: GoldSection = Field(default=GoldSection(), description="the same model trained without the forget set")
     benchmark: dict[str, Any] = Field(description="name of a benchmark and its options")
+    prompt: Annotated[PromptSettings, BeforeValidator(settings_of)] = Field(
+        default=PromptSettings(), description="how questions are put to models, in training, metrics and attacks alike"
+    )
     methods: dict[str, Any] = Field(min_length=1, description="methods to search, with the space of each")
     training: TrainingSettings = Field(default=TrainingSettings(), description="how a trial trains")
     evaluators: EvaluatorsSection = Field(default=EvaluatorsSection(), description="metrics of the objectives")

@@ -26,6 +26,7 @@ from unlearn_sweep.sweeps.file.paths import check_storage
 from unlearn_sweep.sweeps.file.plugins import read_plugins
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
+from unlearn_sweep.sweeps.file.prompt import check_prompt
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
@@ -86,8 +87,12 @@ def parse_spec(
     return check_document(parse_document(text, file), folder=folder or Path.cwd(), machine=machine)
 
 
-def check_document(document: Document, *, folder: Path, machine: Machine | None) -> SweepSpec:
-    """The spec of a document. SpecError with everything that is wrong."""
+def check_document(document: Document, *, folder: Path, machine: Machine | None, model: str | None = None) -> SweepSpec:
+    """The spec of a document. `model`: the one that is asked, in place of the file's (a folder or hub id).
+
+    Raises:
+        SpecError: with everything that is wrong.
+    """
     draft = ProblemCollector(document)
     file = _structure(document, draft)
     if file is None:
@@ -104,6 +109,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None)
     storage = check_storage(file.storage, ("storage",), folder, draft)
     check_mirror(file.mirror, ("mirror",), storage, draft)
     _check_together(file, spaces, folder, machine, draft)
+    check_prompt(file, benchmark, folder, draft, model)
     if draft.problems or benchmark is None:
         raise SpecError(document.file, draft.problems)
     return SweepSpec(

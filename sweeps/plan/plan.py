@@ -16,6 +16,7 @@ from unlearn_sweep.engine.resources.placement import Placement
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.evaluators.prompt_format import FORMAT_KEY, PromptSettings, described
 from unlearn_sweep.sweeps.file.problems import count_of
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
@@ -62,6 +63,7 @@ class SweepPlan:
     trials: int
     settled: int
     left: int
+    prompt: str
     methods: tuple[MethodPlan, ...]
     stages: tuple[StagePlan, ...]
     at_once: int | None
@@ -106,6 +108,12 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 
+def prompt_words(job: SweepJob) -> str:
+    """The prompt format of a job in one line."""
+    settings = PromptSettings.model_validate(job.benchmark.params.get(FORMAT_KEY, {}))
+    return described(settings, job.benchmark.name)
+
+
 def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:
     parameters = parameters_of(job.original, benchmark.recipe)
     work = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics])
@@ -125,6 +133,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         name=job.name,
         directory=str(job.directory),
         trials=job.search.trials,
+        prompt=prompt_words(job),
         settled=sum(settled.values()),
         left=left,
         methods=methods,
@@ -158,6 +167,7 @@ def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> Swee
         name=job.name,
         directory=str(job.directory),
         trials=job.search.trials,
+        prompt=prompt_words(job),
         settled=0,
         left=job.search.trials,
         methods=(),

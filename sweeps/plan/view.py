@@ -53,7 +53,7 @@ def _cached(stage: StagePlan) -> str:
 
 
 def _sums(plan: SweepPlan) -> list[str]:
-    lines = [f"at once: {_at_once(plan)}"]
+    lines = [f"at once: {_at_once(plan)}", f"prompt: {escape(plan.prompt)}"]
     if plan.parameters is not None:
         lines.append(f"model: {plan.parameters / 1e6:,.1f} M parameters")
     if plan.total_seconds is not None:
