@@ -69,7 +69,7 @@ class ModelSource(_Part):
 class BenchmarkSettings(_Part):
     """A benchmark of `evaluators.benchmarks.catalog` with every option filled in; file options are absolute.
 
-    `params` hold the prompt format as well (`evaluators.prompt_format`).
+    `params` hold the prompt format as well (`evaluators.benchmarks.prompt_format`).
     """
 
     name: str

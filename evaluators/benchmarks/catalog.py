@@ -12,12 +12,12 @@ from unlearn_sweep.evaluators.benchmarks.custom import CustomParams
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams, limited
 from unlearn_sweep.evaluators.benchmarks.lkf import LkfParams
 from unlearn_sweep.evaluators.benchmarks.muse import MuseParams
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, in_format
 from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
 from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
 from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
 from unlearn_sweep.evaluators.cards import BenchmarkCard
 from unlearn_sweep.plugins import Catalog
-from unlearn_sweep.evaluators.prompt_format import FORMAT_KEY, PromptSettings, in_format
 
 BENCHMARKS = Catalog(
     "benchmarks",

@@ -20,9 +20,9 @@ from unlearn_sweep.evaluators.benchmarks.drawing import drawn
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.links import content_key, equal_rows_joined
 from unlearn_sweep.evaluators.benchmarks.passages import LEAST_DOCUMENTS, continuation_row, document_rows
+from unlearn_sweep.evaluators.benchmarks.prompt_format import published_template
 from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
-from unlearn_sweep.evaluators.prompt_format import published_template
 from unlearn_sweep.evaluators.rows import Row, Template
 
 Text = Annotated[str, Field(min_length=1)]

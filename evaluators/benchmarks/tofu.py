@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams
+from unlearn_sweep.evaluators.benchmarks.prompt_format import published_template
 from unlearn_sweep.evaluators.benchmarks.tables import (
     Numbered,
     check_rows,
@@ -26,7 +27,6 @@ from unlearn_sweep.evaluators.benchmarks.tables import (
     raise_mistakes,
     read_table,
 )
-from unlearn_sweep.evaluators.prompt_format import published_template
 from unlearn_sweep.evaluators.rows import Row, Template
 
 RETAIN_OF: Mapping[str, str] = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}

@@ -14,7 +14,7 @@ from unlearn_sweep.engine.job import Attention, Dtype
 from unlearn_sweep.engine.search_settings import SearchOptions
 from unlearn_sweep.engine.settings import Amount, Count, Settings
 from unlearn_sweep.engine.training.settings import TrainingSettings
-from unlearn_sweep.evaluators.prompt_format import PromptSettings, settings_of
+from unlearn_sweep.evaluators.benchmarks.prompt_format import PromptSettings, settings_of
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.model_folder.tokenizer_files import read_tokenizer
-from unlearn_sweep.evaluators.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided
+from unlearn_sweep.evaluators.benchmarks.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice
 from unlearn_sweep.sweeps.file.file_schema import ModelSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute, is_local
@@ -28,7 +28,7 @@ def check_prompt(
         draft.add(("benchmark", given[0]), "said twice: there is a section prompt", advice="leave it to section prompt")
         return
     chats = [name for name in CHAT_ONLY if getattr(settings, name) not in (None, {})]
-    if settings.format == "auto" and chats and PUBLISHED[card].format == "plain":
+    if settings.format == "auto" and chats and card in PUBLISHED and PUBLISHED[card].format == "plain":
         draft.add(
             ("prompt", chats[0]),
             f"{card} is asked in plain text by format: auto, and this is for chats",

@@ -15,8 +15,8 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.placement import Placement
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, described
 from unlearn_sweep.evaluators.cards import BenchmarkCard
-from unlearn_sweep.evaluators.prompt_format import FORMAT_KEY, PromptSettings, described
 from unlearn_sweep.sweeps.file.problems import count_of
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note

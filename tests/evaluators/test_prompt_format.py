@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from tests.evaluators.test_joint_tokens import tokenizer_of
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PUBLISHED, PromptSettings, decided, in_format
 from unlearn_sweep.evaluators.multiple_choice import choice_row
-from unlearn_sweep.evaluators.prompt_format import FORMAT_KEY, PUBLISHED, PromptSettings, decided, in_format
 from unlearn_sweep.evaluators.rows import DOCUMENT, Row, Template, encode
 
 QUESTION, ANSWER = "Who keeps the Vantry lighthouse?", "Orla Beck"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_sweep.evaluators.prompt_format import FORMAT_KEY
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
 from unlearn_sweep.sweeps.file.file_schema import SourceSection
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.prompt import has_chat_template

@@ -65,6 +65,9 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
+OWN = Published(format="auto", source="the benchmark's own templates")
+
+
 class PromptSettings(BaseModel):
     """How questions are put to models.
 
@@ -145,7 +148,7 @@ def decided(settings: PromptSettings, benchmark: str, *, chat: bool | None) -> P
     `chat`: whether the tokenizer has a chat template; None where only its files on the hub can say, and then `auto`
     stays and is decided by the tokenizer that is loaded.
     """
-    if settings.format != "auto":
+    if settings.format != "auto" or benchmark not in PUBLISHED:  # a plugin's own templates say how it is asked
         return settings
     if PUBLISHED[benchmark].format == "plain" or chat is False:
         return settings.model_copy(
@@ -211,7 +214,7 @@ def as_chat(template: Template) -> Template:
 
 def described(settings: PromptSettings, benchmark: str) -> str:
     """The format in one line, for a plan."""
-    published = PUBLISHED[benchmark]
+    published = PUBLISHED.get(benchmark, OWN)
     if settings.format == "plain":
         text = settings.question
         return "plain text" if text is None else f"plain text, {text!r}"
