@@ -190,18 +190,28 @@ def model_card(snapshot: Snapshot, record: TrialRecord) -> str:
 
 
 def _base_model(snapshot: Snapshot) -> str | None:
-    """Hub id of the original model, or its folder's name; None where it was trained from the benchmark's recipe."""
+    """Hub id of the original model or of the base it was fine-tuned from, or the folder's name; None for neither."""
     for name in ("original", "model"):
         source = snapshot.spec.get(name)
-        path = source.get("path") if isinstance(source, Mapping) else None
+        if not isinstance(source, Mapping):
+            continue
+        recipe = source.get("recipe")
+        path = source.get("path") or (recipe.get("base") if isinstance(recipe, Mapping) else None)
         if isinstance(path, str):
             # A card is published: it names a local folder, not the machine's path to it.
             return Path(path).name if Path(path).is_absolute() else path
     return None
 
 
+def _is_fine_tuned(snapshot: Snapshot) -> bool:
+    """Whether the sweep itself trained the original, from a base."""
+    source = snapshot.spec.get("original")
+    return isinstance(source, Mapping) and source.get("path") is None and _base_model(snapshot) is not None
+
+
 def _origin(snapshot: Snapshot, record: TrialRecord, base: str | None) -> str:
     start = f"`{base}`" if base else "the benchmark's own small model, trained from its recipe"
+    start += ", which the sweep had fine-tuned on the benchmark," if _is_fine_tuned(snapshot) else ""
     return (
         f"A model that was made to forget part of what it knew. It started from {start} on the benchmark "
         f"`{snapshot.benchmark or 'not recorded'}`, was unlearned by `{record.method}` with seed {record.seed}, and "

@@ -74,14 +74,19 @@ def test_a_hub_model_is_named_as_base_and_a_local_path_is_not(stored: Path, tmp_
     lock = stored / "spec.lock.yaml"
     before = lock.read_text()
     try:
-        for path, named, expected in (
-            ("meta-llama/Llama-3.2-1B@main", "meta-llama/Llama-3.2-1B@main", "meta-llama/Llama-3.2-1B"),
-            ("/home/me/models/own", "own", None),
+        for number, (source, named, expected) in enumerate(
+            (
+                ({"path": "meta-llama/Llama-3.2-1B@main"}, "meta-llama/Llama-3.2-1B@main", "meta-llama/Llama-3.2-1B"),
+                ({"path": "/home/me/models/own"}, "own", None),
+                ({"path": None, "recipe": {"base": "org/base"}}, "org/base", "org/base"),
+                ({"path": None, "recipe": {"base": "/home/me/models/base"}}, "base", None),
+            )
         ):
             document = yaml.safe_load(before)
-            document["job"]["original"]["path"] = path
+            document["job"]["original"] = source
             lock.write_text(yaml.safe_dump(document))
-            card = (export_trial(stored, "0", tmp_path / named.replace("/", "_")).folder / "README.md").read_text()
+            card = (export_trial(stored, "0", tmp_path / str(number)).folder / "README.md").read_text()
+            assert ("which the sweep had fine-tuned" in card) is ("recipe" in source)
             assert yaml.safe_load(card.split("---")[1]).get("base_model") == expected
             assert f"from `{named}`" in card
             assert "/home/me" not in card
