@@ -107,7 +107,7 @@ def test_machines_lost_in_training_evaluation_and_attack_change_nothing(
 
 def _in_training(process: subprocess.Popen[str], sweep: SweepRun, cluster: LocalCluster) -> Node:
     """The machine that trains trial 0, once there is a checkpoint to go on from."""
-    _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/*")))
+    _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/step-*")))
     return _there(cluster, TRAIN_WORKER)
 
 
@@ -141,7 +141,7 @@ def test_a_driver_killed_in_a_training_leaves_nothing_on_the_cluster(
     """Training workers of a driver that is gone would hold their CPUs for ever: the next run would wait for them."""
     sweep = _sweep(tmp_path, undisturbed_workers)
     process = sweep.start("--address", cluster.address)
-    _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/*")))
+    _wait_for(process, lambda: any((sweep.storage / "store" / "partial").glob("*/step-*")))
     kill(process.pid)
     process.communicate()
     assert wait_until(lambda: _is_empty(cluster, cleaners=1), 180, 1), (cluster.actors(), cluster.placement_groups())

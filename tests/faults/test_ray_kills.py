@@ -106,7 +106,7 @@ def test_training_workers_killed_inside_a_training_are_replaced(tmp_path: Path, 
     process, hit, partial = sweep.start(), set(), sweep.storage / "store" / "partial"
     while process.poll() is None:
         for folder in partial.glob("*") if partial.is_dir() else ():
-            if folder.name not in hit and any(folder.iterdir()):
+            if folder.name not in hit and any(folder.glob("step-*")):
                 workers = of_kind(process.pid, TRAIN_WORKER)
                 if workers and kill(workers[0]):
                     hit.add(folder.name)
