@@ -366,6 +366,20 @@ def benchmarks(plugin: Plugins = None, as_json: AsJson = False) -> None:
     _print_facts(listing.benchmarks, plugin, as_json)
 
 
+@app.command("check-plugin")
+def check_plugin(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with cards.")]) -> None:
+    """Run the checks that built-in methods, metrics, attacks and benchmarks pass over those of a plugin."""
+    from unlearn_sweep.sweeps.check_plugin import check_plugin as results
+
+    failed = total = 0
+    for result in results(file):
+        typer.echo(result.line())
+        total, failed = total + 1, failed + (result.reason is not None)
+    typer.echo(f"{total - failed} of {total} checks passed")
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
 @app.command()
 def papers(
     benchmark: Annotated[str | None, typer.Option(help="Only benchmarks with this in their name.")] = None,

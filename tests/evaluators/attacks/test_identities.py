@@ -7,15 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from unlearn_sweep.engine.contracts import attack_checks as checks
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
-from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, build
-from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
-METRICS = ("probability", "extraction_strength", "rouge")
 RATE_0 = {"steps": 3, "learning_rate": 0.0, "batch_size": 4}
 IDENTITIES: dict[str, list[Any]] = {
     "prefill": [{"tokens": 0}],
@@ -41,31 +39,13 @@ def test_every_attack_has_an_identity_or_no_strength() -> None:
     assert set(IDENTITIES) | WITHOUT == set(ATTACKS)
 
 
-def rows_of(target: Target, state: Attacked) -> pd.DataFrame:
-    rows = [row for split in ("forget", "retain") for row in target.benchmark.evaluation[split]]
-    scored = [row for row in rows if state.scored_groups is None or row.group_id in state.scored_groups]
-    found = evaluate_rows(
-        state.model,
-        target.tokenizer,
-        scored,
-        metrics=METRICS,
-        template=target.benchmark.template,
-        max_new_tokens=6,
-        prompt_edit=state.prompt_edit,
-    )
-    return found.table
-
-
 @pytest.mark.parametrize(("name", "params"), FLAT)
 def test_no_strength_changes_no_metric_of_any_row(target: Target, name: str, params: Any, tmp_path: Path) -> None:
     path = tmp_path / "task.jsonl"
     lines = [json.dumps({"question": f"What is {i} plus 1?", "answer": f"It is {i + 1}."}) for i in range(9)]
     path.write_text("\n".join(lines), encoding="utf-8")
-    # The original compared with itself has no direction to take out.
-    itself = replace(target, original=lambda: target.model)
-    (state,) = build(name, json.loads(json.dumps(params).replace("TASK", str(path)))).run(itself)
-    plain = replace(state, model=target.model, prompt_edit=None)
-    pd.testing.assert_frame_equal(rows_of(target, state), rows_of(target, plain), check_exact=True)
+    filled = json.loads(json.dumps(params).replace("TASK", str(path)))
+    checks.no_strength_changes_no_metric_of_any_row(target, lambda: build(name, filled))
 
 
 def test_relearning_the_original_loses_nothing_it_trains_on(target: Target) -> None:
