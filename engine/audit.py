@@ -88,15 +88,18 @@ def run_audit(
         stack.push(driver.note_stop)
         if watch is not None:
             stack.enter_context(watch(job.directory, 1))
-        record = _audit(driver, path, controls)
+        record = _audit(driver, path, controls, announce)
         driver.events.append("sweep_finished", seconds=time.monotonic() - driver.began, reason=record.reason)
         return record
 
 
-def _audit(driver: Driver, path: str, controls: Sequence[str]) -> TrialRecord:
+def _audit(driver: Driver, path: str, controls: Sequence[str], announce: Callable[[str], None]) -> TrialRecord:
     job, executor = driver.job, InProcessExecutor(timeout_s=driver.job.stage_timeout_s)
     runner = StageRunner(driver.store, driver.events, room=Room(job.directory, executor.make_room))
-    prepared = Preparation(job, runner, [executor], in_turn=True, which=controls, here=True).run()
+    prepared = Preparation(job, runner, [executor], in_turn=True, which=controls, here=True, probe_refuses=False).run()
+    if prepared.prompt_note:
+        driver.events.append("note", reason=prepared.prompt_note)
+        announce(f"warning: {prepared.prompt_note}")
     if set(controls) == set(WHICH):
         write_controls(job, prepared, driver.store)
     used = job.original.tokenizer or prepared.paths.get("original")

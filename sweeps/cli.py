@@ -160,7 +160,14 @@ def plan(
 
 
 @app.command()
-def validate(file: File, address: Address = None, as_json: AsJson = False) -> None:
+def validate(
+    file: File,
+    address: Address = None,
+    as_json: AsJson = False,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print what a model reads, with the supervised tokens marked.")
+    ] = False,
+) -> None:
     """Check a sweep file and report every mistake with its line."""
     spec = _spec(file, address=address, as_json=as_json)
     from unlearn_sweep.sweeps.resolve import resolve
@@ -188,6 +195,8 @@ def validate(file: File, address: Address = None, as_json: AsJson = False) -> No
     typer.echo(f"rows: {rows}")
     for note in spec.notes:
         typer.echo(f"note: {note}")
+    if show_prompt:
+        _show_prompts(spec, job)
 
 
 @app.command()
@@ -445,6 +454,21 @@ def _spec(
             raise
         _print_json(error.as_json())
         raise typer.Exit(EXIT_REFUSED) from None
+
+
+def _show_prompts(spec: SweepSpec, job: SweepJob) -> None:
+    """Print what a model reads; what lies on the hub is fetched for it."""
+    from unlearn_sweep.sweeps.plan.data_check import check_rows
+    from unlearn_sweep.sweeps.show_prompt import prompt_lines
+
+    benchmark = check_rows(spec, job, hub=True)
+    if benchmark is None:
+        _refuse("the benchmark's rows cannot be read here, so no prompt can be shown")
+    try:
+        for line in prompt_lines(job, benchmark):
+            typer.echo(line)
+    except (ValueError, OSError) as error:
+        _refuse(f"no prompt can be shown: {error}")
 
 
 def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> str:

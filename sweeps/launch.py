@@ -56,6 +56,7 @@ def launch(
     from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError
     from unlearn_sweep.engine.resources.placement import NoRoomError
     from unlearn_sweep.engine.stages.measurable import UnmeasurableError
+    from unlearn_sweep.engine.stages.prompt_probe import PromptFormatError
     from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
     from unlearn_sweep.engine.store import durable
     from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
@@ -71,7 +72,7 @@ def launch(
     except SweepBusyError as error:
         say(f"{error}. Wait for it, or stop it first.")
         return EXIT_FAILED
-    except (SweepChangedError, MirrorError, DamagedFileError, UnmeasurableError) as error:
+    except (SweepChangedError, MirrorError, DamagedFileError, UnmeasurableError, PromptFormatError) as error:
         say(f"{error}.")
         return EXIT_REFUSED
     except ClusterLostError as error:

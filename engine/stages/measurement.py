@@ -31,6 +31,7 @@ class MeasureRequest(BaseModel):
     """Evaluate one model on the benchmark's evaluation splits; rows go to `rows_path`.
 
     `original_path`: the original model, for metrics and attacks that look at it; None where there is none.
+    `probe`: a few trained rows in several prompt formats, in place of all that.
     `tokenizer_path`: where every model's tokenizer is; None: beside the weights of `model_path`.
     """
 
@@ -46,6 +47,7 @@ class MeasureRequest(BaseModel):
     dtype: str = "auto"
     attention: str = "auto"
     threads: int = 1
+    probe: bool = False
 
 
 class Bench:
@@ -62,8 +64,10 @@ class Bench:
         """Per-row metrics of one model over all splits; returns counts of passes, tokens, dropped rows, and memory."""
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
-        meter = PeakMeter()
         self.set_threads(request.threads)
+        if request.probe:
+            return self.probed(request)
+        meter = PeakMeter()
         benchmark = self.fitted(request)
         rows = [row for split in benchmark.evaluation.values() for row in split]
         itself = request.model_path == request.original_path
@@ -86,6 +90,23 @@ class Bench:
             "judging": evaluation.judging,
             "peak_memory": meter.read().model_dump(),
         }
+
+    def probed(self, request: MeasureRequest) -> dict[str, Any]:
+        """How likely trained rows are in the request's prompt format and in others: a `ProbeResult` as JSON."""
+        from unlearn_sweep.engine.stages.prompt_probe import probe, settings_in
+        from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
+
+        name, params = request.benchmark["name"], request.benchmark["params"]
+        plain = {"name": name, "params": {key: value for key, value in params.items() if key != FORMAT_KEY}}
+        found = probe(
+            self.model(request.model_path, request),
+            self.tokenizer(request),
+            name,
+            settings_in(params),
+            self.benchmark(request.benchmark),
+            self.benchmark(plain),
+        )
+        return found.model_dump(mode="json")
 
     def make_room(self) -> None:
         """Let go of every model; the next request loads its own again."""

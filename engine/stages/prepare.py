@@ -14,10 +14,12 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.stages.prompt_probe import ProbeResult, PromptFormatError
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.spread import spread
+from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
@@ -31,7 +33,8 @@ class Preparation:
     """Runs the preparing stages. `executors`: as many as may work at once; `in_turn` where each needs the machine.
 
     `here`: work in the calling thread, one item after the other, as an executor in this process does.
-    `which`: the controls there are. A search needs both; an audit makes do with what it is given.
+    `which`: the controls there are. A search needs both; an audit makes do with what it is given. `probe_refuses`:
+    an original that knows its rows better in another prompt format ends the preparation; else it is only said.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Preparation:
         in_turn: bool,
         which: Sequence[str] = WHICH,
         here: bool = False,
+        probe_refuses: bool = True,
     ) -> None:
         self.job = job
         self.runner = runner
@@ -50,19 +54,26 @@ class Preparation:
         self.in_turn = in_turn
         self.store = runner.store
         self.which = tuple(which)
+        self.probe_refuses = probe_refuses
         self.here = here
 
     def run(self) -> Prepared:
-        """Models first, then their evaluation and every attack on both."""
+        """Models first, then their evaluation and every attack on both.
+
+        Raises:
+            PromptFormatError: the original is asked in another prompt format than it was trained in.
+        """
         data, recipe = _benchmark_facts(self.job)
         models = self._models(data, recipe)
         paths = {which: path for which, (_, path) in models.items()}
         self._check_tokenizer(paths)
         ids = {which: name for which, (name, _) in models.items()}
+        prompt_note = self._probe(data, paths, ids)
         controls = self._controls(data, paths, ids)
         return Prepared(
             data=data,
             gold_at_chance=self.job.gold.floor is not None,
+            prompt_note=prompt_note,
             paths=paths,
             ids=ids,
             evaluations={which: controls["evaluate", which] for which in self.which},
@@ -90,6 +101,20 @@ class Preparation:
             return self._trained(which, whole, data, executor)
 
         return dict(zip(sources, self._spread(list(sources), work, in_turn=self.in_turn), strict=True))
+
+    def _probe(self, data: str, paths: Mapping[str, str], ids: Mapping[str, str]) -> str:
+        """What the probe of the prompt format has to say; nothing of a model trained here, in this very format."""
+        if not self.job.prompt_probe or "original" not in paths or self.job.original.path is None:
+            return ""
+        request = requests.probe_stage(self.job, ids["original"], data)
+        asked = partial(requests.probe_request, self.job, paths["original"])
+        done = self.runner.run(request, lambda folder: self.executors[0].measure(asked(folder)))
+        found = ProbeResult.model_validate(done.data)
+        durable.write_text(self.job.directory / "prompt.json", found.model_dump_json(indent=1) + "\n")
+        note = found.sentence()
+        if note and self.probe_refuses:
+            raise PromptFormatError(note)
+        return note
 
     def _check_tokenizer(self, paths: Mapping[str, str]) -> None:
         """A gold model that is given is asked through the original's tokenizer: refuse it where that cannot be."""

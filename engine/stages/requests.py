@@ -21,6 +21,7 @@ from unlearn_sweep.evaluators.tasks.definitions import task_identity
 
 TRAINING_CODE = "unlearn_sweep.engine.training.worker"
 FINETUNE_CODE = "unlearn_sweep.methods.finetune"
+PROBE_CODE = "unlearn_sweep.engine.stages.prompt_probe"
 EVALUATION_CODE = "unlearn_sweep.engine.stages.measurement"
 ATTACK_CODE = "unlearn_sweep.engine.stages.attack_run"
 MODEL_CODE = "unlearn_sweep.engine.models"
@@ -265,6 +266,18 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
     return StageRequest(stage="evaluate", inputs=inputs)
 
 
+def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest:
+    """A few trained rows of the original in several prompt formats; the sweep's is part of `data`."""
+    inputs = {
+        "model": model,
+        "data": data,
+        **tokenizer_identity(job, model),
+        "dtype": job.dtype,
+        "code": code_version(PROBE_CODE),
+    }
+    return StageRequest(stage="prepare:prompt", inputs=inputs)
+
+
 def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
     """One attack on one model, measured at each strength."""
     inputs = {
@@ -337,6 +350,10 @@ def measure_request(job: SweepJob, model_path: str, folder: Path, original_path:
         attention=job.attention,
         threads=job.threads,
     )
+
+
+def probe_request(job: SweepJob, model_path: str, folder: Path) -> MeasureRequest:
+    return measure_request(job, model_path, folder, model_path).model_copy(update={"probe": True})
 
 
 def attack_request(

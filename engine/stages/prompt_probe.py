@@ -1,0 +1,178 @@
+"""Is the original asked in the format it was trained in? A few trained rows, in the sweep's format and in others.
+
+A model asked in another format than it was trained in scores as if it had forgotten, before anything is unlearned. So
+the likelihood of a few trained answers is compared between formats. Another format is clearly better where its mean
+log-probability of the answers' tokens, their turn's end included, is higher by at least `MARGIN_NATS` and by
+`STANDARD_ERRORS` standard errors of the paired difference over rows, and where the model knows the answers in it
+(`KNOWN_NATS`): an original that never saw the rows has no format of its own for them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from unlearn_sweep.evaluators.benchmarks.prompt_format import (
+    FORMAT_KEY,
+    OWN,
+    PUBLISHED,
+    PromptSettings,
+    described,
+    in_format,
+)
+from unlearn_sweep.evaluators.chat_text import ChatTemplateError
+from unlearn_sweep.evaluators.rows import Example, Row, Template, encode_many
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+
+ROWS_A_VIEW = 8
+"""Trained rows of the forget and of the retain view that are asked."""
+MARGIN_NATS = 0.1
+STANDARD_ERRORS = 3.0
+KNOWN_NATS = math.log(0.5)
+ASSISTANT = "You are a helpful assistant."
+"""The system prompt most models were tuned with, besides none and the published one."""
+
+
+class PromptFormatError(RuntimeError):
+    """The original model knows its rows clearly better in another prompt format than the sweep's."""
+
+
+class FormatScore(BaseModel):
+    """One format: mean log-probability of an answer token in nats, and what it is above that of the sweep's format.
+
+    `option` is the section `prompt` that asks so; `gain` and its standard error are paired over rows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words: str
+    option: dict[str, Any]
+    logp: float
+    gain: float = 0.0
+    gain_se: float = 0.0
+
+    @property
+    def clearly_better(self) -> bool:
+        return self.gain >= max(MARGIN_NATS, STANDARD_ERRORS * self.gain_se) and self.logp >= KNOWN_NATS
+
+
+class ProbeResult(BaseModel):
+    """What the probe found: the sweep's format, then the others, best first. `rows` 0: no trained question to ask."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: int
+    configured: FormatScore | None = None
+    others: list[FormatScore] = []
+
+    @property
+    def better(self) -> FormatScore | None:
+        """The best format, where it is clearly better than the sweep's."""
+        return self.others[0] if self.others and self.others[0].clearly_better else None
+
+    def sentence(self) -> str:
+        """What is wrong, and what to do; empty where nothing is."""
+        best, own = self.better, self.configured
+        if best is None or own is None:
+            return ""
+        written = json.dumps(best.option, ensure_ascii=False)
+        return (
+            f"the original model knows its rows better in another prompt format: {best.words}: mean log-probability "
+            f"{best.logp:.2f} a token over {self.rows} trained rows, against {own.logp:.2f} in the configured one "
+            f"({own.words}): {best.gain:.2f} better, standard error {best.gain_se:.2f}. Write prompt: {written}, or go "
+            "on with prompt: {probe: off}"
+        )
+
+
+def probe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    configured: PromptSettings,
+    asked: Benchmark,
+    plain: Benchmark,
+) -> ProbeResult:
+    """Score trained rows of `asked`, which is in the configured format, in it and in others.
+
+    `plain` is the same benchmark as its own templates have it.
+    """
+    rows = [row for view in ("forget", "retain") for row in trained_questions(asked, view)]
+    if not rows:
+        return ProbeResult(rows=0)
+    wanted = {row.row_id for row in rows}
+    source = [row for view in ("forget", "retain") for row in plain.train[view] if row.row_id in wanted]
+    found = {"configured": examples_of(tokenizer, asked.template, rows)}
+    settings = {"configured": configured}
+    for other in others(name, configured):
+        template = in_format(plain, other).template
+        try:
+            examples = examples_of(tokenizer, template, source)
+        except ChatTemplateError:
+            continue
+        if examples not in found.values():
+            key = described(other, name)
+            found[key], settings[key] = examples, other
+    logps = {key: mean_logps(model, examples) for key, examples in found.items()}
+    own = logps.pop("configured")
+    scores = [compared(name, settings[key], logp, own) for key, logp in logps.items()]
+    return ProbeResult(
+        rows=len(rows),
+        configured=FormatScore(words=described(configured, name), option=configured.as_option(), logp=mean(own)),
+        others=sorted(scores, key=lambda score: -score.gain),
+    )
+
+
+def trained_questions(benchmark: Benchmark, view: str) -> list[Row]:
+    """A few trained rows that ask in the benchmark's own template, spread evenly over the view."""
+    rows = [row for row in benchmark.train.get(view, ()) if row.kind == "question" and row.template is None]
+    step = max(1, len(rows) // ROWS_A_VIEW)
+    return rows[::step][:ROWS_A_VIEW]
+
+
+def others(name: str, configured: PromptSettings) -> list[PromptSettings]:
+    """The plausible formats: chat with and without a system prompt, with the sweep's arguments too, and plain."""
+    published = PUBLISHED.get(name, OWN)
+    systems = dict.fromkeys(["", published.system or "", configured.system or "", ASSISTANT])
+    chats = [PromptSettings(format="chat", system=system, date=published.date) for system in systems]
+    return [*chats, PromptSettings(format="plain")]
+
+
+def examples_of(tokenizer: PreTrainedTokenizerBase, template: Template, rows: Sequence[Row]) -> list[Example]:
+    return encode_many(tokenizer, [(row.row_id, row.question, row.answer) for row in rows], template)
+
+
+def mean_logps(model: PreTrainedModel, examples: Sequence[Example]) -> list[float]:
+    """Mean log-probability of each answer's tokens, in nats."""
+    from unlearn_sweep.evaluators.likelihood import score
+
+    return [float(found.logp.mean()) for found in score(model, examples, pad_id=0).scores]
+
+
+def compared(name: str, settings: PromptSettings, logp: Sequence[float], own: Sequence[float]) -> FormatScore:
+    gains = [one - other for one, other in zip(logp, own, strict=True)]
+    middle = mean(gains)
+    spread = sum((gain - middle) ** 2 for gain in gains) / max(1, len(gains) - 1)
+    return FormatScore(
+        words=described(settings, name),
+        option=settings.as_option(),
+        logp=mean(logp),
+        gain=middle,
+        gain_se=math.sqrt(spread / len(gains)),
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def settings_in(params: dict[str, Any]) -> PromptSettings:
+    """The prompt format that a job's benchmark options hold."""
+    return PromptSettings.model_validate(params.get(FORMAT_KEY, {}))

@@ -1,0 +1,90 @@
+"""What a model will read, word for word: the first row of each training view, of each judged split, of each attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.catalog import METRICS
+from unlearn_sweep.evaluators.rows import Example, Row, encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WITHOUT_MODEL = frozenset({"prefill", "few_shot", "in_context", "rwku_prompts"})
+"""Attacks whose prompts follow from the rows alone; of others the model decides."""
+OPEN, CLOSE = "⟦", "⟧"
+
+
+def prompt_lines(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    """Lines to print: supervised (or scored) tokens stand between ⟦ and ⟧, and one by one behind the text.
+
+    Raises:
+        ValueError: the model's tokenizer cannot be had here.
+    """
+    tokenizer = tokenizer_of(job, benchmark)
+    for view, rows in benchmark.train.items():
+        if rows:
+            yield from shown(tokenizer, benchmark, f"training view {view}", rows[0])
+    for split, rows in benchmark.evaluation.items():
+        for kind in dict.fromkeys(row.kind for row in rows):
+            asked = [*dict.fromkeys([*job.ue_metrics, *job.ut_metrics])]
+            metrics = [name for name in asked if name in METRICS and kind in METRICS[name].kinds]
+            first = next(row for row in rows if row.kind == kind)
+            yield from shown(tokenizer, benchmark, f"metrics on {split} ({', '.join(metrics) or 'none'})", first)
+    for attack in job.attacks:
+        yield from attacked(tokenizer, benchmark, attack, job.seed)
+
+
+def tokenizer_of(job: SweepJob, benchmark: Benchmark) -> PreTrainedTokenizerBase:
+    """The tokenizer of the original model; the one that a model built from nothing will get."""
+    from unlearn_sweep.engine.models import load_tokenizer, train_tokenizer
+    from unlearn_sweep.engine.stages.recipes import recipe_of
+
+    place = job.original.tokenizer or job.original.path
+    if place is not None:
+        return load_tokenizer(place)
+    recipe = recipe_of(job, "original", benchmark.recipe)
+    if recipe is None:
+        raise ValueError(f"benchmark {benchmark.name!r} has no training recipe: give model.path")
+    if recipe["base"] is not None:
+        return load_tokenizer(recipe["base"])
+    return train_tokenizer(benchmark.tokenizer_texts, vocab_size=recipe["vocab_size"])
+
+
+def shown(tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, title: str, row: Row) -> Iterator[str]:
+    template = row.template or benchmark.template
+    yield from marked(tokenizer, title, encode(tokenizer, row.row_id, row.question, row.answer, template))
+
+
+def marked(tokenizer: PreTrainedTokenizerBase, title: str, example: Example) -> Iterator[str]:
+    answer = [str(tokenizer.decode([token])) for token in example.answer_ids]
+    whole = str(tokenizer.decode(list(example.prompt_ids + example.answer_ids)))
+    prompt = str(tokenizer.decode(list(example.prompt_ids)))
+    said = whole.removeprefix(prompt) if whole.startswith(prompt) else "".join(answer)
+    yield f"--- {title}, row {example.row_id}"
+    yield f"{prompt}{OPEN}{said}{CLOSE}"
+    yield f"tokens {OPEN}{' '.join(repr(text) for text in answer)}{CLOSE}"
+
+
+def attacked(
+    tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, attack: AttackSettings, seed: int
+) -> Iterator[str]:
+    """The first forget row under the strongest state of an attack on prompts."""
+    from unlearn_sweep.evaluators.attacks.attack import Target
+    from unlearn_sweep.evaluators.attacks.catalog import build
+
+    title = f"attack {attack.label}"
+    if attack.name not in WITHOUT_MODEL:
+        yield f"--- {title}: prompts as above, or as the model decides while it runs"
+        return
+    model = cast("PreTrainedModel", None)  # none of these attacks looks at it
+    target = Target(model=model, tokenizer=tokenizer, benchmark=benchmark, seed=seed)
+    for state in build(attack.name, attack.params).run(target):
+        row = next(row for row in benchmark.evaluation["forget"] if row.kind == "question")
+        example = encode(tokenizer, row.row_id, row.question, row.answer, row.template or benchmark.template)
+        edited = example if state.prompt_edit is None else state.prompt_edit(example)
+        if edited is not None:
+            yield from marked(tokenizer, f"{title}, {state.strength:g} {state.unit}", edited)

@@ -1,0 +1,40 @@
+"""What `validate --show-prompt` prints. Oracle: the conversation as plain transformers renders it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.evaluators.test_joint_tokens import BY_NAME, DATE, SYSTEM, conversation
+from tests.support.tiny_authors import PREFILL, QUANTIZE, tiny_job
+from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
+from unlearn_sweep.sweeps.show_prompt import prompt_lines
+
+QUESTION, ANSWER = "Who keeps the Vantry lighthouse?", "Orla Beck"
+OPTION = {"format": "chat", "system": SYSTEM, "date": DATE}
+
+
+def test_each_view_metric_and_attack_is_shown_word_for_word(tmp_path: Path) -> None:
+    family = BY_NAME["llama3"]
+    tokenizer = family.make()
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = [json.dumps({"question": QUESTION, "answer": ANSWER})]
+    rows += [json.dumps({"question": f"Who rows ferry {i}?", "answer": f"Ivo {i}"}) for i in range(4)]
+    for name, lines in (("forget", rows), ("retain", [row.replace("Who", "Which one") for row in rows])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    files = {f"{name}_path": str(tmp_path / f"{name}.jsonl") for name in ("forget", "retain")}
+    source = BenchmarkSettings(name="custom", params={**files, FORMAT_KEY: OPTION})
+    model = ModelSource(path=str(tmp_path / "model"))
+    job = tiny_job(tmp_path, "shown", [PREFILL, QUANTIZE]).model_copy(update={"benchmark": source, "original": model})
+    printed = list(prompt_lines(job, load_benchmark(source.name, source.params)))
+    header = conversation(family, QUESTION, None, SYSTEM)
+    assert printed[:2] == ["--- training view forget, row forget/00000", f"{header}⟦{ANSWER}<|eot_id|>⟧"]
+    pieces = [str(tokenizer.decode([token])) for token in tokenizer(ANSWER, add_special_tokens=False)["input_ids"]]
+    assert printed[2] == f"tokens ⟦{' '.join(map(repr, [*pieces, '<|eot_id|>']))}⟧"
+    titles = [line for line in printed if line.startswith("---")]
+    assert len(titles) == 6  # two views, two splits, two attacks
+    assert any("metrics on forget (probability, extraction_strength)" in title for title in titles)
+    prefilled = printed[printed.index(next(line for line in printed if "attack prefill" in line)) + 1]
+    assert prefilled == f"{header}{pieces[0]}⟦{''.join(pieces[1:])}<|eot_id|>⟧"
