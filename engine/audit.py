@@ -52,6 +52,11 @@ class Audit(Trial):
         if set(prepared.evaluations) != set(WHICH):
             self.scorer = RawScorer(job, prepared, runner.store)
 
+    def need_weights(self) -> None:
+        """The model is given. Where the original is trained by a recipe, a missing stage may look at it."""
+        if "original" in self.prepared.paths:
+            self.need_original()
+
     def run(self) -> TrialRecord:
         path = self.known["model_path"]
         self.known |= self.scorer.evaluation(self.evaluate(path))
@@ -112,4 +117,4 @@ def _audit(driver: Driver, path: str, controls: Sequence[str], announce: Callabl
     record = run_trial(task, job, prepared, executor, begin=lambda *parts: Audit(*parts, model=model, path=path))
     driver.write_record(record)
     driver.publish(record)
-    return record
+    return driver.settled[record.number]

@@ -36,7 +36,7 @@ from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
-from unlearn_sweep.engine.stages.trial import TrialTask, holder_of
+from unlearn_sweep.engine.stages.trial import TrialTask, holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.code import version_of
@@ -56,7 +56,7 @@ from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.constraints import marked
 from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
-from unlearn_sweep.engine.study.front import GrowingFront, rivals_of
+from unlearn_sweep.engine.study.front import GrowingFront, members_of, rivals_of
 from unlearn_sweep.plugins import PluginFile, use
 from unlearn_sweep.plugins import environment as plugin_environment
 
@@ -140,6 +140,7 @@ class Driver:
         self.broker: StudyBroker | None = None
         self.identity: dict[str, Any] | None = None
         self.asked: dict[int, Mapping[str, Any]] = {}
+        self._made_again: set[int] = set()
         self.began = time.monotonic()  # what is waited for and counted goes by this clock, which nobody sets
         self.stopped: str | None = None
         self._on_settled = on_settled
@@ -202,6 +203,7 @@ class Driver:
         """Let go of models whose trial's record was written by a driver that died before it could do so."""
         for record in self.settled.values():
             self.retention.release(str(record.number))
+            self.retention.release(weights_holder(record.number))
             for score in record.seeds:
                 self.retention.release(holder_of(record.number, score.seed))
 
@@ -232,7 +234,9 @@ class Driver:
 
     def is_finished(self) -> bool:
         enough = sum(self._counts(record) for record in self.settled.values()) >= self.job.search.trials
-        return enough and not any(missing_seeds(self.records(), self.job.search.seeds_for_finalists))
+        if not enough or any(missing_seeds(self.records(), self.job.search.seeds_for_finalists)):
+            return False
+        return not self._without_weights()
 
     def _counts(self, record: TrialRecord) -> bool:
         """Whether a record is one of the trials that the sweep is to have."""
@@ -381,9 +385,9 @@ class Driver:
         broker = self._broker()
         if self.stopped is not None or not broker.finished_asking:
             return self.stopped is not None
-        if self.job.search.seeds_for_finalists < 2:
-            return True
-        return broker.all_settled and self.finalists.are_given(self.settled)
+        if not broker.all_settled:
+            return self.job.search.seeds_for_finalists < 2
+        return self.finalists.are_given(self.settled) and not self._without_weights()
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
         """Record first, then the study, then the views: a crash in between loses nothing.
@@ -398,6 +402,8 @@ class Driver:
             raise DamagedStorageError(f"trial {record.number} stopped in {record.failed_stage}: {reason}")
         if task.finalist:
             self._settle_finalist(task, record)
+        elif task.weights_only:
+            self._note_weights(record)
         else:
             self._settle_trial(record)
         self.retention.release(task.holder)
@@ -440,11 +446,28 @@ class Driver:
             data={"seed": score.seed, "state": score.state, "ue": score.ue, "ut": score.ut, "rob": score.rob},
         )
 
+    def _note_weights(self, record: TrialRecord) -> None:
+        """How making a front member's weights again ended. Its record stays as it is."""
+        if record.state == "failed":
+            reason = f"trial {record.number} is on the front, and its weights could not be made again: {record.reason}"
+            self.events.append("note", trial=record.number, reason=reason)
+
+    def _without_weights(self) -> list[TrialRecord]:
+        """Members of the front whose weights are not in the store, and that were not given out to be made again.
+
+        A trial whose measurements were all in the store is settled without them.
+        """
+        members = [record for record in members_of(self.records()) if record.number not in self._made_again]
+        return [
+            record
+            for record in members
+            if (key := record.stage_keys.get("unlearn")) is not None and not self.store.has_weights(key)
+        ]
+
     def write_record(self, record: TrialRecord) -> None:
-        durable.write_text(
-            self.directory / "trials" / f"{record.number}.json", record.sealed().model_dump_json(indent=1) + "\n"
-        )
-        self.settled[record.number] = record
+        sealed = record.sealed()
+        durable.write_text(self.directory / "trials" / f"{record.number}.json", sealed.model_dump_json(indent=1) + "\n")
+        self.settled[record.number] = sealed
 
     def begun_again(self, task: TrialTask, reason: str) -> None:
         """A trial's process or machine is gone; the trial goes on with the stages it has."""
@@ -457,16 +480,25 @@ class Driver:
         self.settle(task, TrialRecord(**fields, state="failed", started=now, finished=now, reason=reason))
 
     def _finalist_task(self) -> TrialTask | None:
-        """A seed of a front member, once every trial of the search is settled; None before that and after the last."""
+        """A seed of a front member once every trial of the search is settled, then the weights that the front lacks."""
         broker = self._broker()
         if self.stopped is not None or not (broker.finished_asking and broker.all_settled):
             return None
         found = self.finalists.next(self.settled)
         if found is None:
-            return None
+            return self._weights_task()
         record, seed = found
         proposal = broker.proposal_of(record.number, record.method, record.params, seed=seed)
         return make_task(proposal, [], self.job, self.attack_costs).model_copy(update={"finalist": True})
+
+    def _weights_task(self) -> TrialTask | None:
+        """A front member whose weights are to be made again; None where every member has its own."""
+        record = next(iter(self._without_weights()), None)
+        if record is None:
+            return None
+        self._made_again.add(record.number)
+        proposal = self._broker().proposal_of(record.number, record.method, record.params, seed=record.seed)
+        return make_task(proposal, [], self.job, self.attack_costs).model_copy(update={"weights_only": True})
 
     def _task(self, proposal: Proposal) -> TrialTask:
         visible = [self.settled[number] for number in self._broker().visible_to(proposal.number)]

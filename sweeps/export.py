@@ -125,6 +125,11 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
             f"trial {record.number} failed in {record.failed_stage or 'an unnamed stage'} and left no model: "
             f"{record.reason or 'no reason recorded'}"
         )
+    if snapshot.front is not None and record.key in snapshot.front.front:
+        raise ExportError(
+            f"trial {record.number} is on the front, but its weights are not in the store: run the same sweep again, "
+            f"which makes the models of its front again at its end"
+        )
     raise ExportError(
         f"the weights of trial {record.number} are no longer in the store: only models on the front are kept. To train "
         f"them again, run a sweep with these lines over the same storage and export its trial 0; finished evaluations "

@@ -98,7 +98,8 @@ class Preparation:
             whole = recipe_of(self.job, which, recipe)
             if whole is None:
                 raise ValueError(f"{which}: benchmark {self.job.benchmark.name!r} has no training recipe: give a path")
-            return self._trained(which, whole, data, executor)
+            weights = which == "original" and self._tokenizer_is_read()
+            return self._trained(which, whole, data, executor, weights=weights)
 
         return dict(zip(sources, self._spread(list(sources), work, in_turn=self.in_turn), strict=True))
 
@@ -124,10 +125,37 @@ class Preparation:
         if gold.path is not None and gold.tokenizer is None and "gold" in paths and used is not None:
             refuse_other_vocabulary(gold.path, used)
 
-    def _trained(self, which: str, recipe: Mapping[str, Any], data: str, executor: Executor) -> tuple[str, str]:
-        """Content name and path of a model trained by a recipe, from its start model."""
-        start, start_path = self._start(recipe, data, executor)
-        request = requests.finetune_stage(self.job, which, start, recipe, data)
+    def _tokenizer_is_read(self) -> bool:
+        """Whether a gold model that is given is checked against the tokenizer of an original that is trained here."""
+        return self.job.gold.path is not None and self.job.gold.tokenizer is None
+
+    def have_weights(self, which: str, executor: Executor | None = None) -> None:
+        """Train the original or the gold model where a recipe makes it and its weights are not in the store.
+
+        What was measured of it stays as it is: the stages that are finished are not asked again.
+        """
+        source = getattr(self.job, which)
+        which, source = (which, source) if source.floor is None else ("original", self.job.original)
+        if source.path is not None:
+            return
+        data, recipe = _benchmark_facts(self.job)
+        whole = recipe_of(self.job, which, recipe)
+        if whole is not None:
+            self._trained(which, whole, data, executor or self.executors[0], weights=True)
+
+    def _trained(
+        self, which: str, recipe: Mapping[str, Any], data: str, executor: Executor, *, weights: bool
+    ) -> tuple[str, str]:
+        """Content name and path of a model trained by a recipe, from its start model.
+
+        Without `weights`, a training that is finished is enough: its weights may be gone.
+        """
+        request = requests.finetune_stage(self.job, which, requests.start_stage(recipe, data).key, recipe, data)
+        named = request.key, str(self.store.model_folder(request.key))
+        found = self.store.find(request) if weights else self.runner.recall(request)
+        if found is not None:
+            return named
+        _, start_path = self._start(recipe, data, executor)
 
         def train(folder: Path) -> dict[str, Any]:
             partial = self.store.partial_folder(request.key)
@@ -137,7 +165,7 @@ class Preparation:
             return outcome.model_dump(mode="json")
 
         self.runner.run(request, train)
-        return request.key, str(self.store.model_folder(request.key))
+        return named
 
     def _start(self, recipe: Mapping[str, Any], data: str, executor: Executor) -> tuple[str, str]:
         """The start model of a recipe. Original and gold usually share one: the second to ask waits for the first."""
@@ -170,6 +198,7 @@ class Preparation:
         wanted: dict[tuple[str, str], Callable[[Executor], StageResult]] = {
             ("evaluate", which): partial(self._measure, victims[which]) for which in self.which
         }
+        self._have_weights_of(victims)
         for attack in self.job.attacks:
             for which in self.which:
                 wanted[attack.label, which] = partial(run_attack, self.job, attack, victims[which], self.runner)
@@ -177,6 +206,21 @@ class Preparation:
         for which, victim in victims.items():
             forget_links(self.job, victim, self.store, which)
         return dict(zip(wanted, done, strict=True))
+
+    def _have_weights_of(self, victims: Mapping[str, AttackedModel]) -> None:
+        """Make models again whose weights are gone, where a control is to be measured; the original with any other."""
+        missing = {which for which, victim in victims.items() if not self._is_measured(victim)}
+        if missing and "original" in victims:
+            missing.add("original")
+        gone = [which for which in self.which if which in missing and not Path(victims[which].path).is_dir()]
+        self._spread(gone, self.have_weights, in_turn=self.in_turn)
+
+    def _is_measured(self, victim: AttackedModel) -> bool:
+        """Whether every measurement of a control is in the store."""
+        named = victim.model, victim.original, victim.data
+        wanted = [requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)]
+        wanted += [requests.attack_stage(self.job, attack, *named) for attack in self.job.attacks]
+        return all(self.store.find(request) is not None for request in wanted)
 
     def _measure(self, victim: AttackedModel, executor: Executor) -> StageResult:
         request = requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)

@@ -100,6 +100,14 @@ class StageRunner:
             return self._run(request, compute, alone=False)
         return self._run(request, compute, alone=True)  # not in a handler: the error holds on to what filled the memory
 
+    def recall(self, request: StageRequest) -> StageResult | None:
+        """What the store holds of a finished stage, counted as reused, whether or not its weights are still there."""
+        found = self.store.recall(request)
+        if found is None:
+            return None
+        self.keys[request.stage] = request.key
+        return self._reuse(request, found)
+
     def _run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
         with self.room.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
             found, damage = self.store.look(request)  # another process may have finished it while we waited
@@ -110,8 +118,9 @@ class StageRunner:
             return self._compute(request, compute, alone=alone)
 
     def _reuse(self, request: StageRequest, found: StageResult) -> StageResult:
-        self.seconds[request.stage] = 0.0
-        self.reused.append(request.stage)
+        self.seconds.setdefault(request.stage, 0.0)
+        if request.stage not in self.reused:
+            self.reused.append(request.stage)
         self._note_judging(found)
         self._event("stage_reused", request, seconds=0.0)
         return found
@@ -151,6 +160,7 @@ class StageRunner:
 
     def _tell_finish(self, request: StageRequest, result: StageResult, *, seconds: float) -> None:
         self.seconds[request.stage] = seconds
+        self.reused = [stage for stage in self.reused if stage != request.stage]  # recalled, then its weights wanted
         told = {name: result.data[name] for name in TOLD if name in result.data}
         data = {**self.mark, **told, **self._note_judging(result)}
         self._event("stage_finished", request, seconds=seconds, data=data)

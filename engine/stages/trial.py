@@ -15,6 +15,7 @@ from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
 from unlearn_sweep.engine.stages.gate import collapse_reason
+from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
@@ -25,7 +26,7 @@ from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import AttackScore, StageResult, TrialRecord
 from unlearn_sweep.engine.store.retention import Retention
-from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.engine.training.job import TrainOutcome
 
 BROKEN_MODEL = "NonFiniteLogits"  # evaluators.likelihood raises it; named here, since a trial's process loads no torch
@@ -39,6 +40,7 @@ class TrialTask(BaseModel):
 
     `rivals` are the (UE, UT, Rob) of those that no other of them beats; `outlook` is what to expect of each attack,
     empty while there is nothing to learn from. `finalist`: a front member with another seed; every attack is run.
+    `weights_only`: a settled trial whose model is wanted again; nothing is measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,16 +53,24 @@ class TrialTask(BaseModel):
     rivals: list[tuple[float, float, float]] = []
     outlook: dict[str, AttackOutlook] = {}
     finalist: bool = False
+    weights_only: bool = False
 
     @property
     def holder(self) -> str:
         """The run's name inside its sweep: the trial's number, and the seed of a finalist."""
+        if self.weights_only:
+            return weights_holder(self.number)
         return holder_of(self.number, self.seed) if self.finalist else str(self.number)
 
 
 def holder_of(number: int, seed: int) -> str:
     """The name of a finalist's run inside its sweep."""
     return f"{number}-seed-{seed}"
+
+
+def weights_holder(number: int) -> str:
+    """The name of the run that makes a front member's weights again."""
+    return f"{number}-weights"
 
 
 def run_trial(
@@ -80,8 +90,10 @@ def run_trial(
     mark = {"seed": task.seed} if task.finalist else {}
     room = Room(job.directory, executor.make_room)
     runner = StageRunner(StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark, room=room)
-    event = "finalist_started" if task.finalist else "trial_started"
-    events.append(event, trial=task.number, attempt=attempt, data={"method": task.method, **mark})
+    event = "note" if task.weights_only else "finalist_started" if task.finalist else "trial_started"
+    why = f"trial {task.number} is on the front and its weights are gone: they are made again"
+    mark_reason = {"reason": why} if task.weights_only else {}
+    events.append(event, **mark_reason, trial=task.number, attempt=attempt, data={"method": task.method, **mark})
     life = (begin or Trial)(task, job, prepared, executor, runner)
     try:
         record = life.run()
@@ -133,6 +145,9 @@ class Trial:
 
     def run(self) -> TrialRecord:
         model_path, outcome = self.unlearn()
+        if self.task.weights_only:
+            self.need_weights()
+            return self.record(state="complete")
         if outcome.stopped_early is not None:
             return self.record(state="collapsed", reason=outcome.stop_reason or outcome.stopped_early)
         rows = self.evaluate(model_path)
@@ -145,12 +160,28 @@ class Trial:
         return self.record(state="complete")
 
     def unlearn(self) -> tuple[str, TrainOutcome]:
+        """Where the unlearned model lies, and how its training went: as the store has it, else it is trained now.
+
+        Weights that were evicted are made again by `need_weights`, once a stage that is missing asks for them.
+        """
+        request = self.unlearn_request()
+        self.model = request.key
+        Retention(self.runner.store, self.job.directory).hold(self.task.holder, request.key)
+        found = self.runner.recall(request) or self.train(request)
+        outcome = TrainOutcome.model_validate(found.data)
+        model_path = str(self.runner.store.model_folder(request.key))
+        self.known |= {"model_path": model_path, "training": outcome.model_dump(mode="json")}
+        return model_path, outcome
+
+    def unlearn_request(self) -> StageRequest:
+        task, original = self.task, self.prepared.ids["original"]
+        return requests.unlearn_stage(self.job, task.method, task.params, task.seed, original, self.prepared.data)
+
+    def train(self, request: StageRequest) -> StageResult:
         """Train by the trial's method; the weights are in the store under the stage's key."""
-        task, ids, store = self.task, self.prepared.ids, self.runner.store
+        task, store = self.task, self.runner.store
+        self.need_original()
         teacher = self.teacher()
-        request = requests.unlearn_stage(
-            self.job, task.method, task.params, task.seed, ids["original"], self.prepared.data
-        )
 
         def train(folder: Path) -> dict[str, Any]:
             self.scorer.read_ahead()  # while the workers train, this process only waits
@@ -163,12 +194,20 @@ class Trial:
             requests.keep_weights(store, request.key, folder / "model")
             return outcome.model_dump(mode="json")
 
-        self.model = request.key
-        Retention(store, self.job.directory).hold(task.holder, request.key)
-        outcome = TrainOutcome.model_validate(self.runner.run(request, train).data)
-        model_path = str(store.model_folder(request.key))
-        self.known |= {"model_path": model_path, "training": outcome.model_dump(mode="json")}
-        return model_path, outcome
+        return self.runner.run(request, train)
+
+    def need_weights(self) -> None:
+        """Have the unlearned model and the original in the store: a stage that is missing works on them."""
+        request = self.unlearn_request()
+        if self.runner.store.find(request) is None:
+            self.train(request)
+        self.need_original()
+
+    def need_original(self) -> None:
+        """Train the original model again where it is trained by a recipe and its weights are gone."""
+        if self.job.original.path is not None or Path(self.prepared.paths["original"]).is_dir():
+            return
+        Preparation(self.job, self.runner, [self.executor], in_turn=True).have_weights("original")
 
     def teacher(self) -> str | None:
         """The folder of the model that the method learns from, trained first where no trial has; None without one."""
@@ -193,6 +232,8 @@ class Trial:
     def evaluate(self, model_path: str) -> Any:
         known, paths = self.prepared.ids, self.prepared.paths
         request = requests.evaluate_stage(self.job, self.model, self.prepared.data, known.get("original", ""))
+        if self.runner.store.find(request) is None:
+            self.need_weights()
         self.runner.run(
             request,
             lambda folder: self.executor.measure(
@@ -203,7 +244,11 @@ class Trial:
 
     def attack(self, attack: AttackSettings, model_path: str) -> AttackScore:
         """One attack, measured and scored against the same attack on original and gold."""
-        result = run_attack(self.job, attack, self.victim(model_path), self.runner, self.executor)
+        victim = self.victim(model_path)
+        request = requests.attack_stage(self.job, attack, victim.model, victim.original, victim.data)
+        if self.runner.store.find(request) is None:
+            self.need_weights()
+        result = run_attack(self.job, attack, victim, self.runner, self.executor)
         return self.scorer.attack(attack, result, utility=self.known["ut"])
 
     def attack_all(self, model_path: str) -> None:

@@ -76,6 +76,21 @@ class StageStore:
             damage = first_damage(self.model_folder(request.key), result.weights)
         return (result, None) if damage is None else (None, damage)
 
+    def recall(self, request: StageRequest) -> StageResult | None:
+        """The finished stage, or None; its weights may have been evicted since. One that is damaged counts as None."""
+        if request.weights and self.has_weights(request.key):
+            return self.find(request)
+        try:
+            result = self.result(request.key)
+        except DamagedFileError:
+            return None
+        damaged = result is not None and first_damage(self.stage_folder(request.key), result.files) is not None
+        return None if damaged else result
+
+    def has_weights(self, key: str) -> bool:
+        """Whether the model folder of a stage is there."""
+        return self.model_folder(key).is_dir()
+
     def result(self, key: str) -> StageResult | None:
         """A finished stage by its key alone, whether or not its weights are still there; None where there is none.
 

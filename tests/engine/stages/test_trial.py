@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages.prepare import Preparation
+from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, TrialTask, run_trial
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore
@@ -141,3 +144,51 @@ def test_attempts_are_counted_over_process_deaths(tmp_path: Path) -> None:
     from unlearn_sweep.engine.stages.trial import count_attempt
 
     assert [count_attempt(tmp_path / "attempts" / "3") for _ in range(3)] == [1, 2, 3]
+
+
+def test_weights_that_are_gone_are_made_again_only_for_a_stage_that_is_missing(ready: Ready) -> None:
+    job, prepared, executor = ready
+    store = StageStore(job.storage)
+    first = run_trial(_task(20, seed=11), job, prepared, executor)
+    assert store.evict_model(first.stage_keys["unlearn"]) > 0
+    again = run_trial(_task(21, seed=11), job, prepared, executor)
+    assert _stage_events(job, 21, "stage_started") == []
+    assert again.reused_stages == ["unlearn", "evaluate", "attack:prefill", "attack:quantize"]
+    assert (again.state, again.ue, again.ut, again.rob) == (first.state, first.ue, first.ut, first.rob)
+    assert again.training == first.training
+    shutil.rmtree(store.stage_folder(first.stage_keys["attack:quantize"]))
+    third = run_trial(_task(22, seed=11), job, prepared, executor)
+    assert _stage_events(job, 22, "stage_started") == ["unlearn", "attack:quantize"]
+    assert third.reused_stages == ["evaluate", "attack:prefill"]
+    assert third.rob == first.rob
+
+
+def test_weights_alone_are_made_again_without_measuring(ready: Ready) -> None:
+    job, prepared, executor = ready
+    store = StageStore(job.storage)
+    first = run_trial(_task(23, seed=11), job, prepared, executor)
+    store.evict_model(first.stage_keys["unlearn"])
+    record = run_trial(_task(23, seed=11, weights_only=True), job, prepared, executor)
+    assert (record.state, store.has_weights(first.stage_keys["unlearn"])) == ("complete", True)
+    assert _stage_events(job, 23, "stage_started")[-1] == "unlearn"
+    assert record.ue is None
+
+
+def test_an_original_whose_weights_are_gone_is_trained_for_a_training_and_not_for_the_controls(ready: Ready) -> None:
+    job, prepared, executor = ready
+    store, events = StageStore(job.storage), EventLog(job.directory / "events.jsonl")
+    for which in ("original", "gold"):
+        assert store.evict_model(prepared.ids[which]) > 0
+    before = len(events.read())
+    again = Preparation(job, StageRunner(store, events), [executor], in_turn=True).run()
+    assert again == prepared
+    assert "stage_started" not in {event.event for event in events.read()[before:]}
+    record = run_trial(_task(24, seed=12), job, prepared, executor)
+    assert record.state == "complete", record.reason
+    assert _stage_events(job, 24, "stage_started")[:2] == ["prepare:original", "unlearn"]
+    assert not store.has_weights(prepared.ids["gold"])
+    shutil.rmtree(store.stage_folder(prepared.attacks["prefill"]["gold"]))
+    before = len(events.read())
+    Preparation(job, StageRunner(store, events), [executor], in_turn=True).run()
+    began = [event.stage for event in events.read()[before:] if event.event == "stage_started"]
+    assert began == ["prepare:gold", "attack:prefill"]
