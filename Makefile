@@ -71,7 +71,8 @@ docs: $(STAMP) ## the generated pages of docs/
 	@$(PY) -m unlearn_sweep.evaluators.attacks.reference_page > docs/.page && mv docs/.page docs/attacks.md
 	@$(PY) -m unlearn_sweep.evaluators.metrics_page > docs/.page && mv docs/.page docs/metrics.md
 	@$(PY) -m unlearn_sweep.evaluators.benchmarks.reference_page > docs/.page && mv docs/.page docs/benchmarks.md
-	@echo "docs/methods.md, docs/attacks.md, docs/metrics.md and docs/benchmarks.md are up to date"
+	@$(PY) -m tests.support.architecture_page > docs/.page && mv docs/.page docs/models.md
+	@echo "docs/methods.md, docs/attacks.md, docs/metrics.md, docs/benchmarks.md and docs/models.md are up to date"
 
 clean: ## caches and build leftovers; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

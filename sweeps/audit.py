@@ -16,8 +16,10 @@ import yaml
 from pydantic import ValidationError
 
 from unlearn_sweep.engine.job import ModelSource, SweepJob
+from unlearn_sweep.engine.model_folder.headers import ModelFolder
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.sweeps.file.architecture import check_class
 from unlearn_sweep.sweeps.file.paths import absolute, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import Problem, SpecError
@@ -105,6 +107,8 @@ def check(request: AuditRequest) -> CheckedAudit:
         spec = check_document(document, folder=request.folder, machine=None, model=asked)
     except SpecError as error:
         problems += error.problems
+    if spec is not None:
+        problems += _of_class(spec, models)
     benchmark = None if spec is None else _load(spec, problems)
     job = None if spec is None else _job(spec, models, tokenizer)
     if job is not None and benchmark is not None:
@@ -116,6 +120,16 @@ def check(request: AuditRequest) -> CheckedAudit:
     return CheckedAudit(
         job=job, model=models["model"], controls=controls, notes=(*options.notes, *_notes(controls, spec))
     )
+
+
+def _of_class(spec: SweepSpec, models: dict[str, str | None]) -> list[Problem]:
+    """What the class of a model that is given as a sound folder cannot take."""
+    draft = ProblemCollector(spec.document)
+    places = dict.fromkeys(Path(model) for model in models.values() if model is not None and model != CHANCE)
+    for place in places:
+        if place.is_dir():
+            check_class(ModelFolder(place), spec.file, spec.attacks, draft)
+    return draft.problems
 
 
 def _text(request: AuditRequest) -> str:

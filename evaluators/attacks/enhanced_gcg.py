@@ -210,7 +210,8 @@ def _places(length: int, count: int, generator: torch.Generator) -> list[int]:
 
 def _layers(model: PreTrainedModel, original: PreTrainedModel, wanted: Sequence[int] | None) -> list[int]:
     """Layers compared, counted from 1; all by default. Raises AttackError where the two models do not fit."""
-    shapes = [(found.config.num_hidden_layers, found.config.hidden_size) for found in (model, original)]
+    configs = [found.config.get_text_config() for found in (model, original)]
+    shapes = [(config.num_hidden_layers, config.hidden_size) for config in configs]
     if shapes[0] != shapes[1]:
         raise AttackError(f"the original model has (layers, width) {shapes[1]} and this one {shapes[0]}; use gcg")
     layers = list(wanted or range(1, shapes[0][0] + 1))

@@ -16,6 +16,7 @@ from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
 from unlearn_sweep.sweeps.file import checks
+from unlearn_sweep.sweeps.file.architecture import check_architecture
 from unlearn_sweep.sweeps.file.attacks import read_attacks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
@@ -109,6 +110,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     storage = check_storage(file.storage, ("storage",), folder, draft)
     check_mirror(file.mirror, ("mirror",), storage, draft)
     _check_together(file, spaces, folder, machine, draft)
+    check_architecture(file, attacks, folder, draft)
     check_prompt(file, benchmark, folder, draft, model)
     if draft.problems or benchmark is None:
         raise SpecError(document.file, draft.problems)

@@ -31,6 +31,21 @@ CLASSES: dict[str, tuple[str, Sizes]] = {
     "qwen3": ("Qwen3", LLAMA | HEADS),
     "gemma2": ("Gemma2", LLAMA | HEADS | {"query_pre_attn_scalar": 8, "sliding_window": 64}),
     "gemma3": ("Gemma3Text", LLAMA | HEADS | {"query_pre_attn_scalar": 8, "sliding_window": 64}),
+    "gemma3_multimodal": (
+        "Gemma3",
+        {
+            "text_config": LLAMA | HEADS | {"query_pre_attn_scalar": 8, "sliding_window": 64},
+            "vision_config": {
+                "hidden_size": 16,
+                "intermediate_size": 24,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "image_size": 28,
+                "patch_size": 14,
+            },
+            "mm_tokens_per_image": 4,
+        },
+    ),
     "phi3": ("Phi3", LLAMA | {"pad_token_id": None, "partial_rotary_factor": 1.0}),
     "olmo2": ("Olmo2", LLAMA),
     "gpt2": ("GPT2", {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 512}),
@@ -46,6 +61,8 @@ CLASSES: dict[str, tuple[str, Sizes]] = {
             "word_embed_proj_dim": 16,
         },
     ),
+    "bloom": ("Bloom", {"hidden_size": 16, "n_layer": 3, "n_head": 2}),
+    "gptj": ("GPTJ", {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 512, "rotary_dim": 4}),
     "falcon": ("Falcon", {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}),
     "mixtral": ("Mixtral", LLAMA | {"num_local_experts": 3, "num_experts_per_tok": 2}),
     "qwen2_moe": (
@@ -58,6 +75,10 @@ CLASSES: dict[str, tuple[str, Sizes]] = {
             "num_experts_per_tok": 2,
             "decoder_sparse_step": 1,
         },
+    ),
+    "gpt_oss": (
+        "GptOss",
+        LLAMA | HEADS | {"num_local_experts": 3, "num_experts_per_tok": 2, "sliding_window": 64},
     ),
     "qwen3_moe": (
         "Qwen3Moe",
@@ -76,7 +97,10 @@ def small_model(name: str, tokenizer: PreTrainedTokenizerBase, seed: int = 0) ->
     prefix, sizes = CLASSES[name]
     make: Callable[..., Any] = getattr(transformers, f"{prefix}Config")
     ids = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None, "pad_token_id": tokenizer.pad_token_id}
-    config = make(**{**ids, **sizes}, vocab_size=len(tokenizer))
+    values = {**ids, **sizes, "vocab_size": len(tokenizer)}
+    if "text_config" in sizes:
+        values = {**sizes, "text_config": {**ids, **sizes["text_config"], "vocab_size": len(tokenizer)}}
+    config = make(**values)
     for field in NO_DROPOUT:
         if hasattr(config, field):
             setattr(config, field, 0.0)

@@ -1,0 +1,75 @@
+"""What the class of a given model cannot do, by its configuration and the names of its weights: no weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import AttackSettings
+from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.sweeps.file.file_schema import SweepFile
+from unlearn_sweep.sweeps.file.paths import absolute
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+
+NO_SDPA = frozenset({"bloom", "gemma2", "gpt_oss", "gptj", "mamba", "mpt"})
+"""Model types without sdpa among those that people unlearn; loading knows the others."""
+WRITERS = (".o_proj.weight", ".down_proj.weight")
+
+
+def check_architecture(
+    file: SweepFile, attacks: Sequence[AttackSettings], folder: Path, draft: ProblemCollector
+) -> None:
+    """Settings and attacks that the original model, given as a folder, cannot take."""
+    if file.model.path is None or not draft.sound(("model", "path")):
+        return
+    place = absolute(file.model.path, folder)
+    if not place.is_dir():
+        return
+    try:
+        check_class(ModelFolder(place), file, attacks, draft)
+    except BrokenWeightsError:
+        return  # reported as a fault of the folder
+
+
+def check_class(
+    model: ModelFolder, file: SweepFile, attacks: Sequence[AttackSettings], draft: ProblemCollector
+) -> None:
+    """The same for its headers."""
+    kind = str(model.config.get("model_type"))
+    if file.model.attention == "sdpa" and kind in NO_SDPA:
+        message = f"a model of type {kind} has no sdpa"
+        draft.add(("model", "attention"), message, given="sdpa", allowed="auto, eager", advice="write auto")
+    lora = file.training.lora
+    if lora is not None and lora.dropout > 0 and lora.targets == "all" and has_experts(model.tensors):
+        message = f"adapters of experts take no dropout, and this model ({kind}) is a mixture of experts"
+        allowed = "dropout: 0, or targets: attention"
+        draft.add(("training", "lora", "dropout"), message, given=f"{lora.dropout:g}", allowed=allowed)
+    for number, attack in enumerate(attacks):
+        in_weights = any(name == "abliterate" and params.get("where") == "weights" for name, params in _links(attack))
+        if in_weights and not writes_plainly(model.tensors):
+            message = (
+                f"a model of type {kind} does not write to its residual stream through plain o_proj and down_proj "
+                "layers, so no direction can be taken out of its weights"
+            )
+            draft.add(("attacks", number), message, allowed="where: activations", advice="write where: activations")
+
+
+def _links(attack: AttackSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """An attack by name and parameters; a chain's, link by link."""
+    yield attack.name, attack.params
+    for link in attack.params.get("steps", ()) if attack.name == "chain" else ():
+        for name, params in link.items():
+            yield name, params or {}
+
+
+def has_experts(names: Iterable[str]) -> bool:
+    return any(".experts." in name for name in names)
+
+
+def writes_plainly(names: Iterable[str]) -> bool:
+    """Whether every block adds the outputs of one attention and one feed-forward matrix to its stream, unnormed."""
+    names = list(names)
+    if has_experts(names) or any("post_feedforward_layernorm" in name for name in names):
+        return False
+    return all(any(name.endswith(writer) for name in names) for writer in WRITERS)
