@@ -41,6 +41,7 @@ from unlearn_sweep.engine.stop import reason_of_stop
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.damaged import (
+    LAST_LINE,
     DamagedFileError,
     DamagedStorageError,
     read_lock_file,
@@ -253,7 +254,7 @@ class Driver:
         content = {"job": job, "digest": self.job.digest()}
         if self.identity is not None:
             content["identity"] = self.identity
-        content |= self.starts.for_lock_file()
+        content |= self.starts.for_lock_file() | LAST_LINE
         durable.write_text(
             self.directory / "spec.lock.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         )

@@ -99,16 +99,22 @@ def read_lock_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         document, why = None, why_unreadable(error)
     if isinstance(document, dict) and not _is_lock(document):
-        why = "it lacks the sweep's job or digest"
+        why = "it is cut off, or lacks the sweep's job or digest"
     if why is not None or document is None:
         raise DamagedFileError(path, why or "", LOCK_ADVICE)
     return document
 
 
 def _is_lock(document: dict[str, Any]) -> bool:
-    return isinstance(document.get("job"), dict) and isinstance(document.get("digest"), str)
+    """Whether all of it is there: a file cut at a line's end is still YAML. Before the last line there was, `versions`
+    was the end of the file.
+    """
+    last = document.get("whole") is True or ("starts" not in document and "versions" in document)
+    return isinstance(document.get("job"), dict) and isinstance(document.get("digest"), str) and last
 
 
+LAST_LINE = {"whole": True}
+"""The end of a lock file."""
 LOCK_ADVICE = (
     "It says what the sweep was begun with, so that trials of two different sweeps never mix. Copy it back (a mirror "
     "has one), or, if the sweep file, data and models are those of the first run, move it away and run the same "
