@@ -37,6 +37,27 @@ def other_sweep(directory: Path, what: str) -> str:
     )
 
 
+def says_the_same(directory: Path, text: str) -> bool:
+    """Whether the folder's sweep began with a file of this content, whatever version resolved it.
+
+    Layout, comments and `search.trials` do not count. False if the folder has no copy of the file, or the copy or
+    `text` (as for a job made in Python) is empty or unreadable: the digests of the resolved jobs then decide.
+    """
+    import yaml
+
+    try:
+        before, now = yaml.safe_load((directory / "spec.yaml").read_text(encoding="utf-8")), yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(now, dict) and bool(now) and _without_trials(before) == _without_trials(now)
+
+
+def _without_trials(file: object) -> object:
+    if not isinstance(file, dict) or not isinstance(file.get("search"), dict):
+        return file
+    return {**file, "search": {key: value for key, value in file["search"].items() if key != "trials"}}
+
+
 def refusal(directory: Path, starts: Starts, code: Mapping[str, str], settled: int) -> str:
     """Two lines: what changed, and the ways out. Without a full stop at the end."""
     trials = f"Its {settled} settled trials do not" if settled > 1 else "Its settled trial does not"

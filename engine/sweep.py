@@ -19,6 +19,7 @@ from unlearn_sweep.engine.changed_code import (
     other_inputs,
     other_sweep,
     refusal,
+    says_the_same,
     starts_of,
     what_changed,
 )
@@ -170,7 +171,8 @@ class Driver:
                 told.add(event.trial)
         self.store.clear_remains()
         self._release_settled()
-        self._refuse_another_sweep("digest", self.job.digest(), "the sweep file says something else than when it began")
+        if not says_the_same(self.directory, self.job.spec_text):
+            self._refuse_another_sweep("digest", self.job.digest(), "the sweep file differs from the one it began with")
         self._keep_first_settings()
         if not self.is_finished():
             self._refuse_changed_code(announce)
