@@ -127,7 +127,7 @@ def objective(value: float, split: str) -> Objective:
         Normalised(metric=name, split=split, group=name, value=1 - value, original=1.0, gold=0.0, score=value)
         for name in ("probability", "extraction_strength", "truth_ratio")
     ]
-    return Objective(value=value, standard_error=0.02, parts=parts)
+    return Objective(value=value, standard_error=0.02, parts=tuple(parts))
 
 
 def attack(name: str, family: str, value: float) -> AttackScore:
@@ -135,7 +135,7 @@ def attack(name: str, family: str, value: float) -> AttackScore:
         AttackPoint(strength=step, unit="steps", still_forgotten=value, utility=0.8, metrics={"probability": 1 - value})
         for step in STEPS
     ]
-    return AttackScore(attack=name, family=family, value=value, report_value=value, utility=0.8, curve=curve)
+    return AttackScore(attack=name, family=family, value=value, report_value=value, utility=0.8, curve=tuple(curve))
 
 
 def events_of(record: TrialRecord) -> list[Event]:

@@ -48,7 +48,7 @@ class Audit(Trial):
     ) -> None:
         super().__init__(task, job, prepared, executor, runner)
         self.model = model
-        self.known = {"model_path": path}
+        self.model_path = self.path = path
         if set(prepared.evaluations) != set(WHICH):
             self.scorer = RawScorer(job, prepared, runner.store)
 
@@ -58,10 +58,9 @@ class Audit(Trial):
             self.need_original()
 
     def run(self) -> TrialRecord:
-        path = self.known["model_path"]
-        self.known |= self.scorer.evaluation(self.evaluate(path))
-        self.attack_all(path)
-        self.known |= self.scorer.robustness(self.attacks)
+        self.evaluation = self.scorer.evaluation(self.evaluate(self.path))
+        self.attack_all(self.path)
+        self.robustness = self.scorer.robustness(self.attacks)
         return self.record(state="complete")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
@@ -210,7 +209,8 @@ def _of_split(metrics: Sequence[str], split: str) -> list[str]:
 
 
 def _uncounted(part: Normalised) -> Drawn:
-    return replace(part, score=None, reason="measured beside UT, as the sweep file says (counts: false)"), np.empty(0)
+    reason = "measured beside UT, as the sweep file says (counts: false)"
+    return part.model_copy(update={"score": None, "reason": reason}), np.empty(0)
 
 
 def _utility_objective(scored: Sequence[Drawn], rows: int, dropped: dict[str, int]) -> Objective:

@@ -1,16 +1,26 @@
-"""What the objectives are made of and hand back: plain values. A number that cannot be had is None with a reason."""
+"""Inputs and results of the objectives. A number that cannot be had is None with a reason.
+
+Results are pydantic models, so that a record on disk holds them whole: `engine.store.records` imports these types.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict, Field
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalised:
+class Score(BaseModel):
+    """Base of the results: no unknown fields, immutable, numbers that are not finite become null on disk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class Normalised(Score):
     """One metric laid between its anchors. `score` in [0, 1], higher is better; None with a `reason`."""
 
     metric: str
@@ -20,7 +30,7 @@ class Normalised:
     original: float | None
     gold: float | None
     score: float | None
-    reason: str | None
+    reason: str | None = None
 
     @classmethod
     def missing(cls, metric: str, split: str, group: str, reason: str) -> Normalised:
@@ -30,8 +40,7 @@ class Normalised:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
+class Objective(Score):
     """UE or UT: its value, a bootstrap standard error over facts, its parts, and the mean of each group (UT: split).
 
     `rows` were scored; `dropped` counts, by table, rows left out because another table lacks them.
@@ -40,10 +49,10 @@ class Objective:
     value: float | None
     standard_error: float | None = None
     parts: tuple[Normalised, ...] = ()
-    groups: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, float] = Field(default_factory=dict)
     reason: str | None = None
     rows: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,43 +73,40 @@ class AttackTables:
     notes: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttackPoint:
+class AttackPoint(Score):
     """One strength: `still_forgotten` is UE with anchors under the same attack, `metrics` are the model's own means."""
 
     strength: float
     unit: str
     still_forgotten: float | None
     utility: float | None
-    metrics: dict[str, float]
-    notes: dict[str, float]
-    reason: str | None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    notes: dict[str, float] = Field(default_factory=dict)
+    reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttackScore:
+class AttackScore(Score):
     """One attack on one model: mean of `still_forgotten` over strengths above 0, or None with a reason.
 
     `utility` is that of the last, strongest point.
     """
 
     value: float | None
-    standard_error: float | None
-    utility: float | None
-    curve: tuple[AttackPoint, ...]
-    reason: str | None
+    standard_error: float | None = None
+    utility: float | None = None
+    curve: tuple[AttackPoint, ...] = ()
+    reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Robustness:
+class Robustness(Score):
     """Rob. With `is_bound`, attacks in `unfinished` are still to come and `value` is the most that Rob can become.
 
     `families` holds each family's mean; `excluded` names finished attacks that have no score.
     """
 
     value: float | None
-    is_bound: bool
-    families: dict[str, float]
-    unfinished: tuple[str, ...]
-    excluded: tuple[str, ...]
-    reason: str | None
+    is_bound: bool = False
+    families: dict[str, float] = Field(default_factory=dict)
+    unfinished: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    reason: str | None = None

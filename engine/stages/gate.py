@@ -7,11 +7,13 @@ from unlearn_sweep.engine.store.records import Objective
 COLLAPSED_UT = 0.05
 
 
-def collapse_reason(ut: Objective) -> str | None:
+def collapse_reason(ut: Objective | None) -> str | None:
     """Why a trial ends here with its honest scores, or None.
 
     Below 5% of the original's utility nothing is kept; whatever an attack finds then says nothing of forgetting.
     """
+    if ut is None:
+        return "utility was not measured"
     if ut.value is None:
         return f"utility has no value: {ut.reason}"
     if ut.value < COLLAPSED_UT:

@@ -28,8 +28,8 @@ def unmeasurable(job: SweepJob, prepared: Prepared, controls: Controls, store: S
         found["ut"] = controls.original.ut_reason or "no reason given"
     if job.attacks:
         robust = Scorer(job, prepared, store).gold_robustness()
-        if robust["rob"] is None:
-            found["rob"] = robust["rob_reason"] or "no reason given"
+        if robust.rob is None:
+            found["rob"] = robust.rob_reason or "no reason given"
     return found
 
 

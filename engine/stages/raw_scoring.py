@@ -7,12 +7,21 @@ such number, only the metrics themselves; nothing is put in their place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.control_tables import by_strength
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Normalised, Objective, StageResult
+from unlearn_sweep.engine.store.records import (
+    AttackPoint,
+    AttackScore,
+    EvaluationScores,
+    Normalised,
+    Objective,
+    Robustness,
+    RobustnessScores,
+    StageResult,
+)
 from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
@@ -37,11 +46,11 @@ class RawScorer:
         models = " and no ".join(f"{which} model" for which in self.missing)
         return f"cannot be normalised: there is no {models}, and the benchmark has no recipe for one"
 
-    def evaluation(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """Fields of a `TrialRecord`: UE with its parts' own values, UT where there is an original model."""
+    def evaluation(self, rows: pd.DataFrame) -> EvaluationScores:
+        """UE with its parts' own values, UT where there is an original model."""
         ue = Objective(value=None, parts=self._parts(rows, self.job.ue_metrics, "ue"), reason=self.reason)
         ut = self._utility(rows)
-        return {"ue": None, "ut": ut.value, "ue_detail": ue, "ut_detail": ut}
+        return EvaluationScores(ut=ut.value, ue_detail=ue, ut_detail=ut)
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
         """The metrics at each strength, without a score."""
@@ -52,11 +61,11 @@ class RawScorer:
         ]
         after = curve[-1].utility if curve else None
         return AttackScore(
-            attack=attack.label, family=attack.family, value=None, utility=after, curve=curve, reason=self.reason
+            attack=attack.label, family=attack.family, value=None, utility=after, curve=tuple(curve), reason=self.reason
         )
 
-    def robustness(self, attacks: Sequence[AttackScore]) -> dict[str, Any]:
-        return {"rob": None, "rob_is_bound": False, "report_rob": None}
+    def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores:
+        return RobustnessScores(rob_detail=Robustness(value=None, reason=self.reason))
 
     def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None:
         return None
@@ -66,11 +75,10 @@ class RawScorer:
 
     def _utility(self, rows: pd.DataFrame) -> Objective:
         if "original" in self.tables:
-            from unlearn_sweep.engine.stages.scoring import objective_record
             from unlearn_sweep.evaluators.objectives import utility_retention
 
             original, metrics = self.tables["original"], self.job.ut_metrics
-            return objective_record(utility_retention(rows, original, metrics, beside=self.job.beside))
+            return utility_retention(rows, original, metrics, beside=self.job.beside)
         return Objective(value=None, parts=self._parts(rows, self.job.ut_metrics, "ut"), reason=self.reason)
 
     def _point(
@@ -89,7 +97,7 @@ class RawScorer:
             notes=notes,
         )
 
-    def _parts(self, rows: pd.DataFrame, metrics: Sequence[str], objective: str) -> list[Normalised]:
+    def _parts(self, rows: pd.DataFrame, metrics: Sequence[str], objective: str) -> tuple[Normalised, ...]:
         """Each metric's mean on the forget split (UE) or on every other (UT), with that of the control there is."""
         from unlearn_sweep.evaluators.aggregate import measure
         from unlearn_sweep.evaluators.catalog import METRICS
@@ -98,7 +106,7 @@ class RawScorer:
             return {(found.metric, found.split): found.value for found in measure(table, metrics)}
 
         controls = {which: means(table) for which, table in self.tables.items()}
-        return [
+        return tuple(
             Normalised(
                 metric=metric,
                 split=split,
@@ -111,4 +119,4 @@ class RawScorer:
             )
             for (metric, split), value in means(rows).items()
             if (split == FORGET) == (objective == "ue")
-        ]
+        )

@@ -7,11 +7,17 @@ turns the answers into records.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
-from unlearn_sweep.engine.store.records import AttackPoint, AttackScore, Normalised, Objective, StageResult
+from unlearn_sweep.engine.store.records import (
+    AttackPoint,
+    AttackScore,
+    EvaluationScores,
+    Objective,
+    RobustnessScores,
+    StageResult,
+)
 from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 
     from unlearn_sweep.engine.job import AttackSettings, SweepJob
     from unlearn_sweep.engine.stages.prepared import Prepared
-    from unlearn_sweep.evaluators import objectives
+    from unlearn_sweep.evaluators.scores import AttackTables
 
 FORGET = "forget"
 
@@ -32,39 +38,38 @@ class Scorer:
         self.store = store
         self.controls = control_tables(prepared, store)
 
-    def evaluation(self, rows: pd.DataFrame) -> dict[str, Any]:
-        """UE and UT of a model's evaluation rows, as fields of a `TrialRecord`."""
+    def evaluation(self, rows: pd.DataFrame) -> EvaluationScores:
+        """UE and UT of a model's evaluation rows on both halves; the report half's parts are left out."""
         ue, ut = self.effectiveness(rows, "search"), self.utility(rows, "search")
-        return {
-            "ue": ue.value,
-            "ut": ut.value,
-            "ue_detail": ue,
-            "ut_detail": ut,
-            "report_ue": self.effectiveness(rows, "report").value,
-            "report_ut": self.utility(rows, "report").value,
-        }
+        report_ue, report_ut = self.effectiveness(rows, "report"), self.utility(rows, "report")
+        return EvaluationScores(
+            ue=ue.value,
+            ut=ut.value,
+            ue_detail=ue,
+            ut_detail=ut,
+            report_ue=report_ue.value,
+            report_ut=report_ut.value,
+            report_ue_detail=report_ue.model_copy(update={"parts": ()}),
+            report_ut_detail=report_ut.model_copy(update={"parts": ()}),
+        )
 
     def effectiveness(self, rows: pd.DataFrame, half: str) -> Objective:
         from unlearn_sweep.evaluators.objectives import unlearning_effectiveness
 
         groups = self.controls.halves[half]
-        return objective_record(
-            unlearning_effectiveness(
-                rows, self.controls.original, self.controls.gold, self.job.ue_metrics, groups=groups
-            )
+        return unlearning_effectiveness(
+            rows, self.controls.original, self.controls.gold, self.job.ue_metrics, groups=groups
         )
 
     def utility(self, rows: pd.DataFrame, half: str) -> Objective:
         from unlearn_sweep.evaluators.objectives import utility_retention
 
-        return objective_record(
-            utility_retention(
-                rows,
-                self.controls.original,
-                self.job.ut_metrics,
-                groups=self.controls.halves[half],
-                beside=self.job.beside,
-            )
+        return utility_retention(
+            rows,
+            self.controls.original,
+            self.job.ut_metrics,
+            groups=self.controls.halves[half],
+            beside=self.job.beside,
         )
 
     def read_ahead(self) -> None:
@@ -86,14 +91,15 @@ class Scorer:
         weak_to_strong = {point.strength: position for position, point in enumerate(points)}  # 8 bits before 4
         search = attack_score(points, metrics, groups=self.controls.halves["search"])
         report = attack_score(points, metrics, groups=self.controls.halves["report"])
+        curve = sorted(search.curve, key=lambda point: weak_to_strong[point.strength])
+        scored = dict(search) | {"curve": tuple(curve), "utility": points[-1].utility}
         return AttackScore(
+            **scored,
             attack=attack.label,
             family=attack.family,
-            value=search.value,
             report_value=report.value,
-            utility=points[-1].utility,
-            curve=[_point(point) for point in sorted(search.curve, key=lambda point: weak_to_strong[point.strength])],
-            reason=search.reason,
+            report_standard_error=report.standard_error,
+            report_reason=report.reason,
         )
 
     def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:
@@ -115,20 +121,26 @@ class Scorer:
             )
         return curve
 
-    def robustness(self, attacks: Sequence[AttackScore]) -> dict[str, Any]:
-        """Rob, or its upper bound while attacks are missing, as fields of a `TrialRecord`."""
+    def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores:
+        """Rob on both halves, or its upper bound while attacks are missing; nothing where the sweep has no attacks."""
         from unlearn_sweep.evaluators.objectives import robustness
 
         families = {attack.label: attack.family for attack in self.job.attacks}
         if not families:
-            return {"rob": None, "rob_is_bound": False, "report_rob": None}
+            return RobustnessScores()
         done = [score for score in attacks if not score.skipped]
         search = robustness({score.attack: score.value for score in done}, families)
         report = robustness({score.attack: score.report_value for score in done}, families)
-        reason = None if search.value is not None else _unscored(done)
-        return {"rob": search.value, "rob_is_bound": search.is_bound, "rob_reason": reason, "report_rob": report.value}
+        return RobustnessScores(
+            rob=search.value,
+            rob_is_bound=search.is_bound,
+            rob_reason=None if search.value is not None else _unscored(done),
+            report_rob=report.value,
+            rob_detail=search,
+            report_rob_detail=report,
+        )
 
-    def gold_robustness(self) -> dict[str, Any]:
+    def gold_robustness(self) -> RobustnessScores:
         """Rob of the gold model, as `robustness` of a trial: None with a reason where no trial can have one."""
         from unlearn_sweep.evaluators.objectives import AttackTables, attack_score
 
@@ -159,7 +171,7 @@ class Scorer:
 
     def _points(
         self, attack: AttackSettings, rows: pd.DataFrame, points: Sequence[Mapping[str, Any]], utility: float | None
-    ) -> list[objectives.AttackTables]:
+    ) -> list[AttackTables]:
         from unlearn_sweep.evaluators.objectives import AttackTables
 
         original, gold = (self.controls.attacked(attack.label, which) for which in ("original", "gold"))
@@ -193,24 +205,3 @@ def _unscored(attacks: Sequence[AttackScore]) -> str:
     for score in attacks:
         reasons.setdefault(score.reason or "no reason given", []).append(score.attack)
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-
-
-def objective_record(found: objectives.Objective) -> Objective:
-    return Objective(
-        value=found.value,
-        standard_error=found.standard_error,
-        parts=[Normalised(**asdict(part)) for part in found.parts],
-        groups=found.groups,
-        reason=found.reason,
-    )
-
-
-def _point(found: objectives.AttackPoint) -> AttackPoint:
-    return AttackPoint(
-        strength=found.strength,
-        unit=found.unit,
-        still_forgotten=found.still_forgotten,
-        utility=found.utility,
-        metrics=found.metrics,
-        notes=found.notes,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,10 +24,20 @@ from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.records import AttackScore, StageResult, TrialRecord
+from unlearn_sweep.engine.store.records import (
+    AttackScore,
+    EvaluationScores,
+    RobustnessScores,
+    StageResult,
+    TrialRecord,
+    TrialState,
+)
 from unlearn_sweep.engine.store.retention import Retention
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.engine.training.job import TrainOutcome
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BROKEN_MODEL = "NonFiniteLogits"  # evaluators.likelihood raises it; named here, since a trial's process loads no torch
 
@@ -118,11 +128,11 @@ def count_attempt(marks: Path) -> int:
 class Scores(Protocol):
     """What a trial asks of whoever scores it."""
 
-    def evaluation(self, rows: Any) -> dict[str, Any]: ...
+    def evaluation(self, rows: pd.DataFrame) -> EvaluationScores: ...
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore: ...
 
-    def robustness(self, attacks: Sequence[AttackScore]) -> dict[str, Any]: ...
+    def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores: ...
 
     def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None: ...
 
@@ -140,7 +150,11 @@ class Trial:
         self.scorer: Scores = Scorer(job, prepared, runner.store)
         self.started, self.began = time.time(), time.monotonic()
         self.model = ""  # content name of the model that is measured and attacked
-        self.known: dict[str, Any] = {}
+        self.model_path: str | None = None
+        self.training: TrainOutcome | None = None
+        self.evaluation = EvaluationScores()
+        self.robustness = RobustnessScores()
+        self.unmoved: str | None = None
         self.attacks: list[AttackScore] = []
 
     def run(self) -> TrialRecord:
@@ -151,12 +165,12 @@ class Trial:
         if outcome.stopped_early is not None:
             return self.record(state="collapsed", reason=outcome.stop_reason or outcome.stopped_early)
         rows = self.evaluate(model_path)
-        self.known |= self.scorer.evaluation(rows)
-        self.known["unmoved"] = unmoved_reason(self.known["ue_detail"], outcome.relative_change)
-        if (reason := collapse_reason(self.known["ut_detail"])) is not None:
+        self.evaluation = self.scorer.evaluation(rows)
+        self.unmoved = unmoved_reason(self.evaluation.ue_detail, outcome.relative_change)
+        if (reason := collapse_reason(self.evaluation.ut_detail)) is not None:
             return self.record(state="collapsed", reason=reason)
         self.attack_all(model_path)
-        self.known |= self.scorer.robustness(self.attacks)
+        self.robustness = self.scorer.robustness(self.attacks)
         return self.record(state="complete")
 
     def unlearn(self) -> tuple[str, TrainOutcome]:
@@ -170,7 +184,7 @@ class Trial:
         found = self.runner.recall(request) or self.train(request)
         outcome = TrainOutcome.model_validate(found.data)
         model_path = str(self.runner.store.model_folder(request.key))
-        self.known |= {"model_path": model_path, "training": outcome.model_dump(mode="json")}
+        self.model_path, self.training = model_path, outcome
         return model_path, outcome
 
     def unlearn_request(self) -> StageRequest:
@@ -229,7 +243,7 @@ class Trial:
             raise StageFailedError(request.stage, f"no teacher came of it: {outcome.stop_reason}")
         return str(store.model_folder(request.key))
 
-    def evaluate(self, model_path: str) -> Any:
+    def evaluate(self, model_path: str) -> pd.DataFrame:
         known, paths = self.prepared.ids, self.prepared.paths
         request = requests.evaluate_stage(self.job, self.model, self.prepared.data, known.get("original", ""))
         if self.runner.store.find(request) is None:
@@ -249,7 +263,7 @@ class Trial:
         if self.runner.store.find(request) is None:
             self.need_weights()
         result = run_attack(self.job, attack, victim, self.runner, self.executor)
-        return self.scorer.attack(attack, result, utility=self.known["ut"])
+        return self.scorer.attack(attack, result, utility=self.evaluation.ut)
 
     def attack_all(self, model_path: str) -> None:
         """Every attack, as long as the trial can still be on the front; first the one that may end it soonest."""
@@ -275,8 +289,8 @@ class Trial:
 
     def forget_links(self) -> None:
         """Drop what chains kept between their attacks; a trial that was killed keeps it until it has gone on."""
-        if "model_path" in self.known:
-            forget_links(self.job, self.victim(self.known["model_path"]), self.runner.store, self.task.holder)
+        if self.model_path is not None:
+            forget_links(self.job, self.victim(self.model_path), self.runner.store, self.task.holder)
 
     # --- lossless pruning ---------------------------------------------------------------------------------------------
 
@@ -290,11 +304,11 @@ class Trial:
 
     def would_be_beaten(self, scores: Mapping[str, float | None]) -> bool:
         """The same with these attacks done; those that are not in `scores` count as the most they can become."""
+        from unlearn_sweep.evaluators.front import is_dominated
+
         bound = self.scorer.highest_robustness(scores)
-        mine = (self.known["ue"], self.known["ut"], bound if bound is not None else 1.0)
-        if mine[0] is None or mine[1] is None:
-            return False
-        return any(_dominates(rival, mine) for rival in self.task.rivals)
+        mine = (self.evaluation.ue, self.evaluation.ut, bound if bound is not None else 1.0)
+        return is_dominated(mine, self.task.rivals)
 
     def skip(self, attacks: Sequence[AttackSettings]) -> None:
         for attack in attacks:
@@ -313,11 +327,18 @@ class Trial:
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
-    def record(self, **fields: Any) -> TrialRecord:
+    def record(self, *, state: TrialState, reason: str | None = None, failed_stage: str | None = None) -> TrialRecord:
         """Everything known of the trial now."""
         return TrialRecord(
             **self.task.model_dump(include={"number", "key", "method", "params", "seed"}),
-            **{**self.known, **fields},
+            **dict(self.evaluation),
+            **dict(self.robustness),
+            state=state,
+            reason=reason,
+            failed_stage=failed_stage,
+            unmoved=self.unmoved,
+            model_path=self.model_path,
+            training=self.training.model_dump(mode="json") if self.training is not None else {},
             attacks=self.in_file_order(),
             stage_keys=self.runner.keys,
             stage_seconds=self.runner.seconds,
@@ -328,9 +349,3 @@ class Trial:
             attempts=self.runner.attempt,
             code=version_of(sweep_code(self.job)),
         )
-
-
-def _dominates(rival: Sequence[float], mine: Sequence[float]) -> bool:
-    """At least as good in every objective and better in one; all are higher-is-better."""
-    pairs = list(zip(rival, mine, strict=True))
-    return all(theirs >= ours for theirs, ours in pairs) and any(theirs > ours for theirs, ours in pairs)

@@ -10,7 +10,7 @@ LEAST_CHANGE = 1e-7
 """Relative change of the weights that rounding to float32 makes by itself."""
 
 
-def unmoved_reason(ue: Objective, weight_change: float | None) -> str | None:
+def unmoved_reason(ue: Objective | None, weight_change: float | None) -> str | None:
     """Why a trial is one that did not move the model, with the figures; None where it did, or where nobody can tell.
 
     Either the weights are the start model's (`weight_change` is relative, None: not known), or no metric of UE that has
@@ -19,7 +19,7 @@ def unmoved_reason(ue: Objective, weight_change: float | None) -> str | None:
     weights = "unknown" if weight_change is None else f"{weight_change:.2g}"
     if weight_change is not None and weight_change < LEAST_CHANGE:
         return f"did not move the model: its weights changed by {weights} of their length"
-    scored = [part for part in ue.parts if part.score is not None]
+    scored = [part for part in (ue.parts if ue is not None else ()) if part.score is not None]
     ways = [
         abs(part.value - part.original) / abs(part.original - part.gold)
         for part in scored

@@ -14,10 +14,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from unlearn_sweep.evaluators import scores
+from unlearn_sweep.evaluators.scores import AttackPoint, Normalised, Objective, Robustness
+
+__all__ = [
+    "AttackPoint",
+    "Normalised",
+    "Objective",
+    "Robustness",
+]
 
 TrialState = Literal["running", "complete", "collapsed", "failed", "duplicate"]
 
@@ -60,51 +71,47 @@ class Measured(Record):
     reason: str | None = None
 
 
-class Normalised(Record):
-    """One metric of a trial laid between its anchors. `score` in [0, 1], higher is better; None with a `reason`."""
+class AttackScore(scores.AttackScore):
+    """One attack on one trial. `value` is what Rob takes (curve attacks: mean over strengths), on the search half.
 
-    metric: str
-    split: str
-    group: str
-    value: float | None
-    original: float | None
-    gold: float | None
-    score: float | None
-    reason: str | None = None
-
-
-class Objective(Record):
-    """UE or UT: the value in [0, 1], its parts, and a bootstrap standard error over rows."""
-
-    value: float | None
-    standard_error: float | None = None
-    parts: list[Normalised] = Field(default_factory=list)
-    groups: dict[str, float] = Field(default_factory=dict)
-    reason: str | None = None
-
-
-class AttackPoint(Record):
-    """One strength of an attack: forgetting still there (normalised by the same attack on the controls) and utility."""
-
-    strength: float
-    unit: str
-    still_forgotten: float | None
-    utility: float | None
-    metrics: dict[str, float] = Field(default_factory=dict)
-    notes: dict[str, float] = Field(default_factory=dict)
-
-
-class AttackScore(Record):
-    """One attack on one trial. `value` is what Rob takes (curve attacks: mean over strengths); None with a `reason`."""
+    `report_value` is the same on the report half, with its own standard error and reason. `skipped`: not run, since
+    the trial could no longer reach the front.
+    """
 
     attack: str
     family: str
-    value: float | None
     report_value: float | None = None
-    utility: float | None = None
-    curve: list[AttackPoint] = Field(default_factory=list)
+    report_standard_error: float | None = None
+    report_reason: str | None = None
     skipped: bool = False
-    reason: str | None = None
+
+
+class EvaluationScores(Record):
+    """UE and UT of a trial before any attack, on the search half and (`report_*`) on the other.
+
+    The details hold standard errors, rows, dropped rows and the reason of a missing value; those of the report half
+    leave the parts out.
+    """
+
+    ue: float | None = None
+    ut: float | None = None
+    report_ue: float | None = None
+    report_ut: float | None = None
+    ue_detail: Objective | None = None
+    ut_detail: Objective | None = None
+    report_ue_detail: Objective | None = None
+    report_ut_detail: Objective | None = None
+
+
+class RobustnessScores(Record):
+    """Rob of a trial on both halves. The details hold each family's mean, attacks without a score, and the reason."""
+
+    rob: float | None = None
+    rob_is_bound: bool = False
+    rob_reason: str | None = None
+    report_rob: float | None = None
+    rob_detail: Robustness | None = None
+    report_rob_detail: Robustness | None = None
 
 
 class Sealed(Record):
@@ -121,7 +128,16 @@ class Sealed(Record):
         return self.seal is None or self.seal == self._content()
 
     def _content(self) -> str:
-        return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()[:16]
+        """Digest of the content that differs from the defaults, so that a field added later breaks no seal."""
+        content = json.loads(self.model_dump_json(exclude={"seal"}, exclude_defaults=True))
+        return hashlib.sha256(json.dumps(_without_null(content), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_null(value: Any) -> Any:
+    """Nested JSON without null members: a number that is not finite is one on disk, and a default in memory."""
+    if isinstance(value, dict):
+        return {name: _without_null(item) for name, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 class FileMark(Record):
@@ -151,11 +167,15 @@ class StageResult(Sealed):
 
 
 class SeedScore(Record):
-    """A front member trained again with another seed and attacked in full. Objectives as in `TrialRecord`."""
+    """A front member trained again with another seed and attacked in full. Objectives as in `TrialRecord`.
+
+    `missing` holds the reason of each objective without a value.
+    """
 
     seed: int
     key: str
     state: TrialState
+    missing: dict[str, str] = Field(default_factory=dict)
     ue: float | None = None
     ut: float | None = None
     rob: float | None = None
@@ -171,7 +191,7 @@ class SeedScore(Record):
     code: str | None = None
 
 
-class TrialRecord(Sealed):
+class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
 
     `rob_reason`: why a fully attacked trial has no Rob. `unmoved`: why the trial is one that did not move the model.
@@ -186,18 +206,8 @@ class TrialRecord(Sealed):
     params: dict[str, Any]
     seed: int
     state: TrialState
-    ue: float | None = None
-    ut: float | None = None
-    rob: float | None = None
-    rob_is_bound: bool = False
     infeasible: str | None = None
-    rob_reason: str | None = None
-    report_ue: float | None = None
-    report_ut: float | None = None
-    report_rob: float | None = None
     unmoved: str | None = None
-    ue_detail: Objective | None = None
-    ut_detail: Objective | None = None
     attacks: list[AttackScore] = Field(default_factory=list)
     stage_keys: dict[str, str] = Field(default_factory=dict)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
@@ -214,11 +224,23 @@ class TrialRecord(Sealed):
     seeds: list[SeedScore] = Field(default_factory=list)
     code: str | None = None
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why an objective has no value, by the name of its field; only those that have a reason of their own."""
+        return missing_reasons(self)
+
 
 def code_versions(records: Iterable[TrialRecord]) -> dict[str, int]:
     """How many trials each version of the code made, in order of the trials. Trials that never ran have none."""
     made = [version for record in records if (version := record.code) is not None]
     return {version: made.count(version) for version in dict.fromkeys(made)}
+
+
+def missing_reasons(trial: RobustnessScores | EvaluationScores) -> dict[str, str]:
+    """The reason of each objective of `trial` that has no value, by the name of its field."""
+    names = [name for name in type(trial).model_fields if f"{name}_detail" in type(trial).model_fields]
+    details = {name: getattr(trial, f"{name}_detail") for name in names if getattr(trial, name) is None}
+    return {name: detail.reason for name, detail in details.items() if detail is not None and detail.reason}
 
 
 class Control(Record):

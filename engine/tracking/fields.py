@@ -193,14 +193,13 @@ def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str,
 
 def _add_objectives(fields: Fields, record: TrialRecord) -> None:
     reason = record.reason or f"the trial is {record.state}"
-    ue_reason = (record.ue_detail.reason if record.ue_detail else None) or reason
-    ut_reason = (record.ut_detail.reason if record.ut_detail else None) or reason
-    fields.metric("ue", record.ue, reason=ue_reason)
-    fields.metric("ut", record.ut, reason=ut_reason)
-    fields.metric("rob", record.rob, reason=record.rob_reason or reason)
-    fields.metric("report.ue", record.report_ue)
-    fields.metric("report.ut", record.report_ut)
-    fields.metric("report.rob", record.report_rob)
+    why = record.missing | ({"rob": record.rob_reason} if record.rob_reason else {})
+    for name in ("ue", "ut", "rob"):
+        fields.metric(name, getattr(record, name), reason=why.get(name) or reason)
+        fields.metric(f"report.{name}", getattr(record, f"report_{name}"), reason=why.get(f"report_{name}"))
+    if record.rob_detail:
+        for family, value in sorted(record.rob_detail.families.items()):
+            fields.metric(f"rob.family.{family}", value)
     if record.ue_detail:
         _add_detail(fields, "ue", record.ue_detail, with_split=False)
     if record.ut_detail:
@@ -239,7 +238,8 @@ def _add_attack(fields: Fields, score: AttackScore) -> None:
     """`rob.<attack>` and its curve as a step metric, so that MLflow draws forgetting against the attack's strength."""
     reason = score.reason or ("skipped" if score.skipped else None)
     fields.metric(f"rob.{score.attack}", score.value, reason=reason)
-    fields.metric(f"report.rob.{score.attack}", score.report_value)
+    fields.metric(f"rob.{score.attack}.standard_error", score.standard_error)
+    fields.metric(f"report.rob.{score.attack}", score.report_value, reason=score.report_reason)
     fields.metric(f"rob.{score.attack}.utility", score.utility)
     strengths = [point.strength for point in score.curve]
     whole = all(math.isfinite(strength) and strength == int(strength) for strength in strengths)
@@ -255,7 +255,7 @@ def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
     for score in attacks:
         for point in score.curve:
             numbers = [finite(point.strength), point.unit, finite(point.still_forgotten), finite(point.utility)]
-            yield [score.attack, score.family, *numbers, score.reason]
+            yield [score.attack, score.family, *numbers, point.reason or score.reason]
         if not score.curve:
             yield [score.attack, score.family, None, None, None, None, score.reason]
 

@@ -17,7 +17,10 @@ from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store.records import (
     AttackScore,
     Controls,
+    EvaluationScores,
     Objective,
+    Robustness,
+    RobustnessScores,
     SeedScore,
     TrialRecord,
     TrialState,
@@ -33,7 +36,8 @@ from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepS
 from unlearn_sweep.sweeps.report.savings import Savings, savings
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 
-Reasoned = TypeVar("Reasoned", AttackScore, Objective, SeedScore)
+Reasoned = TypeVar("Reasoned", AttackScore, Objective, Robustness, SeedScore)
+DETAILS = tuple(name for name in TrialRecord.model_fields if name.endswith("_detail"))
 NO_BENCHMARK_FOR_PUBLISHING = "authors"
 
 
@@ -43,7 +47,7 @@ class View(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
-class ReportTrial(View):
+class ReportTrial(RobustnessScores, EvaluationScores, View):
     """One trial. `ue`, `ut`, `rob` are on the search half of the rows, `report_*` on the half the search never saw.
 
     `infeasible`: which constraints the trial does not meet, so that it is on no front.
@@ -57,24 +61,14 @@ class ReportTrial(View):
     params: dict[str, Any]
     seed: int | None
     state: TrialState
-    ue: float | None = None
-    ut: float | None = None
-    rob: float | None = None
-    rob_is_bound: bool = False
     infeasible: str | None = None
-    rob_reason: str | None = None
     unmoved: str | None = None
-    report_ue: float | None = None
-    report_ut: float | None = None
-    report_rob: float | None = None
     on_front: bool = False
     attacks: list[AttackScore] = Field(default_factory=list)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     reused_stages: list[str] = Field(default_factory=list)
     judging: dict[str, Any] = Field(default_factory=dict)
     stages_open: list[str] = Field(default_factory=list)
-    ue_detail: Objective | None = None
-    ut_detail: Objective | None = None
     seconds: float | None = None
     started: float | None = None
     finished: float | None = None
@@ -240,7 +234,7 @@ def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner) -> ReportT
     same["attacks"] = [cleaner.reason(attack) for attack in trial.attacks]
     same["seeds"] = [cleaner.reason(seed) for seed in trial.seeds]
     over_seeds = seed_summary(trial.model_copy(update={"seeds": same["seeds"]}))
-    for name in ("ue_detail", "ut_detail"):
+    for name in DETAILS:
         if same[name] is not None:
             same[name] = cleaner.reason(same[name])
     on_front = trial.key in members and trial.state != "duplicate"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from unlearn_sweep.engine.store.records import missing_reasons
 from unlearn_sweep.methods.catalog import defaults
 from unlearn_sweep.methods.shared_params import TRAINING_PARAMS
 from unlearn_sweep.sweeps.report.accounting import time_text
@@ -29,6 +30,15 @@ LOST = {
 }
 _STATE_TITLES = {"failed": "Failed", "collapsed": "Collapsed", "duplicate": "Duplicates"}
 STATES = ("complete", "running", "collapsed", "failed", "duplicate")
+
+OBJECTIVE_LABELS = {
+    "ue": "UE",
+    "ut": "UT",
+    "rob": "Rob",
+    "report_ue": "UE of the report half",
+    "report_ut": "UT of the report half",
+    "report_rob": "Rob of the report half",
+}
 
 
 def facts(report: Report) -> str:
@@ -239,13 +249,13 @@ def _why(trial: ReportTrial) -> str:
         return trial.infeasible
     if trial.duplicate_of is not None:
         return f"same as trial {trial.duplicate_of}"
-    details = (("UE", trial.ue_detail), ("UT", trial.ut_detail))
+    missing = missing_reasons(trial)
     unscored: dict[str, list[str]] = {}
     for attack in trial.attacks:
         if attack.value is None and attack.reason:
             unscored.setdefault(attack.reason, []).append(attack.attack)
     reasons = [trial.reason, trial.unmoved, trial.rob_reason]
-    reasons += [f"{name}: {detail.reason}" for name, detail in details if detail is not None and detail.reason]
+    reasons += [f"{label}: {missing[name]}" for name, label in OBJECTIVE_LABELS.items() if name in missing]
     reasons += [f"{', '.join(attacks)}: {reason}" for reason, attacks in unscored.items()]
     return "; ".join(reason for reason in dict.fromkeys(reasons) if reason) or "no reason recorded"
 

@@ -73,8 +73,8 @@ function measuredText(trial, objective, half = STATE.half) {
   return (objective === "rob" && trial.rob_is_bound && known(value) ? "\u2264 " : "") + number(value);
 }
 
-function whyMissing(trial, objective) {
-  const detail = trial[`${objective}_detail`];
+function whyMissing(trial, objective, half = STATE.half) {
+  const detail = measured(trial, `${objective}_detail`, half);
   if (detail && detail.reason) return detail.reason;
   if (trial.reason) return trial.reason;
   if (trial.state === "running") return "not measured yet";

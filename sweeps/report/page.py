@@ -39,6 +39,10 @@ _CURVES_AND_PARTS: Any = {
     "attacks": {"__all__": {"curve"}},
     "ue_detail": {"parts", "groups"},
     "ut_detail": {"parts", "groups"},
+    "report_ue_detail": {"parts", "groups"},
+    "report_ut_detail": {"parts", "groups"},
+    "rob_detail": {"families"},
+    "report_rob_detail": {"families"},
 }
 _SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")

@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+from unlearn_sweep.engine.store.records import missing_reasons
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 
 FIXED = (
@@ -53,12 +54,13 @@ def trials_csv(report: Report) -> str:
 def _line(trial: ReportTrial) -> dict[str, Any]:
     """One trial's cells. Standard errors, parameters, attacks and stages have columns of their own."""
     line: dict[str, Any] = {name: getattr(trial, name) for name in FIXED}
-    for name, detail in (("ue", trial.ue_detail), ("ut", trial.ut_detail)):
-        if detail is not None:
-            line[f"{name}_standard_error"] = detail.standard_error
+    details = {name: getattr(trial, f"{name}_detail") for name in ("ue", "ut", "report_ue", "report_ut")}
+    line |= {f"{name}_standard_error": detail.standard_error for name, detail in details.items() if detail is not None}
+    line |= {f"{name}_missing": reason for name, reason in missing_reasons(trial).items()}
     line |= {f"param.{name}": value for name, value in trial.params.items()}
     for attack in trial.attacks:
         line[f"attack.{attack.attack}"] = attack.value
+        line[f"attack.{attack.attack}.standard_error"] = attack.standard_error
         line[f"attack.{attack.attack}.report"] = attack.report_value
         line[f"attack.{attack.attack}.utility"] = attack.utility
     for name, found in (trial.over_seeds.spreads if trial.over_seeds else {}).items():

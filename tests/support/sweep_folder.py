@@ -34,7 +34,9 @@ def relearn(value: float) -> AttackScore:
         AttackPoint(strength=steps, unit="steps", still_forgotten=value + 0.1 - steps / 1000, utility=0.8)
         for steps in (5, 20, 100)
     ]
-    return AttackScore(attack="relearn", family="relearn", value=value, report_value=value, utility=0.8, curve=curve)
+    return AttackScore(
+        attack="relearn", family="relearn", value=value, report_value=value, utility=0.8, curve=tuple(curve)
+    )
 
 
 def trial(number: int, **changes: Any) -> TrialRecord:
@@ -53,8 +55,8 @@ def trial(number: int, **changes: Any) -> TrialRecord:
         "report_ue": ue,
         "report_ut": ut,
         "report_rob": rob,
-        "ue_detail": Objective(value=ue, standard_error=0.02, parts=[part("probability", "forget", ue)]),
-        "ut_detail": Objective(value=ut, parts=[part("rouge_l", "retain", ut)], groups={"retain": ut}),
+        "ue_detail": Objective(value=ue, standard_error=0.02, parts=(part("probability", "forget", ue),)),
+        "ut_detail": Objective(value=ut, parts=(part("rouge_l", "retain", ut),), groups={"retain": ut}),
         "attacks": [relearn(rob)],
         "stage_keys": {"unlearn": f"aa{number:014x}", "evaluate": f"bb{number:014x}"},
         "stage_seconds": {"unlearn": 3.5, "attack:relearn": 1.25},

@@ -113,5 +113,5 @@ def part(value: float, original: float = 0.9, gold: float = 0.1) -> Normalised:
     ],
 )
 def test_what_counts_as_moved(values: tuple[float, ...], change: float | None, said: str | None) -> None:
-    found = unmoved_reason(Objective(value=None, parts=[part(value) for value in values]), change)
+    found = unmoved_reason(Objective(value=None, parts=tuple(part(value) for value in values)), change)
     assert (found is None) if said is None else (said in (found or ""))

@@ -13,9 +13,12 @@ from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, TrialTask, run_trial
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.objectives import robustness, utility_retention
 
 PARAMS = {
     "learning_rate": 1e-3, "epochs": 2, "beta": 0.5, "reduction": "sequence_sum", "forget_weight": 1.0,
@@ -63,6 +66,26 @@ def test_a_trial_runs_its_stages_in_order_and_a_second_one_reuses_them(ready: Re
 def test_rob_is_the_least_over_families(ready: Ready) -> None:
     record = run_trial(_task(2), *ready)
     assert record.rob == pytest.approx(min(score.value for score in record.attacks if score.value is not None))
+
+
+def test_the_record_holds_all_that_the_objectives_say(ready: Ready) -> None:
+    """Oracle: `evaluators.objectives` called by hand on the stages' tables; equal as whole models, nothing left out."""
+    job, prepared, executor = ready
+    record = run_trial(_task(2), job, prepared, executor)
+    store = StageStore(job.storage)
+    scorer = Scorer(job, prepared, store)
+    rows, tables = store.rows(record.stage_keys["evaluate"]), scorer.controls
+    for half, found in (("search", record.ut_detail), ("report", record.report_ut_detail)):
+        expected = utility_retention(rows, tables.original, job.ut_metrics, groups=tables.halves[half])
+        assert found == (expected if half == "search" else expected.model_copy(update={"parts": ()}))
+        assert found is not None
+        assert found.rows > 0
+    families = {attack.label: attack.family for attack in job.attacks}
+    assert record.rob_detail == robustness({score.attack: score.value for score in record.attacks}, families)
+    assert record.rob_detail is not None
+    assert record.rob_detail.families
+    assert all(score.standard_error is not None for score in record.attacks if score.value is not None)
+    assert TrialRecord.model_validate_json(record.model_dump_json()) == record
 
 
 def test_a_beaten_trial_skips_its_attacks_and_says_so(ready: Ready) -> None:

@@ -254,7 +254,7 @@ def test_missing_and_non_finite_numbers_are_tags_with_a_reason(storage: Path) ->
         report_rob=None,
         ut_detail=Objective(value=None, reason="no utility rows"),
         ut=None,
-        attacks=[relearn(0.4).model_copy(update={"value": None, "reason": "dominated", "skipped": True, "curve": []})],
+        attacks=[relearn(0.4).model_copy(update={"value": None, "reason": "dominated", "skipped": True, "curve": ()})],
         training={"curve": [{"step": 0, "forget": math.inf}, {"step": 1, "forget": 2.0}], "loss": math.nan},
     )
     folder = write_sweep(storage / "demo", [record])

@@ -44,7 +44,7 @@ def objective(value: float, metric: str, split: str) -> Objective:
     part = Normalised(
         metric=metric, split=split, group="memorisation", value=1 - value, original=1.0, gold=0.02, score=value
     )
-    return Objective(value=value, standard_error=0.02, parts=[part], groups={"memorisation": value})
+    return Objective(value=value, standard_error=0.02, parts=(part,), groups={"memorisation": value})
 
 
 def attack_score(name: str, start: float, strength: float, noise: random.Random) -> AttackScore:
@@ -58,7 +58,12 @@ def attack_score(name: str, start: float, strength: float, noise: random.Random)
     value = sum(point.still_forgotten or 0.0 for point in curve) / len(curve)
     held_out = min(1.0, max(0.0, value + noise.uniform(-0.05, 0.05)))
     return AttackScore(
-        attack=name, family=ATTACKS.get(name, "prompt"), value=value, report_value=held_out, utility=0.8, curve=curve
+        attack=name,
+        family=ATTACKS.get(name, "prompt"),
+        value=value,
+        report_value=held_out,
+        utility=0.8,
+        curve=tuple(curve),
     )
 
 
@@ -91,7 +96,7 @@ def special(number: int, kind: str, seed: int = 0) -> TrialRecord:
     nothing: dict[str, Any] = {**dict.fromkeys(unmeasured), "attacks": []}
     if kind == "bound":
         reason = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
-        skip = {"value": None, "report_value": None, "utility": None, "curve": [], "skipped": True, "reason": reason}
+        skip = {"value": None, "report_value": None, "utility": None, "curve": (), "skipped": True, "reason": reason}
         skipped = [attack.model_copy(update=skip) for attack in base.attacks[1:]]
         bound = base.attacks[0].value or 0.0
         changes = {
@@ -112,7 +117,7 @@ def special(number: int, kind: str, seed: int = 0) -> TrialRecord:
         changes = {"state": "duplicate", "duplicate_of": 0, "key": trial(0, seed).key, "attacks": []}
     elif kind == "missing":
         reason = "original and gold differ by less than two standard errors under this attack"
-        last = base.attacks[-1].model_copy(update={"value": None, "report_value": None, "curve": [], "reason": reason})
+        last = base.attacks[-1].model_copy(update={"value": None, "report_value": None, "curve": (), "reason": reason})
         changes = {"attacks": [*base.attacks[:-1], last], "rob": None, "report_rob": None}
     else:
         changes = {"method": f"npo{NAUGHTY}", "params": {NAUGHTY: NAUGHTY, "learning_rate": 1e-3}, "reason": NAUGHTY}
