@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
+from unlearn_sweep.engine.hub import why_not
 from unlearn_sweep.engine.model_folder.headers import WEIGHTS, ModelFolder
 from unlearn_sweep.engine.model_folder.inspection import inspect_folder
 from unlearn_sweep.engine.model_folder.loaded import check_loaded
@@ -342,7 +343,7 @@ def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKEN
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(wanted)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{path}: no such folder, and the model hub has or gives no such model: {error}") from error
+        raise ValueError(why_not(path, error)) from error
 
 
 def model_digest(path: str) -> str:

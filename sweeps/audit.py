@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from unlearn_sweep.engine.hub import missing_models
 from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.model_folder.headers import ModelFolder
 from unlearn_sweep.engine.search_settings import SearchSettings
@@ -99,6 +100,7 @@ def check(request: AuditRequest) -> CheckedAudit:
     document = parse_document(_text(request), COMMAND)
     options = ProblemCollector(document)
     _check_models(request, options)
+    _check_hub(request, options)
     models = {which: _model(request, which, options) for which in ("model", "gold", "original")}
     tokenizer = _place(request.tokenizer, request.folder) if options.sound(("--tokenizer",)) else None
     problems, spec = list(options.problems), None
@@ -120,6 +122,15 @@ def check(request: AuditRequest) -> CheckedAudit:
     return CheckedAudit(
         job=job, model=models["model"], controls=controls, notes=(*options.notes, *_notes(controls, spec))
     )
+
+
+def _check_hub(request: AuditRequest, options: ProblemCollector) -> None:
+    """Models and tokenizer that are hub ids must be had before anything is measured."""
+    named = {which: getattr(request, which) for which in ("model", "original", "gold", "tokenizer")}
+    asked = {f"--{which}": text for which, text in named.items() if options.sound((f"--{which}",)) and text != CHANCE}
+    hub = {name: text for name, text in asked.items() if text and not is_local(text, absolute(text, request.folder))}
+    for name, said in missing_models(hub).items():
+        options.add((name,), said)
 
 
 def _of_class(spec: SweepSpec, models: dict[str, str | None]) -> list[Problem]:

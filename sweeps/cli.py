@@ -123,10 +123,11 @@ def run(
     spec = _spec(file, address=address)
     overrides = _overrides(trials, storage, max_concurrent, mirror)
     from unlearn_sweep.sweeps.launch import launch
-    from unlearn_sweep.sweeps.plan.data_check import check_rows
+    from unlearn_sweep.sweeps.plan.data_check import check_hub, check_rows
     from unlearn_sweep.sweeps.resolve import resolve
 
     job = resolve(spec, overrides)
+    check_hub(spec, job)
     check_rows(spec, job, hub=True)
     for note in spec.notes:
         typer.echo(f"note: {note}")

@@ -34,6 +34,9 @@ def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemColle
         if not HUB_ID.match(text):
             allowed = "an existing folder, or a hub id owner/name[@revision]"
             draft.add(path, "neither a folder nor a hub id", given=shown(text), allowed=allowed, advice=_advice(place))
+        elif place.parent.is_dir() and nearest_path(place) is not None:
+            wanted = "a model folder; for a hub id of this name, hf download it or run elsewhere"
+            report_missing(text, place, path, draft, wanted=wanted)
         return text
     if not place.is_dir():
         report_missing(text, place, path, draft, wanted="a model folder")

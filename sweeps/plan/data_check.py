@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.hub import missing_models
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
@@ -45,6 +46,24 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
     if draft.problems:
         raise SpecError(spec.document.file, draft.problems)
     return benchmark
+
+
+def check_hub(spec: SweepSpec, job: SweepJob) -> None:
+    """Ask for every model that is named by a hub id. SpecError with those that cannot be had, and what to do."""
+    draft = ProblemCollector(spec.document)
+    for name, said in missing_models(hub_models(job)).items():
+        draft.add(tuple(name.split(".")), said)
+    if draft.problems:
+        raise SpecError(spec.document.file, draft.problems)
+
+
+def hub_models(job: SweepJob) -> dict[str, str | None]:
+    """Models and tokenizers of a job by their place in the sweep file."""
+    named: dict[str, str | None] = {}
+    for name, source in (("model", job.original), ("gold", job.gold)):
+        named |= {f"{name}.path": source.path, f"{name}.tokenizer": source.tokenizer}
+        named[f"{name}.train.base"] = (source.recipe or {}).get("base")
+    return named
 
 
 def place_of(message: str, job: SweepJob) -> tuple[str, ...]:

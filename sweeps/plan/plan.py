@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from unlearn_sweep.engine.hub import missing_models
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.placement import Placement
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
@@ -22,7 +23,7 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
 from unlearn_sweep.sweeps.machine import busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
-from unlearn_sweep.sweeps.plan.data_check import hub_note
+from unlearn_sweep.sweeps.plan.data_check import hub_models, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
@@ -105,7 +106,8 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     losses = losses_of(job, benchmark)
     plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
     notes = [note for note in (str(losses), busy_note(spec.machine)) if note]
-    return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
+    absent = [f"{name}: {said}" for name, said in missing_models(hub_models(job)).items()]
+    return replace(plan, notes=(*spec.notes, *plan.notes, *notes, *absent))
 
 
 def prompt_words(job: SweepJob) -> str:

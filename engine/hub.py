@@ -1,0 +1,71 @@
+"""Whether a model on the hub can be had: from this machine's cache, or from the hub. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ANSWER_TIMEOUT_S = 10.0
+
+
+def missing_from_hub(path: str) -> str | None:
+    """Why a hub id `owner/name[@revision]` cannot be had, in one line with what to do; None where it can.
+
+    What is in the cache is not asked for. Otherwise the hub is asked once, for ten seconds at most.
+    """
+    name, _, revision = path.partition("@")
+    if Path(path).expanduser().is_dir() or _is_cached(name, revision):
+        return None
+    import httpx2
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE:
+        return f"{path} is not in this machine's cache, and the hub is switched off (HF_HUB_OFFLINE); {_fetch(path)}"
+    try:
+        api = HfApi()
+        info = api.model_info(name, revision=revision or None, timeout=ANSWER_TIMEOUT_S)
+        if info.gated:
+            api.auth_check(name)
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        return why_not(path, error)
+    return None
+
+
+def why_not(path: str, error: Exception) -> str:
+    """An error of the hub's client in one line, with what to do. Nothing of a token is in it."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name, _, revision = path.partition("@")
+    if isinstance(error, GatedRepoError):
+        return f"{path} is gated: ask for access on its page, then log in (hf auth login, or HF_TOKEN)"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{path}: the model {name} has no revision {revision}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{path}: no such folder, and the model hub has no such model, or it is private and needs a login"
+    if isinstance(error, LocalEntryNotFoundError):
+        return f"{path}: no such folder, and the model hub cannot be reached; {_fetch(path)}"
+    first = str(error).strip().partition("\n")[0]
+    said = f"{type(error).__name__}: {first}"
+    return f"{path}: no such folder, and the model hub gives no such model ({said}); {_fetch(path)}"
+
+
+def _is_cached(name: str, revision: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str)
+
+
+def _fetch(path: str) -> str:
+    name, _, revision = path.partition("@")
+    return f"fetch it where there is a network: hf download {name}" + (f" --revision {revision}" if revision else "")
+
+
+def missing_models(named: dict[str, str | None]) -> dict[str, str]:
+    """What cannot be had of several models, by the name they are given under. Folders and None are left out."""
+    found = {name: missing_from_hub(path) for name, path in named.items() if path and not path.startswith("/")}
+    return {name: said for name, said in found.items() if said is not None}
