@@ -36,6 +36,7 @@ def test_a_plan_holds_every_option_of_the_settings() -> None:
         reproducible=True,
         budget=Budget(gpu_hours=1.0),
         prune=False,
+        unmeasured="go_on",
         minimum={"ut": 0.5},
         first=[{"method": "npo", "params": {}}],
     )
