@@ -36,7 +36,8 @@ class Template:
     `chat`: the question is a user's message, behind `chat_before`, and the answer the assistant's; `chat_lead` is
     written as the beginning of that answer and belongs to the prompt. `auto`: chat where the tokenizer has a chat
     template, plain else (`resolved` decides). `system`, `date` and `arguments` go to the chat template; None: no
-    system prompt; `system_optional`: left out where the chat template takes none.
+    system prompt; `system_optional`: left out where the chat template takes none. `conversation`: the row is a turn of
+    one; `turns` is what was asked and answered in it before, and `system` its own, so that a plain prompt has both, too.
 
     `answer_lead` stands between a plain prompt (or `chat_lead`) and the answer. `ends`: the answer closes as the
     template ends a turn, or with end-of-text. `document`: where a prompt has no token at all, it is the tokenizer's
@@ -57,6 +58,8 @@ class Template:
     system_optional: bool = True
     date: str = CHAT_DATE
     arguments: tuple[tuple[str, TemplateArgument], ...] = ()
+    turns: tuple[tuple[str, str], ...] = ()
+    conversation: bool = False
     ends: bool = True
     document: bool = False
     stops: tuple[str, ...] = ()
@@ -240,6 +243,7 @@ def _chat_parts(
 
 def _whole(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Whole:
     template = asked.template.resolved(tokenizer)
+    asked = replace(asked, shown=(*asked.shown, *template.turns)) if template.turns else asked
     return _chat_whole(tokenizer, asked, template) if template.chat else _plain_whole(asked, template)
 
 
@@ -248,6 +252,8 @@ def _plain_whole(asked: Asked, template: Template) -> Whole:
     shown = "".join(
         f"{template.prompt(question)}{led(template.answer_lead, answer)}\n\n" for question, answer in asked.shown
     )
+    if template.conversation and template.system:
+        shown = f"{template.system}\n\n{shown}"
     prompt = shown + template.prompt(asked.question) + (template.answer_lead + asked.opening if asked.opening else "")
     return Whole(
         text=prompt + (led(template.answer_lead, asked.answer) if asked.answer else ""),

@@ -1,44 +1,35 @@
 """A benchmark from one's own files: questions and answers, running text, or multiple choice.
 
 Two files are enough: what is to be forgotten and what is to be kept. What a file holds follows from its columns:
-`question` and `answer` (with `choices`: multiple choice, `answer` the number or letter of the right one), or `text`.
+`question` and `answer` (with `choices`: multiple choice, `answer` the number or letter of the right one), `text`, or
+`messages` (conversations).
 Column names that differ are given in `columns`. Everything is checked before anything starts.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.conversations import ConversationRecord, turn_rows
 from unlearn_sweep.evaluators.benchmarks.drawing import drawn
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.links import content_key, equal_rows_joined
 from unlearn_sweep.evaluators.benchmarks.passages import LEAST_DOCUMENTS, continuation_row, document_rows
 from unlearn_sweep.evaluators.benchmarks.prompt_format import published_template
+from unlearn_sweep.evaluators.benchmarks.records import Record, Text, Written, listed
 from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
 from unlearn_sweep.evaluators.rows import Row, Template
 
-Text = Annotated[str, Field(min_length=1)]
 SECTION_CHARACTERS = 1600
 """Of a passage where texts are few and long, as a book is, so that there are facts to split."""
 UNCUT = 1 << 40
-
-
-def _listed(value: Any) -> Any:
-    """A cell of a CSV file that holds a JSON list."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):  # no JSON; the check of the column says so
-            return value
-    return value
 
 
 def _place(value: Any) -> Any:
@@ -46,14 +37,6 @@ def _place(value: Any) -> Any:
     if isinstance(value, str) and value.strip().upper() in LETTERS:
         return LETTERS.index(value.strip().upper())
     return int(value) if isinstance(value, str) and value.strip().isdigit() else value
-
-
-class Record(BaseModel):
-    """One row of a file. Columns that are not named here are left alone."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    group: str | None = Field(default=None, description="the fact behind the row, shared by all its wordings")
 
 
 class TextRecord(Record):
@@ -65,11 +48,11 @@ class TextRecord(Record):
 class QuestionRecord(Record):
     """A question with its answer, and what TOFU's perturbed files hold besides."""
 
-    question: Text
-    answer: Text
+    question: Written
+    answer: Written
     paraphrased_question: Text | None = None
-    paraphrased_answer: Text | None = None
-    perturbed_answer: Annotated[list[Text], BeforeValidator(_listed)] = []
+    paraphrased_answer: Written | None = None
+    perturbed_answer: Annotated[list[Written], BeforeValidator(listed)] = Field(default=[])
 
     @model_validator(mode="after")
     def _check_wrong(self) -> QuestionRecord:
@@ -82,7 +65,7 @@ class ChoiceRecord(Record):
     """A question with its options, and which of them is right, counted from 0."""
 
     question: Text
-    choices: Annotated[list[Text], BeforeValidator(_listed), Field(min_length=2, max_length=len(LETTERS))]
+    choices: Annotated[list[Written], BeforeValidator(listed), Field(min_length=2, max_length=len(LETTERS))]
     answer: Annotated[int, BeforeValidator(_place), Field(ge=0)]
 
     @model_validator(mode="after")
@@ -92,7 +75,7 @@ class ChoiceRecord(Record):
         return self
 
 
-AnyRecord = TextRecord | QuestionRecord | ChoiceRecord
+AnyRecord = TextRecord | QuestionRecord | ChoiceRecord | ConversationRecord
 COLUMNS = sorted({name for kind in get_args(AnyRecord) for name in kind.model_fields})
 
 
@@ -115,6 +98,9 @@ class CustomParams(DataParams):
     prompt: str | None = Field(default=None, description="the sweep's `prompt: {question: ...}`, in its older place")
     answer_lead: str | None = Field(default=None, description="the sweep's `prompt: {answer_lead: ...}`, likewise")
     chat: bool | None = Field(default=None, description="the sweep's `prompt: {format: chat}` (false: plain), likewise")
+    turns: Literal["last", "all"] = Field(
+        default="last", description="turns of a conversation's assistant that are trained on and judged"
+    )
     passage_characters: int | None = Field(
         default=None,
         ge=40,
@@ -213,12 +199,20 @@ class OwnFiles:
 
     def train(self, split: str, path: str) -> list[Row]:
         """The rows a training reads: questions as they are asked, texts passage by passage."""
-        asked = [
-            asked_row(f"{split}/{index:05d}", split, record, held_out=False)
-            for index, record in enumerate(self.records(path))
-            if not isinstance(record, TextRecord)
-        ]
+        asked = self.asked(split, path, split, held_out=False)
         return asked or document_rows(split, self.texts(path), self.characters(path))
+
+    def asked(self, name: str, path: str, split: str, *, held_out: bool) -> list[Row]:
+        """The rows of a file that ask something: questions, choices, the assistant's turns of conversations."""
+        rows: list[Row] = []
+        for index, record in enumerate(self.records(path)):
+            row_id = f"{name}/{index:05d}"
+            if isinstance(record, ConversationRecord):
+                found = turn_rows(row_id, split, record, self.params.template, held_out=held_out)
+                rows += found if self.params.turns == "all" else found[-1:]
+            elif not isinstance(record, TextRecord):
+                rows.append(asked_row(row_id, split, record, held_out=held_out))
+        return rows
 
     def characters(self, path: str) -> int:
         """Longest passage of a file's texts; `benchmarks.limits` divides it further where it has too many tokens."""
@@ -232,11 +226,7 @@ class OwnFiles:
     def judged(self, split: str, path: str, own: str | None) -> list[Row]:
         """The rows metrics are computed on; `own` is None where training reads the same rows, whose names they keep."""
         name, form = (split, False) if own is None else (f"{split}-judged", True)
-        rows = [
-            asked_row(f"{name}/{index:05d}", split, record, held_out=form)
-            for index, record in enumerate(self.records(path))
-            if not isinstance(record, TextRecord)
-        ]
+        rows = self.asked(name, path, split, held_out=form)
         for passage in document_rows(split, self.texts(path), self.characters(path), name=name):
             row = continuation_row(passage.row_id, split, passage.answer)
             rows += [] if row is None else [replace(row, group_id=passage.group_id, divisible=True)]
@@ -287,6 +277,8 @@ def record_kind(place: str, columns: Mapping[str, None]) -> type[AnyRecord]:
     """
     if "text" in columns and not {"question", "answer"} & set(columns):
         return TextRecord
+    if "messages" in columns and not {"question", "answer"} & set(columns):
+        return ConversationRecord
     if "choices" in columns:
         return ChoiceRecord
     if {"question", "answer"} & set(columns):
@@ -297,7 +289,7 @@ def record_kind(place: str, columns: Mapping[str, None]) -> type[AnyRecord]:
     ]
     there = ", ".join(columns) or "none"
     raise ValueError(
-        f"{place}: needs columns question and answer (and choices, for multiple choice), or a column text; "
+        f"{place}: needs columns question and answer (and choices, for multiple choice), or a column text or messages; "
         f"it has: {there}. {'; '.join(hints) or 'Name them: columns: {question: ..., answer: ...}'}"
     )
 

@@ -178,7 +178,11 @@ def in_format(benchmark: Benchmark, settings: PromptSettings) -> Benchmark:
 
 def _row(row: Row, settings: PromptSettings) -> Row:
     worded = row.kind in ASKED_KINDS or (row.template is not None and row.template.auto)
-    return row if row.template is None or not worded else replace(row, template=formatted(row.template, settings))
+    return (
+        row
+        if row.template is None or not worded
+        else replace(row, template=formatted(row.template, settings, own=row.template.conversation))
+    )
 
 
 def formatted(template: Template, settings: PromptSettings, *, own: bool = False) -> Template:
@@ -195,9 +199,10 @@ def formatted(template: Template, settings: PromptSettings, *, own: bool = False
     elif not (template.auto or template.chat):
         return template
     prefix = settings.answer_prefix
+    spoken = found.conversation and found.system  # a conversation's own system message stays
     return replace(
         found,
-        system=found.system if settings.system is None else settings.system or None,
+        system=found.system if settings.system is None or spoken else settings.system or None,
         system_optional=settings.system is None,
         date=settings.date or found.date,
         arguments=tuple(sorted(settings.template_args.items())) or found.arguments,

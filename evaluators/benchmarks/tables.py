@@ -20,6 +20,8 @@ from pydantic import BaseModel, ValidationError
 ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
 MISTAKES_SHOWN = 5
 SHOWN_CHARACTERS = 60
+LARGEST_CELL = (1 << 31) - 1
+"""Characters of a CSV cell: a text may be of any length."""
 
 Numbered = Iterable[tuple[int, Any]]
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -181,6 +183,7 @@ def _unread(error: Exception) -> str:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(LARGEST_CELL)  # the module's own limit of 131,072 characters is one of the process
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     try:
         header = next(reader, [])

@@ -155,7 +155,7 @@ def test_held_out_rows_are_a_split_that_is_no_utility(tmp_path: Path) -> None:
         ([{"question": "Who?", "anwser": "He"}], r"row 1, column answer: .* the row has 'anwser': is that it\?"),
         ([{"prompt": "Who?", "completion": "He"}], r"needs columns question and answer .* it has: prompt, completion"),
         ([{"Question": "Who?", "Answer": "He"}], r"'Question' looks like question: rename it, or write columns"),
-        ([{"question": "Who?", "answer": 5}], r"row 1, column answer: .*string, got '5'"),
+        ([{"question": "Who?", "answer": 5.5}], r"row 1, column answer: .*string, got '5.5'"),
         ([{"question": "Who?", "answer": ""}], r"row 1, column answer: .*at least 1 character"),
         ([{"text": ""}], r"row 1, column text: .*at least 1 character"),
         ([*questions(0, 4), {"text": "x"}], r"row 5, column question: field required; the row has text"),
@@ -266,3 +266,26 @@ def test_a_continuation_has_words_on_both_sides(words: list[str], share: float) 
         assert row.question.split() + row.answer.split() == words
         assert row.question
         assert row.answer
+
+
+def test_whole_numbers_are_text_in_every_format(tmp_path: Path) -> None:
+    """As a CSV file has them; JSON and parquet keep them as numbers."""
+    rows = [{"question": f"In which year was pier {i} built?", "answer": 1900 + i, "group": i // 2} for i in range(8)]
+    retain = write_lines(tmp_path / "retain.jsonl", questions(20, 6))
+    digests = set()
+    for ending, write in WRITERS.items():
+        file = write(tmp_path / f"years{ending}", rows)
+        found = load_benchmark("custom", {"forget_path": str(file), "retain_path": str(retain)})
+        digests.add(found.digest())
+        assert [row.answer for row in found.train["forget"]] == [str(1900 + i) for i in range(8)]
+        assert len({row.group_id for row in found.train["forget"]}) == 4
+    assert len(digests) == 1
+
+
+def test_a_csv_cell_may_be_of_any_length(tmp_path: Path) -> None:
+    text = " ".join(f"In year {i} the harbour was silted." for i in range(5000))
+    file = write_csv(tmp_path / "book.csv", [{"text": text}])
+    assert len(text) > 131_072
+    retain = write_lines(tmp_path / "retain.jsonl", questions(20, 6))
+    found = load_benchmark("custom", {"forget_path": str(file), "retain_path": str(retain)})
+    assert " ".join(row.answer for row in found.train["forget"]).split() == text.split()
