@@ -12,10 +12,10 @@ from typing import Any
 
 from unlearn_sweep.evaluators.cards import MetricCard
 from unlearn_sweep.evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
-from unlearn_sweep.evaluators.privacy_cards import PRIVACY_CARDS
+from unlearn_sweep.evaluators.privacy_cards import PRIVACY_CARDS, PUBLISHED_PRIVACY_CARDS
 from unlearn_sweep.plugins import Catalog
 
-METRICS = Catalog("metrics", MetricCard, (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS))
+METRICS = Catalog("metrics", MetricCard, (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS, *PUBLISHED_PRIVACY_CARDS))
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "model_utility": ("probability", "normalised_probability", "rouge", "truth_ratio"),
@@ -26,6 +26,9 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "mia_min_k_auc": ("mia_min_k",),
     "mia_min_k_plus_plus_auc": ("mia_min_k_plus_plus",),
     "mia_gradnorm_auc": ("mia_gradnorm",),
+    "mia_min_k_ou_auc": ("mia_min_k_ou",),
+    "mia_min_k_plus_plus_ou_auc": ("mia_min_k_plus_plus_ou",),
+    "mia_gradnorm_ou_auc": ("mia_gradnorm_ou",),
     "mia_reference_auc": ("mia_loss",),
     "privleak": ("mia_min_k",),
     "contained_worst": ("answer_contained",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,9 +147,19 @@ def _fill_gradients(model: PreTrainedModel, pairs: Sequence[tuple[AskedRow, Meas
         return 0
     from unlearn_sweep.evaluators.gradient_norm import gradient_norms
 
-    for (_, row), norm in zip(chosen, gradient_norms(model, [item.answer for item, _ in chosen]), strict=True):
-        row.gradient_norm = norm
-    return len(chosen)
+    passes = 0
+    if "mia_gradnorm" in names:
+        passes += len(chosen)
+        for (_, row), norm in zip(chosen, gradient_norms(model, [item.answer for item, _ in chosen]), strict=True):
+            row.gradient_norm = norm
+    if "mia_gradnorm_ou" in names:
+        said = [(replace(item.answer, answer_ids=item.answer.content_ids), row) for item, row in chosen]
+        said = [(example, row) for example, row in said if example.answer_ids]
+        passes += len(said)
+        norms = gradient_norms(model, [example for example, _ in said], form="open_unlearning")
+        for (_, row), norm in zip(said, norms, strict=True):
+            row.gradient_norm_ou = norm
+    return passes
 
 
 def _fill_generation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unlearn_sweep.evaluators.cards import MetricCard
 from unlearn_sweep.evaluators.metric_cards import MUSE, OPEN_UNLEARNING
 
@@ -147,3 +149,26 @@ PRIVACY_CARDS = (
     ),
 )
 """Membership: from token probabilities, against texts that no model saw."""
+
+_OWN = f"{OPEN_UNLEARNING}: to lay a number beside a published one"
+
+
+def _as_published(name: str, summary: str) -> tuple[MetricCard, MetricCard]:
+    """The twins of a per-row metric and of its area under the curve, as open-unlearning computes them."""
+    by_name = {card.name: card for card in PRIVACY_CARDS}
+    row, area = by_name[name], by_name[f"{name}_auc"]
+    curve = f"Can forget texts be told from unseen ones by `{name}_ou`? 1: all of them, 0.5: none."
+    return (
+        replace(row, name=f"{name}_ou", summary=summary, source=_OWN),
+        replace(area, name=f"{name}_ou_auc", summary=curve, source=_OWN),
+    )
+
+
+PUBLISHED_PRIVACY_CARDS = (
+    *_as_published("mia_min_k", "As `mia_min_k`, without the token that ends the text."),
+    *_as_published("mia_min_k_plus_plus", "As `mia_min_k_plus_plus`, without the token that ends the text."),
+    *_as_published(
+        "mia_gradnorm",
+        "Mean over weights of the norm of the loss gradient, without the token that ends the text.",
+    ),
+)

@@ -40,6 +40,7 @@ class Measured:
     wrong_nlls: tuple[float, ...] = ()
     choice_logps: tuple[float, ...] = ()
     gradient_norm: float | None = None
+    gradient_norm_ou: float | None = None
     generated: tuple[int, ...] | None = None
     generation: str | None = None
     judged: bool | None = None
@@ -95,10 +96,16 @@ def _of_text(metric: Callable[[str], float]) -> RowMetric:
     return lambda row: math.nan if row.generation is None else metric(row.generation)
 
 
-def _min_k_plus_plus(scores: TokenScores) -> float:
+def _min_k_plus_plus(scores: TokenScores, end: int | None = None) -> float:
+    """Over the first `end` tokens; None: all of them."""
     if scores.mean is None or scores.variance is None:
         return math.nan
-    return min_k_plus_plus(scores.logp, scores.mean, scores.variance)
+    return min_k_plus_plus(scores.logp[:end], scores.mean[:end], scores.variance[:end])
+
+
+def _of_said(metric: Callable[[TokenScores, int], float]) -> RowMetric:
+    """Over the tokens of the answer without those that close it: how open-unlearning computes membership."""
+    return lambda row: math.nan if row.scores is None or row.content is None else metric(row.scores, len(row.content))
 
 
 def _truth(value: bool | None) -> float:
@@ -143,6 +150,9 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "mia_zlib": lambda row: zlib_score(row.nll, row.row.answer),
     "mia_min_k": _of_scores(lambda scores: min_k(scores.logp)),
     "mia_min_k_plus_plus": _of_scores(_min_k_plus_plus),
+    "mia_min_k_ou": _of_said(lambda scores, end: min_k(scores.logp[:end])),
+    "mia_min_k_plus_plus_ou": _of_said(_min_k_plus_plus),
+    "mia_gradnorm_ou": lambda row: _or_nan(row.gradient_norm_ou),
     "mia_gradnorm": lambda row: math.nan if row.gradient_norm is None else row.gradient_norm,
     "ngram_entropy": _of_text(ngram_entropy),
     "distinct_ngrams": _of_text(distinct_ngrams),

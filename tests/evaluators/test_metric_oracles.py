@@ -26,6 +26,7 @@ from unlearn_sweep.evaluators.rows import Row, Template, encode
 HERE = Path(__file__).parent
 TOFU = Path("../shared/data/tofu")
 KINDS, EVALUATE, SPLITS = "test_kinds_of_row.py", "test_evaluate.py", "test_split_metrics.py"
+AS_PUBLISHED = "test_published_membership.py"
 PLAIN_FORWARDS = f"{KINDS}::test_every_value_is_that_of_plain_forwards"
 ONE_BY_ONE = f"{EVALUATE}::test_likelihood_columns_are_recomputed_one_by_one"
 ALTERNATIVES = f"{EVALUATE}::test_columns_of_alternatives_are_recomputed_one_by_one"
@@ -82,6 +83,12 @@ ORACLES: Mapping[str, str] = {
     "mia_gradnorm_auc": AREAS,
     "mia_reference_auc": f"{SPLITS}::test_the_reference_area_takes_golds_own_loss_off",
     "privleak": f"{SPLITS}::test_privleak_is_made_of_both_areas",
+    "mia_min_k_ou": f"{AS_PUBLISHED}::test_the_token_that_ends_a_text_is_left_out",
+    "mia_min_k_ou_auc": AREAS,
+    "mia_min_k_plus_plus_ou": f"{AS_PUBLISHED}::test_the_token_that_ends_a_text_is_left_out",
+    "mia_min_k_plus_plus_ou_auc": AREAS,
+    "mia_gradnorm_ou": f"{AS_PUBLISHED}::test_the_gradient_norm_is_the_mean_over_weights",
+    "mia_gradnorm_ou_auc": AREAS,
 }
 """The test of each metric, in this folder."""
 

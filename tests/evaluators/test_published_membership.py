@@ -1,0 +1,59 @@
+"""Membership as open-unlearning computes it. Oracle: the same metric of an answer without the token that ends it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
+from unlearn_sweep.evaluators.rows import Row, Template, encode
+
+WORDS = "Anna wrote it in the long room by the salt road"
+ROWS = [
+    Row(row_id=f"r{i}", group_id=f"r{i}", split="forget", question=f"Who wrote {i}?", answer=WORDS[: 5 + 4 * i])
+    for i in range(8)
+]
+
+
+@pytest.mark.parametrize("name", ["mia_min_k_ou", "mia_min_k_plus_plus_ou"])
+def test_the_token_that_ends_a_text_is_left_out(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    plain = name.removesuffix("_ou")
+    ended, open_ended = Template(), Template(ends=False)
+    own = evaluate_rows(tiny_model, tiny_tokenizer, ROWS, metrics=[name, plain], template=ended, max_new_tokens=2).table
+    expected = evaluate_rows(
+        tiny_model, tiny_tokenizer, ROWS, metrics=[plain], template=open_ended, max_new_tokens=2
+    ).table
+    assert own[name].tolist() == pytest.approx(expected[plain].tolist(), abs=1e-5)
+    assert own[plain].tolist() != pytest.approx(expected[plain].tolist(), abs=1e-5)
+
+
+def test_the_gradient_norm_is_the_mean_over_weights(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    table = evaluate_rows(
+        tiny_model,
+        tiny_tokenizer,
+        ROWS,
+        metrics=["mia_gradnorm", "mia_gradnorm_ou"],
+        template=Template(),
+        max_new_tokens=2,
+    ).table
+    row = ROWS[0]
+    example = encode(tiny_tokenizer, row.row_id, row.question, row.answer, replace(Template(), ends=False))
+    ids = torch.tensor([[*example.prompt_ids, *example.answer_ids]])
+    labels = torch.tensor([[*[-100] * len(example.prompt_ids), *example.answer_ids]])
+    weights = list(tiny_model.parameters())
+    with torch.enable_grad():
+        for weight in weights:
+            weight.requires_grad_(True)
+        found = torch.autograd.grad(tiny_model(input_ids=ids, labels=labels).loss, weights)
+    expected = sum(float(gradient.norm()) for gradient in found) / len(weights)
+    assert table["mia_gradnorm_ou"][0] == pytest.approx(expected, rel=1e-4)
+    assert math.isfinite(table["mia_gradnorm"][0])
+    assert table["mia_gradnorm"][0] != pytest.approx(expected, rel=1e-2)
