@@ -37,7 +37,7 @@ class Template:
     written as the beginning of that answer and belongs to the prompt. `auto`: chat where the tokenizer has a chat
     template, plain else (`resolved` decides). `system`, `date` and `arguments` go to the chat template; None: no
     system prompt; `system_optional`: left out where the chat template takes none. `conversation`: the row is a turn of
-    one; `turns` is what was asked and answered in it before, and `system` its own, so that a plain prompt has both, too.
+    one; `turns` is what was asked and answered in it before, and `system` its own, which a plain prompt has, too.
 
     `answer_lead` stands between a plain prompt (or `chat_lead`) and the answer. `ends`: the answer closes as the
     template ends a turn, or with end-of-text. `document`: where a prompt has no token at all, it is the tokenizer's
