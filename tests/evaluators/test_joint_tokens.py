@@ -179,8 +179,9 @@ def test_words_that_end_a_turn_are_supervised_and_cut_off() -> None:
 
 
 def test_a_template_that_takes_no_system_prompt_says_so() -> None:
+    asked_for = Template(chat=True, system=SYSTEM, system_optional=False)
     with pytest.raises(ChatTemplateError, match="refuses the conversation with a system prompt: System role"):
-        in_chat(BY_NAME["gemma2"], QUESTION, "Orla Beck", SYSTEM)
+        encode(tokenizer_of("gemma2"), "r", QUESTION, "Orla Beck", asked_for)
 
 
 def test_a_tokenizer_without_chat_template_is_refused_and_auto_asks_it_plainly() -> None:

@@ -41,7 +41,7 @@ def test_two_processes_with_other_hash_seeds_give_the_same_digest(benchmark_: Be
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
-            env={"PYTHONHASHSEED": seed},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "src")},
             capture_output=True,
             text=True,
             check=True,
