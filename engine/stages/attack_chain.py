@@ -1,8 +1,9 @@
-"""Attacks on one model as stages. A chain's attacks are stages of their own, so that none of them is run twice.
+"""Run the attacks on one model as stages. Each attack of a chain is a stage of its own, so it never runs twice.
 
-Every attack that begins a chain and leaves an ordinary model is a *link*: a stage that keeps its last state's weights.
-Chains with a common beginning share its links, a killed chain goes on behind the last one, and an attack that is asked
-for by itself leaves its link behind. Links are needed for other attacks on the same model only, so they go with them.
+A *link* is an attack at the beginning of a chain that leaves an ordinary model; its stage keeps the weights of its last
+state. Chains with the same beginning share its links. A killed chain resumes after its last finished link. An attack
+that also runs on its own saves its link. Only attacks on the same model need the links, so the links are deleted once
+these attacks are done.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ CHAIN = "chain"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackedModel:
-    """The model under attack and the original one, each by content name and path, and the digest of the data.
+    """The attacked model and the original model, each by content name and path, and the digest of the data.
 
-    Without an original model its name is empty and its path None: attacks that need it fail and say so.
+    If there is no original model, `original` is empty and `original_path` is None. Attacks that need the original then
+    fail with an error that states this.
     """
 
     model: str
@@ -41,7 +43,7 @@ class AttackedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One attack at the beginning of a chain, and the stage that keeps what it leaves."""
+    """One attack at the beginning of a chain, and the stage that keeps the weights it produces."""
 
     attack: AttackSettings
     request: StageRequest
@@ -50,7 +52,11 @@ class Link:
 def run_attack(
     job: SweepJob, attack: AttackSettings, victim: AttackedModel, runner: StageRunner, executor: Executor
 ) -> StageResult:
-    """One attack, measured at each strength; of a chain only what no stage has done yet. Raises StageFailedError."""
+    """Run one attack and measure it at each strength. For a chain, run only the parts that are not in the store.
+
+    Raises:
+        StageFailedError: the attack or one of its links failed.
+    """
     request = requests.attack_stage(job, attack, victim.model, victim.original, victim.data)
     path, done = victim.path, []
     if attack.name == CHAIN and runner.store.find(request) is None:
@@ -67,7 +73,7 @@ def run_attack(
 
 
 def links(job: SweepJob, chain: AttackSettings, victim: AttackedModel) -> list[Link]:
-    """The attacks of a chain that are stages of their own, in order; the last attack of a chain never is."""
+    """Return the attacks of a chain that are stages of their own, in order. The last attack never is one."""
     from unlearn_sweep.evaluators.attacks.catalog import ChainParams
 
     params = ChainParams.model_validate(chain.params)
@@ -82,13 +88,13 @@ def links(job: SweepJob, chain: AttackSettings, victim: AttackedModel) -> list[L
 
 
 def hold_links(job: SweepJob, victim: AttackedModel, store: StageStore, run: str) -> None:
-    """Say that `run` attacks a model by chains, so that nobody else over the storage removes their links meanwhile."""
+    """Record that `run` attacks a model with chains, so that no other run on the storage deletes their links."""
     if any(attack.name == CHAIN for attack in job.attacks):
         Retention(store, job.directory).hold(links_holder(run), victim.model)
 
 
 def forget_links(job: SweepJob, victim: AttackedModel, store: StageStore, run: str) -> None:
-    """Remove the weights of every chain's links: all attacks of `run` on this model are done."""
+    """Delete the weights of all chain links of this model once no run uses them. Call when `run` is done with it."""
     links = [link.request.key for link in _all_links(job, victim)]
     if links:
         Retention(store, job.directory).drop_links(run, victim.model, links)
@@ -97,7 +103,10 @@ def forget_links(job: SweepJob, victim: AttackedModel, store: StageStore, run: s
 def _run_links(
     job: SweepJob, links: list[Link], victim: AttackedModel, runner: StageRunner, executor: Executor
 ) -> tuple[str, list[LastState]]:
-    """Where the model lies that the links leave, and each one's last state; those not in the store are run."""
+    """Return the path of the model that the links produce, and the last state of each link.
+
+    Links that are not in the store are run.
+    """
     path, done = victim.path, []
     for link in links:
         result = runner.run(link.request, _link_work(job, link, path, victim.original_path, runner.store, executor))
@@ -126,7 +135,7 @@ def _kept(link: Link, answer: Mapping[str, Any], made: Path, store: StageStore) 
 def _leave_link(
     asked: AttackRequest, link: Link, folder: Path, runner: StageRunner, executor: Executor
 ) -> dict[str, Any]:
-    """The answer of an attack that is asked for by itself, with its last state kept as the link of a chain."""
+    """Run an attack on its own, save its last state as the link of a chain, and return the attack's result."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch, "model")
         answer = executor.attack(asked.model_copy(update={"keep": str(made)}))
@@ -135,7 +144,7 @@ def _leave_link(
 
 
 def _link_left_behind(job: SweepJob, attack: AttackSettings, victim: AttackedModel, store: StageStore) -> Link | None:
-    """The link that an attack by itself is for some chain of the sweep, where the store has not got it yet."""
+    """Return the chain link that this attack also produces; None if no chain needs it or the store already has it."""
     if attack.name == CHAIN:
         return None
     alone = attack.model_copy(update={"label": attack.name})

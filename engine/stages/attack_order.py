@@ -1,14 +1,16 @@
-"""Which attack to run next: the one that most likely ends the trial, for its cost.
+"""Choose the next attack of a trial: the one with the highest chance of ending the trial per unit of cost.
 
-A trial ends early once a finished trial beats (UE, UT, bound of Rob). What an attack does to this trial is not known
-before it is run, but what it did to earlier trials is: with each of those scores in its place, would the bound be
-beaten? The share of them for which it would is the attack's chance, and chance over cost decides. Rob is a minimum
-over families and a family's score the mean of its attacks, so one attack of a large family may never end a trial by
-itself; a family's remaining attacks are therefore also looked at together, and its cheapest goes first.
+A trial ends early once a finished trial dominates (UE, UT, upper bound of Rob). The score of an attack on this trial is
+unknown before it runs, but its scores on earlier trials are known. The chance of an attack is the share of those scores
+that would end this trial. The attack with the highest chance / cost runs next.
 
-It is a function of the settled trials a trial may see and of nothing else. Costs are seconds as measured; in a
-reproducible sweep, where the measured seconds of another machine or run must not change what is skipped, they are the
-work of an attack in rows read.
+Rob is the minimum over families, and a family's score is the mean of its attacks. One attack of a large family may
+therefore never end a trial on its own. So the remaining attacks of a family are also rated as a group; if the group is
+best, its cheapest attack runs first.
+
+The choice depends only on the settled trials that a trial may see. Costs are measured seconds. In a reproducible sweep,
+timings of another machine or run must not change which attacks are skipped, so there the cost is the attack's work in
+rows read.
 """
 
 from __future__ import annotations
@@ -25,16 +27,22 @@ from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 
 LEARN_FROM = 5
-"""Trials with measured attacks before anything is learnt from them; until then the file's order holds."""
+"""Minimum number of attacked trials to learn from; with fewer, attacks run in the order of the sweep file."""
 VALUES_KEPT = 24
 PRIOR = 0.2
-"""Trials that ended, and as many that did not, taken as seen before any: little, so that experience decides soon."""
+"""Pseudo-count of trials that ended, and of trials that did not. Small, so that a few observed trials outweigh it."""
 LEVELS = 12
-"""At how many ranks the scores of a family's attacks are put together."""
+"""Number of ranks at which the scores of a family's attacks are combined."""
 
 
 class AttackOutlook(BaseModel):
-    """What to expect of one attack: scores it left earlier trials with, ascending, and its cost. `seen`: how many."""
+    """Expected effect and cost of one attack.
+
+    Attributes:
+        scores: scores of earlier trials under this attack, ascending; at most `VALUES_KEPT`.
+        seen: number of scores observed before thinning.
+        cost: seconds, or rows read in a reproducible sweep.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,9 +54,9 @@ class AttackOutlook(BaseModel):
 def outlooks(
     records: Iterable[TrialRecord], attacks: Sequence[AttackSettings], base_costs: Mapping[str, float], *, timed: bool
 ) -> dict[str, AttackOutlook]:
-    """The outlook of each attack, from settled trials. Empty while fewer than `LEARN_FROM` of them were attacked.
+    """Return the outlook of each attack from settled trials; empty if fewer than `LEARN_FROM` of them were attacked.
 
-    `base_costs` are the costs where none was measured; without `timed` they are the only ones.
+    `base_costs` is used for attacks without a measured cost, and for all attacks if `timed` is false.
     """
     attacked = [record for record in records if any(not score.skipped for score in record.attacks)]
     if len(attacked) < LEARN_FROM:
@@ -75,9 +83,9 @@ def next_attack(
     outlook: Mapping[str, AttackOutlook],
     ends: Callable[[Mapping[str, float | None]], bool],
 ) -> AttackSettings:
-    """The attack of `waiting` to run now. `ends` says whether the trial would be over with these attacks' scores.
+    """Return the attack of `waiting` to run next. `ends` returns whether the given attack scores would end the trial.
 
-    In the order of the file where nothing is learnt yet, or where not even scores of 0 would end the trial.
+    Return the first one (file order) if an attack has no outlook yet, or if even scores of 0 would not end the trial.
     """
     known = {score.attack: score.value for score in done}
     if not all(attack.label in outlook for attack in waiting):
@@ -92,7 +100,11 @@ def next_attack(
 def base_costs(
     attacks: Sequence[AttackSettings], prepared: Prepared, store: StageStore, *, timed: bool
 ) -> dict[str, float]:
-    """The cost of each attack by its run on the original model: its seconds, or (not `timed`) its work in rows read."""
+    """Return the cost of each attack from its run on the original model, in seconds if `timed`, else in rows read.
+
+    Raises:
+        FileNotFoundError: `timed`, and the stage of an attack on the original model is gone.
+    """
     costs = {}
     for attack in attacks:
         key = prepared.attacks[attack.label]["original"]
@@ -108,13 +120,13 @@ def base_costs(
 
 
 def work_of(attack: AttackSettings, measured_rows: int) -> float:
-    """The cost of an attack in rows read: training on a row is three of it. Depends on no clock."""
+    """Return the cost of an attack in rows read. Training on a row counts as three. Independent of timing."""
     work = attack_work(attack)
     return float(3 * work.trained_rows + work.read_rows + measured_rows)
 
 
 def _families(waiting: Sequence[AttackSettings]) -> list[list[AttackSettings]]:
-    """The attacks that wait, by family, where a family has more than one of them."""
+    """Group the waiting attacks by family. Families with a single waiting attack are left out."""
     members: dict[str, list[AttackSettings]] = {}
     for attack in waiting:
         members.setdefault(attack.family, []).append(attack)
@@ -127,9 +139,9 @@ def _chance(
     outlook: Mapping[str, AttackOutlook],
     ends: Callable[[Mapping[str, float | None]], bool],
 ) -> float:
-    """Chance that the trial is over after these attacks, a half where nothing was seen.
+    """Estimate the probability that these attacks end the trial; 0.5 if an attack has no observed score.
 
-    Attacks of one family mostly agree on a trial, so their scores are put together by rank.
+    Attacks of one family mostly agree on a trial, so their scores are combined at equal rank.
     """
     seen = min(outlook[attack.label].seen for attack in group)
     if not seen:
@@ -147,12 +159,12 @@ def _cost(group: Sequence[AttackSettings], outlook: Mapping[str, AttackOutlook])
 
 
 def _at(scores: Sequence[float], rank: float) -> float:
-    """The score at a rank between 0 (lowest) and 1 (highest)."""
+    """Return the score at a rank between 0 (lowest) and 1 (highest)."""
     return scores[round(rank * (len(scores) - 1))]
 
 
 def _thinned(scores: Sequence[float]) -> list[float]:
-    """At most `VALUES_KEPT` of them, evenly over the ranks, both ends kept."""
+    """Return at most `VALUES_KEPT` scores, evenly spaced by rank, including the lowest and the highest."""
     if len(scores) <= VALUES_KEPT:
         return list(scores)
     return [_at(scores, place / (VALUES_KEPT - 1)) for place in range(VALUES_KEPT)]

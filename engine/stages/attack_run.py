@@ -1,6 +1,7 @@
-"""Runs one attack on one model and measures each of its states.
+"""Run one attack on one model and measure each of its states.
 
-It names no attack: which module an attack is in, the catalog says, so the code behind one attack leaves out the others.
+This module imports no attack; the catalog maps an attack's name to its module. The code version of one attack therefore
+does not depend on the code of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LastState(BaseModel):
-    """What an attack's last state is besides its model, which lies in a folder: enough to go on from it."""
+    """The last state of an attack without its model, which is saved in a folder. Enough to resume a chain from it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,10 +36,15 @@ class LastState(BaseModel):
 
 
 class AttackRequest(MeasureRequest):
-    """Run one attack on one model and evaluate at each of its strengths; rows go to `rows_path`, strengths stacked.
+    """Run one attack on one model and evaluate it at each strength. Rows of all strengths are written to `rows_path`.
 
-    `keep`: a folder in which the last state is left as a model; with `measured` false that is all that is wanted.
-    `done`: the first attacks of a chain ran before, each with this last state, and `model_path` is what they left.
+    Attributes:
+        attack: name of the attack in the catalog.
+        params: parameters of the attack.
+        seed: seed of the attack.
+        keep: folder to save the model of the last state in; None to discard it.
+        measured: whether to evaluate the states; false if only the saved model is needed.
+        done: last states of a chain's first attacks, which already ran; `model_path` is then the model they produced.
     """
 
     attack: str
@@ -51,13 +57,20 @@ class AttackRequest(MeasureRequest):
 
 @runtime_checkable
 class Resumable(Protocol):
-    """An attack made of others (a chain), which goes on where the first of them are done."""
+    """An attack composed of other attacks (a chain) that can resume after the first of them are done."""
 
     def resume(self, target: Target, done: Sequence[Attacked]) -> Iterator[Attacked]: ...
 
 
 def run_attack(bench: Bench, request: AttackRequest) -> dict[str, Any]:
-    """The attack's strength curve: per-row metrics at each strength, and the attack's own notes."""
+    """Run the attack and write the per-row metrics at each strength to `rows_path`.
+
+    Return the points (strength, unit and the attack's notes), the cost of external judges, the peak memory, and the
+    last state if `keep` is set.
+
+    Raises:
+        ValueError: the attack yields no state, or its last state cannot be saved as a model.
+    """
     import pandas as pd
 
     from unlearn_sweep.evaluators.external_judges import summed
@@ -100,9 +113,9 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
 def _evaluate_state(
     bench: Bench, request: AttackRequest, target: Target, state: Attacked
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Rows of one attacked state, and what was asked of judges.
+    """Return the rows of one attacked state, and the cost of external judges.
 
-    Utility is measured again only where the weights changed; prompts leave it.
+    Utility is measured again only if the weights changed; attacks on prompts do not affect it.
     """
     from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
@@ -123,7 +136,7 @@ def _evaluate_state(
 
 
 def _states(request: AttackRequest, target: Target) -> Generator[Attacked]:
-    """The attack's states, from a generator: `close` is promised also where an attack returns a plain iterator."""
+    """Yield the attack's states. A generator always has `close`, even if the attack returns a plain iterator."""
     from unlearn_sweep.evaluators.attacks.catalog import build
 
     attack = build(request.attack, request.params)
@@ -136,7 +149,7 @@ def _states(request: AttackRequest, target: Target) -> Generator[Attacked]:
 
 
 def _state_of(done: LastState, target: Target) -> Attacked:
-    """A state of before. Its model, where a later one lies between, is not needed any more: the target's stands in."""
+    """Rebuild the last state of a finished link. Its own model is no longer needed, so the target's model is used."""
     from unlearn_sweep.evaluators.attacks.attack import Attacked
 
     groups = None if done.scored_groups is None else frozenset(done.scored_groups)
@@ -144,7 +157,11 @@ def _state_of(done: LastState, target: Target) -> Attacked:
 
 
 def _keep(last: Attacked, target: Target, folder: Path) -> dict[str, Any]:
-    """Leave a state's model, an ordinary one, in `folder`; returns the rest of the state."""
+    """Save the model of a state in `folder` and return the rest of the state.
+
+    Raises:
+        ValueError: the state edits prompts, so its model alone does not represent it.
+    """
     from unlearn_sweep.engine.models import save_model
 
     if last.prompt_edit is not None:
@@ -156,7 +173,7 @@ def _keep(last: Attacked, target: Target, folder: Path) -> dict[str, Any]:
 
 
 def _scored_rows(benchmark: Benchmark, groups: frozenset[str] | None, *, with_utility: bool) -> Iterator[Row]:
-    """Forget rows of the scored groups, held-out rows, and the utility rows where they are wanted."""
+    """Yield the held-out rows, the forget rows of the scored groups (None: all), and utility rows if requested."""
     yield from benchmark.evaluation.get("holdout", ())
     for row in benchmark.evaluation["forget"]:
         if groups is None or row.group_id in groups:

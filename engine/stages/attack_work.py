@@ -1,4 +1,4 @@
-"""How much an attack computes, from its parameters: rows trained on, rows read, steps, and states measured."""
+"""Compute the work of an attack from its parameters: steps, rows trained on, rows read, and states to measure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Any
 from unlearn_sweep.engine.job import AttackSettings
 
 CURVES = ("iterations", "forget_percent", "steps", "bits", "tokens", "shots", "wordings", "kinds")
-"""Parameters that list the strengths of an attack; each strength is measured."""
+"""Parameters that list the strengths of an attack. Each strength is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackWork:
-    """`trained_rows` go forward and backward, `read_rows` forward only. The measuring of the `states` is not in it."""
+    """Work of an attack, without the evaluation of its states.
+
+    Attributes:
+        steps: optimization steps.
+        trained_rows: rows with a forward and a backward pass.
+        read_rows: rows with a forward pass only.
+        states: number of states to measure.
+    """
 
     steps: int
     trained_rows: int
@@ -23,7 +30,7 @@ class AttackWork:
 
 
 def attack_work(attack: AttackSettings) -> AttackWork:
-    """The work of an attack before each of its states is measured."""
+    """Return the work of an attack, without the evaluation of its states."""
     params = attack.params
     if attack.name == "chain":
         return _chain([attack_work(_link(step)) for step in params["steps"]])
@@ -42,7 +49,7 @@ def attack_work(attack: AttackSettings) -> AttackWork:
 
 
 def _chain(links: list[AttackWork]) -> AttackWork:
-    """Every link is run; only the last one's states are measured."""
+    """Sum the work of all links. Only the states of the last link are measured."""
     return AttackWork(
         steps=sum(link.steps for link in links),
         trained_rows=sum(link.trained_rows for link in links),

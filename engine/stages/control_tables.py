@@ -1,6 +1,6 @@
-"""Tables of the controls: what original and gold model answered, before and after each attack.
+"""Per-row tables of the controls (original and gold model), before and after each attack.
 
-Every trial of a sweep is scored against the same tables, so a process reads them once and keeps them.
+Every trial of a sweep is scored against the same tables, so a process reads them once and caches them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SWEEPS_KEPT = 2
 
 
 def control_tables(prepared: Prepared, store: StageStore) -> ControlTables:
-    """The tables of this preparation, from memory where this process has read them before."""
+    """Return the tables of this preparation, from the cache if this process has read them before."""
     return _tables(prepared.model_dump_json(), store.root.parent)
 
 
@@ -30,7 +30,7 @@ def _tables(prepared: str, storage: Path) -> ControlTables:
 
 
 class ControlTables:
-    """Rows of original and gold, read at first use. Callers must not change what they are given."""
+    """Rows of the original and the gold model, read on first use. Callers must not modify the returned tables."""
 
     def __init__(self, prepared: Prepared, store: StageStore) -> None:
         self._prepared = prepared
@@ -44,13 +44,13 @@ class ControlTables:
 
     @cached_property
     def gold(self) -> pd.DataFrame:
-        """Its own rows; without a gold model, the original's with every metric at chance."""
+        """Rows of the gold model. If there is none, the original's rows with every metric at chance."""
         rows = self._store.rows(self._prepared.evaluations["gold"])
         return self._at_chance(rows) if self._prepared.gold_at_chance else rows
 
     @cached_property
     def halves(self) -> dict[str, frozenset[str]]:
-        """Facts of the search and of the report half, drawn within each split."""
+        """Group ids of the search half and of the report half, drawn within each split."""
         from unlearn_sweep.evaluators.rows import halves
 
         both = [halves(groups, salt="search") for _, groups in self.original.groupby("split")["group_id"]]
@@ -60,7 +60,7 @@ class ControlTables:
         }
 
     def attacked(self, label: str, which: str) -> dict[float, pd.DataFrame]:
-        """Rows of a control after an attack, by strength, in the attack's order."""
+        """Return the rows of a control after an attack, by strength, in the order of the attack."""
         with self._reading:
             if (label, which) not in self._attacked:
                 rows = self._store.rows(self._prepared.attacks[label][which])
@@ -75,14 +75,14 @@ class ControlTables:
         return at_chance(rows)
 
     def read_ahead(self) -> None:
-        """Read everything in the background: a trial waits seconds for its training and can use them.
+        """Read all tables in a background thread, while the trial waits for its training.
 
-        What fails here fails again, loudly, where it is needed.
+        An error here does not reach the caller; the same read fails again when the table is needed.
         """
         threading.Thread(target=self._read, name="read-controls", daemon=True).start()
 
     def _read(self) -> None:
-        import unlearn_sweep.evaluators.objectives  # noqa: F401  (what scores, and the libraries under it)
+        import unlearn_sweep.evaluators.objectives  # noqa: F401  (loads the scoring code and its libraries)
 
         _ = self.halves, self.gold
         for label, models in self._prepared.attacks.items():
@@ -91,5 +91,5 @@ class ControlTables:
 
 
 def by_strength(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
-    """The rows of each strength. A duplicate strength cannot be told apart, so attacks list each once."""
+    """Return the rows of each strength. Attacks list each strength once, since duplicates would be merged."""
     return {float(at): rows.loc[rows["strength"] == at] for at in dict.fromkeys(rows["strength"].tolist())}

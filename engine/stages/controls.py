@@ -1,4 +1,4 @@
-"""controls.json: original and gold model by the tool's own formulas, and the same attacks on both."""
+"""Write controls.json: scores of the original and the gold model, and the same attacks on both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from unlearn_sweep.engine.store.records import Control, Controls, Measured
 from unlearn_sweep.engine.store.stages import StageStore
 
 NO_GOLD = "none: metrics at chance"
-"""What stands in place of a path where there is no gold model."""
+"""Value of the gold model's path if there is no gold model."""
 
 
 def write_controls(job: SweepJob, prepared: Prepared, store: StageStore) -> Controls:
-    """Score the controls on the search half and write them down. By construction: original UE 0 and UT 1, gold UE 1."""
+    """Score the controls, write `controls.json`, and return the scores.
+
+    Objectives use the search half. By construction, the original has UE 0 and UT 1, and gold has UE 1.
+    """
     scorer = Scorer(job, prepared, store)
     controls = Controls(
         original=_control("original", job, prepared.paths["original"], scorer),

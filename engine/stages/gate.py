@@ -1,4 +1,4 @@
-"""The gate between evaluation and attacks: a model that answers nothing any more is not worth attacking."""
+"""Gate between evaluation and attacks: a model that lost its utility is not attacked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ COLLAPSED_UT = 0.05
 
 
 def collapse_reason(ut: Objective | None) -> str | None:
-    """Why a trial ends here with its honest scores, or None.
+    """Return why a trial ends before its attacks, or None if it continues. Scores measured so far are kept.
 
-    Below 5% of the original's utility nothing is kept; whatever an attack finds then says nothing of forgetting.
+    A model below 5% of the original's utility has collapsed; attacks on it tell nothing about forgetting.
     """
     if ut is None:
         return "utility was not measured"

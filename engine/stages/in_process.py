@@ -1,4 +1,4 @@
-"""The executor without Ray: every stage in this process. For tests, and for work on a single model (audit)."""
+"""Executor without Ray: run every stage in this process. Used by tests and by audits of a single model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 
 
 class InProcessExecutor:
-    """One workbench and single-process training; the same stages, keys and results as on a cluster.
+    """Run stages on one workbench and train in a single process. Stages, keys and results equal those on a cluster.
 
-    A stage that takes longer than `timeout_s` raises TimeoutError, and the workbench is made anew: an attack that is
-    interrupted may leave a loaded model changed.
+    A stage that takes longer than `timeout_s` seconds raises TimeoutError. The workbench is then recreated, because an
+    interrupted attack may have changed a loaded model. None: no limit.
     """
 
     def __init__(self, *, timeout_s: float | None = None) -> None:

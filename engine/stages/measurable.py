@@ -1,7 +1,7 @@
-"""Whether a sweep can measure what it searches for: known when the controls are measured, before any trial.
+"""Check, after measuring the controls and before any trial, that a sweep can measure its objectives.
 
-An objective lies between original and gold. Where these cannot be told apart it has no value for any trial, however
-long the search is.
+Objectives are normalised by the scores of the controls. If the original and the gold model do not differ in an
+objective, no trial can have a value for it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ NAMES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 class UnmeasurableError(RuntimeError):
-    """The controls leave an objective without a value for every trial; the message says which and why."""
+    """An objective cannot have a value for any trial. The message names the objective and the reason."""
 
 
 def unmeasurable(job: SweepJob, prepared: Prepared, controls: Controls, store: StageStore) -> dict[str, str]:
-    """The objectives that no trial of this sweep can have, each with the reason; empty for a sound sweep."""
+    """Return the objectives that no trial of this sweep can have, each with the reason; empty if there are none."""
     found: dict[str, str] = {}
     if controls.gold.ue is None:
         found["ue"] = controls.gold.ue_reason or "no reason given"
@@ -34,10 +34,10 @@ def unmeasurable(job: SweepJob, prepared: Prepared, controls: Controls, store: S
 
 
 def check_measurable(job: SweepJob, lost: dict[str, str]) -> str | None:
-    """What a sweep that goes on without some objectives should say; None where it has all.
+    """Return the warning for a sweep that continues without some objectives; None if it has all of them.
 
     Raises:
-        UnmeasurableError: an objective is lost and the file does not say to go on, or all are.
+        UnmeasurableError: all objectives are lost, or some are and the sweep file has `search.unmeasured: stop`.
     """
     if not lost:
         return None
