@@ -1,1 +1,1 @@
-"""Training a language model by an unlearning method: one loop, two step backends, any number of ranks."""
+"""Train a language model with an unlearning method: one loop, two step backends, any number of ranks."""

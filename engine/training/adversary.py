@@ -1,6 +1,6 @@
-"""The adversary of latent adversarial training: pushes hidden states behind one layer so that forgotten answers come.
+"""Adversary of latent adversarial training: perturb hidden states after one layer to bring forgotten answers back.
 
-The push is an activation, [B, T, D], so every rank has its own and no weight gradient is made while it is found.
+The perturbation ("push") is an activation, [B, T, D]. Every rank computes its own, without any weight gradient.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from unlearn_sweep.methods.token_losses import token_nll
 
 
 class Adversary:
-    """One for a training. It calls the model itself, not the backend, whose forward announces a backward."""
+    """Create one per training. It calls the model directly: the backend's forward prepares for a backward pass."""
 
     def __init__(self, lat: LAT, module: SupervisedLM) -> None:
         self.lat = lat
         self.module = module
-        # First among the block's hooks: what a method reads of this layer is what the adversary made of it.
+        # Run before the block's other hooks, so that a method reads the perturbed states of this layer.
         blocks = decoder_layers(module.model)
         blocks[layer_at(lat.lat_layer, len(blocks))].register_forward_hook(self._add, prepend=True)
         self._push: Tensor | None = None
         self._seen: Tensor | None = None
 
     def worst_push(self, packed: Packed) -> Tensor:
-        """After `lat_steps` steps of projected gradient descent on the answers' NLL, from no push at all.
+        """Run `lat_steps` steps of projected gradient descent on the answers' NLL, starting from zero.
 
-        Only real tokens are pushed. A batch without supervised tokens is not pushed, but goes through as many forwards.
+        Return the push [B, T, D]. It is zero at padding, and everywhere in a batch without supervised tokens; such a
+        batch still takes the same number of forward passes.
         """
         with self._head():
             with torch.no_grad():
@@ -49,7 +50,7 @@ class Adversary:
 
     @contextmanager
     def pushed(self, push: Tensor) -> Iterator[None]:
-        """Inside, every forward of this batch is made under the push."""
+        """Add the push in every forward pass inside the context."""
         self._push = push
         try:
             yield
@@ -66,7 +67,7 @@ class Adversary:
 
     @contextmanager
     def _head(self) -> Iterator[None]:
-        """The adversary needs logits, also where the method's forward stops below them."""
+        """Compute logits inside the context, even if the method's forward pass stops below them."""
         before, self.module.head = self.module.head, True
         try:
             yield

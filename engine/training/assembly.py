@@ -1,4 +1,4 @@
-"""From a job to a training ready to run: method, data, model, frozen start model and backend, wired together."""
+"""Build a training from a job: load and connect method, data, model, frozen start model and backend."""
 
 from __future__ import annotations
 
@@ -46,7 +46,17 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A training ready to run, and what its export and outcome need besides."""
+    """A training that is ready to run, plus what exporting it and reporting its outcome require.
+
+    Attributes:
+        training: The training to run.
+        model: The model under training, as transformers loads it.
+        tokenizer: Its tokenizer, saved with the trained model.
+        dtype: Number format in which the start model was loaded and the trained model is saved.
+        parameters: Number of the start model's parameters.
+        reference_seconds: Time spent preparing the frozen start model's outputs, before the first step.
+        checkpoints: None if the job has no `checkpoint_dir`.
+    """
 
     training: Training
     model: PreTrainedModel
@@ -58,10 +68,10 @@ class Loaded:
 
 
 def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: Method | None = None) -> Loaded:
-    """Everything a job needs, loaded. The caller closes `training.backend`.
+    """Load everything a job needs. The caller must close `training.backend`.
 
     Raises:
-        ValueError: unknown view, method or parameter; a method this trainer cannot drive; unusable rows.
+        ValueError: unknown view, method or parameter; a method this trainer does not support; unusable rows.
     """
     method, ranks = method or build(job.method.name, job.method.params), Ranks.current()
     check_needs(job.method.name, method)
@@ -130,9 +140,9 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
 
 
 def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> StepBackend:
-    """The backend the job names, around `module`, whose weights it trains from here on.
+    """Create the job's backend for training the weights of `module`.
 
-    `grouped`: gradients come through `gradient` and `place`, never through `backward`.
+    `grouped`: the caller uses `gradient` and `place`, never `backward`.
     """
     if job.training.backend == "deepspeed":
         from unlearn_sweep.engine.training.deepspeed_backend import DeepSpeedBackend
@@ -144,7 +154,7 @@ def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped
 
 
 def wrapper_of(method: Method, kind: type[Found]) -> Found | None:
-    """The wrapper of this class around a method, if there is one."""
+    """Return the wrapper of class `kind` around a method, or None."""
     return method.find(kind) if isinstance(method, Composed) else None
 
 
@@ -154,7 +164,7 @@ def running_average(method: Method, module: SupervisedLM, backend: StepBackend) 
 
 
 def check_needs(name: str, method: Method) -> None:
-    """Refuse, before anything is loaded, a method that asks for what does not fit together."""
+    """Raise ValueError if a method's needs contradict each other; called before the model is loaded."""
     needs = method.needs()
     strangers = sorted(set(needs.reference_views) - {*needs.views, *(view for view, _ in needs.prefixes)})
     if strangers:
@@ -164,17 +174,17 @@ def check_needs(name: str, method: Method) -> None:
 
 
 def frozen_model(needs: Needs, model: PreTrainedModel, layers: Sequence[int]) -> FrozenModel | None:
-    """The copy of the start model that the method consults; None where it consults none, or a number a sequence."""
+    """Copy the start model for a method that reads its logits or hidden states; otherwise return None."""
     if needs.reference == "hidden":
         return FrozenModel(model, layers=layers, head=False)
     return FrozenModel(model, layers=layers) if needs.reference == "logits" else None
 
 
 def teacher_model(job: TrainJob, needs: Needs) -> FrozenModel | None:
-    """The teacher that the method asks for, whole on every rank; None where it asks for none.
+    """Load the method's teacher, unsharded on every rank; return None if the method needs none.
 
     Raises:
-        ValueError: the job names none.
+        ValueError: the method needs a teacher, but the job has no `teacher_model`.
     """
     if needs.teacher == "none":
         return None
@@ -184,10 +194,10 @@ def teacher_model(job: TrainJob, needs: Needs) -> FrozenModel | None:
 
 
 def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> SupervisedLM:
-    """The model as the backend wraps it, in training mode, with the weights that do not train frozen.
+    """Prepare the model for the backend: training mode, with all weights frozen that are not trained.
 
-    AdamW on bfloat16 weights loses most small updates, so weights are trained in float32: ZeRO's master copy, or, with
-    the torch backend, float32 weights under autocast.
+    AdamW on bfloat16 weights loses most small updates, so weights are trained in float32: the master copy of ZeRO, or
+    float32 weights under autocast with the torch backend.
     """
     if job.training.activation_checkpointing:
         model.activation_checkpointing_enable()
@@ -205,7 +215,10 @@ def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Seque
 def reference_nlls(
     method: Method, module: SupervisedLM, views: Views, plan: BatchPlan, steps: int, ranks: Ranks
 ) -> dict[Key, float]:
-    """The start model's likelihoods of every row that will be seen, where the method asks for no more than them."""
+    """Compute the start model's NLL of every row of the training, if the method's reference is "sequence_nll".
+
+    Return {} for any other reference.
+    """
     needs = method.needs()
     if needs.reference != "sequence_nll":
         return {}

@@ -1,10 +1,10 @@
-"""What the loop asks of a step backend. A backend owns forward, backward and step.
+"""The interface between the training loop and a step backend. A backend runs forward, backward and step.
 
-    torch      one process, or DistributedDataParallel where there are several
+    torch      one process, or DistributedDataParallel if there are several
     deepspeed  a raw DeepSpeed engine, ZeRO stage 0 to 3
 
 Both keep float32 weights in the optimizer, average gradients over ranks, and take the learning rate of each step from
-the loop, so that they give the same weights.
+the loop, so they produce the same weights.
 """
 
 from __future__ import annotations
@@ -21,42 +21,45 @@ from unlearn_sweep.engine.training.forward import Outputs, Packed
 
 
 class StepBackend(Protocol):
-    """Life: forward and backward inside `micro_batch`, then `step`; at the end `finish`; `close` whatever happened."""
+    """Call order: forward and backward inside `micro_batch`, then `step`; `finish` at the end; `close` in any case."""
 
     def micro_batch(self, *, last: bool) -> AbstractContextManager[object]:
-        """Surrounds forward and backward of one micro-batch. In the `last` of a step, ranks exchange gradients."""
+        """Wrap forward and backward of one micro-batch. Ranks exchange gradients in the `last` one of a step."""
         ...
 
     def forward(self, packed: Packed) -> Outputs:
-        """Logits [N, V] and hidden states in float32, with a graph."""
+        """Return logits [N, V] and hidden states [N, D] in float32, with their autograd graph."""
         ...
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of one micro-batch's loss."""
+        """Accumulate the gradient of one micro-batch's loss."""
         ...
 
     @property
     def shapes(self) -> Sequence[torch.Size]:
-        """Whole shapes of the weights that train, in the order of every list of gradients."""
+        """Unsharded shapes of the trained weights. Every list of gradients has the same order."""
         ...
 
     def gradient(self, loss: Tensor) -> Sequence[Tensor | None]:
-        """This rank's gradient of a loss with respect to every whole weight; nothing is kept, the graph stays."""
+        """Return this rank's gradient of a loss with respect to every unsharded weight; None for an unused weight.
+
+        Accumulate nothing, and retain the graph.
+        """
         ...
 
     def place(self, gradients: Sequence[Tensor]) -> None:
-        """Make these, equal on all ranks, the gradient of the next `step`."""
+        """Set the gradients that the next `step` uses. They must be equal on all ranks."""
         ...
 
     def moved(self, offsets: Sequence[Tensor]) -> AbstractContextManager[float]:
-        """Inside, forwards see the weights plus `offsets`; at the end the weights are the same bits as before.
+        """Add `offsets` to the weights inside the context; restore the weights bit for bit on exit.
 
-        Gives the length of the move as the weights' number format really made it.
+        Yield the L2 norm of the actual change, after rounding to the weights' number format.
         """
         ...
 
     def whole(self) -> AbstractContextManager[object]:
-        """Inside, every trained weight is whole on every rank, to be read."""
+        """Gather every trained weight on every rank inside the context, for reading only."""
         ...
 
     def step(self, learning_rate: float) -> None:
@@ -68,13 +71,13 @@ class StepBackend(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Put back what `save` wrote."""
+        """Restore what `save` wrote."""
         ...
 
     def finish(self) -> None:
-        """Make the wrapped model an ordinary one again, on rank 0 with all trained weights. Every rank calls it."""
+        """Unwrap the model; on rank 0 it then has all trained weights. Every rank must call this."""
         ...
 
     def close(self) -> None:
-        """Let go of optimizer state, buffers and what the backend set up in this process. May be called twice."""
+        """Free optimizer state, buffers and what the backend set up in this process. May be called twice."""
         ...

@@ -1,4 +1,4 @@
-"""What a warm process keeps between trainings: benchmarks and their tokenised rows, by content, the last few only."""
+"""Cache benchmarks and their tokenised rows between trainings of one process; LRU, keyed by content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ ENCODERS_KEPT = 4
 
 
 class DataCache:
-    """Benchmarks by name and options, encoders by benchmark, tokenizer and length limit. One a process is enough."""
+    """LRU cache of benchmarks (by name and options) and encoders (by benchmark, tokenizer and length limit).
+
+    One instance per process is enough.
+    """
 
     def __init__(self) -> None:
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
@@ -36,7 +39,7 @@ class DataCache:
         return self._benchmarks[key]
 
     def fitted(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, context: int | None) -> Benchmark:
-        """The data as this tokenizer and a model of `context` positions read it (see `benchmarks.limits`)."""
+        """Return the benchmark, fitted to this tokenizer and a model of `context` positions (`benchmarks.limits`)."""
         key = f"{benchmark.digest()}:{tokenizer_digest(tokenizer)}:{context}"
         if key not in self._fitted:
             self._fitted[key] = fitted(benchmark, tokenizer, context)
@@ -44,7 +47,7 @@ class DataCache:
         return self._fitted[key]
 
     def encoder(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoder:
-        """The encoder for this data, with what it has tokenised before."""
+        """Return the encoder for this data, including the rows it has already tokenised."""
         key = f"{benchmark.digest()}:{tokenizer_digest(tokenizer)}:{max_tokens}"
         if key not in self._encoders:
             self._encoders[key] = Encoder(tokenizer, benchmark.template, max_tokens)
@@ -53,14 +56,14 @@ class DataCache:
 
 
 def keep_latest(kept: OrderedDict[str, Any], key: str, limit: int) -> None:
-    """Mark `key` as the latest used and drop what is over the limit."""
+    """Mark `key` as most recently used and evict the oldest entries beyond `limit`."""
     kept.move_to_end(key)
     while len(kept) > limit:
         kept.popitem(last=False)
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Content hash of what decides a tokenisation: vocabulary and merges, special tokens, the chat template."""
+    """Hash everything that affects tokenisation: vocabulary, merges, special tokens and chat template."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     parts = (type(tokenizer).__name__, rules, str(tokenizer.special_tokens_map), str(tokenizer.chat_template))

@@ -1,7 +1,8 @@
-"""Checkpoints of a training that is under way, so that a killed one goes on: with the same bits on a CPU.
+"""Checkpoints from which an interrupted training resumes, bit-identical on a CPU.
 
-A checkpoint holds weights, optimizer, the method's own state, the record so far and the random state. It is a folder
-that appears whole; the one before it goes when the next is there, and all go with the finished training.
+A checkpoint contains weights, optimizer state, the method's own state, the history so far and the random state. It is
+a folder that is created atomically. The previous one is deleted once the next exists, and all are deleted when the
+training finishes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.state import History, Training
 
 NOT_IDENTITY = {"output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model"}
-"""Threads and places change no result worth beginning again for; the models that lie there count by their content."""
+"""Job fields that are not part of a checkpoint's identity as they are.
+
+Paths and the thread count do not change the result enough to restart for. `training` counts by its `identity()`, the
+start model and the teacher by the digest of their content.
+"""
 PREFIX = "step-"
 FACTS = "facts.json"
 
@@ -37,27 +42,33 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one training in its folder. Every rank calls every method, in the same order."""
+    """The checkpoints of one training. Every rank must call `resume` and `offer`, in the same order; rank 0 `clear`s.
+
+    Attributes:
+        folder: Contains the checkpoint folders.
+        every_s: Least time between two checkpoints, in seconds.
+        last: Monotonic time of the last checkpoint, or of the start.
+    """
 
     def __init__(self, folder: Path, job: TrainJob) -> None:
         self.folder = folder
         self.every_s = job.training.checkpoint_every_s
-        # DeepSpeed's shares fit the number of ranks that wrote them; the torch backend's fit any.
+        # DeepSpeed's shards require the number of ranks that wrote them; the torch backend has no shards.
         shares = Ranks.current().world_size if job.training.backend == "deepspeed" else 1
         self._shares, self._job = shares, job
         self.last = time.monotonic()
 
     @cached_property
     def identity(self) -> str:
-        """What a checkpoint must be of, to be gone on with. Reads the start model, so it is made when first needed."""
+        """Digest that a checkpoint must match to be resumed. Computed lazily, because it reads the start model."""
         content = self._job.model_dump(mode="json", exclude=NOT_IDENTITY) | {"training": self._job.training.identity()}
         models = [model_digest(path) for path in (self._job.start_model, self._job.teacher_model) if path is not None]
         return digest({"job": content, "models": models, "shares": self._shares})
 
     def resume(self, training: Training, history: History) -> int:
-        """Load the newest checkpoint of this job into everything; the step to go on with, 0 where there is none.
+        """Restore the newest checkpoint of this job. Return the step to resume at; 0 if there is none.
 
-        A checkpoint with a damaged file is not loaded: the training begins again, with a warning.
+        If the checkpoint is damaged, or of another job, log a warning and return 0.
         """
         step = self._newest()
         training.ranks.wait()
@@ -81,18 +92,18 @@ class Checkpoints:
         for name, value in facts["history"].items():
             setattr(history, name, value)
         if not training.ranks.first:
-            history.tokens = 0  # the first rank's count has everybody's
+            history.tokens = 0  # rank 0's count is already the sum over all ranks
         return step
 
     def offer(self, training: Training, history: History) -> None:
-        """Write a checkpoint if the last one is old enough by the first rank's clock."""
+        """Write a checkpoint if `every_s` seconds have passed since the last one, by rank 0's clock."""
         old = training.ranks.first and time.monotonic() - self.last >= self.every_s
         if training.ranks.sum(torch.tensor(float(old), device=training.run.device)).item() > 0:
             self._write(training, history)
             self.last = time.monotonic()
 
     def clear(self) -> None:
-        """Remove the checkpoints of a training that is finished."""
+        """Delete the checkpoints of a finished training."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, training: Training, history: History) -> None:
@@ -114,7 +125,7 @@ class Checkpoints:
         training.ranks.wait()
 
     def _write_own(self, training: Training, history: dict[str, Any], folder: Path) -> None:
-        """What is the same on every rank: method state, average, random state, the record."""
+        """Write what is the same on every rank: method state, weight average, random state and history."""
         state = training.run.state
         tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
         tensors |= {f"state.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
@@ -126,7 +137,7 @@ class Checkpoints:
             "identity": self.identity,
             "state": {name: value for name, value in state.items() if not isinstance(value, Tensor)},
             "history": history,
-            # Sizes only: a checkpoint is written again and again, and hashing one takes about as long.
+            # Record sizes only: hashing a checkpoint takes about as long as writing it.
             "files": {name: mark.model_dump() for name, mark in mark_files(folder, content=False).items()},
         }
         durable.write_json(folder / FACTS, facts)
@@ -137,7 +148,7 @@ class Checkpoints:
 
 
 def whole_facts(place: Path) -> dict[str, Any] | None:
-    """The facts of a checkpoint; None, with a warning, where one of its files is not as it was written."""
+    """Read the facts of a checkpoint. If one of its files is damaged, log a warning and return None."""
     try:
         facts = json.loads((place / FACTS).read_bytes())
         marks = {name: FileMark.model_validate(mark) for name, mark in facts["files"].items()}
@@ -151,5 +162,5 @@ def whole_facts(place: Path) -> dict[str, Any] | None:
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    """Return the tensors whose names begin with `prefix`, keyed by the rest of the name."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

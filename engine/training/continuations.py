@@ -1,4 +1,4 @@
-"""What the start model itself says behind a question and a change of subject: text that keeps a model fluent."""
+"""Generate the start model's own continuations of a question plus a change of subject, to keep the model fluent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ CONTINUATION_TOKENS = 32
 
 
 def write_continuations(views: Views, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give view "forget_continuation" its answers, where a method reads it: the model's greedy text, the same on every
-    rank. Made once a training, from the start model.
+    """Generate the answers of view "forget_continuation" greedily, if a method reads that view.
+
+    Call this once per training, with the start model. Every rank generates the same text.
     """
     if CONTINUATION not in views.names:
         return

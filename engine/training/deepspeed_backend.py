@@ -1,6 +1,6 @@
 """The DeepSpeed step backend: a raw engine with ZeRO stage 0 to 3, on GPUs or, with gloo, on CPUs.
 
-DeepSpeed is imported when the first backend is made, not before: by then it must be told of a machine without a GPU.
+DeepSpeed is imported when the first backend is created: without a GPU, DS_ACCELERATOR must be set before the import.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LARGEST_PERSISTENT = 100_000
 
 
 def import_deepspeed() -> ModuleType:
-    """DeepSpeed, without its start-up noise, and without the C++ build it does at first use on a CPU.
+    """Import DeepSpeed without its start-up log lines and without the C++ build it runs at first use on a CPU.
 
-    On a CPU its communication wants an operator for shared memory, which takes a minute and a compiler to build, and
-    whose half-built state hangs the next start. Only inference uses it; declared incompatible, it is not built.
+    On a CPU its communication layer compiles a shared-memory operator. That takes a minute and a compiler, and an
+    interrupted build hangs the next start. Only inference uses the operator, so it is declared incompatible here.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -47,7 +47,7 @@ def import_deepspeed() -> ModuleType:
 
 @contextmanager
 def local_rank() -> Iterator[None]:
-    """LOCAL_RANK, which DeepSpeed reads again and again, where no launcher has set it."""
+    """Set LOCAL_RANK inside the context if no launcher has set it; DeepSpeed reads it repeatedly."""
     if "LOCAL_RANK" in os.environ:
         yield
         return
@@ -60,7 +60,7 @@ def local_rank() -> Iterator[None]:
 
 @contextmanager
 def process_group(deepspeed: ModuleType) -> Iterator[None]:
-    """A process group of this process alone, which DeepSpeed needs too, where there is none."""
+    """Create a process group of this process alone if there is none; DeepSpeed always requires one."""
     if dist.is_initialized():
         yield
         return
@@ -70,14 +70,14 @@ def process_group(deepspeed: ModuleType) -> Iterator[None]:
         yield
     finally:
         if deepspeed.comm.is_initialized():
-            deepspeed.comm.destroy_process_group()  # DeepSpeed forgets the groups it derived from this one
+            deepspeed.comm.destroy_process_group()  # also clears the groups that DeepSpeed derived from this one
         else:
             dist.destroy_process_group()
 
 
 def engine_config(job: TrainJob, *, bfloat16: bool, parameters: int) -> dict[str, Any]:
-    """DeepSpeed's configuration. Accumulation is ours: a step is over when the loop says so."""
-    # Stage 0 has no float32 accumulation of bfloat16 gradients; it refuses to be asked for it.
+    """Return DeepSpeed's configuration. The training loop, not DeepSpeed, counts micro-batches and ends a step."""
+    # ZeRO stage 0 rejects this option: it cannot accumulate bfloat16 gradients in float32.
     accumulation = {"grad_accum_dtype": "fp32"} if job.training.zero > 0 else {}
     return {
         "train_micro_batch_size_per_gpu": 1,
@@ -94,14 +94,14 @@ def engine_config(job: TrainJob, *, bfloat16: bool, parameters: int) -> dict[str
             "overlap_comm": False,
             "reduce_bucket_size": min(LARGEST_BUCKET, parameters),
             "allgather_bucket_size": min(LARGEST_BUCKET, parameters),
-            # Parameters below this stay whole on every rank; scaled down, so that stage 3 also shards a small model.
+            # Smaller parameters are not sharded. Scale the limit to the model, so that stage 3 shards small models too.
             "stage3_param_persistence_threshold": min(LARGEST_PERSISTENT, parameters // 1000),
         },
     }
 
 
 class DeepSpeedBackend:
-    """AdamW of torch under ZeRO; weights are trained in float32 whatever the model's own number format."""
+    """torch's AdamW under ZeRO. Weights are trained in float32, whatever the model's own number format."""
 
     def __init__(self, job: TrainJob, module: SupervisedLM, *, grouped: bool = False) -> None:
         self.deepspeed = import_deepspeed()
@@ -128,7 +128,7 @@ class DeepSpeedBackend:
         return nullcontext()
 
     def forward(self, packed: Packed) -> Outputs:
-        # The engine's own forward prepares the reduction of a backward that grouped gradients do not make.
+        # The engine's forward prepares the gradient reduction of a backward pass, which grouped gradients do not run.
         model = self.module if self.grouped else self.engine
         return self.module.named(model(*packed.inputs))
 
@@ -137,12 +137,14 @@ class DeepSpeedBackend:
 
     def gradient(self, loss: Tensor) -> Sequence[Tensor | None]:
         found = torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
-        if self.zero_stage == 3:  # as its own backward does: a module without a gradient to its input stays gathered
+        if (
+            self.zero_stage == 3
+        ):  # as the engine's backward does; else a module whose input needs no gradient stays gathered
             self.engine.optimizer.parameter_offload.partition_all_parameters()
         return found
 
     def place(self, gradients: Sequence[Tensor]) -> None:
-        """One ordinary backward through sum <weights, gradients>, whose gradient they are."""
+        """Run one backward pass of sum <weights, gradients>: its gradient is `gradients`."""
         with self._whole_weights():
             parts = [
                 (parameter * gradient.to(parameter.dtype)).sum()
@@ -169,13 +171,16 @@ class DeepSpeedBackend:
         return self._whole_weights()
 
     def _master(self, parameter: Tensor) -> Tensor:
-        """The optimizer's float32 copy of a whole weight: an offset added to bfloat16 weights would mostly be lost."""
+        """Return the optimizer's unsharded float32 copy of a weight.
+
+        An offset added to a bfloat16 weight would mostly be lost in rounding.
+        """
         if parameter.dtype == torch.float32 and self.zero_stage < 3:
             return parameter.detach()
         return self.deepspeed.utils.safe_get_full_fp32_param(parameter)
 
     def _whole_weights(self, *, write: bool = False) -> AbstractContextManager[object]:
-        """Every trained weight whole on every rank; with `write`, what rank 0 wrote is everyone's at the end."""
+        """Gather every trained weight on every rank. With `write`, rank 0's values are sent to all ranks on exit."""
         if self.zero_stage < 3:
             return nullcontext()
         return self.deepspeed.zero.GatheredParameters(self.parameters, modifier_rank=0 if write else None)
@@ -186,7 +191,7 @@ class DeepSpeedBackend:
         self.engine.step()
 
     def save(self, folder: Path) -> None:
-        """In the engine's own format, each rank its share. Only ever read back by the training that wrote it."""
+        """Write a checkpoint in the engine's own format, one shard per rank. Only the same training may load it."""
         self.engine.save_checkpoint(str(folder), tag=SAVED)
 
     def load(self, folder: Path) -> None:
@@ -195,7 +200,7 @@ class DeepSpeedBackend:
             raise RuntimeError(f"no checkpoint of DeepSpeed in {folder}; remove that folder to begin anew")
 
     def finish(self) -> None:
-        """Gather the weights on rank 0. Only ZeRO stage 3 has something to do: each rank has a share of them."""
+        """Gather the weights on rank 0. Does nothing below ZeRO stage 3, which alone shards them."""
         if self.zero_stage < 3:
             return
         whole = self._gathered()
@@ -214,7 +219,7 @@ class DeepSpeedBackend:
             self.engine = None
 
     def _gathered(self) -> dict[str, Tensor]:
-        """Full weights in main memory on rank 0, one parameter at a time; empty on the others."""
+        """Gather the weights in CPU memory on rank 0, one parameter at a time; return {} on the other ranks."""
         whole: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             with self.deepspeed.zero.GatheredParameters([parameter]):
