@@ -1,11 +1,12 @@
-"""The version of the code behind a stage: one digest for each of our modules that take part in it.
+"""Compute the version of the code behind a stage: one digest per module of this package that the stage uses.
 
-A module counts by the normal form of its source (`engine.store.syntax`), so a reworded docstring is the same code and a
-changed constant is not. From the modules that are named, imports are followed through, except into those that compute
-no number of a stage: catalogs and cards (their targets are named instead, so that a new range keeps old results), the
-store, and the counting of memory.
+A module's digest is taken over the normal form of its source (`engine.store.syntax`). Rewording a docstring keeps the
+digest; changing a constant changes it. Imports are followed transitively from the given modules. Modules that compute
+no number of a stage are skipped: the store, memory measurement, catalogs, cards and record formats. The caller passes
+the modules that a card points to instead, so a new range in a card does not invalidate old results.
 
-A plugin counts by its file without its cards, a module of an installed package by its own package's modules.
+For a plugin, the digest covers its file without its cards. For a module of an installed package, imports within that
+package are followed too.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from unlearn_sweep.engine.store.syntax import normal_form, without_type_checking
 
 OWN = "unlearn_sweep"
 NOT_FOLLOWED = ("catalog", "cards", "records")
-"""Modules of these names hold descriptions, ranges and formats."""
+"""Modules with these names are skipped: they contain only descriptions, ranges and formats."""
 COMPUTE_NOTHING = (f"{OWN}.engine.store", f"{OWN}.engine.resources")
-"""Rooms whose code decides where a result is kept and how much memory it took, and not what it is."""
-# Python 3.11 loses count of its depth where two threads parse at once: "AST constructor recursion depth mismatch".
+"""Packages that are skipped: they store results and measure memory, but do not change any result."""
+# Python 3.11 fails if two threads parse at the same time: "AST constructor recursion depth mismatch".
 PARSING = threading.Lock()
 
 
 def package_root() -> Path:
-    """The folder of our package. Imports nothing of it."""
+    """Return the folder of this package without importing it."""
     found = importlib.util.find_spec(OWN)
     if found is None or not found.submodule_search_locations:
         raise RuntimeError(f"the package {OWN} has no folder: its code cannot be named")
@@ -40,23 +41,23 @@ def package_root() -> Path:
 
 
 def code_version(*modules: str) -> str:
-    """16 hex digits over the code of these modules and of all of our own that they import, followed through."""
+    """Return 16 hex digits over the code of these modules and of everything they import transitively."""
     return version_of(code_digests(*modules))
 
 
 def version_of(digests: Mapping[str, str]) -> str:
-    """16 hex digits over the digests of several modules."""
+    """Return 16 hex digits over the digests of several modules."""
     blob = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(blob.encode()).hexdigest()[:16]
 
 
 def code_digests(*modules: str) -> dict[str, str]:
-    """Each of our modules that these take in, with the digest of its code."""
+    """Return the code digest of each of these modules and of each module they import transitively."""
     return dict(_digests(package_root(), tuple(sorted(set(modules)))))
 
 
 def changed_modules(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Modules that are new, gone or other code, by name without the package's, in order."""
+    """Return the sorted names, without the package prefix, of modules that were added, removed or changed."""
     return sorted(
         name.removeprefix(f"{OWN}.") for name in before.keys() | now.keys() if before.get(name) != now.get(name)
     )
@@ -91,7 +92,7 @@ def _is_followed(module: str) -> bool:
 
 
 def _source_of(root: Path, module: str) -> Path | None:
-    """The file of one of our own modules; None for a package or a name that is no module."""
+    """Return the file of a module of this package; None for a package or a name that is not a module."""
     _, _, rest = module.partition(".")
     path = root.joinpath(*rest.split(".")).with_suffix(".py") if rest else None
     return path if path is not None and path.is_file() else None
@@ -99,13 +100,16 @@ def _source_of(root: Path, module: str) -> Path | None:
 
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """What `_parsed` says of a file, as it was when this process first asked: what is loaded does not change either."""
+    """Return `_parsed` of a file, cached for the life of the process because imported code does not change either."""
     return _parsed(path.read_text(encoding="utf-8"), OWN)
 
 
 @cache
 def _parsed(source: str, module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's digest, and what it imports of ours and of its own package, `from package import module` included."""
+    """Return a module's digest and the names it imports from this package and from its own package.
+
+    Each name in `from package import name` is included as `package.name`, because it may be a module.
+    """
     with PARSING:
         text, tree = normal_form(source), ast.parse(source)
     return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(_own_imports(tree, module))

@@ -1,7 +1,7 @@
-"""Files of a storage that cannot be read: named, set aside, or refused; never used in silence.
+"""Handle damaged files of a storage. A damaged file is never used silently.
 
-A record or stage that can be computed again is set aside under a new name and computed again. A file that only the
-person can bring back (`spec.lock.yaml`) is refused with its name and the ways out.
+A damaged trial record is renamed and its trial runs again; a damaged stage runs again (`engine.store.stages`). If only
+the user can restore a file (`spec.lock.yaml`), reading it raises an error with the file's name and what to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNREADABLE = (OSError, UnicodeDecodeError, ValidationError)
 
 
 class DamagedFileError(RuntimeError):
-    """A file of the storage cannot be used. The message names the file, says why, and what to do."""
+    """A file of the storage cannot be used. The message contains the file, the reason and what to do."""
 
     def __init__(self, path: Path, why: str, advice: str) -> None:
         super().__init__(f"{path} is damaged ({why}). {advice}")
@@ -34,11 +34,16 @@ class DamagedFileError(RuntimeError):
 
 
 class DamagedStorageError(RuntimeError):
-    """A file that finished stages left was damaged while the sweep ran. No trial is settled for it."""
+    """A file of a finished stage was damaged while the sweep ran. The affected trial is not settled."""
 
 
 def read_record(path: Path, kind: type[Stored]) -> Stored:
-    """One JSON record of the storage. Raises DamagedFileError where the file is not a whole one."""
+    """Read one JSON record of the storage.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        DamagedFileError: The file cannot be read, is not a valid record, or does not match its seal.
+    """
     try:
         record = kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -51,7 +56,7 @@ def read_record(path: Path, kind: type[Stored]) -> Stored:
 
 
 def why_unreadable(error: Exception) -> str:
-    """Why a file cannot be read, on one line."""
+    """Return the reason why a file cannot be read, on one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -60,7 +65,7 @@ def why_unreadable(error: Exception) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder beside itself, and return its new name. Earlier ones are kept."""
+    """Rename a damaged file or folder in place by adding a suffix, and return its new path. Overwrite nothing."""
     count, target = 1, path.with_name(f"{path.name}{SUFFIX}")
     while target.exists():
         count += 1
@@ -70,13 +75,13 @@ def set_aside(path: Path) -> Path:
 
 
 def trial_files(sweep: Path) -> list[tuple[int, Path]]:
-    """Number and path of every trial record of a sweep, by number; files of other names are no records."""
+    """Return number and path of every trial record of a sweep, sorted by number. Ignore files with other names."""
     found = ((path.stem, path) for path in (sweep / "trials").glob("*.json"))
     return sorted((int(stem), path) for stem, path in found if stem.isascii() and stem.isdigit())
 
 
 def whole_records(sweep: Path, notices: list[str]) -> Iterator[TrialRecord]:
-    """The trial records of a sweep. A damaged one is set aside, with a line in `notices`; its trial then runs again."""
+    """Yield the intact trial records. Rename damaged ones and append a line to `notices`: their trials run again."""
     for number, path in trial_files(sweep):
         try:
             record = read_record(path, TrialRecord)
@@ -90,7 +95,11 @@ def whole_records(sweep: Path, notices: list[str]) -> Iterator[TrialRecord]:
 
 
 def read_lock_file(path: Path) -> dict[str, Any]:
-    """What a sweep began with, by `spec.lock.yaml`; empty where there is none. Raises DamagedFileError."""
+    """Read the `spec.lock.yaml` that a sweep started with; return an empty dict if the file does not exist.
+
+    Raises:
+        DamagedFileError: The file cannot be read or is incomplete.
+    """
     if not path.exists():
         return {}
     try:
@@ -106,15 +115,16 @@ def read_lock_file(path: Path) -> dict[str, Any]:
 
 
 def _is_lock(document: dict[str, Any]) -> bool:
-    """Whether all of it is there: a file cut at a line's end is still YAML. Before the last line there was, `versions`
-    was the end of the file.
+    """Return whether a lock file is complete. YAML alone does not show this: a truncated file may still parse.
+
+    Current files end with `LAST_LINE`. Older files have no such line and no `starts`; they end with `versions`.
     """
     last = document.get("whole") is True or ("starts" not in document and "versions" in document)
     return isinstance(document.get("job"), dict) and isinstance(document.get("digest"), str) and last
 
 
 LAST_LINE = {"whole": True}
-"""The end of a lock file."""
+"""Last line of a lock file; shows that the file is complete."""
 LOCK_ADVICE = (
     "It says what the sweep was begun with, so that trials of two different sweeps never mix. Copy it back (a mirror "
     "has one), or, if the sweep file, data and models are those of the first run, move it away and run the same "

@@ -1,8 +1,9 @@
-"""Files that are either there and whole, or not there.
+"""Atomic file writes and file locks: a file is either complete or absent.
 
-Every write goes to a temporary name beside the target, is flushed to the device, then renamed: a reader or a crash
-never sees half a file. It costs one fsync of the file and one of its folder, so this is for records, not for logs
-(`engine.store.events` has those). Atomic on one file system; on a shared one it holds as far as its rename does.
+Every write goes to a temporary file in the target's folder, is flushed to the device and then renamed. A reader never
+sees a partial file, and a crash never leaves one. A write costs one fsync of the file and one of its folder, so use it
+for records, not for logs (see `engine.store.events`). On a network file system, a write is atomic only if that file
+system's rename is.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXTS = (*(os.strerror(number) for number in FULL), "os error 28", "os error 122")
-"""How a full disk is told where no error number comes through: by Rust's libraries, and from another process."""
+"""Texts of a full-disk error that arrives without an errno: from Rust libraries or from another process."""
 
 
 class DiskFullError(RuntimeError):
-    """A disk of the sweep is full: nobody's fault but the disk's, and nothing is settled until there is room."""
+    """A disk of the sweep is full. The affected trial is not settled, because the error is not its fault."""
 
 
 def says_disk_full(problem: BaseException | str | None) -> bool:
-    """Whether an error, or the reason of a failed stage, is that there is no room left."""
+    """Return whether an error, or the reason of a failed stage, is a full disk."""
     if isinstance(problem, OSError) and problem.errno in FULL:
         return True
     return problem is not None and any(text in str(problem) for text in FULL_TEXTS)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step."""
+    """Atomically replace the content of `path` by `data`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -58,7 +59,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names, so that a rename inside it survives a power cut."""
+    """Flush a folder's directory entries, so that a rename inside it survives a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -67,7 +68,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush every file below `folder`, then the folders."""
+    """Flush every file below `folder`, then `folder` itself."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -77,9 +78,9 @@ def sync_tree(folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not.
+    """Yield a scratch folder. Rename it to `target` if the block succeeds; delete it if the block raises.
 
-    Where `target` already exists at the end (somebody else finished the same work), that one is kept.
+    If `target` exists by then, because another process finished the same work, the existing folder is kept.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -96,15 +97,21 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 class LockedElsewhereError(RuntimeError):
-    """Somebody else holds the lock; the message says who."""
+    """Another process holds the lock; the message names the holder."""
 
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, wait: bool = True, shared: bool = False, holder: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on `path`. The kernel drops it when the process dies, however it dies.
+    """Hold a lock on `path`. The kernel releases it when the process dies, however it dies.
 
-    `shared`: any number may hold it so, and nobody exclusively meanwhile. `holder` is written into the file for whoever
-    is refused. With `wait=False` a held lock raises LockedElsewhereError.
+    Args:
+        path: The lock file; created if missing.
+        wait: Block until the lock is free instead of raising.
+        shared: Take a shared lock instead of an exclusive one.
+        holder: Text to write into the file; becomes the message of LockedElsewhereError in other processes.
+
+    Raises:
+        LockedElsewhereError: `wait` is False and another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:

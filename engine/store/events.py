@@ -1,7 +1,7 @@
-"""The event log: one JSON object a line, append-only, written by every process of a sweep.
+"""The event log: an append-only file with one JSON object per line, written by every process of a sweep.
 
-A line goes out in a single write under a lock and is flushed to the device, so lines never mix and a finished stage is
-never forgotten. A line torn by a crash is skipped by the reader and closed off by the next writer.
+Each line is written under a lock and flushed to the device, so lines never interleave and no finished stage is lost.
+If a crash leaves a partial line, the next writer terminates it with a newline and readers skip it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from unlearn_sweep.engine.store.records import Event
 
 
 class EventLog:
-    """Appends to and reads `events.jsonl`. Safe for several processes on one machine."""
+    """Append to and read `events.jsonl`. Safe for several processes on one machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event now. Fields are those of `Event`; returns what was written."""
+        """Write one event with the current time and return it. `fields` are fields of `Event`."""
         record = Event(time=time.time(), event=event, **fields)
         line = record.model_dump_json(exclude_none=True).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,11 +39,11 @@ class EventLog:
         return record
 
     def read(self) -> list[Event]:
-        """All whole events, in order."""
+        """Return all complete events, in file order."""
         return [event for event, _ in self.read_from(0)]
 
     def read_from(self, offset: int) -> Iterator[tuple[Event, int]]:
-        """Whole events from a byte offset on, each with the offset behind it; stops before a line still in writing."""
+        """Yield each complete event from byte `offset` on, with the offset after it. Stop at an incomplete line."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
@@ -55,16 +55,16 @@ class EventLog:
                 try:
                     yield Event.model_validate_json(line), offset
                 except ValidationError:
-                    continue  # torn by a crash and closed off by the next writer
+                    continue  # partial line of a crashed writer
 
 
 def _write_all(handle: int, data: bytes) -> None:
-    """All of it: a disk that fills up takes a part without an error, and refuses the rest."""
+    """Write all of `data`. On a disk that fills up, `os.write` writes a part without an error and fails next time."""
     while data:
         data = data[os.write(handle, data) :]
 
 
 def _ends_whole(handle: int) -> bool:
-    """Whether the file is empty or its last byte ends a line."""
+    """Return whether the file is empty or ends with a newline."""
     size = os.fstat(handle).st_size
     return size == 0 or os.pread(handle, 1, size - 1) == b"\n"

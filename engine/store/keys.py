@@ -1,4 +1,4 @@
-"""Names for things by their content: stage keys, trial keys. The code behind a stage: `engine.store.code`."""
+"""Content-based keys of stages and trials. For the version of the code behind a stage, see `engine.store.code`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def canonical(value: Any) -> Any:
-    """The same value for the same meaning: floats at 10 significant digits, whole floats as they are, keys as text."""
+    """Normalise a value: round floats to 10 significant digits, sort mappings by key, make keys strings."""
     if isinstance(value, float):
         return float(f"{value:.10g}")
     if isinstance(value, Mapping):
@@ -22,14 +22,20 @@ def canonical(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """16 hex digits over the canonical JSON of a value. NaN and infinities raise ValueError: they name nothing."""
+    """Return 16 hex digits over the canonical JSON of a value.
+
+    Raises:
+        ValueError: The value contains NaN or an infinity.
+    """
     blob = json.dumps(canonical(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(blob.encode()).hexdigest()[:16]
 
 
 def named_files(params: Any) -> dict[str, dict[str, str]]:
-    """{"files": {path: content digest}} of the files that parameters name by whole path, alone or behind "task:", at
-    any depth; empty where they name none. So a stage knows a file that changed under its name.
+    """Return {"files": {path: content digest}} for the files named in parameters; empty if there are none.
+
+    A string at any depth names a file if it is its absolute path, with or without the prefix "task:". As part of a
+    stage's inputs, the digests change the stage's key when a file's content changes under the same name.
     """
     found = {path: _content(path, *_stamp(path)) for path in sorted(_paths(params))}
     return {"files": found} if found else {}
@@ -50,6 +56,6 @@ def _stamp(path: str) -> tuple[int, int]:
 
 @cache
 def _content(path: str, modified_ns: int, size: int) -> str:
-    """Read again only where the file's time or size has changed."""
+    """Hash a file. Cached: the file is read again only if its modification time or size has changed."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

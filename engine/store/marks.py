@@ -1,7 +1,7 @@
-"""Size and content of a finished stage's files, kept in its stage.json, so that damage is seen when they are used.
+"""Record size and hash of a finished stage's files in its stage.json, to detect damage when the files are used.
 
-The size is looked at each time. The content is read once in a process and again where the file's time, size or inode
-has changed: a model is hashed about as fast as it is read.
+The size is checked every time. The content is hashed once per process, and again if the file's modification time, size
+or inode has changed. Hashing a model takes about as long as reading it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from unlearn_sweep.engine.store.records import FileMark
 
 
 def mark_files(folder: Path, *, content: bool = True) -> dict[str, FileMark]:
-    """A mark for each file below `folder`, by its path relative to it; of its size alone without `content`."""
+    """Return a mark for each file below `folder`, keyed by relative path. Without `content`, record sizes only."""
     return {path.relative_to(folder).as_posix(): _mark(path, content) for path in sorted(_files(folder))}
 
 
 def first_damage(folder: Path, marks: Mapping[str, FileMark]) -> str | None:
-    """The first of these files that is not as it was marked, and why; None where all are, or none is marked."""
+    """Return path and reason of the first file that does not match its mark; None if all files match."""
     for name, mark in marks.items():
         path = folder / name
         try:

@@ -1,4 +1,4 @@
-"""The source of code that is not ours: a plugin's file, and the modules of an installed package."""
+"""Return the source of code outside this package: plugin files and modules of installed packages."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ CARDS = frozenset({"CARD", "CARDS"})
 
 
 def outside_source(module: str) -> str | None:
-    """The source of a module as it is loaded; None for one that has none, or that is no module.
+    """Return the source of a module; None if it has no Python source or is not a module.
 
-    Of a plugin without its cards: a new range or summary keeps old results, as for what is built in.
+    The source of a plugin is returned without its cards. So, as for built-in methods, a new range or summary in a card
+    does not invalidate old results.
     """
     if module.startswith(MODULE_PREFIX):
         text = loaded_source(module)
         return None if text is None else _without_cards(text)
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # `from package import function` names no module
+    except (ImportError, ValueError):  # the last part of `from package import function` is not a module
         return None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         return None
@@ -29,7 +30,7 @@ def outside_source(module: str) -> str | None:
 
 
 def stable_name(module: str) -> str:
-    """A plugin's name without the digest of its text, which a docstring changes; other names as they are."""
+    """Return a plugin's name without its content digest, which any docstring edit changes. Keep other names."""
     if not module.startswith(MODULE_PREFIX):
         return module
     return "plugin " + module.removeprefix(MODULE_PREFIX).rpartition("_")[0]
@@ -44,7 +45,7 @@ def _without_cards(text: str) -> str:
 
 
 def _targets(node: ast.stmt) -> list[ast.expr]:
-    """What an assignment assigns to; empty for other statements."""
+    """Return the targets of an assignment; empty for other statements."""
     if isinstance(node, ast.Assign):
         return node.targets
     return [node.target] if isinstance(node, ast.AnnAssign) else []

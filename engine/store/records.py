@@ -1,13 +1,13 @@
-"""What is on disk about a sweep. Every view (progress, status, report, MLflow) reads these and recomputes nothing.
+"""Records of a sweep on disk. Every view (progress, status, report, MLflow) reads them and recomputes nothing.
 
 <storage>/<sweep>/spec.lock.yaml     the resolved spec, versions, digests of data and models
 <storage>/<sweep>/study.journal      Optuna's own journal
-<storage>/<sweep>/events.jsonl       one `Event` a line, append-only
+<storage>/<sweep>/events.jsonl       one `Event` per line, append-only
 <storage>/<sweep>/trials/<n>.json    a `TrialRecord`, written when the trial is settled
 <storage>/<sweep>/controls.json      a `Controls`
 <storage>/<sweep>/progress.json      a `Front` as of the last settled trial
 <storage>/<sweep>/report/            written by `unlearn-sweep report`
-<storage>/store/stages/<key>/        a finished stage: stage.json (`StageResult`), rows.parquet where it has rows
+<storage>/store/stages/<key>/        a finished stage: stage.json (`StageResult`) and, if it has rows, rows.parquet
 <storage>/store/models/<key>/        weights (safetensors) and tokenizer
 """
 
@@ -34,18 +34,18 @@ TrialState = Literal["running", "complete", "collapsed", "failed", "duplicate"]
 
 
 class Record(BaseModel):
-    """Base of everything written to disk: strict about unknown keys, immutable in memory."""
+    """Base of everything written to disk: rejects unknown keys; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class Event(Record):
-    """One line of events.jsonl. `seconds` is set where the event ends something.
+    """One line of events.jsonl. `seconds` is set on events that end a stage, trial or finalist.
 
     Events: sweep_started, sweep_resumed, sweep_finished, sweep_stopped, trial_asked, trial_started, trial_settled,
     stage_started, stage_finished, stage_reused, stage_failed, attack_skipped, finalist_started, finalist_settled, note.
-    Those of a finalist's stages name its seed in `data`. `stage_lost`, `trial_lost`, `finalist_lost`: the process or
-    machine that was at it is gone, and it is begun again; `seconds` went with it.
+    For a stage of a finalist, `data` contains the seed. `stage_lost`, `trial_lost` and `finalist_lost` mean that the
+    process or machine was lost and the work starts again; `seconds` is the time that was lost.
     """
 
     time: float
@@ -60,7 +60,7 @@ class Event(Record):
 
 
 class Measured(Record):
-    """One aggregated number with its uncertainty, or the reason why there is none."""
+    """One aggregated number with its uncertainty, or the reason why it has no value."""
 
     metric: str
     split: str
@@ -72,10 +72,11 @@ class Measured(Record):
 
 
 class AttackScore(scores.AttackScore):
-    """One attack on one trial. `value` is what Rob takes (curve attacks: mean over strengths), on the search half.
+    """One attack on one trial.
 
-    `report_value` is the same on the report half, with its own standard error and reason. `skipped`: not run, since
-    the trial could no longer reach the front.
+    `value` is the attack's contribution to Rob on the search half (for attacks with a curve, the mean over strengths).
+    `report_value` is the same on the report half, with its own standard error and reason. `skipped` means that the
+    attack was not run, because the trial could no longer reach the front.
     """
 
     attack: str
@@ -87,10 +88,10 @@ class AttackScore(scores.AttackScore):
 
 
 class EvaluationScores(Record):
-    """UE and UT of a trial before any attack, on the search half and (`report_*`) on the other.
+    """UE and UT of a trial before any attack, on the search half and (`report_*`) on the report half.
 
-    The details hold standard errors, rows, dropped rows and the reason of a missing value; those of the report half
-    leave the parts out.
+    The `*_detail` fields contain standard errors, rows, dropped rows and the reason of a missing value. The details of
+    the report half have no parts.
     """
 
     ue: float | None = None
@@ -104,7 +105,10 @@ class EvaluationScores(Record):
 
 
 class RobustnessScores(Record):
-    """Rob of a trial on both halves. The details hold each family's mean, attacks without a score, and the reason."""
+    """Rob of a trial on both halves.
+
+    The `*_detail` fields contain each family's mean, the attacks without a score and the reason of a missing value.
+    """
 
     rob: float | None = None
     rob_is_bound: bool = False
@@ -115,43 +119,46 @@ class RobustnessScores(Record):
 
 
 class Sealed(Record):
-    """A record with a digest of its own content, so that a changed byte is seen. None: written without one."""
+    """A record with a digest of its own content, to detect damage. `seal` is None if there is none."""
 
     seal: str | None = None
 
     def sealed(self) -> Self:
-        """The same record with the seal of what it holds now."""
+        """Return a copy with the digest of the current content."""
         return self.model_copy(update={"seal": self._content()})
 
     def is_intact(self) -> bool:
-        """Whether the record is what was sealed; True where it never was."""
+        """Return whether the content matches the seal; True if there is no seal."""
         return self.seal is None or self.seal == self._content()
 
     def _content(self) -> str:
-        """Digest of the content that differs from the defaults, so that a field added later breaks no seal."""
+        """Return a digest of the fields that differ from their defaults, so that new fields do not break old seals."""
         content = json.loads(self.model_dump_json(exclude={"seal"}, exclude_defaults=True))
         return hashlib.sha256(json.dumps(_without_null(content), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _without_null(value: Any) -> Any:
-    """Nested JSON without null members: a number that is not finite is one on disk, and a default in memory."""
+    """Remove null members from nested JSON.
+
+    A non-finite number is null on disk and is read back as None, so only without nulls do both have the same digest.
+    """
     if isinstance(value, dict):
         return {name: _without_null(item) for name, item in value.items() if item is not None}
     return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 class FileMark(Record):
-    """Size and SHA-256 (hex) of a file as it was written. Without the second, the size alone is compared."""
+    """Size and SHA-256 (hex) of a file as it was written. If `sha256` is None, only the size is compared."""
 
     bytes: int
     sha256: str | None = None
 
 
 class StageResult(Sealed):
-    """stage.json: what a finished stage was, over what, how long it took, and its numbers.
+    """stage.json: name, inputs, duration and numbers (`data`) of a finished stage.
 
-    `files` marks what lies in the stage's own folder, `weights` what lies in its model folder, by relative path. Both
-    are empty in a stage of a version that did not mark files: such files are used unchecked.
+    `files` maps relative paths in the stage's folder to their marks, `weights` those in its model folder. Both are
+    empty if an older version wrote the stage; its files are then used without a check.
     """
 
     stage: str
@@ -167,9 +174,9 @@ class StageResult(Sealed):
 
 
 class SeedScore(Record):
-    """A front member trained again with another seed and attacked in full. Objectives as in `TrialRecord`.
+    """A front member retrained with another seed and attacked by every attack. Objectives are as in `TrialRecord`.
 
-    `missing` holds the reason of each objective without a value.
+    `missing` maps each objective without a value to the reason.
     """
 
     seed: int
@@ -192,12 +199,18 @@ class SeedScore(Record):
 
 
 class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
-    """trials/<n>.json: all a view needs of a trial. Objectives are on the search half, `report_*` on the other.
+    """trials/<n>.json: everything a view needs from a trial.
 
-    `rob_reason`: why a fully attacked trial has no Rob. `unmoved`: why the trial is one that did not move the model.
-    `infeasible`: which constraints of the search the trial does not meet; None where it meets all. `seeds` are the runs
-    of a finalist beside the trial's own. `judging`, by stage, is what judges were asked. `code` is the version of the
-    code that made the trial, one of `spec.lock.yaml`; None where the trial never ran.
+    Objectives are on the search half, `report_*` on the report half.
+
+    Attributes:
+        rob_reason: Why Rob has no value although all attacks ran.
+        unmoved: Why the trial counts as one that did not change the model; None if it did change it, or if this
+            is unknown.
+        infeasible: The constraints of the search that the trial violates; None if it violates none.
+        seeds: Further runs of a finalist with other seeds; the trial's own run is not included.
+        judging: Usage of external judges, per stage.
+        code: Version of the code that ran the trial, as listed in `spec.lock.yaml`; None if the trial never ran.
     """
 
     number: int
@@ -226,27 +239,27 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why an objective has no value, by the name of its field; only those that have a reason of their own."""
+        """Reason of each objective without a value, by field name; only objectives that have a reason of their own."""
         return missing_reasons(self)
 
 
 def code_versions(records: Iterable[TrialRecord]) -> dict[str, int]:
-    """How many trials each version of the code made, in order of the trials. Trials that never ran have none."""
+    """Count the trials per code version, in order of first appearance. Skip trials that never ran."""
     made = [version for record in records if (version := record.code) is not None]
     return {version: made.count(version) for version in dict.fromkeys(made)}
 
 
 def missing_reasons(trial: RobustnessScores | EvaluationScores) -> dict[str, str]:
-    """The reason of each objective of `trial` that has no value, by the name of its field."""
+    """Return the reason of each objective of `trial` without a value, by field name."""
     names = [name for name in type(trial).model_fields if f"{name}_detail" in type(trial).model_fields]
     details = {name: getattr(trial, f"{name}_detail") for name in names if getattr(trial, name) is None}
     return {name: detail.reason for name, detail in details.items() if detail is not None and detail.reason}
 
 
 class Control(Record):
-    """Original or gold model: its measurements, its objectives by the same formula, and the same attacks on it.
+    """Measurements of the original or gold model: objectives by the same formula as a trial's, and the same attacks.
 
-    `ue_reason` and `ut_reason` say why an objective has no value.
+    `ue_reason` and `ut_reason` are the reasons if an objective has no value.
     """
 
     model: Literal["original", "gold"]
@@ -260,14 +273,14 @@ class Control(Record):
 
 
 class Controls(Record):
-    """controls.json."""
+    """controls.json: measurements of the two reference models."""
 
     original: Control
     gold: Control
 
 
 class Front(Record):
-    """progress.json: non-dominated trials and hypervolume after each settled trial."""
+    """progress.json: keys of the non-dominated trials, and the hypervolume after each settled trial."""
 
     reference_point: tuple[float, float, float]
     front: list[str]

@@ -1,11 +1,12 @@
-"""Which weights of a storage may go, and when: all sweeps over it share one store of models.
+"""Decide which model weights of a storage to delete, and when. All sweeps of a storage share one model store.
 
-Kept for good: the model of every trial on the front of any sweep over the storage. Kept for now: a model that a trial
-works on, which that trial has written down under `<sweep>/in_use/`. Every other unlearned model may go; without a limit
-this sweep's go at once, with one the oldest go first, of whatever sweep, as soon as room is needed. A record that
-cannot be read might be that of a front member, so then nothing goes at all.
+- The model of every trial on the front of any sweep of the storage is kept.
+- A model in use is kept while its trial uses it. The trial registers it in a file under `<sweep>/in_use/`.
+- Every other unlearned model may be evicted. Without a limit, this sweep's models are evicted at once. With a limit,
+  the oldest models of any sweep are evicted first, when space is needed.
+- If any trial record cannot be read, nothing is evicted, because that trial may be on a front.
 
-What is removed is trained again by whoever wants it: its stage counts as unfinished.
+The stage of an evicted model counts as unfinished, so the model is trained again when it is needed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ LINKS = "-links"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeper:
-    """What a trial's record says of its models. `point` is None for a trial that cannot be on a front."""
+    """The models of one trial record.
+
+    Attributes:
+        models: Keys of the trial's unlearned models; the trial's own seed first.
+        point: (UE, UT, Rob); None if the trial cannot be on a front.
+        finished: Unix time in seconds.
+    """
 
     models: tuple[str, ...]
     point: tuple[float, float, float] | None
@@ -36,7 +43,14 @@ class Keeper:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """Models by why they are there: on a front, in use, or free to go (oldest first), with the sweep's own apart."""
+    """Keys of the unlearned models of a storage, by status.
+
+    Attributes:
+        on_front: Models of front members of any sweep.
+        in_use: Models that a running trial or control uses.
+        free: Models that may be evicted, oldest first.
+        own: All models of this sweep's trials, whatever their status.
+    """
 
     on_front: frozenset[str]
     in_use: frozenset[str]
@@ -49,7 +63,10 @@ class Holdings:
 
 
 class Retention:
-    """The weights of one storage, from the side of one sweep. `limit_bytes`: None keeps front members only."""
+    """Evict model weights of one storage on behalf of one sweep.
+
+    If `limit_bytes` is None, there is no limit, and of this sweep's unused models only those on a front are kept.
+    """
 
     def __init__(self, store: StageStore, sweep: Path, *, limit_bytes: int | None = None) -> None:
         self.store = store
@@ -62,17 +79,20 @@ class Retention:
     # --- models in use ------------------------------------------------------------------------------------------------
 
     def hold(self, holder: str, model: str) -> None:
-        """Write down that `holder` (a trial of this sweep) works on a model, before it looks for it in the store."""
+        """Mark a model as in use by `holder` (a run of this sweep). Call this before looking for it in the store."""
         with durable.file_lock(self.store.lock(LOCK)):
             durable.write_text(self.sweep / "in_use" / holder, model)
 
     def release(self, holder: str) -> None:
-        """The holder's record is written: from now on the record decides."""
+        """Unmark the models of `holder`. Call this after its record is written; the record then decides."""
         for name in (holder, links_holder(holder)):
             (self.sweep / "in_use" / name).unlink(missing_ok=True)
 
     def drop_links(self, run: str, victim: str, links: Iterable[str]) -> None:
-        """Remove what a run's attacks left of `victim`, unless another run is at it: the last one does."""
+        """Delete `links`, the intermediate models of attack chains on `victim`, once no other run attacks it by chains.
+
+        While another run still does, only unmark `victim` for this run. The last run deletes the links.
+        """
         with durable.file_lock(self.store.lock(LOCK)):
             (self.sweep / "in_use" / links_holder(run)).unlink(missing_ok=True)
             if not any(
@@ -84,9 +104,10 @@ class Retention:
     # --- what may go --------------------------------------------------------------------------------------------------
 
     def evict(self, *, reserve_bytes: int = 0) -> list[str]:
-        """Remove what may and should go; returns the keys. `reserve_bytes`: room wanted below the limit.
+        """Evict models as described in the module docstring and return their keys.
 
-        Without a limit only this sweep's models go: the others' drivers see to theirs.
+        `reserve_bytes` is the space to keep free below the limit. Without a limit, evict only models of this sweep;
+        the drivers of other sweeps evict theirs.
         """
         with durable.file_lock(self.store.lock(LOCK)):
             found = self.holdings()
@@ -99,7 +120,7 @@ class Retention:
             return [model for model in doomed if self.store.evict_model(model)]
 
     def obstacle(self, reserve_bytes: int) -> str | None:
-        """Why no further model fits below the limit even without every model that may go; None where one does."""
+        """Return why `reserve_bytes` do not fit below the limit even without all free models; None if they fit."""
         if self.limit_bytes is None:
             return None
         found = self.holdings()
@@ -113,15 +134,15 @@ class Retention:
         )
 
     def used_bytes(self) -> int:
-        """Bytes of all models in the store, originals and gold models included."""
+        """Return the size of all models in the store in bytes, including original and gold models."""
         folder = self.store.root / "models"
         return sum(self._size(path.name) for path in folder.iterdir()) if folder.is_dir() else 0
 
     def holdings(self) -> Holdings | None:
-        """Every unlearned model that a record names. None where a record cannot be read.
+        """Return the status of every unlearned model of the storage; None if a record cannot be read.
 
-        What is in use is read first: a trial writes its record before it lets go, so a model that is let go between
-        the two readings is in the second.
+        The models in use are read before the records. A trial writes its record before it releases its model, so a
+        model that is released between the two reads appears in the records.
         """
         in_use = frozenset(model for sweep in self._sweeps() for _, model in _held(sweep))
         on_front: set[str] = set()
@@ -140,7 +161,7 @@ class Retention:
         return Holdings(on_front=frozenset(on_front), in_use=in_use, free=tuple(free), own=frozenset(own))
 
     def _over(self, free: Iterable[str], allowed: int) -> Iterator[str]:
-        """The oldest models that may go, until what is left fits."""
+        """Yield free models, oldest first, until the rest fits into `allowed` bytes."""
         used = self.used_bytes()
         for model in free:
             if used <= allowed:
@@ -152,7 +173,10 @@ class Retention:
         return sorted(path for path in self._storage.iterdir() if (path / "trials").is_dir() or _holders(path))
 
     def _keeper(self, path: Path) -> Keeper:
-        """What a record says, read again only where the file has changed. Plain JSON: other versions' records count."""
+        """Return the models of a trial record. Read the file again only if it has changed.
+
+        The record is parsed as plain JSON, so that records of other versions count too.
+        """
         status = path.stat()
         stamp = (status.st_mtime_ns, status.st_ino)
         known = self._keepers.get(path)
@@ -170,7 +194,7 @@ class Retention:
 
 
 def keeper_of(record: Mapping[str, Any]) -> Keeper:
-    """The same rule for a front's points as `engine.study.front.point_of`, over a record as it is on disk."""
+    """Extract the models and the point of a record as parsed JSON. Same rule as `engine.study.front.point_of`."""
     own = record["stage_keys"].get(UNLEARN)
     seeds = [seed["stage_keys"].get(UNLEARN) for seed in record.get("seeds", [])]
     rob = 1.0 if record["rob"] is None and not record["attacks"] else record["rob"]
@@ -186,7 +210,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def front_models(keepers: Iterable[Keeper]) -> set[str]:
-    """The model of each front member: that of its first seed, which is the one that is exported."""
+    """Return the model of each front member. With several seeds, it is the first one, which is also exported."""
     from unlearn_sweep.evaluators.front import non_dominated
 
     placed = [keeper for keeper in keepers if keeper.point is not None and keeper.models]
@@ -195,7 +219,7 @@ def front_models(keepers: Iterable[Keeper]) -> set[str]:
 
 
 def links_holder(run: str) -> str:
-    """The name under which a run (a trial, a control) holds a model for the sake of what its chains leave of it."""
+    """Return the holder name under which a run (trial or control) marks a model whose attack chains it runs."""
     return f"{run}{LINKS}"
 
 
@@ -204,13 +228,13 @@ def is_for_links(holder: Path) -> bool:
 
 
 def _held(sweep: Path) -> Iterator[tuple[Path, str]]:
-    """What the sweep's runs hold. Letting go takes no lock, so a file that was listed may be gone."""
+    """Yield each file of a model in use with the model's key. A run may delete its file at any time: skip it."""
     for path in _holders(sweep):
         with contextlib.suppress(FileNotFoundError):
             yield path, path.read_text(errors="replace")
 
 
 def _holders(sweep: Path) -> list[Path]:
-    """Files of models in use; a scratch file of a write in progress begins with a dot."""
+    """Return the files of models in use. Skip names that start with a dot: temporary files of a write in progress."""
     folder = sweep / "in_use"
     return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""A sweep as it stands on disk, read at one moment for a view. Reads only; broken files are named, not fatal."""
+"""Read the current state of a sweep from disk, for a view. Writes nothing. Damaged files are listed, not fatal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SWEEP_STATES: dict[str, SweepState] = {
 
 
 class NotASweepError(ValueError):
-    """The folder holds no sweep; the message says what was looked for."""
+    """The folder is not a sweep; the message contains what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class StoredTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything a view reads. `unreadable` maps a file name to why it was left out."""
+    """Everything a view reads. `unreadable` maps each file that was left out to the reason."""
 
     folder: Path
     name: str
@@ -64,7 +64,11 @@ class Snapshot:
 
 
 def read_snapshot(folder: Path) -> Snapshot:
-    """Read a sweep's folder. Raises NotASweepError where it is none."""
+    """Read the folder of a sweep.
+
+    Raises:
+        NotASweepError: The folder is not a sweep.
+    """
     spec_path = folder / "spec.lock.yaml"
     trials_folder = folder / "trials"
     if not spec_path.is_file() and not trials_folder.is_dir():
@@ -106,7 +110,7 @@ def _text_of(path: Path, unreadable: dict[str, str]) -> str | None:
 
 
 def _lock_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
-    """The keys and values of a lock file; none where it has none."""
+    """Return the parsed lock file; empty if it is missing or unreadable."""
     if text is None:
         return {}
     try:
@@ -121,7 +125,7 @@ def _lock_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
 
 
 def _spec_of(lock: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The resolved sweep of a lock file: under "job" or "spec", with its starts beside it, or at the top."""
+    """Return the resolved sweep: the value of "job" or "spec" in the lock file, or the whole file if it has neither."""
     inner = lock.get("job", lock.get("spec"))
     return inner if isinstance(inner, Mapping) else lock
 
@@ -142,7 +146,7 @@ def _benchmark_of(spec: Mapping[str, Any]) -> str | None:
 
 
 def _read_trials(folder: Path, unreadable: dict[str, str]) -> tuple[StoredTrial, ...]:
-    """Settled trials by number. Scratch files of a write in progress begin with a dot and are passed over."""
+    """Return the settled trials by number. Skip other file names, such as temporary files, which start with a dot."""
     trials: list[StoredTrial] = []
     for path in folder.glob("*.json") if folder.is_dir() else ():
         if not re.fullmatch(r"\d+", path.stem):

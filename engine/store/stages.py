@@ -1,9 +1,9 @@
-"""The stage store: a finished stage is found by its key and never run twice, in this sweep or another of the storage.
+"""The stage store: a cache of finished stages by key, shared by all sweeps of a storage.
 
 A stage is a function of its inputs (digests, parameters, code version). Its folder appears by one rename when it is
-whole; two processes that want the same stage take turns on a lock, and the second finds the first one's result.
+complete. If two processes need the same stage, one waits for the lock and then finds the other one's result.
 
-A stage whose record, rows or weights are not as they were written counts as not finished and runs again.
+A stage whose record, rows or weights were changed after writing counts as unfinished and runs again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RUN_AGAIN = "Run the same command again: that stage counts as not finished and r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRequest:
-    """What identifies a stage: its name and all its result depends on. `weights`: it also leaves a model folder."""
+    """Identity of a stage: its name and everything its result depends on. `weights`: it also writes a model folder."""
 
     stage: str
     inputs: Mapping[str, Any]
@@ -56,15 +56,18 @@ class StageStore:
         return self.root / "models" / key
 
     def partial_folder(self, key: str) -> Path:
-        """Where a training that is under way keeps its checkpoints; it removes them when it is done."""
+        """Return the folder for checkpoints of a running training, which deletes them when it is done."""
         return self.root / "partial" / key
 
     def find(self, request: StageRequest) -> StageResult | None:
-        """The finished stage, or None. One that is damaged, or whose weights were evicted, counts as not finished."""
+        """Return the finished stage, or None. It counts as unfinished if it is damaged or its weights were evicted."""
         return self.look(request)[0]
 
     def look(self, request: StageRequest) -> tuple[StageResult | None, str | None]:
-        """The finished stage, or None with the damage that is the reason; (None, None) where it was never finished."""
+        """Return (stage, None) on a cache hit and (None, damage) if the stage is damaged.
+
+        Return (None, None) if it was never finished or if its weights were evicted.
+        """
         try:
             result = self.result(request.key)
         except DamagedFileError as error:
@@ -77,7 +80,7 @@ class StageStore:
         return (result, None) if damage is None else (None, damage)
 
     def recall(self, request: StageRequest) -> StageResult | None:
-        """The finished stage, or None; its weights may have been evicted since. One that is damaged counts as None."""
+        """Return the finished stage even if its weights were evicted; None if it is unfinished or damaged."""
         if request.weights and self.has_weights(request.key):
             return self.find(request)
         try:
@@ -88,13 +91,14 @@ class StageStore:
         return None if damaged else result
 
     def has_weights(self, key: str) -> bool:
-        """Whether the model folder of a stage is there."""
+        """Return whether the model folder of a stage exists."""
         return self.model_folder(key).is_dir()
 
     def result(self, key: str) -> StageResult | None:
-        """A finished stage by its key alone, whether or not its weights are still there; None where there is none.
+        """Return the finished stage with this key, whether or not its weights still exist; None if there is none.
 
-        Raises DamagedFileError where its stage.json cannot be read or is another stage's.
+        Raises:
+            DamagedFileError: Its stage.json cannot be read or belongs to another stage.
         """
         path = self.stage_folder(key) / STAGE_FILE
         if not path.exists():
@@ -108,9 +112,11 @@ class StageStore:
         return result
 
     def rows(self, key: str) -> pd.DataFrame:
-        """The per-row table of a finished stage.
+        """Read the per-row table of a finished stage.
 
-        Raises FileNotFoundError where that stage has none, DamagedFileError where it is not as it was written.
+        Raises:
+            FileNotFoundError: The stage has no rows.
+            DamagedFileError: The file was changed after writing or cannot be read.
         """
         import pandas as pd
 
@@ -123,20 +129,20 @@ class StageStore:
             return pd.read_parquet(path)
         except FileNotFoundError:
             raise
-        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        except (OSError, ValueError) as error:  # pyarrow errors are ValueErrors
             raise DamagedFileError(path, why_unreadable(error), RUN_AGAIN) from error
 
     def lock(self, key: str) -> Path:
         return self.root / "locks" / key
 
     def compute(self, request: StageRequest, run: Callable[[Path], dict[str, Any]]) -> StageResult:
-        """Run a stage and keep its result. `run` gets a scratch folder for its files and returns its numbers.
+        """Run a stage and store its result. `run` writes its files to the given scratch folder and returns its numbers.
 
-        The caller holds the stage's lock and has looked for a finished one. What `run` raises goes through untouched
-        and leaves nothing behind.
+        The caller must hold the stage's lock and have checked that the stage is unfinished. Exceptions of `run`
+        propagate unchanged; the scratch folder is then deleted.
         """
         target = self.stage_folder(request.key)
-        if target.exists():  # finished before, damaged or without weights since: the new result replaces the old
+        if target.exists():  # damaged, or its weights were evicted: replace it
             shutil.rmtree(target)
         began = time.perf_counter()
         with durable.new_folder(target) as scratch:
@@ -157,11 +163,14 @@ class StageStore:
         return result
 
     def clear_remains(self) -> int:
-        """Remove what killed processes left: scratch of stages nobody is at, evictions cut off. How many there were."""
+        """Delete leftovers of killed processes and return their number.
+
+        These are scratch folders of stages that no process is running, and interrupted evictions.
+        """
         stages, models = self.root / "stages", self.root / "models"
         remains = [path for path in models.glob(".*.evicted")]
         for path in stages.glob(".*.tmp"):
-            try:  # whoever runs a stage holds its lock
+            try:  # a process that runs a stage holds its lock
                 with durable.file_lock(self.lock(path.name.split(".")[1]), wait=False):
                     shutil.rmtree(path, ignore_errors=True)
             except durable.LockedElsewhereError:
@@ -172,7 +181,7 @@ class StageStore:
         return len(remains)
 
     def evict_model(self, key: str) -> int:
-        """Remove a model folder; returns the bytes freed. Its stage counts as unfinished from then on."""
+        """Delete a model folder and return the bytes freed. Its stage counts as unfinished afterwards."""
         folder = self.model_folder(key)
         if not folder.is_dir():
             return 0
@@ -184,9 +193,12 @@ class StageStore:
 
 
 def check_stored_weights(model: Path) -> None:
-    """Raise DamagedFileError where a model folder of a store is not as its stage left it.
+    """Check that a model folder of a store is as its stage wrote it.
 
-    A folder that is in no store, and a model whose stage has no marks, pass: nothing is known of them.
+    A folder outside any store, and a model whose stage has no marks, are not checked.
+
+    Raises:
+        DamagedFileError: A file of the model, or the record of its stage, is damaged.
     """
     if (model.parent.name, model.parent.parent.name) != ("models", "store"):
         return

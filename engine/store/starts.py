@@ -1,9 +1,9 @@
-"""The starts of a sweep, as `spec.lock.yaml` keeps them: when, with which package versions, over which code.
+"""The starts of a sweep, as recorded in `spec.lock.yaml`: time, package versions and code version of each.
 
-    starts: [{date: ..., versions: {package: version}, code: <digest>}]     every start, oldest first, none overwritten
-    code: {<digest>: {module: digest of its code}}                          each code that the sweep was started with
+    starts: [{date: ..., versions: {package: version}, code: <digest>}]     every start, oldest first, append-only
+    code: {<digest>: {module: digest of its code}}                          each code version the sweep was started with
 
-A start that runs nothing (every trial is settled already) is not listed.
+A start is not listed if it has nothing to run because every trial is settled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGES = ("ray", "torch", "transformers", "deepspeed", "optuna", "mlflow", "pa
 
 
 class Start(Record):
-    """One start: UTC date and time in ISO form, version of each package (None: not installed), digest of the code."""
+    """One start: UTC time in ISO format, version of each package (None if not installed), digest of the code."""
 
     date: str
     versions: dict[str, str | None]
@@ -32,7 +32,7 @@ class Start(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starts:
-    """All starts of a sweep, oldest first. `code`: by digest, the digest of each module of that code."""
+    """All starts of a sweep, oldest first. `code` maps the digest of a code version to the digest of each module."""
 
     all: tuple[Start, ...] = ()
     code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -42,16 +42,16 @@ class Starts:
         return self.all[-1] if self.all else None
 
     def knows(self, code: Mapping[str, str]) -> bool:
-        """Whether the sweep was started with this code before."""
+        """Return whether the sweep was started with this code before."""
         return any(start.code == version_of(code) for start in self.all)
 
     def changed_since_last(self, code: Mapping[str, str]) -> list[str]:
-        """Modules that differ from those of the last start; empty where that start left none to compare with."""
+        """Return the modules that differ from the last start; empty if that start's modules are not recorded."""
         before = self.code.get(self.last.code) if self.last is not None else None
         return [] if before is None else changed_modules(before, code)
 
     def with_one_more(self, code: Mapping[str, str]) -> Starts:
-        """These starts and one of now."""
+        """Return these starts plus one at the current time."""
         versions = {name: _version(name) for name in PACKAGES}
         version = version_of(code)
         start = Start(date=datetime.now(UTC).isoformat(timespec="seconds"), versions=versions, code=version)
@@ -65,10 +65,10 @@ class Starts:
 
 
 def read_starts(lock: Mapping[str, Any]) -> Starts:
-    """The starts that a lock file lists; none where it lists none.
+    """Read the starts from a parsed lock file; empty if it lists no starts.
 
     Raises:
-        pydantic.ValidationError: its list of starts, or of code, is no such list.
+        pydantic.ValidationError: `starts` or `code` does not have the expected structure.
     """
     starts = TypeAdapter(tuple[Start, ...]).validate_python(lock.get("starts") or ())
     code = TypeAdapter(dict[str, dict[str, str]]).validate_python(lock.get("code") or {})

@@ -1,9 +1,11 @@
-"""A source file as text that changes only where what the program does may change.
+"""Convert Python source to a normal form: text that changes only if the program's behaviour may change.
 
-Left out: formatting, comments, docstrings, `pass`, what stands under `if TYPE_CHECKING`, descriptions of pydantic
-fields, and the names of plain local variables. Parameters keep their names, since callers use them; so do names that a
-class body, `import`, `global`, `nonlocal` or a pattern of `match` binds or reads, and every name of a function that
-looks at its own names (`locals`, `eval`, `exec`, `vars`, `dir`).
+The normal form leaves out formatting, comments, docstrings, `pass`, blocks under `if TYPE_CHECKING`, descriptions of
+pydantic fields, and the names of plain local variables. The following names are kept:
+
+- parameters, because callers use them
+- names that occur in a class body, or that `import`, `global`, `nonlocal`, `def`, `class` or a `match` pattern binds
+- all names in a function that uses `locals`, `eval`, `exec`, `vars` or `dir`
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 Scope = dict[str, str]
-"""Names that one function binds: the name to write in place of each plain local, the name itself for all others."""
+"""Maps each name that a function binds to the name to write: a label for a plain local, else the name itself."""
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 LOOKS_AT_NAMES = frozenset({"locals", "eval", "exec", "vars", "dir"})
@@ -20,16 +22,16 @@ NOT_WRITTEN = frozenset({"ctx", "type_comment", "type_ignores", "kind"})
 
 
 def normal_form(source: str) -> str:
-    """The text of `source` that stands for its meaning. Two sources with the same text do the same.
+    """Return the normal form of `source`. Two sources with the same normal form behave the same.
 
     Raises:
-        SyntaxError: `source` is no Python.
+        SyntaxError: `source` is not valid Python.
     """
     return _Writer().text_of(ast.parse(source))
 
 
 def without_type_checking(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node below `node` that runs: the blocks under `if TYPE_CHECKING` are left out."""
+    """Yield `node` and all nodes below it except those in blocks under `if TYPE_CHECKING`."""
     yield node
     skipped = set(map(id, node.body)) if isinstance(node, ast.If) and _is_type_checking(node.test) else set()
     for child in ast.iter_child_nodes(node):
@@ -38,7 +40,7 @@ def without_type_checking(node: ast.AST) -> Iterator[ast.AST]:
 
 
 class _Writer:
-    """Writes one file. The scopes around the node that is being written, innermost last."""
+    """Write the normal form of one file. `_scopes` are the scopes around the current node, innermost last."""
 
     def __init__(self) -> None:
         self._scopes: list[Scope] = []
@@ -60,21 +62,24 @@ class _Writer:
         return f"({type(node).__name__} {self._fields(node, node._fields)})"
 
     def _fields(self, node: ast.AST, names: Iterable[str]) -> str:
-        """Fields with their names, so that a missing one moves no other. Empty ones say nothing in any Python."""
+        """Return the non-empty fields as `name=text`.
+
+        Empty fields are omitted, so that fields that only newer Python versions have do not change the text.
+        """
         found = ((name, getattr(node, name, None)) for name in names if name not in NOT_WRITTEN)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
             found = ((name, _undescribed(value) if name == "keywords" else value) for name, value in found)
         return " ".join(f"{name}={self.text_of(value)}" for name, value in found if value is not None and value != [])
 
     def _function(self, node: FunctionNode) -> str:
-        """Defaults, annotations and decorators belong to the scope around a function, its body to its own."""
+        """Write a function. Defaults, annotations and decorators belong to the enclosing scope, the body to its own."""
         outside = [name for name in node._fields if name != "body"]
         head = self._fields(node, outside)
         with_body = self._inside(_scope_of(node, self._next_label()), node.body)
         return f"({type(node).__name__} {head} body={with_body})"
 
     def _comprehension(self, node: Comprehension) -> str:
-        """The first iterable belongs to the scope around a comprehension, all else to its own."""
+        """Write a comprehension. The first iterable belongs to the enclosing scope, everything else to its own."""
         first = self.text_of(node.generators[0].iter)
         bound = {name for part in node.generators for name in _targets(part.target)}
         label = self._next_label()
@@ -108,7 +113,7 @@ class _Writer:
 
 
 def _that_runs(nodes: list[object]) -> list[object]:
-    """Statements without those that do nothing; anything else as it is."""
+    """Remove statements that have no effect; keep all other nodes. Blocks under `if TYPE_CHECKING` are removed."""
     kept: list[object] = []
     for node in nodes:
         if isinstance(node, ast.If) and _is_type_checking(node.test):
@@ -129,7 +134,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _undescribed(keywords: object) -> object:
-    """The arguments of `Field(...)` without a description that is plain text."""
+    """Return the keyword arguments of `Field(...)` without `description` if it is a literal."""
     if not isinstance(keywords, list):
         return keywords
     return [
@@ -143,7 +148,7 @@ def _undescribed(keywords: object) -> object:
 
 
 def _scope_of(node: FunctionNode, label: str) -> Scope:
-    """What a function binds; parameters and names that are more than plain locals stay as they are."""
+    """Return the scope of a function. Only plain locals are renamed; parameters and other names are kept."""
     body = node.body if isinstance(node.body, list) else [node.body]
     bound, fixed = _bindings(body)
     parameters = _parameters(node.args)
@@ -151,7 +156,7 @@ def _scope_of(node: FunctionNode, label: str) -> Scope:
         fixed |= bound
     plain = bound - fixed - parameters
     renamed = {name: f"{label}.{place}" for place, name in enumerate(_in_order(body, plain))}
-    shared = _declared(body)  # names of an outer scope: looked up there
+    shared = _declared(body)  # `global` and `nonlocal` names are looked up in outer scopes
     return {**{name: name for name in (bound | parameters) - shared}, **renamed}
 
 
@@ -161,7 +166,7 @@ def _parameters(args: ast.arguments) -> set[str]:
 
 
 def _bindings(body: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
-    """Names that a function binds, and those of all names in it that must keep their name."""
+    """Return the names that a function binds, and the names in it that must not be renamed."""
     bound: set[str] = set()
     fixed = _declared(body)
     for node in _own_nodes(body):
@@ -189,15 +194,15 @@ def _bindings(body: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
 
 
 def _declared(body: Iterable[ast.AST]) -> set[str]:
-    """Names under `global` or `nonlocal`, in this function or in one inside it."""
+    """Return the names declared `global` or `nonlocal` in this function or in functions inside it."""
     nodes = (node for part in body for node in ast.walk(part))
     return {name for node in nodes if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
 
 
 def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """The nodes that bind names of this function: not the bodies of functions and classes inside it.
+    """Yield the nodes that may bind names of this function. Skip the bodies of functions and classes inside it.
 
-    Of a comprehension only what `:=` binds; its own targets are its own.
+    In a comprehension, only the targets of `:=` bind names of the function; its loop variables do not.
     """
     for node in body:
         yield node
@@ -214,7 +219,7 @@ def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 
 def _named_in(node: ast.AST) -> Iterator[ast.AST]:
-    """What `:=` binds below a node, outside of lambdas: they bind such names themselves."""
+    """Yield the targets of `:=` below a node, except inside lambdas, which have their own scope."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.NamedExpr):
             yield child.target
@@ -227,7 +232,7 @@ def _targets(target: ast.expr) -> set[str]:
 
 
 def _in_order(nodes: ast.AST | Iterable[ast.AST], names: set[str]) -> list[str]:
-    """`names` in the order in which they first appear below `nodes`."""
+    """Return `names` in the order in which they first appear below `nodes`."""
     parts = [nodes] if isinstance(nodes, ast.AST) else nodes
     found: dict[str, None] = {}
     for part in parts:

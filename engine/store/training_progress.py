@@ -1,4 +1,4 @@
-"""Where a training is: one small file that its process rewrites and the views read."""
+"""Progress of a training: a small file that the training process rewrites and the views read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ FILE = "progress.json"
 
 
 class TrainingProgress(BaseModel):
-    """Step `step` of `steps`. `left_s`: seconds to the end at the pace of this process; None before there is a pace.
+    """Progress of a training at one moment.
 
-    `loss` is the last recorded value of `loss_name`, nats a token for a cross-entropy; None where it is not finite or
-    none is recorded yet. `time` is when the file was written, in Unix seconds.
+    Attributes:
+        step: Number of finished steps.
+        steps: Total number of steps.
+        left_s: Estimated seconds to the end at the speed of this process; None if no speed is known yet.
+        loss_name: Name of the loss; None if none is recorded yet.
+        loss: Last recorded value of the loss (for a cross entropy, nats per token); None if it is not finite or none is
+            recorded yet.
+        time: When the file was written, in Unix seconds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -29,14 +35,14 @@ class TrainingProgress(BaseModel):
     time: float
 
     def write(self, folder: Path) -> None:
-        """Put it into `folder`, whole or not at all."""
+        """Write the file into `folder` atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{FILE}.writing"
         scratch.write_text(self.model_dump_json(), encoding="utf-8")
         os.replace(scratch, folder / FILE)
 
     def text(self) -> str:
-        """For a person: "step 12 of 45, train cross entropy 0.812"; how long is left is the view's to word."""
+        """Format as "step 12 of 45, train cross entropy 0.812". The view adds the remaining time."""
         loss = (
             f", {self.loss_name.replace('_', ' ')} {self.loss:.3f}" if self.loss_name and self.loss is not None else ""
         )
@@ -44,7 +50,7 @@ class TrainingProgress(BaseModel):
 
 
 def read_progress(folder: Path, *, since: float | None = None) -> TrainingProgress | None:
-    """What a training in `folder` last said; None where there is none, or it is older than `since`."""
+    """Read the progress of a training in `folder`; None if there is no valid file or it is older than `since`."""
     try:
         found = TrainingProgress.model_validate(json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):
@@ -53,7 +59,7 @@ def read_progress(folder: Path, *, since: float | None = None) -> TrainingProgre
 
 
 class ProgressFile:
-    """Writes a training's progress, at most every `every_s` seconds."""
+    """Write a training's progress, at most every `every_s` seconds."""
 
     def __init__(self, folder: Path, *, every_s: float = 2.0) -> None:
         self.folder, self.every_s = folder, every_s
@@ -61,7 +67,7 @@ class ProgressFile:
         self.written = 0.0
 
     def write(self, step: int, steps: int, loss: tuple[str, float | None] | None) -> None:
-        """Step `step` of `steps` is done; `loss` is a name with its last value."""
+        """Record that step `step` of `steps` is done. `loss` is the name of the loss with its last value."""
         now = time.time()
         self.first = self.first or (step, now)
         if now - self.written < self.every_s:
