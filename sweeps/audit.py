@@ -1,7 +1,7 @@
-"""`unlearn-sweep audit`: what is asked for, checked as a sweep file is, and the run with everything a person sees.
+"""`unlearn-sweep audit`: check the options of the command, run the audit and write its report.
 
-The options become the document of a sweep with no search, so that benchmark, attacks and metrics are judged by the same
-rules and every mistake is told at once, by the name of its option.
+The options are converted to a sweep document without a search. Benchmark, attacks and metrics are therefore checked by
+the rules for sweep files. All mistakes are reported together, each under the name of its option.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 COMMAND = "audit"
 CHANCE = "chance"
-"""What --gold takes in place of a model where none can exist: answers no better than chance."""
+"""Value of --gold if no gold model can exist: every metric at its chance value stands in for the model."""
 BATTERY: tuple[Any, ...] = (
     {"prefill": {"tokens": [1]}},
     "few_shot",
@@ -45,7 +45,7 @@ BATTERY: tuple[Any, ...] = (
     "logit_lens",
     {"relearn": {"steps": [5, 20, 100]}},
 )
-"""What is run where no attack is named: one of each kind that needs no other data than the benchmark's own."""
+"""Attacks to run if no --attack is given: one of each kind that needs only the data of the benchmark."""
 
 _OPTIONS = {
     "name": "--name",
@@ -60,10 +60,27 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRequest:
-    """The options of the command. `attacks`, `prompt` and `settings` (benchmark options, KEY=VALUE) are YAML texts.
+    """Options of the command.
 
-    `gold` may be "chance". `tokenizer` is that of every model; None: the original's, or without one the model's own.
-    `ue` and `ut` are metrics, none for the benchmark's own. `threads` are those of one process.
+    Attributes:
+        model: Folder or hub id of the model to audit.
+        benchmark: Name of the benchmark.
+        gold: Folder or hub id of the gold model, or "chance".
+        original: Folder or hub id of the model before unlearning.
+        settings: Benchmark options as KEY=VALUE; each value is YAML text.
+        attacks: Attacks as YAML text; empty for `BATTERY`.
+        prompt: Prompt section as YAML text.
+        name: Folder of the audit below `storage`; None to derive one from the request.
+        storage: Folder of all results.
+        seed: Seed for drawing rows and demonstrations.
+        tokenizer: Tokenizer of every model. None for the tokenizer of the original, or of the audited model if no
+            original is given.
+        dtype: As `model.dtype` in a sweep file.
+        attention: As `model.attention` in a sweep file.
+        ue: Metrics of unlearning effectiveness; empty for those of the benchmark.
+        ut: Metrics of utility retention; empty for those of the benchmark.
+        threads: CPU threads of one process.
+        folder: Folder that relative paths start from.
     """
 
     model: str
@@ -87,7 +104,14 @@ class AuditRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedAudit:
-    """A job of one trial, the model's path or hub id, the controls there will be, and what cannot be normalised."""
+    """A checked audit, ready to run.
+
+    Attributes:
+        job: Sweep job of one trial without a search.
+        model: Folder (absolute) or hub id of the audited model.
+        controls: Controls that will be measured: "original", "gold", both or neither.
+        notes: Remarks of the check, including which scores cannot be normalised.
+    """
 
     job: SweepJob
     model: str
@@ -96,7 +120,11 @@ class CheckedAudit:
 
 
 def check(request: AuditRequest) -> CheckedAudit:
-    """The audit of a request. SpecError with everything that is wrong; nothing is started or written."""
+    """Check a request without starting or writing anything.
+
+    Raises:
+        SpecError: the request has mistakes; the error lists all of them.
+    """
     document = parse_document(_text(request), COMMAND)
     options = ProblemCollector(document)
     _check_models(request, options)
@@ -125,7 +153,7 @@ def check(request: AuditRequest) -> CheckedAudit:
 
 
 def _check_hub(request: AuditRequest, options: ProblemCollector) -> None:
-    """Models and tokenizer that are hub ids must be had before anything is measured."""
+    """Report hub ids (models and tokenizer) that cannot be downloaded."""
     named = {which: getattr(request, which) for which in ("model", "original", "gold", "tokenizer")}
     asked = {f"--{which}": text for which, text in named.items() if options.sound((f"--{which}",)) and text != CHANCE}
     hub = {name: text for name, text in asked.items() if text and not is_local(text, absolute(text, request.folder))}
@@ -134,7 +162,7 @@ def _check_hub(request: AuditRequest, options: ProblemCollector) -> None:
 
 
 def _of_class(spec: SweepSpec, models: dict[str, str | None]) -> list[Problem]:
-    """What the class of a model that is given as a sound folder cannot take."""
+    """Return settings and attacks that the class of a given model folder does not support."""
     draft = ProblemCollector(spec.document)
     places = dict.fromkeys(Path(model) for model in models.values() if model is not None and model != CHANCE)
     for place in places:
@@ -144,7 +172,7 @@ def _of_class(spec: SweepSpec, models: dict[str, str | None]) -> list[Problem]:
 
 
 def _text(request: AuditRequest) -> str:
-    """The options as the text of a sweep file. A method must be named there; none is run."""
+    """Return the options as the text of a sweep file. The method in it is required by the format and never run."""
     attacks = [_parsed(text) for text in request.attacks] or list(BATTERY)
     return yaml.safe_dump(
         {
@@ -165,7 +193,7 @@ def _text(request: AuditRequest) -> str:
 
 
 def _name(request: AuditRequest) -> str:
-    """A folder's name for this audit: the model's, and a hash of what is asked, so that two audits never mix."""
+    """Return the folder name: model name and hash of the request, so that different audits use different folders."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(request.model).name).strip("-.")[:40] or "model"
     asked = [request.model, request.benchmark, request.gold, request.original, request.seed]
     asked += [request.tokenizer, request.dtype, request.attention, list(request.ue), list(request.ut)]
@@ -179,7 +207,7 @@ def _settings(request: AuditRequest) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    """A YAML value; what is no YAML stays text, and the check that follows says what it should be."""
+    """Parse a YAML value. Invalid YAML is returned as text, and the later check reports what is expected."""
     try:
         return parse_document(text, COMMAND).data
     except SpecError:
@@ -187,7 +215,7 @@ def _parsed(text: str) -> Any:
 
 
 def _model(request: AuditRequest, which: str, options: ProblemCollector) -> str | None:
-    """A model's folder (absolute) or hub id; None where none is given or what is given cannot be."""
+    """Return a model's folder (absolute), hub id or "chance"; None if the option is missing or invalid."""
     text = getattr(request, which)
     if text is None or (which == "gold" and text == CHANCE):
         return text
@@ -195,13 +223,13 @@ def _model(request: AuditRequest, which: str, options: ProblemCollector) -> str 
 
 
 def _place(text: str | None, folder: Path) -> str | None:
-    """A folder made absolute, or a hub id as it is."""
+    """Return a folder as an absolute path, a hub id unchanged."""
     place = None if text is None else absolute(text, folder)
     return str(place) if text is not None and place is not None and is_local(text, place) else text
 
 
 def _check_models(request: AuditRequest, options: ProblemCollector) -> None:
-    """All models against the tokenizer that is used for them: the named one, the original's, or the model's own."""
+    """Check every model with its tokenizer: the named one, else the original's, else the audited model's own."""
     named = {which: getattr(request, which) for which in ("original", "model", "gold")}
     given = [
         Given(model=text, path=(f"--{which}",), tokenizer=request.tokenizer, tokenizer_path=("--tokenizer",))
@@ -213,7 +241,7 @@ def _check_models(request: AuditRequest, options: ProblemCollector) -> None:
 
 
 def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
-    """The benchmark; None, with the problem, where it cannot be loaded."""
+    """Load the benchmark. If that fails, append to `problems` and return None."""
     from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
     try:
@@ -224,7 +252,7 @@ def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
 
 
 def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
-    """What the benchmark's rows do not allow. A missing control is no obstacle here: it is said and lived without."""
+    """Return problems of the job with the benchmark's rows. A missing control is a note, not a problem."""
     from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 
     given = ModelSource(path="given")
@@ -234,7 +262,7 @@ def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
 
 
 def _job(spec: SweepSpec, models: dict[str, str | None], tokenizer: str | None) -> SweepJob:
-    """The sweep's job with the models given and nothing to search."""
+    """Return the job with the given models and without a search."""
     return resolve(spec, model=tokenizer or models["original"] or models["model"]).model_copy(
         update={
             "original": ModelSource(path=models["original"], tokenizer=tokenizer),
@@ -260,7 +288,7 @@ def _notes(controls: tuple[str, ...], spec: SweepSpec) -> tuple[str, ...]:
 
 
 def _of_option(problem: Problem) -> Problem:
-    """The problem by the name of the option it came from."""
+    """Return the problem with its path replaced by the name of the option it came from."""
     path = problem.path
     if path.startswith("attacks["):
         name = "--attack " + re.sub(r"^attacks\[\d+\]\.?", "", path)
@@ -277,7 +305,7 @@ def _of_option(problem: Problem) -> Problem:
 
 
 def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool = False) -> int:
-    """Run or resume an audit and write its report. Returns the exit status; says what ends it in one line."""
+    """Run or resume an audit, write its report and return the exit status. A failure is printed as a short message."""
     from unlearn_sweep.engine.audit import run_audit
     from unlearn_sweep.engine.privacy import redact, silence_telemetry
     from unlearn_sweep.engine.stages.runner import StageFailedError

@@ -1,4 +1,4 @@
-"""`unlearn-sweep check-plugin`: the contract suites over what a plugin defines, each check with its result."""
+"""`unlearn-sweep check-plugin`: run the contract suites on the cards of a plugin and report each check."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from unlearn_sweep.plugins import Named, PluginError, load
 from unlearn_sweep.sweeps.file.plugins import checked_plugin, use_plugins
 
 OPTIONS = "CHECK"
-"""The module-level table of a plugin that says, by card name, what to try: {"cases": [{...}], "identity": {...}}."""
+"""Name of a plugin's optional table of check inputs by card name: {"cases": [{...}], "identity": {...}}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """One check of one card; `reason` is None where it passed."""
+    """Result of one check of one card. `reason` is None if the check passed."""
 
     card: str
     check: str
@@ -33,7 +33,7 @@ def check_plugin(path: Path) -> Iterator[CheckResult]:
     """Run every check of every card of a plugin, one result at a time.
 
     Raises:
-        PluginError: the plugin cannot be used at all, or its `CHECK` table is wrong.
+        PluginError: the plugin cannot be loaded, or its `CHECK` table is invalid.
     """
     use_plugins([path])
     file, cards = checked_plugin(path.resolve())
@@ -53,13 +53,17 @@ def _result(card: str, name: str, check: Callable[[], None]) -> CheckResult:
         check()
     except ContractError as error:
         reason = str(error)
-    except Exception as error:  # whatever a stranger's code does is a failed check
+    except Exception as error:  # any exception from plugin code is a failed check
         reason = f"{type(error).__name__}: {error}"
     return CheckResult(card=card, check=name, reason=reason, seconds=time.monotonic() - began)
 
 
 def _options(table: Any, cards: tuple[Named, ...], path: str) -> dict[str, dict[str, Any]]:
-    """The plugin's `CHECK`, with names and keys that exist."""
+    """Return the plugin's `CHECK` table.
+
+    Raises:
+        PluginError: the value is not a table, or has unknown card names or keys.
+    """
     names = [card.name for card in cards]
     wanted = f'{OPTIONS} = {{"{names[0]}": {{"cases": [{{...}}], "identity": {{...}}}}}}'
     if not isinstance(table, dict) or not all(isinstance(value, dict) for value in table.values()):

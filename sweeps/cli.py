@@ -1,6 +1,6 @@
-"""The command line. Each command imports what it needs when it is called, so `--help` and `validate` answer at once.
+"""Command line of `unlearn-sweep`. Each command imports its dependencies when called, so that `--help` is fast.
 
-Exit status: 0 done, 1 failed, 2 asked for something that cannot be (nothing was started), 130 interrupted.
+Exit status: 0 success, 1 failure, 2 invalid request (nothing was started), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,14 +36,21 @@ app = typer.Typer(
 
 
 def _path(text: str) -> Path:
-    """A path of the command line. Empty, which a shell makes of an unset variable, would mean the current folder."""
+    """Return a path argument with `~` and variables expanded.
+
+    An empty text is rejected: it comes from an unset shell variable and would otherwise mean the current folder.
+    """
     from unlearn_sweep.sweeps.file.paths import expanded
 
     return Path(expanded(_said(text)))
 
 
 def _said(text: str | None) -> str:
-    """An option's text, which may not be empty."""
+    """Return the text of an option.
+
+    Raises:
+        typer.BadParameter: the text is missing or blank.
+    """
     if text is None or not text.strip():
         raise typer.BadParameter("is empty; a variable of the shell may be unset")
     return text
@@ -145,7 +152,7 @@ def plan(
     gpus: Annotated[int | None, typer.Option(min=0, help="Plan for as many GPUs.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a sweep will do: trials, stages, concurrency, time, disk. Starts and writes nothing."""
+    """Show what a sweep will do: trials, stages, concurrency, time, disk. Starts and writes nothing."""
     spec = _spec(file, address=address, cpus=cpus, gpus=gpus, as_json=as_json)
     from unlearn_sweep.sweeps.plan.plan import make_plan
 
@@ -210,7 +217,7 @@ def schema() -> None:
 
 @app.command()
 def status(directory: Folder, as_json: AsJson = False) -> None:
-    """Say how far a sweep is."""
+    """Show the progress of a sweep."""
     from unlearn_sweep.sweeps.report import status as view
 
     facts = _of_folder(view.status, directory)
@@ -292,7 +299,7 @@ def audit(
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure and attack one model that somebody else made, and write the same report: no search, no training of it."""
+    """Measure and attack one existing model and write the same report, without a search or unlearning."""
     from rich.console import Console
 
     from unlearn_sweep.sweeps import audit as auditing
@@ -337,7 +344,7 @@ def sync(
     directory: Folder,
     tracking: Annotated[str | None, typer.Option(metavar="URI", help="Another tracking server.")] = None,
 ) -> None:
-    """Bring MLflow up to what a sweep has recorded."""
+    """Write the recorded trials of a sweep to MLflow."""
     from unlearn_sweep.engine.tracking.sink import sync as synchronise
 
     done = _of_folder(lambda folder: synchronise(folder, tracking), directory)
@@ -354,7 +361,7 @@ def methods(plugin: Plugins = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def evaluators(plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """List the metrics, what they measure and which way is better."""
+    """List the metrics, what they measure and which direction is better."""
     from unlearn_sweep.sweeps import listing
 
     _print_facts(listing.evaluators, plugin, as_json)
@@ -378,7 +385,7 @@ def benchmarks(plugin: Plugins = None, as_json: AsJson = False) -> None:
 
 @app.command("check-plugin")
 def check_plugin(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with cards.")]) -> None:
-    """Run the checks that built-in methods, metrics, attacks and benchmarks pass over those of a plugin."""
+    """Run the contract checks of built-in methods, metrics, attacks and benchmarks on the cards of a plugin."""
     from unlearn_sweep.sweeps.check_plugin import check_plugin as results
 
     failed = total = 0
@@ -397,7 +404,7 @@ def papers(
     paper: Annotated[str | None, typer.Option(help="Only papers with this in their name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print published numbers, with where each is from and how sure it is."""
+    """Print published numbers, each with its source and a grade of how reliable it is."""
     from unlearn_sweep.evaluators.papers import published_numbers
 
     found = published_numbers(benchmark=benchmark, method=method, paper=paper)
@@ -411,7 +418,7 @@ def papers(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Examine this machine: versions, GPUs, disk, and what would not work."""
+    """Check this machine: versions, GPUs, disk, and what would not work."""
     from unlearn_sweep.sweeps.doctor import doctor as examination
 
     findings = examination.examine()
@@ -424,7 +431,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def main() -> None:
-    """Entry point of `unlearn-sweep`. Mistakes of the person are told in plain words; a traceback means a bug."""
+    """Entry point of `unlearn-sweep`. User errors print a message and exit; a traceback means a bug."""
     from unlearn_sweep.engine.privacy import visible
     from unlearn_sweep.sweeps.file.problems import SpecError
 
@@ -444,7 +451,7 @@ def main() -> None:
 def _spec(
     file: Path, *, address: str | None, cpus: int | None = None, gpus: int | None = None, as_json: bool = False
 ) -> SweepSpec:
-    """The checked file; with `--json`, mistakes are printed as JSON too."""
+    """Return the checked sweep file. With `as_json`, print mistakes as JSON and exit with status 2."""
     from unlearn_sweep.sweeps.file.problems import SpecError
     from unlearn_sweep.sweeps.file.spec import load_spec
 
@@ -458,7 +465,7 @@ def _spec(
 
 
 def _show_prompts(spec: SweepSpec, job: SweepJob) -> None:
-    """Print what a model reads; what lies on the hub is fetched for it."""
+    """Print the prompts as the model reads them. Rows and tokenizers on the hub are downloaded."""
     from unlearn_sweep.sweeps.plan.data_check import check_rows
     from unlearn_sweep.sweeps.show_prompt import prompt_lines
 
@@ -473,7 +480,7 @@ def _show_prompts(spec: SweepSpec, job: SweepJob) -> None:
 
 
 def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> str:
-    """Check the benchmark's rows as far as they are here; says what was done."""
+    """Check the benchmark's rows if they are on this machine and small enough; return a summary."""
     from unlearn_sweep.sweeps.file.problems import SpecError
     from unlearn_sweep.sweeps.plan.data_check import check_rows, describe
 
@@ -495,7 +502,7 @@ def _overrides(
 
 
 def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:
-    """What a view says of a sweep's folder. A folder that is none, or a trial that is not in it, ends the command."""
+    """Return `view(directory)`. Exit with status 2 if the folder is not a sweep or the trial is unknown."""
     try:
         return view(directory)
     except (FileNotFoundError, ValueError) as error:
@@ -520,7 +527,7 @@ def _print_rich(renderable: Any) -> None:
 
 
 def _print_facts(listed: Callable[[], list[dict[str, Any]]], plugins: list[Path] | None, as_json: bool) -> None:
-    """A catalog, with what these plugins and installed packages add to it."""
+    """Print a catalog, including the cards of these plugins and of installed packages."""
     from unlearn_sweep.sweeps.file.plugins import use_plugins
 
     use_plugins(plugins or ())

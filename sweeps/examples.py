@@ -1,4 +1,4 @@
-"""The sweep files that come with the package, by name, and `unlearn-sweep example`, which prints them."""
+"""Example sweep files of the package, and the command `unlearn-sweep example` that prints them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EXIT_REFUSED = 2
 
 
 def examples() -> dict[str, Path]:
-    """Name and file of every example, sorted by name."""
+    """Return the file of every example by name, sorted by name."""
     return {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
 
 
 def summary(file: Path) -> str:
-    """The first sentence of the comment a sweep file begins with."""
+    """Return the first sentence of the comment at the top of a sweep file."""
     words: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("# "):
@@ -29,10 +29,10 @@ def summary(file: Path) -> str:
 
 
 def example_file(name: str) -> Path:
-    """The file of an example.
+    """Return the file of an example.
 
     Raises:
-        ValueError: unknown name; the message gives the names and the nearest one.
+        ValueError: unknown name; the message lists the valid names and the nearest one.
     """
     known = examples()
     if name in known:
@@ -43,10 +43,10 @@ def example_file(name: str) -> Path:
 
 
 def chosen_file(file: Path | None, name: str | None) -> Path:
-    """The sweep file that a command's FILE or `--example NAME` asks for.
+    """Return the sweep file selected by FILE or `--example NAME`.
 
     Raises:
-        ValueError: both, neither, or an unknown example.
+        ValueError: both or neither are given, or the example is unknown.
     """
     if (file is None) == (name is None):
         raise ValueError("give a sweep file, or --example NAME (`unlearn-sweep example` lists them)")

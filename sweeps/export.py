@@ -1,4 +1,4 @@
-"""Taking a trial's model out of the store: an ordinary Hugging Face model folder with a model card."""
+"""Export the model of a trial as a Hugging Face model folder with a model card."""
 
 from __future__ import annotations
 
@@ -19,18 +19,25 @@ from unlearn_sweep.engine.store.snapshot import Snapshot, read_snapshot
 from unlearn_sweep.engine.store.stages import StageStore, check_stored_weights
 
 WEIGHTS = "*.safetensors"
-# Weights, configuration, tokenizer, chat template. Anything else in the store, a pickle above all, stays there.
+# Weights, configuration, tokenizer, chat template. Other files, pickles in particular, are not exported.
 EXPORTED_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt", ".jinja"})
 SHOWN_TRIALS = 12
 
 
 class ExportError(ValueError):
-    """The export cannot be made; the message says why and what to do. Nothing was written."""
+    """The export is not possible; nothing was written. The message gives the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """The folder that was written, the trial in it, and the size of its files."""
+    """Result of an export.
+
+    Attributes:
+        folder: Folder that was written.
+        record: Record of the exported trial.
+        files: Names of the written files.
+        bytes: Total size of the files.
+    """
 
     folder: Path
     record: TrialRecord
@@ -41,11 +48,12 @@ class ExportResult:
 def export_trial(directory: Path, trial: str, out: Path) -> ExportResult:
     """Write the model of a trial, given by number or key, as a model folder at `out`.
 
-    The folder appears by one rename when it is whole. `out` must not exist, or be an empty folder.
+    The folder is written under a temporary name and renamed to `out` when complete. `out` must not exist or must be
+    an empty folder.
 
     Raises:
-        NotASweepError: `directory` holds no sweep.
-        ExportError: no such trial, no model of it, or `out` is in use.
+        NotASweepError: `directory` is not a sweep.
+        ExportError: the trial or its model does not exist, its weights are damaged, or `out` is in use.
     """
     snapshot = read_snapshot(directory)
     record = find_trial(snapshot.records, trial)
@@ -74,7 +82,13 @@ def export_trial(directory: Path, trial: str, out: Path) -> ExportResult:
 
 
 def find_trial(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
-    """The trial of this number, key, or beginning of a key (4 characters or more, if only one trial has it)."""
+    """Return the trial with this number, key or unique key prefix (at least 4 characters).
+
+    A duplicate is resolved to the trial it repeats.
+
+    Raises:
+        ExportError: no trial matches, or the prefix is ambiguous.
+    """
     if not records:
         raise ExportError("this sweep has no settled trial yet; `unlearn-sweep status` says how far it is")
     for record in records:
@@ -87,7 +101,7 @@ def find_trial(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
 
 
 def _original_of(records: Sequence[TrialRecord], record: TrialRecord) -> TrialRecord:
-    """A duplicate has no model of its own: the trial it repeats."""
+    """Return the trial that a duplicate repeats, or the record itself. A duplicate has no model of its own."""
     if record.duplicate_of is None:
         return record
     return next((other for other in records if other.number == record.duplicate_of), record)
@@ -105,9 +119,12 @@ def _unknown_trial(records: Sequence[TrialRecord], wanted: str) -> str:
 
 
 def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
-    """Where the weights of a trial are. ExportError where there are none (any more), with how to get them.
+    """Return the folder with the weights of a trial.
 
-    A model that is only in the sweep's mirror is fetched into the store.
+    If the model is only in the sweep's mirror, copy it into the store first.
+
+    Raises:
+        ExportError: the weights do not exist or were evicted; the message says how to get them.
     """
     key = record.stage_keys.get("unlearn")
     store = StageStore(snapshot.folder.resolve().parent)
@@ -138,7 +155,11 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
 
 
 def _fetch(uri: str, store: StageStore, key: str) -> None:
-    """Bring the model of a stage here, where the mirror has it. ExportError where the mirror cannot be read."""
+    """Copy the model of a stage from the mirror into the store, if the mirror has it.
+
+    Raises:
+        ExportError: the mirror cannot be read.
+    """
     from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told
     from unlearn_sweep.engine.mirror.presence import place_of
     from unlearn_sweep.engine.mirror.pull import fetch_model
@@ -151,7 +172,7 @@ def _fetch(uri: str, store: StageStore, key: str) -> None:
 
 
 def rebuild_lines(snapshot: Snapshot, record: TrialRecord) -> str:
-    """The part of a sweep file that trains just this trial."""
+    """Return the lines of a sweep file that trains only this trial."""
     lines = {
         "name": f"{snapshot.name}-trial-{record.number}",
         "seed": record.seed,
@@ -176,7 +197,7 @@ def _check_free(out: Path) -> None:
 
 
 def model_card(snapshot: Snapshot, record: TrialRecord) -> str:
-    """README.md of the exported model: where it comes from, what was measured, how to load it."""
+    """Return README.md of the exported model: its origin, its measurements and how to load it."""
     base = _base_model(snapshot)
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["unlearning"]}
     if base is not None and "/" in base:
@@ -195,7 +216,7 @@ def model_card(snapshot: Snapshot, record: TrialRecord) -> str:
 
 
 def _base_model(snapshot: Snapshot) -> str | None:
-    """Hub id of the original model or of the base it was fine-tuned from, or the folder's name; None for neither."""
+    """Return the hub id or folder name of the original model, or of the base it was trained from; None if unknown."""
     for name in ("original", "model"):
         source = snapshot.spec.get(name)
         if not isinstance(source, Mapping):
@@ -203,13 +224,13 @@ def _base_model(snapshot: Snapshot) -> str | None:
         recipe = source.get("recipe")
         path = source.get("path") or (recipe.get("base") if isinstance(recipe, Mapping) else None)
         if isinstance(path, str):
-            # A card is published: it names a local folder, not the machine's path to it.
+            # The card may be published, so it contains the name of a local folder but not its path.
             return Path(path).name if Path(path).is_absolute() else path
     return None
 
 
 def _is_fine_tuned(snapshot: Snapshot) -> bool:
-    """Whether the sweep itself trained the original, from a base."""
+    """Return whether the sweep trained the original model from a base."""
     source = snapshot.spec.get("original")
     return isinstance(source, Mapping) and source.get("path") is None and _base_model(snapshot) is not None
 
@@ -227,7 +248,7 @@ def _origin(snapshot: Snapshot, record: TrialRecord, base: str | None) -> str:
 
 
 def _params_table(params: Mapping[str, Any]) -> str:
-    # All digits: these values are what it takes to train the model again.
+    # Not rounded: training the model again needs the exact values.
     lines = [f"| {name} | {_cell(str(value))} |\n" for name, value in sorted(params.items())]
     return "| parameter | value |\n| --- | --- |\n" + "".join(lines)
 
@@ -264,7 +285,7 @@ def _attacks_table(attacks: Sequence[AttackScore]) -> str:
 
 
 def _cell(value: Any, reason: str | None = None) -> str:
-    """One table cell: numbers at four digits, a missing number as its reason."""
+    """Return the text of a table cell: floats with four significant digits, None as "none" with the reason."""
     if value is None:
         return f"none ({reason})".replace("|", "\\|") if reason else "none"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""`unlearn-sweep run`: the engine with everything a person sees around it - live view, MLflow, report, final table."""
+"""`unlearn-sweep run`: run the engine with live view, MLflow, mirror, report and final table."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def launch(
     console: Console | None = None,
     accept_new_code: bool = False,
 ) -> int:
-    """Run or resume a sweep to its end and write its report. Returns the exit status.
+    """Run or resume a sweep to its end, write its report and return the exit status.
 
-    A stage that fails in a trial is that trial's data; what ends the sweep is said in one line, with the next step.
+    A stage that fails in a trial is recorded as the result of that trial. An error that ends the sweep is printed as
+    a short message that says what to do next.
     """
     console = console or Console()
     say: Callable[[str], None] = lambda text: console.print(redact(text), highlight=False, soft_wrap=True)  # noqa: E731
@@ -100,7 +101,7 @@ def launch(
 
 
 def ray_obstacle(address: str | None) -> str | None:
-    """What keeps Ray from starting, or from being joined, with what to do; None where nothing is known to."""
+    """Return why Ray cannot start or its cluster cannot be joined, and what to do. None if no obstacle is known."""
     from unlearn_sweep.engine.on_ray.obstacles import address_obstacle, folder_obstacle
 
     if address is None:
@@ -110,7 +111,7 @@ def ray_obstacle(address: str | None) -> str | None:
 
 
 def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
-    """What to do about a full disk. A log line may be lost to it too, so this is said and not only written."""
+    """Print what to do about a full disk and return the exit status. Printed because writing a log may fail as well."""
     say(
         f"the disk is full ({what}). Nothing that was finished is lost and no trial was settled for it: make room "
         f"below {job.storage}, or set storage_limit_gib, and run the same command again."
@@ -132,7 +133,7 @@ def _run(
     from unlearn_sweep.sweeps.report.progress import LiveProgress
 
     with ExitStack() as stack:
-        mirror = stack.enter_context(mirrored(job, say))  # ends last: it has the report too
+        mirror = stack.enter_context(mirrored(job, say))  # closes last, so that it copies the report too
         mlflow = _mlflow(job, say)
         run_sweep(
             job,
@@ -148,14 +149,14 @@ def _run(
 
 
 def _start(mlflow: MlflowThread | None, stack: ExitStack) -> None:
-    """Begin to write to MLflow, until `stack` closes."""
+    """Start writing to MLflow; stop when `stack` closes."""
     if mlflow is not None:
         mlflow.start()
         stack.push(partial(_close, mlflow))
 
 
 def _close(mlflow: MlflowThread, kind: type[BaseException] | None, error: object, trace: object) -> None:
-    """One last pass of MLflow. Whoever stopped the sweep may kill it in half a minute, so it is shorter then."""
+    """Write to MLflow once more. Limit the time after an exception: a stopped process may be killed within 30 s."""
     if kind is None:
         mlflow.close()
     else:
@@ -168,13 +169,13 @@ def _poke(views: list[MlflowThread | MirrorThread]) -> None:
 
 
 def _mlflow(job: SweepJob, say: Callable[[str], None]) -> MlflowThread | None:
-    """The MLflow writer, or None where the file switches it off."""
+    """Return the MLflow writer, or None if the sweep file turns it off."""
     target = tracking_target(job.mlflow, job.storage)
     return None if target is None else MlflowThread(MlflowSink(job.directory, target, job.name), say)
 
 
 def _finish(job: SweepJob, console: Console) -> None:
-    """Report and final table; both only read what is recorded. MLflow takes the report's files when it closes."""
+    """Write the report and print the final table from the records. MLflow logs the report files when it closes."""
     from unlearn_sweep.sweeps.report.build import build_report
     from unlearn_sweep.sweeps.report.summary import final_table
 
@@ -183,13 +184,19 @@ def _finish(job: SweepJob, console: Console) -> None:
 
 
 def judge_cache(job: SweepJob) -> dict[str, str]:
-    """Where judged answers are kept, unless the environment says: in the shared store, so that none is paid twice."""
+    """Return the variable for the folder of the judge cache: in the shared store, unless the environment sets it.
+
+    The cache avoids paying for the same judgement twice.
+    """
     name = f"{PREFIX}CACHE"
     return {name: os.environ.get(name, str(job.storage / "store" / "judge"))}
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """What every worker process gets: no usage reports, no progress bars, one thread count for all number libraries."""
+    """Return environment variables for worker processes. Variables that are already set keep their values.
+
+    They turn off telemetry and progress bars and give all numeric libraries the same thread count.
+    """
     count = str(threads)
     environment = {
         **quiet_environment(),
@@ -202,5 +209,5 @@ def worker_environment(threads: int) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
     }
     if importlib.util.find_spec("deepspeed") is not None and not Path("/dev/nvidiactl").exists():
-        environment["DS_ACCELERATOR"] = "cpu"  # DeepSpeed asks for it before it is imported
+        environment["DS_ACCELERATOR"] = "cpu"  # DeepSpeed reads it during import
     return {name: os.environ.get(name, value) for name, value in environment.items()}

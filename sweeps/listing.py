@@ -1,4 +1,4 @@
-"""What this version has: methods, metrics, attacks and benchmarks, as plain values and as tables."""
+"""List methods, metrics, attacks and benchmarks of this version as plain JSON-compatible values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Facts = list[dict[str, Any]]
 
 
 def methods() -> Facts:
-    """Every method and wrapper with its parameters."""
+    """Return every method and wrapper with its parameters."""
     return [
         {
             "name": card.name,
@@ -50,7 +50,7 @@ def _param(param: Param) -> dict[str, Any]:
 
 
 def evaluators() -> Facts:
-    """Every metric, what it serves and which way is better."""
+    """Return every metric with the objectives it serves and the direction that is better."""
     return [
         {
             "name": card.name,
@@ -71,7 +71,7 @@ def evaluators() -> Facts:
 
 
 def attacks() -> Facts:
-    """Every attack with its threat model and parameters."""
+    """Return every attack with its threat model and parameters."""
     return [
         {
             "name": card.name,
@@ -87,7 +87,7 @@ def attacks() -> Facts:
 
 
 def benchmarks() -> Facts:
-    """Every benchmark with its options."""
+    """Return every benchmark with its options."""
     return [
         {
             "name": card.name,
@@ -107,7 +107,7 @@ def benchmarks() -> Facts:
 
 
 def params_of(model: type[BaseModel]) -> Facts:
-    """The fields of a parameter model: name, default, whether it is needed, what it takes (as JSON Schema) and why."""
+    """Return the fields of a parameter model: name, default, whether required, JSON Schema of the value and summary."""
     properties = model.model_json_schema().get("properties", {})
     facts = []
     for name, field in model.model_fields.items():

@@ -1,4 +1,4 @@
-"""Catalogs as a person reads them: one block for each entry, its parameters as a table."""
+"""Render catalogs for the terminal: one block per entry, with its parameters as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN_APART = ("name", "summary", "params")
 
 
 def render(facts: list[dict[str, Any]]) -> RenderableType:
-    """Every entry: name and summary, its other facts, its parameters."""
+    """Render every entry: name and summary, other facts, then parameters."""
     return Group(*(_entry(entry) for entry in facts))
 
 
@@ -38,7 +38,7 @@ def _params(params: list[dict[str, Any]]) -> Table:
 
 
 def _takes(param: dict[str, Any]) -> str:
-    """The range a method publishes, or what an option takes."""
+    """Return the search range of a method parameter, or the types or values that an option accepts."""
     if "scale" in param:
         return f"{param['scale']} {_words(param['range'])}" if param["range"] is not None else "not searched"
     takes = param["takes"]

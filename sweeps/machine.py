@@ -1,4 +1,4 @@
-"""What this machine has, found without starting anything and without torch."""
+"""CPUs, GPUs, memory and optional libraries of this machine, detected without importing torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ QUANTIZERS = ("torchao", "bitsandbytes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Logical CPUs this process may use, NVIDIA GPUs it may see, memory, and which optional libraries are installed.
+    """Resources of a machine.
 
-    `load` is how many processes were running or waiting to run in the last minute; None where that is not known.
+    Attributes:
+        cpus: Logical CPUs that this process may use.
+        gpus: NVIDIA GPUs that are visible to this process.
+        memory_gib: Main memory in GiB.
+        flash_attention: Whether flash-attn is installed.
+        quantizers: Installed libraries of `QUANTIZERS`.
+        load: Load average of the last minute; None if unknown.
     """
 
     cpus: int
@@ -31,12 +37,12 @@ class Machine:
     load: float | None = None
 
     def resources(self) -> dict[str, float]:
-        """In Ray's names."""
+        """Return the resources under Ray's names."""
         return {"CPU": float(self.cpus), "GPU": float(self.gpus)}
 
 
 def this_machine() -> Machine:
-    """The machine this runs on."""
+    """Return the machine of this process."""
     return Machine(
         cpus=_cpus(),
         gpus=_gpus(),
@@ -48,7 +54,7 @@ def this_machine() -> Machine:
 
 
 def busy_note(machine: Machine | None) -> str | None:
-    """That other work will slow the sweep down; None where the machine is idle, or nobody knows."""
+    """Return a warning if the machine is already loaded. None if it is idle or the load is unknown."""
     if machine is None or machine.load is None or machine.load < BUSY_SHARE * machine.cpus:
         return None
     return (
@@ -71,7 +77,7 @@ def _gpus() -> int:
 
 
 def _listed_gpus() -> int:
-    """GPUs by nvidia-smi, for systems that show them under other names; 0 where it is missing or does not answer."""
+    """Count GPUs with nvidia-smi, for systems without /dev/nvidia<n>. 0 if the command is missing or times out."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return 0
@@ -83,6 +89,6 @@ def _listed_gpus() -> int:
 
 
 def free_disk_bytes(path: Path) -> int:
-    """Free space where `path` is, or would be."""
+    """Return the free bytes of the file system of `path`, which need not exist."""
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     return shutil.disk_usage(there).free

@@ -1,4 +1,4 @@
-"""Published numbers as tables for a terminal: one for each paper."""
+"""Render published numbers for the terminal: one table per paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearn_sweep.evaluators.papers import GRADES, PublishedNumber, papers
 
 
 def render(numbers: Sequence[PublishedNumber]) -> Group:
-    """All of them; says so where there is none."""
+    """Render all numbers, or a message if there are none."""
     if not numbers:
         return Group(Text("no published number fits; `unlearn-sweep papers` lists all of them"))
     parts: list[RenderableType] = [_table(paper, [n for n in numbers if n.paper == paper]) for paper in papers(numbers)]

@@ -1,4 +1,4 @@
-"""From a checked sweep file to the engine's job: defaults filled in, paths absolute, the command's words on top."""
+"""Convert a checked sweep file to the engine's job: fill in defaults, make paths absolute, apply command options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What a command may change about a sweep without changing what it is."""
+    """Command options that replace values of the file without making it a different sweep. None keeps the value."""
 
     trials: int | None = None
     storage: str | None = None
@@ -32,11 +32,16 @@ class Overrides:
 
 
 def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str | None = None) -> SweepJob:
-    """The job of a sweep. `model`: its tokenizer decides the prompt format, in place of that of the file's model.
+    """Return the job of a sweep.
+
+    Args:
+        spec: The checked sweep file.
+        overrides: Options of the command.
+        model: Folder or hub id of the model whose tokenizer decides the prompt format. None for the model of the file.
 
     Raises:
-        SpecError: an override that cannot be: no trials, fewer than methods, a storage that is a file. Or another
-            sweep to begin with than the one that this sweep, which has begun, began with.
+        SpecError: an override is invalid (too few trials, a storage that is a file, a mirror that is not an address),
+            or `search.warm_start` differs from the one that the sweep was started with.
     """
     overrides = overrides or Overrides()
     storage = _storage(spec, overrides)
@@ -76,7 +81,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
 
 
 def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placement | None:
-    """How many trials fit at once; None where nobody has said how large the cluster is."""
+    """Return how many trials fit at once; None if the size of the cluster is unknown."""
     if spec.machine is None:
         return None
     asked = spec.file.search.max_concurrent
@@ -121,7 +126,11 @@ def _check_warm_start(spec: SweepSpec, sweep: Path) -> None:
 
 
 def trials_of(spec: SweepSpec, overrides: Overrides) -> int:
-    """Trials in all: the command's, the file's, the whole grid, or the default. SpecError where there are too few."""
+    """Return the total number of trials: from the command, else the file, else the size of the grid, else the default.
+
+    Raises:
+        SpecError: the command asks for too few trials.
+    """
     search = spec.file.search
     methods = len(spec.spaces)
     if overrides.trials is not None:
@@ -157,7 +166,7 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
 
 
 def _spaces(spec: SweepSpec) -> tuple[MethodSpace, ...]:
-    """The spaces, without epochs where the sweep counts steps."""
+    """Return the search spaces, without `epochs` if `training.max_steps` is set."""
     if spec.file.training.max_steps is None:
         return spec.spaces
     return tuple(
@@ -192,6 +201,6 @@ def _tokenizer(source: SourceSection, folder: Path) -> str | None:
 
 
 def _threads(file: SweepFile) -> int:
-    """Whole CPUs of one training or measuring process."""
+    """Return the threads of one process: the larger CPU count of training and evaluation, rounded down, at least 1."""
     cpus = (file.training.resources_per_worker.get("CPU", 1.0), file.evaluation.resources.get("CPU", 1.0))
     return max(1, int(max(cpus)))

@@ -1,4 +1,4 @@
-"""What a model will read, word for word: the first row of each training view, of each judged split, of each attack."""
+"""Show prompts exactly as the model reads them: the first row of each training view, evaluation split and attack."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WITHOUT_MODEL = frozenset({"prefill", "few_shot", "in_context", "rwku_prompts"})
-"""Attacks whose prompts follow from the rows alone; of others the model decides."""
+"""Attacks whose prompts depend only on the rows. Other attacks need the model to build theirs."""
 OPEN, CLOSE = "⟦", "⟧"
 
 
 def prompt_lines(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
-    """Lines to print: supervised (or scored) tokens stand between ⟦ and ⟧, and one by one behind the text.
+    """Yield lines to print. Supervised (or scored) tokens are between ⟦ and ⟧; a second line lists them one by one.
 
     Raises:
-        ValueError: the model's tokenizer cannot be had here.
+        ValueError: the benchmark has no training recipe and no model path is given, so there is no tokenizer.
     """
     tokenizer = tokenizer_of(job, benchmark)
     for view, rows in benchmark.train.items():
@@ -39,7 +39,7 @@ def prompt_lines(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
 
 
 def tokenizer_of(job: SweepJob, benchmark: Benchmark) -> PreTrainedTokenizerBase:
-    """The tokenizer of the original model; the one that a model built from nothing will get."""
+    """Load the tokenizer of the original model, or train the one that a new model will get."""
     from unlearn_sweep.engine.models import load_tokenizer, train_tokenizer
     from unlearn_sweep.engine.stages.recipes import recipe_of
 
@@ -72,7 +72,7 @@ def marked(tokenizer: PreTrainedTokenizerBase, title: str, example: Example) -> 
 def attacked(
     tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, attack: AttackSettings, seed: int
 ) -> Iterator[str]:
-    """The first forget row under the strongest state of an attack on prompts."""
+    """Yield the first forget question for each strength of an attack on prompts."""
     from unlearn_sweep.evaluators.attacks.attack import Target
     from unlearn_sweep.evaluators.attacks.catalog import build
 
@@ -80,7 +80,7 @@ def attacked(
     if attack.name not in WITHOUT_MODEL:
         yield f"--- {title}: prompts as above, or as the model decides while it runs"
         return
-    model = cast("PreTrainedModel", None)  # none of these attacks looks at it
+    model = cast("PreTrainedModel", None)  # these attacks do not use the model
     target = Target(model=model, tokenizer=tokenizer, benchmark=benchmark, seed=seed)
     for state in build(attack.name, attack.params).run(target):
         row = next(row for row in benchmark.evaluation["forget"] if row.kind == "question")

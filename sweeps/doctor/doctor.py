@@ -1,6 +1,6 @@
-"""`unlearn-sweep doctor`: what on this machine would keep a sweep from running, or make it run worse.
+"""`unlearn-sweep doctor`: find what would prevent a sweep from running on this machine, or make it run worse.
 
-Starts no Ray, contacts no server and writes nothing. No browser is needed for anything this project makes.
+Does not start Ray, contact a server or write files. Nothing in this project needs a browser.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def examine(storage: Path = Path("runs")) -> list[Finding]:
-    """Everything that was looked at, failures included; `storage` is the folder of the results."""
+    """Run all checks and return every finding, including failures. `storage` is the folder of the results."""
     return [check_python(), *check_packages(), *check_libraries(), *check_machine(storage)]
 
 
 def is_failure(finding: Finding) -> bool:
-    """Whether no sweep can run before this is put right."""
+    """Return whether this finding must be fixed before a sweep can run."""
     return finding.status == "fail"
 
 
@@ -36,9 +36,9 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 
 def render(findings: Sequence[Finding]) -> RenderableType:
-    """A table, what needs doing in plain sentences below it, and a last line with the counts.
+    """Render a table of findings, the advice below it, and a last line with counts.
 
-    Findings of a group that are in order share one line.
+    Findings of one group with status "ok" share a line.
     """
     from rich.console import Group
     from rich.table import Table
@@ -54,7 +54,7 @@ def render(findings: Sequence[Finding]) -> RenderableType:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """The last line: can a sweep run?"""
+    """Return the last line: whether a sweep can run, with counts."""
     counts = {status: sum(item.status == status for item in findings) for status in _COLOURS}
     if counts["fail"]:
         return f"{counts['fail']} of {len(findings)} must be put right before a sweep can run."
@@ -63,7 +63,7 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def _folded(findings: Sequence[Finding]) -> list[Finding]:
-    """The same list with the findings of a group that are in order on one line, where the first of them stood."""
+    """Merge the findings of each group with status "ok" into one, at the position of the first."""
     lines: list[Finding] = []
     shown: set[str] = set()
     for finding in findings:

@@ -1,4 +1,4 @@
-"""One thing that `unlearn-sweep doctor` looked at."""
+"""Result of one check of `unlearn-sweep doctor`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was looked at and found. `warn`: something works worse or not at all; `fail`: no sweep can run like this.
+    """Result of one check.
 
-    `advice` says what to do, and is None where there is nothing to do. Findings of one `group` that are in order are
-    shown together.
+    Attributes:
+        name: What was checked.
+        status: "warn" if something works worse or not at all, "fail" if no sweep can run.
+        detail: What was found.
+        advice: What to do; None if nothing.
+        group: Findings of the same group with status "ok" are shown on one line.
     """
 
     name: str

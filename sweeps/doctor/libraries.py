@@ -1,4 +1,4 @@
-"""The heavy libraries, each imported in a process of its own: a library that crashes or hangs is a finding too."""
+"""Checks of large libraries. Each is imported in its own process, so that a crash or hang becomes a finding."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ print(json.dumps(dict(version=ray.__version__)))
 
 
 def check_libraries() -> list[Finding]:
-    """torch, DeepSpeed, Ray's dashboard and flash attention, side by side."""
+    """Check torch, vector units, flash attention, DeepSpeed and Ray; the slow imports run in parallel."""
     checks: list[Callable[[], Finding]] = [check_deepspeed, check_ray, check_torch]
     with ThreadPoolExecutor(len(checks)) as pool:
         deepspeed, ray, torch = pool.map(lambda check: check(), checks)
@@ -46,7 +46,7 @@ def check_libraries() -> list[Finding]:
 
 
 def probe(code: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any] | str:
-    """What a piece of code prints as its last line, read as JSON; or, as text, why there is nothing."""
+    """Run code in a new process and parse the last line it prints as JSON. If it fails, return the reason as text."""
     environment = {**os.environ, **quiet_environment()}
     try:
         done = subprocess.run(
@@ -66,7 +66,7 @@ def probe(code: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any] | str:
 
 
 def check_torch() -> Finding:
-    """Version, CUDA build, devices, threads."""
+    """Check that torch can be imported and report its version, CUDA build, devices and threads."""
     facts = probe(TORCH_PROBE)
     if isinstance(facts, str):
         advice = "reinstall it: pip install -c constraints.txt --force-reinstall torch"
@@ -75,7 +75,7 @@ def check_torch() -> Finding:
 
 
 def judge_torch(facts: Mapping[str, Any], *, gpus: int) -> Finding:
-    """A finding from what torch says of itself and how many GPUs the machine shows."""
+    """Return the finding for what `TORCH_PROBE` printed, given the number of GPUs of the machine."""
     build = f"CUDA {facts['built_for']}" if facts["built_for"] else "CPU only"
     detail = f"{facts['version']} ({build}), {facts['threads']} threads, {facts['capability']}"
     if facts["cuda"]:
@@ -91,7 +91,7 @@ def judge_torch(facts: Mapping[str, Any], *, gpus: int) -> Finding:
 
 
 def check_vector_units(flags: frozenset[str] | None = None) -> Finding:
-    """What the CPU offers for bfloat16. `dtype: auto` is float32 on a CPU for this reason."""
+    """Report the CPU's bfloat16 support. bfloat16 is slow without it, so `dtype: auto` is float32 on a CPU."""
     found = cpu_flags() if flags is None else flags
     has = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in found]
     detail = ", ".join(has) or "no AVX2"
@@ -101,7 +101,7 @@ def check_vector_units(flags: frozenset[str] | None = None) -> Finding:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Feature flags of the first core, empty where the system does not list them."""
+    """Return the feature flags of the first core; empty if the system does not list them."""
     try:
         with open("/proc/cpuinfo") as file:
             line = next((line for line in file if line.startswith(("flags", "Features"))), "")
@@ -111,7 +111,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def check_flash_attention() -> Finding:
-    """Optional, and for GPUs only."""
+    """Check for flash-attn, which is optional and only used on GPUs."""
     installed = importlib.util.find_spec("flash_attn") is not None
     if installed:
         return Finding(name="flash attention", status="ok", detail="installed; used on a GPU in bfloat16")
@@ -130,7 +130,7 @@ def check_deepspeed() -> Finding:
 
 
 def check_ray() -> Finding:
-    """Ray and its dashboard can be imported. Ray is not started."""
+    """Check that Ray and its dashboard can be imported. Ray is not started."""
     facts = probe(RAY_PROBE)
     if isinstance(facts, str):
         advice = "pip install -c constraints.txt 'ray[default,train,tune]': its dashboard is needed to free resources"

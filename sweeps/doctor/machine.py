@@ -1,4 +1,4 @@
-"""The machine: cores, memory, disk, shared memory, open files, compiler, and the database beside the runs."""
+"""Checks of the machine: cores, memory, disk, shared memory, open files, compiler, Ray settings, MLflow database."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from unlearn_sweep.sweeps.doctor.finding import Finding, Status
 from unlearn_sweep.sweeps.machine import free_disk_bytes, this_machine
 
 GIB = 2**30
-# One small model with a few trials needs about 1 GiB; a 1B-parameter sweep needs about 30.
+# A small model with a few trials needs about 1 GiB, a sweep of a 1B-parameter model about 30 GiB.
 DISK_FAIL_GIB, DISK_WARN_GIB = 1, 20
 SHM_WARN_GIB = 1.0
 MEMORY_FAIL_GIB, MEMORY_WARN_GIB = 2, 8
 OPEN_FILES_WARN = 4096
-# Ray stops writing objects to a file system that is fuller than this.
+# Ray stops writing objects if the used share of the file system is above this.
 RAY_DISK_SHARE = 0.95
 SQLITE_LOW = (3, 31, 0)
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check_machine(storage: Path) -> list[Finding]:
-    """Everything about the machine that can be told without importing a library."""
+    """Run all checks of the machine that need no library import."""
     return [
         check_cores(this_machine().cpus),
         check_memory(memory_gib()),
@@ -52,7 +52,7 @@ def check_cores(cores: int) -> Finding:
 
 
 def memory_gib() -> float:
-    """Memory this process may use: the machine's, or its container's limit where that is lower."""
+    """Return the memory (GiB) this process may use: the machine's, or the container limit if lower."""
     limits = [this_machine().memory_gib]
     for path in CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # "max", or no such file: no limit
@@ -71,7 +71,7 @@ def check_memory(gib: float) -> Finding:
 
 
 def check_disk(storage: Path) -> Finding:
-    """Space for models and stages where the runs are kept."""
+    """Check that the storage folder is writable and has space for models and stages."""
     place = nearest_existing(storage)
     if not os.access(place, os.W_OK):
         advice = "give a folder you can write to: `storage:` in the sweep file"
@@ -83,13 +83,13 @@ def check_disk(storage: Path) -> Finding:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """Return the path itself, or its nearest parent that exists."""
     absolute = path.absolute()
     return next(parent for parent in (absolute, *absolute.parents) if parent.exists())
 
 
 def check_temporary(folder: Path) -> Finding:
-    """Ray's session folder, and objects that do not fit into memory."""
+    """Check the space for Ray's session folder and for objects that Ray spills to disk."""
     usage = shutil.disk_usage(nearest_existing(folder))
     share, free = usage.used / usage.total, usage.free / GIB
     detail = f"{folder}: {free:.0f} GiB free, {share:.0%} full"
@@ -100,7 +100,7 @@ def check_temporary(folder: Path) -> Finding:
 
 
 def check_socket_path(environment: Mapping[str, str]) -> Finding:
-    """Ray's sockets lie below its temporary folder, and the path of a socket is short."""
+    """Check that Ray's temporary folder is short enough: socket paths have a maximum length."""
     obstacle = folder_obstacle(environment, pid=LONGEST_PID)
     if obstacle is None:
         return Finding(name="Ray's sockets", status="ok", detail="their paths are short enough")
@@ -109,7 +109,7 @@ def check_socket_path(environment: Mapping[str, str]) -> Finding:
 
 
 def check_ray_address(environment: Mapping[str, str]) -> Finding:
-    """RAY_ADDRESS makes `run` join a cluster. One that is gone is named."""
+    """Check that the cluster at RAY_ADDRESS, which `run` joins, can be reached."""
     address = environment.get("RAY_ADDRESS")
     if not address:
         return Finding(name="Ray cluster", status="ok", detail="RAY_ADDRESS is not set: `run` starts a Ray of its own")
@@ -121,7 +121,7 @@ def check_ray_address(environment: Mapping[str, str]) -> Finding:
 
 
 def check_shared_memory(folder: Path) -> Finding:
-    """Ray's object store lives here; too small, and it falls back to the disk."""
+    """Check the space for Ray's object store, which uses the disk if shared memory is too small."""
     if not folder.is_dir():
         detail = f"no {folder}: Ray keeps its objects on disk"
         return Finding(name="shared memory", status="ok", detail=detail)
@@ -141,9 +141,9 @@ def check_open_files(limit: int) -> Finding:
 
 
 def check_compiler() -> Finding:
-    """DeepSpeed compiles an operator on its first start on a CPU."""
+    """Check for a C++ compiler and ninja: DeepSpeed compiles an operator on its first start on a CPU."""
     compiler = next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
-    # A package installs ninja beside the interpreter, which need not be on the path.
+    # pip installs ninja in the scripts folder of the interpreter, which may not be on PATH.
     ninja = shutil.which("ninja") or shutil.which("ninja", path=sysconfig.get_path("scripts"))
     lacking = [name for name, found in (("a C++ compiler", compiler), ("ninja", ninja)) if not found]
     if lacking:
@@ -154,13 +154,13 @@ def check_compiler() -> Finding:
 
 
 def extensions_folder() -> Path:
-    """Where torch keeps the operators it compiled."""
+    """Return the folder of torch's compiled operators."""
     given = os.environ.get("TORCH_EXTENSIONS_DIR")
     return Path(given) if given else Path.home() / ".cache" / "torch_extensions"
 
 
 def check_stale_builds(folder: Path) -> Finding:
-    """A build that was killed leaves a file `lock` behind, and the next start waits for it for ever."""
+    """Check for `lock` files of killed builds. The next start would wait for them forever."""
     locks = sorted(folder.glob("**/lock")) if folder.is_dir() else []
     if locks:
         names = ", ".join(str(lock.parent) for lock in locks)
@@ -170,7 +170,7 @@ def check_stale_builds(folder: Path) -> Finding:
 
 
 def check_database(storage: Path) -> Finding:
-    """MLflow's database beside the runs: may be written, and is not locked by somebody else."""
+    """Check that MLflow's database in the storage folder is writable and not locked by another process."""
     path = sqlite_file(default_tracking_uri(storage))
     name = "MLflow database"
     if sqlite3.sqlite_version_info < SQLITE_LOW:

@@ -1,4 +1,4 @@
-"""Python and the installed packages against what this project asks for. Reads metadata only; nothing is imported."""
+"""Check Python and the installed packages against this project's requirements. Reads metadata; imports nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEEPSPEED_PYTHON_HIGH = (3, 13)
 
 
 def check_python(version: tuple[int, int] | None = None) -> Finding:
-    """This interpreter. DeepSpeed declares support up to 3.12, so 3.13 is a warning."""
+    """Check the version of Python. DeepSpeed declares support up to 3.12, so 3.13 is a warning."""
     major, minor = version or (sys.version_info[0], sys.version_info[1])
     detail = f"{major}.{minor} at {sys.executable}"
     if not PYTHON_LOW <= (major, minor) < PYTHON_HIGH:
@@ -29,7 +29,7 @@ def check_python(version: tuple[int, int] | None = None) -> Finding:
 
 
 def check_packages() -> list[Finding]:
-    """Every package this project needs, against the range it asks for."""
+    """Check every required package against its version range."""
     try:
         declared = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -39,7 +39,7 @@ def check_packages() -> list[Finding]:
 
 
 def required(declared: Iterable[str], extra: str = "") -> list[Requirement]:
-    """Requirements that hold here: without an extra's, or only those an extra adds."""
+    """Return the requirements that apply here: those without an extra, or only those that `extra` adds."""
     parsed = [Requirement(text) for text in declared]
     if not extra:
         return [item for item in parsed if item.marker is None or item.marker.evaluate({"extra": ""})]
@@ -52,7 +52,7 @@ def _added_by(requirement: Requirement, extra: str) -> bool:
 
 
 def check_requirement(requirement: Requirement) -> Finding:
-    """One package: installed, in its range, and with what its extras need."""
+    """Check that a package is installed, is in its version range and has the packages of its extras."""
     asked = f"{requirement.name}{requirement.specifier}"
     try:
         version = importlib.metadata.version(requirement.name)
@@ -70,10 +70,10 @@ def check_requirement(requirement: Requirement) -> Finding:
 
 
 def missing_of_extra(package: str, extra: str) -> list[str]:
-    """Packages that `package[extra]` needs and that are not installed.
+    """Return the packages of `package[extra]` that are not installed.
 
-    Without those of ray[default] there is no dashboard, and without its State API a stopped trial keeps the resources
-    of its training workers.
+    Ray's dashboard needs those of ray[default]. Without the State API of the dashboard, a stopped trial does not
+    release the resources of its training workers.
     """
     needed = required(importlib.metadata.requires(package) or [], extra)
     return [item.name for item in needed if not _installed(item.name)]

@@ -1,4 +1,4 @@
-"""How the trials of a sweep are shared among its methods, and how many are done."""
+"""Count planned and settled trials per method."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from unlearn_sweep.sweeps.file.checks import grid_size
 
 
 def trials_per_method(job: SweepJob) -> dict[str, int]:
-    """Trials of each method, in the file's order.
+    """Return the number of trials per method, in the order of the file.
 
-    With equal allocation the first methods get what does not divide. With free allocation the sampler decides, and this
-    is the even share. A grid has as many as its points, taken method by method until the trials are used up.
+    With equal allocation, a remainder goes to the first methods. With free allocation the sampler decides, and the
+    result is the even share. With the grid sampler, each method in turn gets its grid points until no trials are left.
     """
     names, trials = [space.method for space in job.spaces], job.search.trials
     if job.search.sampler == "grid":
@@ -30,13 +30,13 @@ def trials_per_method(job: SweepJob) -> dict[str, int]:
 
 
 def settled_trials(directory: Path) -> dict[str, int]:
-    """Trials of each method that an earlier run has settled; repeats of a setting do not count."""
+    """Return the number of settled trials per method, without running trials and duplicates."""
     counts: Counter[str] = Counter()
     for path in sorted((directory / "trials").glob("*.json")):
         try:
             record = TrialRecord.model_validate_json(path.read_bytes())
         except ValidationError:
-            continue  # written by another version; the run itself will say so
+            continue  # written by another version; `run` reports it
         if record.state not in ("running", "duplicate"):
             counts[record.method] += 1
     return dict(counts)

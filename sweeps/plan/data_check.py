@@ -1,6 +1,6 @@
-"""The rows behind a sweep file, checked before anything starts: what a benchmark's files lack, and what needs it.
+"""Check the benchmark's rows before a sweep starts: find missing data that methods, metrics or attacks need.
 
-Only what lies on this machine is read. Rows on the hub are read when the sweep runs, and the plan says so.
+By default only local files are read. Rows on the hub are read when the sweep runs.
 """
 
 from __future__ import annotations
@@ -21,15 +21,24 @@ from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 
 READ_AT_ONCE_BYTES = 64 << 20
-"""Files larger than this together are left to `plan` and `run`: a check has to answer at once."""
+"""Limit on the total size of files that `validate` reads. Only `plan` and `run` check larger data."""
 
 
 def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bool = False) -> Benchmark | None:
-    """The benchmark, loaded; None where its rows are on the hub (read with `hub`), or too many `at_once`.
+    """Load and check the benchmark.
+
+    Args:
+        spec: The checked sweep file.
+        job: Its job.
+        at_once: Skip files larger than `READ_AT_ONCE_BYTES` in total.
+        hub: Download rows from the hub.
+
+    Returns:
+        The benchmark; None if its rows are on the hub and `hub` is false, or if its files were skipped.
 
     Raises:
-        SpecError: files that cannot be read, rows without what they need, or rows that a method, metric or attack of
-            the sweep cannot work with; it holds all of it.
+        SpecError: the files cannot be read, or rows lack what a method, metric or attack of the sweep needs. The error
+            lists all problems.
     """
     remote = spec.benchmark.card.remote(job.benchmark.params) and not hub
     if remote or (at_once and data_bytes(job) > READ_AT_ONCE_BYTES):
@@ -49,7 +58,11 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
 
 
 def check_hub(spec: SweepSpec, job: SweepJob) -> None:
-    """Ask for every model that is named by a hub id. SpecError with those that cannot be had, and what to do."""
+    """Check that every model named by a hub id can be downloaded or is cached.
+
+    Raises:
+        SpecError: lists the models that are not available, and what to do.
+    """
     draft = ProblemCollector(spec.document)
     for name, said in missing_models(hub_models(job)).items():
         draft.add(tuple(name.split(".")), said)
@@ -58,7 +71,7 @@ def check_hub(spec: SweepSpec, job: SweepJob) -> None:
 
 
 def hub_models(job: SweepJob) -> dict[str, str | None]:
-    """Models and tokenizers of a job by their place in the sweep file."""
+    """Return the models and tokenizers of a job by their key in the sweep file."""
     named: dict[str, str | None] = {}
     for name, source in (("model", job.original), ("gold", job.gold)):
         named |= {f"{name}.path": source.path, f"{name}.tokenizer": source.tokenizer}
@@ -67,14 +80,14 @@ def hub_models(job: SweepJob) -> dict[str, str | None]:
 
 
 def place_of(message: str, job: SweepJob) -> tuple[str, ...]:
-    """Where in the sweep file the data file stands that a message is about."""
+    """Return the path in the sweep file of the data file that a message is about."""
     named = {name: str(value) for name, value in job.benchmark.params.items() if name.endswith("path") and value}
     found = next((name for name, value in named.items() if message.startswith(value)), None)
     return ("benchmark",) if found is None else ("benchmark", found)
 
 
 def describe(spec: SweepSpec, job: SweepJob, benchmark: Benchmark | None) -> str:
-    """What is known of the rows, in words."""
+    """Return a summary of the rows, or why they were not checked."""
     if benchmark is None and spec.benchmark.card.remote(job.benchmark.params):
         return hub_note(spec.benchmark.card, job.benchmark.params)
     if benchmark is None:
@@ -86,7 +99,7 @@ def describe(spec: SweepSpec, job: SweepJob, benchmark: Benchmark | None) -> str
 
 
 def hub_note(card: BenchmarkCard, params: Mapping[str, Any]) -> str:
-    """What cannot be known of a benchmark's rows before they are fetched, and which of them may change."""
+    """Return a note that rows are on the hub and not checked yet, and which revisions are not pinned."""
     loose = " and ".join(f"benchmark.{name}" for name in card.unpinned(params))
     pinned = f" (unpinned, so the newest: give {loose})" if loose else ""
     access = "" if card.access == "open" else f" ({card.access})"
@@ -95,7 +108,7 @@ def hub_note(card: BenchmarkCard, params: Mapping[str, Any]) -> str:
 
 
 def data_bytes(job: SweepJob) -> int:
-    """Size of the local files a benchmark names."""
+    """Return the total size of the local files that the benchmark options name."""
     places = [Path(value) for name, value in job.benchmark.params.items() if name.endswith("path") and value]
     files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
     return sum(file.stat().st_size for file in files if file.is_file())

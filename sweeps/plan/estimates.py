@@ -1,7 +1,7 @@
-"""How long a stage takes: the median of what was measured on this storage, or a model with its assumptions written out.
+"""Estimate stage times: the median of stages measured in this storage, else a model with stated assumptions.
 
-The model is floating-point work over a rate, plus a fixed time a step, plus a fixed time a stage. Training is 6 and a
-forward pass 2 operations for each parameter and token.
+The model adds floating-point operations divided by a rate, a fixed time per step and a fixed time per stage. Training
+takes 6 operations per parameter and token, a forward pass 2.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """Operations a second of one trial, and the fixed time of a step."""
+    """Assumed speed of one trial: `flops` in operations per second, `step_s` the fixed seconds per step."""
 
     flops: float
     step_s: float
 
 
 def training_rate(job: SweepJob) -> Rate:
-    """The assumed speed of a trial's training on the resources it asks for. Without workers, the workbench trains."""
+    """Return the assumed training speed on the requested resources. Without training workers, the workbench trains."""
     workers = job.training.worker_group
     if not workers.count:
         return evaluation_rate(job)
@@ -56,7 +56,7 @@ def training_rate(job: SweepJob) -> Rate:
 
 
 def evaluation_rate(job: SweepJob) -> Rate:
-    """The assumed speed of one workbench."""
+    """Return the assumed speed of one workbench."""
     return _rate(job.evaluation_resources.get("GPU", 0.0), job.threads)
 
 
@@ -67,12 +67,12 @@ def _rate(gpus: float, threads: int) -> Rate:
 
 
 def training_seconds(parameters: int, tokens: float, steps: float, rate: Rate) -> float:
-    """Seconds to train on that many tokens in that many steps."""
+    """Return the seconds to train on `tokens` tokens in `steps` steps."""
     return 6.0 * parameters * tokens / rate.flops + steps * rate.step_s
 
 
 def evaluation_seconds(parameters: int, work: Workload, rate: Rate) -> float:
-    """Seconds of one evaluation: the likelihood pass, and the answers written token by token."""
+    """Return the seconds of one evaluation: the likelihood pass, and generation token by token."""
     read = work.prompt_tokens + work.answers_per_row * work.answer_tokens
     written = work.prompt_tokens + work.new_tokens if work.new_tokens else 0.0
     batches = math.ceil(work.evaluation_rows * read / BATCH_TOKENS)
@@ -81,19 +81,19 @@ def evaluation_seconds(parameters: int, work: Workload, rate: Rate) -> float:
 
 
 class Measured:
-    """Times of finished stages under a storage, read once. Stages that failed left none."""
+    """Times of finished stages in a storage, read once. Failed stages are not included."""
 
     def __init__(self, storage: Path) -> None:
         self.results = list(_results(storage / "store" / "stages"))
 
     def median_s(self, stage: str, fits: Callable[[Mapping[str, Any]], bool]) -> tuple[float, int] | None:
-        """Median seconds over the stages of this name whose inputs fit, and how many there are; None where none."""
+        """Return the median seconds and the count of stages of this name whose inputs fit; None if there are none."""
         seconds = [result.seconds for result in self.results if result.stage == stage and fits(result.inputs)]
         return (statistics.median(seconds), len(seconds)) if seconds else None
 
 
 def _results(folder: Path) -> Iterator[StageResult]:
-    """Readable stage records; one that is broken is passed over, since it only would have told a time."""
+    """Yield the stage records that can be read. Broken ones are skipped, as they only add a time to the estimate."""
     if not folder.is_dir():
         return
     for path in sorted(folder.glob("*/stage.json"))[:READ_AT_MOST]:

@@ -1,6 +1,6 @@
-"""Rows that are too long for the run's tokenizer, counted before anything starts.
+"""Count rows that are too long for the tokenizer before a sweep starts.
 
-A quick check by bytes comes first; only where a row may be too long is the tokenizer loaded, which takes seconds.
+Loading the tokenizer takes seconds. It is loaded only if a quick check by bytes finds rows that may be too long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def losses_of(job: SweepJob, benchmark: Benchmark) -> Losses | str:
-    """What is lost by cutting rows, or why that is not known yet; "" where no row can be too long."""
+    """Return what is lost by truncating rows, or why that is unknown; "" if no row can be too long."""
     folder = model_place(job)
     context = context_of(folder) if folder is not None else None
     doubtful = doubtful_rows(benchmark, context)
@@ -33,7 +33,7 @@ def losses_of(job: SweepJob, benchmark: Benchmark) -> Losses | str:
 
 
 def too_long(losses: Losses | str) -> list[str]:
-    """Rows whose question leaves no room for an answer, as problems with what to do."""
+    """Return problems for rows whose question leaves no room for an answer, with what to do."""
     if isinstance(losses, str):
         return []
     found = []
@@ -48,14 +48,14 @@ def too_long(losses: Losses | str) -> list[str]:
 
 
 def model_place(job: SweepJob) -> Path | None:
-    """The local folder of the model, or of the base it is trained from; None where there is none yet."""
+    """Return the local folder of the model or of the base it is trained from; None if there is none."""
     named = job.original.path or (job.original.recipe or {}).get("base")
     folder = Path(named).expanduser() if named else None
     return folder if folder is not None and folder.is_dir() else None
 
 
 def context_of(folder: Path) -> int | None:
-    """Positions of a model folder, read from its configuration without a model library; None where it names none."""
+    """Return the context length in the `config.json` of a model folder; None if missing. Uses no model library."""
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How many parameters a model has, without building or loading it."""
+"""Count the parameters of a model without building or loading it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from unlearn_sweep.engine.job import ModelSource
 from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
-# What transformers' LlamaConfig assumes where a configuration is silent.
+# Defaults of transformers' LlamaConfig for missing values.
 LLAMA_DEFAULTS = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
 SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)\s?([bBmM])(?![A-Za-z0-9])")
 
 
 def llama_parameters(config: Mapping[str, Any], vocab_size: int) -> int:
-    """Parameters of a Llama model, a tied head counted once."""
+    """Return the parameters of a Llama model. A tied head is counted once."""
     size = {name: int(config.get(name, default)) for name, default in LLAMA_DEFAULTS.items()}
     hidden, heads = size["hidden_size"], size["num_attention_heads"]
     head_dim = int(config.get("head_dim", hidden // heads))
@@ -29,7 +29,7 @@ def llama_parameters(config: Mapping[str, Any], vocab_size: int) -> int:
 
 
 def stored_parameters(folder: Path) -> int | None:
-    """Numbers in the safetensors files of a folder, from their headers alone; None without any or if one is broken."""
+    """Return the parameter count from the safetensors headers of a folder; None if there are none or one is broken."""
     try:
         tensors = ModelFolder(folder).tensors
     except BrokenWeightsError:
@@ -38,7 +38,7 @@ def stored_parameters(folder: Path) -> int | None:
 
 
 def parameters_in_name(name: str) -> int | None:
-    """The size a hub id tells by convention: `Llama-3.2-1B` has about 1e9. None where it tells none."""
+    """Return the parameter count in a hub id: `Llama-3.2-1B` has about 1e9. None if the id contains none."""
     found = SIZE_IN_NAME.findall(name.rpartition("/")[2])
     if not found:
         return None
@@ -47,7 +47,7 @@ def parameters_in_name(name: str) -> int | None:
 
 
 def parameters_of(source: ModelSource, recipe: TrainRecipe | None) -> int | None:
-    """Parameters of a sweep's model; None where only the hub could tell."""
+    """Return the parameters of a sweep's model; None if neither its files nor its hub id give a size."""
     values = source.recipe or {}
     stored = source.path or values.get("base") or (recipe.base if recipe and "config" not in values else None)
     if stored is not None:

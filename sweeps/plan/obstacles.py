@@ -1,4 +1,4 @@
-"""Why a sweep cannot run as it is, as far as its benchmark can tell: views, recipes and answers it does not have."""
+"""Find reasons why a sweep cannot run on its benchmark: missing views, recipes, rows or answers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FOLLOWING_VIEWS = {
     "forget_alternate": "forget",
     "forget_continuation": "forget",
 }
-"""Views the training makes itself, from the rows of another."""
+"""Views that training derives from the rows of another view: derived view -> source view."""
 NO_VIEWS = ("state", "grouped", "train", "forget_paraphrase")
 
 
 def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
-    """One sentence for each thing in the way; empty where nothing is."""
+    """Return one sentence for each reason; empty if the sweep can run."""
     return tuple(
         [
             *_models(job, benchmark),
@@ -71,9 +71,9 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
 
 
 def task_problem(method: str, view: str) -> str | None:
-    """What is wrong with a view that is another task's data; None for a sound one, and for a view of the benchmark.
+    """Return what is wrong with a view of another task's data. None if it is valid or a view of the benchmark.
 
-    A data set by name is looked for when the training begins.
+    A data set given by name is loaded when training starts.
     """
     data = view.removeprefix(TASK_VIEW)
     if not view.startswith(TASK_VIEW) or data in KNOWN:
@@ -88,7 +88,7 @@ def task_problem(method: str, view: str) -> str | None:
 
 
 def values_of(dimension: Dimension | None) -> tuple[Any, ...]:
-    """The values of a choice, the largest of a range, the one of a fixed parameter; none where there is no such."""
+    """Return the values of a choice, the upper end of a range, or the fixed value; empty for None."""
     if dimension is None:
         return ()
     if isinstance(dimension, Fixed):
@@ -97,7 +97,7 @@ def values_of(dimension: Dimension | None) -> tuple[Any, ...]:
 
 
 def _other_wordings(benchmark: Benchmark) -> int:
-    """The fewest other wordings that a forget row has: its paraphrase, and the other rows of its fact."""
+    """Return the minimum over forget rows of other wordings: its own paraphrase, and other rows of the same fact."""
     rows = benchmark.train.get("forget", ())
     wordings = Counter(row.fact for row in rows)
     own = (bool(row.paraphrased_question or row.paraphrased_answer) for row in rows)
@@ -110,7 +110,7 @@ def _has_alternatives(benchmark: Benchmark) -> bool:
 
 
 def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
-    """Metrics that no row of the benchmark has a value for."""
+    """Yield a sentence for each metric that the rows of the benchmark do not support."""
     utility = [row for split in benchmark.utility_splits for row in benchmark.evaluation[split]]
     for objective, names, rows in (
         ("ue", job.ue_metrics, benchmark.evaluation["forget"]),
@@ -119,7 +119,7 @@ def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
         for name in names:
             card = METRICS[name]
             if card.needs == "tasks":
-                continue  # its rows are no benchmark's
+                continue  # its rows come from the tasks, not from the benchmark
             kinds = [row for row in rows if row.kind in card.kinds]
             if not kinds:
                 there = listing(sorted({row.kind for row in rows}))
@@ -133,7 +133,7 @@ def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
 
 
 def _floors(job: SweepJob) -> Iterator[str]:
-    """Metrics that compare with a gold model, where there is none."""
+    """Yield a sentence for each metric without a chance value, if a floor replaces the gold model."""
     if job.gold.floor is None:
         return
     for name in job.ue_metrics:

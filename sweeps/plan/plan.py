@@ -1,6 +1,6 @@
-"""What a sweep will do, before it does anything: trials, stages, concurrency, time, disk, and what cannot run.
+"""Plan a sweep before it runs: trials, stages, concurrency, time, disk, and reasons why it cannot run.
 
-Reads the benchmark's rows and the storage; imports neither torch nor ray, starts nothing and writes nothing.
+Reads the benchmark's rows and the storage; starts and writes nothing. Importing it loads neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -42,7 +42,15 @@ UNCERTAINTY = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodPlan:
-    """Trials of one method. `settings` is how many different ones its space has (None: no end)."""
+    """Plan of one method.
+
+    Attributes:
+        method: Name of the method.
+        trials: Number of trials.
+        settings: Number of different settings in the search space; None if infinite.
+        searched: Names of the searched parameters.
+        trial_seconds: Estimated seconds of one trial; None if unknown.
+    """
 
     method: str
     trials: int
@@ -53,10 +61,33 @@ class MethodPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """Everything `unlearn-sweep plan` says. Seconds are estimates, right to about a factor of `uncertainty`.
+    """Content of `unlearn-sweep plan`. All times are estimates, correct within a factor of about `uncertainty`.
 
-    `obstacles` are why it cannot run as it is; `notes` are what is worth knowing. `parameters` is None where only the
-    hub could tell, and every estimate with it.
+    Attributes:
+        name: Name of the sweep.
+        directory: Folder of the sweep.
+        trials: Total number of trials.
+        settled: Trials that an earlier run settled.
+        left: Trials that are left.
+        prompt: Prompt format in one line.
+        methods: Plan of each method.
+        stages: Plan of each kind of stage.
+        at_once: Concurrent trials; None if the size of the cluster is unknown.
+        bound_by: What limits `at_once`: a resource, "max_concurrent" or "trials". None if the cluster is unknown.
+        per_trial: Largest amount of each resource that one trial holds at any time.
+        capacity: Resources of the machine.
+        parameters: Parameters of the model; None if unknown. All estimates that need the size are then None too.
+        prepare_seconds: Time to train models and measure the controls.
+        search_seconds: Time of the trials that are left.
+        total_seconds: Total time; None if unknown.
+        gpu_hours: GPU hours of the whole sweep; None if the time is unknown.
+        disk_bytes: Disk space that the results need.
+        disk_free_bytes: Free bytes of the file system of the storage.
+        memory_gib: Main memory of one trial on a CPU, in GiB.
+        uncertainty: Factor by which estimated times may be wrong.
+        assumptions: Assumptions of modelled times.
+        obstacles: Reasons why the sweep cannot run; empty if it can.
+        notes: Remarks that do not prevent the sweep from running.
     """
 
     name: str
@@ -89,7 +120,11 @@ class SweepPlan:
 
 
 def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
-    """The plan of a sweep. SpecError where an override cannot be."""
+    """Return the plan of a sweep.
+
+    Raises:
+        SpecError: an override is invalid.
+    """
     overrides = overrides or Overrides()
     job = resolve(spec, overrides)
     placement = placement_of(spec, overrides, job.search.trials)
@@ -111,7 +146,7 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
 
 
 def prompt_words(job: SweepJob) -> str:
-    """The prompt format of a job in one line."""
+    """Return the prompt format of a job in one line."""
     settings = PromptSettings.model_validate(job.benchmark.params.get(FORMAT_KEY, {}))
     return described(settings, job.benchmark.name)
 
@@ -164,7 +199,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
 
 
 def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> SweepPlan:
-    """A plan that only says what is in the way."""
+    """Return a plan without estimates whose only obstacle is `reason`."""
     return SweepPlan(
         name=job.name,
         directory=str(job.directory),
@@ -194,7 +229,7 @@ def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> Swee
 
 
 def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -> SweepPlan:
-    """What can be said of a sweep whose rows are on the hub: trials and places, but no stage's time."""
+    """Return the plan of a sweep whose rows are on the hub: trials and concurrency, but no stages or times."""
     shares, settled = trials_per_method(job), settled_trials(job.directory)
     return replace(
         _unloadable(job, placement, ""),
@@ -228,7 +263,10 @@ def _method(job: SweepJob, index: int, shares: Mapping[str, int], stages: Sequen
 
 
 def _prepare_seconds(stages: Sequence[StagePlan], at_once: int, *, in_turn: bool) -> float | None:
-    """Original and gold side by side where both fit, then their measurements spread over the workbenches."""
+    """Return the seconds before the search: train original and gold, then measure both on the workbenches.
+
+    Original and gold train in parallel, unless `in_turn` is set or only one trial fits. None if a time is unknown.
+    """
     open_stages = [stage for stage in stages if stage.per == "sweep" and not stage.cached]
     if any(stage.seconds is None for stage in open_stages):
         return None
@@ -245,7 +283,7 @@ def _prepare_seconds(stages: Sequence[StagePlan], at_once: int, *, in_turn: bool
 
 
 def _search_seconds(methods: Sequence[MethodPlan], settled: Mapping[str, int], at_once: int) -> float | None:
-    """Trials that are left, spread over the places; never less than the longest one."""
+    """Return the seconds of the remaining trials at `at_once` in parallel, at least those of the longest trial."""
     if any(method.trial_seconds is None for method in methods):
         return None
     left = [(max(0, method.trials - settled.get(method.method, 0)), method.trial_seconds or 0.0) for method in methods]
@@ -253,7 +291,7 @@ def _search_seconds(methods: Sequence[MethodPlan], settled: Mapping[str, int], a
 
 
 def _gpus(job: SweepJob) -> float:
-    """GPUs one trial holds."""
+    """Return the GPUs that one trial holds."""
     workers = job.training.worker_group
     return max(1, workers.count) * workers.resources.get("GPU", 0.0) + job.evaluation_resources.get("GPU", 0.0)
 
@@ -269,7 +307,7 @@ def _bytes_per_weight(job: SweepJob) -> int:
 def _disk_bytes(
     job: SweepJob, parameters: int | None, rows: int, stages: Sequence[StagePlan], at_once: int
 ) -> int | None:
-    """Weights of start, original, gold, the front and the trials in flight, and a table for each evaluation."""
+    """Return the bytes of models (start, original, gold, front, running trials) and of evaluation tables."""
     if parameters is None:
         return None
     trained = sum(source.path is None and source.floor is None for source in (job.original, job.gold))
@@ -280,7 +318,7 @@ def _disk_bytes(
 
 
 def _memory_gib(job: SweepJob, parameters: int | None) -> float | None:
-    """Main memory of one trial on a CPU: weights, gradients, optimizer state in each process, and the workbench."""
+    """Return the memory (GiB) of one trial on a CPU: weights, gradients, optimizer state and fixed cost per process."""
     if parameters is None:
         return None
     weights = parameters * TRAINING_BYTES_PER_PARAMETER / 2**30
@@ -320,7 +358,7 @@ def _notes(
 
 
 def _finalists_note(seeds: int, methods: Sequence[MethodPlan]) -> str:
-    """How many members the front will have is not known, so their seeds are not in the estimate."""
+    """Return the note on finalist seeds. Their time is not estimated because the size of the front is unknown."""
     known = [method.trial_seconds for method in methods if method.trial_seconds is not None]
     longest = f", up to {duration(max(known) * seeds)} each" if known else ""
     more = count_of(seeds, "more seed")

@@ -1,4 +1,4 @@
-"""The stages of a sweep with the time of each, and which of them an earlier run has left in the store."""
+"""List the stages of a sweep with the time of each, and whether they are already in the store."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ from unlearn_sweep.sweeps.plan.workload import Workload, finetune_tokens, typica
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """One kind of stage. `seconds` are those of one; `source` says where they come from.
+    """Plan of one kind of stage.
 
-    `count` is how many there will be in all. `cached` is True where every one is in the store, None where that is not
-    known before a model's content is. `states` are the evaluations in it. `method` is set where the time depends on it.
+    Attributes:
+        name: Name of the stage.
+        per: Whether the stage runs once per sweep or per trial.
+        count: Total number of these stages.
+        seconds: Estimated seconds of one stage; None if unknown.
+        source: Origin of `seconds`: "median of N measured", "modelled", "assumed" or "unknown".
+        cached: True if all are in the store. None if unknown because a model's digest is not known yet.
+        states: Evaluations in one stage.
+        method: Method of the stage, if the time depends on it.
     """
 
     name: str
@@ -48,7 +55,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What every estimate needs."""
+    """Inputs shared by all estimates. `data` is the digest of the benchmark."""
 
     job: SweepJob
     benchmark: Benchmark
@@ -68,7 +75,7 @@ def plan_stages(
     measured: Measured,
     shares: Mapping[str, int],
 ) -> tuple[StagePlan, ...]:
-    """Stages of the preparation, then those of a trial."""
+    """Return the stages of the preparation, then those of the trials."""
     given = Given(
         job=job,
         benchmark=benchmark,
@@ -98,7 +105,7 @@ def plan_stages(
 
 
 def _prepare(given: Given) -> Iterator[StagePlan]:
-    """Start, original and gold model, as far as the sweep makes them."""
+    """Yield the stages for the start, original and gold models that the sweep trains."""
     wanted = prepare_requests(given.job, given.benchmark, given.data)
     store = StageStore(given.job.storage)
     for name, request in wanted.items():
@@ -115,7 +122,7 @@ def _prepare(given: Given) -> Iterator[StagePlan]:
 
 
 def prepare_requests(job: SweepJob, benchmark: Benchmark, data: str) -> dict[str, StageRequest]:
-    """The stages that make models, by name, with the keys the engine gives them."""
+    """Return the requests of stages that create models, by name. Their keys are those of the engine."""
     both = {"original": job.original, "gold": job.gold}
     sources = {which: source for which, source in both.items() if source.floor is None}
     made: dict[str, StageRequest] = {}
@@ -142,7 +149,7 @@ def _finetune(given: Given, name: str) -> tuple[float | None, str]:
 
 
 def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str, Any]]) -> Iterator[StagePlan]:
-    """Evaluation and every attack, on original and gold."""
+    """Yield the stages that evaluate and attack original and gold."""
     job = given.job
     wanted = prepare_requests(job, given.benchmark, given.data)
     ids = {which: wanted[name].key for which in ("original", "gold") if (name := f"prepare:{which}") in wanted}
@@ -165,7 +172,7 @@ def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str,
 
 
 def _teacher(given: Given, space: MethodSpace, trials: int) -> StagePlan:
-    """The reinforced model: once for all trials of the method, or for each where its parameters are searched."""
+    """Return the stage of the reinforced model: once per trial if its parameters are searched, else once per method."""
     own = {name: dimension for name, dimension in space.params.items() if "reinforce_" in name}
     searched = any(not isinstance(dimension, Fixed) for dimension in own.values())
     seconds: float | None = None
@@ -189,7 +196,7 @@ def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
 
 
 def _unlearn_seconds(given: Given, space: MethodSpace) -> tuple[float | None, str]:
-    """Measured on the same data, method and training settings; else modelled."""
+    """Return seconds and source: measured on the same data, method and training settings, else modelled."""
     training = given.job.training.identity()
 
     def fits(inputs: Mapping[str, Any]) -> bool:
@@ -235,7 +242,7 @@ def _attack(given: Given, attack: AttackSettings) -> dict[str, Any]:
         return {"seconds": known[0], "source": _from(known), "states": work.states}
     if given.parameters is None:
         return {"seconds": None, "source": "unknown", "states": work.states}
-    # Reading a row forward is a third of training on it.
+    # A forward pass costs a third of training on the row.
     tokens = (work.trained_rows + work.read_rows / 3) * given.work.tokens_per_row
     own = training_seconds(given.parameters, tokens, work.steps, given.evaluation)
     seconds = own + work.states * _one_evaluation(given) + STAGE_OVERHEAD_S

@@ -1,4 +1,4 @@
-"""A sweep's plan as a person reads it."""
+"""Render the plan of a sweep for the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn_sweep.sweeps.plan.stages import StagePlan
 
 
 def render(plan: SweepPlan) -> RenderableType:
-    """Trials, stages, time, disk, notes, and what is in the way."""
+    """Render trials, stages, time, disk, notes and obstacles."""
     parts: list[RenderableType] = [Text.from_markup(_head(plan))]
     if plan.methods:
         parts += [_methods(plan), _stages(plan), Text.from_markup("\n".join(_sums(plan)))]
@@ -81,7 +81,7 @@ def _modelled(plan: SweepPlan) -> bool:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 0.4 s, 12 s, 3 min, 2.5 h."""
+    """Format seconds: 0.4 s, 12 s, 3 min, 2.5 h; "unknown" for None."""
     if seconds is None:
         return "unknown"
     if seconds < 10:
@@ -92,7 +92,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people say them."""
+    """Format bytes with a binary unit from B to TiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""How much there is to compute: rows, tokens and steps of each stage. Counted from the benchmark; no model library."""
+"""Count rows, tokens and steps per stage from the benchmark, without a model library."""
 
 from __future__ import annotations
 
@@ -25,15 +25,22 @@ from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.evaluators.rows import Row
 
 CHARACTERS_PER_TOKEN = 4.0
-"""Of English text under the usual tokenizers, and of the built-in benchmark under its own."""
+"""Holds for English text with common tokenizers, and for the built-in benchmark with its own tokenizer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Sizes of a benchmark as a sweep uses it. Tokens are estimates from characters.
+    """Sizes of a benchmark in a sweep. Token counts are estimated from characters.
 
-    One evaluation reads each prompt once and `answers_per_row` answers behind it (wrong and paraphrased ones among
-    them, where a metric needs them); `new_tokens` are generated a row at most.
+    Attributes:
+        forget_rows: Training rows of view "forget".
+        retain_rows: Training rows of view "retain".
+        tokens_per_row: Mean tokens of a training row, prompt and answer.
+        evaluation_rows: Rows of all evaluation splits.
+        prompt_tokens: Mean tokens of a prompt in evaluation.
+        answer_tokens: Mean tokens of an answer in evaluation.
+        answers_per_row: Mean answers scored per row, including wrong and paraphrased ones if a metric needs them.
+        new_tokens: Maximum tokens generated per row; 0 if no metric generates.
     """
 
     forget_rows: int
@@ -47,7 +54,7 @@ class Workload:
 
 
 def workload_of(benchmark: Benchmark, metrics: Sequence[str]) -> Workload:
-    """The sizes behind a benchmark and the metrics asked of it."""
+    """Return the workload of evaluating these metrics and training on a benchmark."""
     evaluated = [row for rows in benchmark.evaluation.values() for row in rows]
     trained = [*benchmark.train.get("forget", ()), *benchmark.train.get("retain", ())]
     needs = {METRICS[name].needs for name in row_metrics(metrics)}
@@ -67,7 +74,7 @@ def workload_of(benchmark: Benchmark, metrics: Sequence[str]) -> Workload:
 
 
 def tokens_of(rows: Sequence[Row], benchmark: Benchmark) -> tuple[float, float]:
-    """Mean tokens of a row's prompt, and of its answer with end-of-text."""
+    """Return the mean tokens of a prompt, and of an answer including the end-of-text token."""
     if not rows:
         return 0.0, 0.0
     prompts = sum(len(benchmark.template.prompt(row.question)) for row in rows) / len(rows)
@@ -76,7 +83,7 @@ def tokens_of(rows: Sequence[Row], benchmark: Benchmark) -> tuple[float, float]:
 
 
 def unlearn_steps(job: SweepJob, space: MethodSpace, work: Workload) -> float:
-    """Optimizer steps of a typical trial of one method."""
+    """Return the optimizer steps of a typical trial of a method."""
     if job.training.max_steps is not None:
         return float(job.training.max_steps)
     epochs = space.params.get("epochs")
@@ -85,13 +92,13 @@ def unlearn_steps(job: SweepJob, space: MethodSpace, work: Workload) -> float:
 
 
 def finetune_tokens(recipe: Mapping[str, Any], rows: int, work: Workload) -> tuple[float, float]:
-    """Steps and tokens of training an original or gold model on `rows` rows, by a whole recipe."""
+    """Return steps and tokens of training an original or gold model on `rows` rows by a complete recipe."""
     epochs, batch = float(recipe["epochs"]), int(recipe["batch_size"])
     return epochs * math.ceil(rows / batch), epochs * rows * work.tokens_per_row
 
 
 def typical(dimension: Dimension) -> float:
-    """The mean value a dimension gives when it is drawn at random."""
+    """Return the expected value of a random draw from a dimension."""
     match dimension:
         case Fixed(value=value):
             return float(value)
