@@ -1,1 +1,1 @@
-"""A sweep's records read and shown: page, table, pictures, JSON. Nothing here measures or runs anything."""
+"""Read a sweep's records and show them as a page, table, pictures or JSON. Nothing here measures or trains."""

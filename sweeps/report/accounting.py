@@ -1,4 +1,4 @@
-"""Where the time of a sweep went: work, lost work, starting up, and slots with nothing in them."""
+"""Break down the time of a sweep: useful work, lost work, start-up and idle slots."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from unlearn_sweep.sweeps.report.timeline import Timeline
 
 
 class TimeAccount(BaseModel):
-    """Seconds. `available` is wall time times slots; None, as what follows from it, where the slots are not known.
+    """Break-down of a sweep's time. All times are in seconds.
 
-    `work` was spent in stages that ended well, `lost` in those that failed or were cut off by a kill, `startup` before
-    the first stage of each run (in every slot), `idle` is the rest of `available`. `waiting` is the time between asking
-    for a trial and its start, summed over trials; a slot may have been busy meanwhile, so it is no part of the sum.
-    `utilisation` is the share of `available` spent in stages.
+    Attributes:
+        elapsed: Wall time of all runs, without the pauses between them.
+        slots: Number of trials that may run at once; None if unknown.
+        available: `elapsed` times `slots`; None if `slots` is unknown.
+        work: Time in stages that succeeded, summed over slots.
+        lost: Time in stages that failed or were killed, summed over slots.
+        startup: Time before the first stage of each run, counted once per run. Every slot is unused meanwhile.
+        waiting: Time between proposing a trial and starting it, summed over trials. It overlaps the other entries.
+        idle: The rest: `available` minus `work`, `lost` and `slots` times `startup`; at least 0. None if unknown.
+        utilisation: Share of `available` spent in stages, failed ones included; None if unknown.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
@@ -32,7 +38,7 @@ class TimeAccount(BaseModel):
 
 
 def time_account(timeline: Timeline, *, elapsed: float, slots: int | None) -> TimeAccount:
-    """The account of a sweep from its event log. `elapsed` and `slots` as for `utilisation`."""
+    """Compute the break-down from the event log. `elapsed` is the wall time in seconds, `slots` as in `TimeAccount`."""
     work = sum(cost.seconds for cost in timeline.costs.values())
     lost, startup = timeline.lost_work_seconds(), timeline.startup_seconds
     available = elapsed * slots if slots else None
@@ -51,7 +57,7 @@ def time_account(timeline: Timeline, *, elapsed: float, slots: int | None) -> Ti
 
 
 def time_text(account: TimeAccount) -> str:
-    """One sentence."""
+    """Return the break-down as one sentence."""
     parts = [f"{duration(account.work)} of work"]
     if account.lost > 0:
         parts.append(f"{duration(account.lost)} of lost work")

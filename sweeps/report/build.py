@@ -1,4 +1,4 @@
-"""`unlearn-sweep report`: everything under <sweep>/report/, made anew from the records."""
+"""`unlearn-sweep report`: rebuild everything under <sweep>/report/ from the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unlearn_sweep.sweeps.report.table import trials_csv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPaths:
-    """What `build_report` wrote."""
+    """The files that `build_report` wrote."""
 
     page: Path
     data: Path
@@ -23,19 +23,27 @@ class ReportPaths:
 
 
 def load_report(directory: Path | str) -> Report:
-    """The report of a sweep as data; nothing is written. Raises SweepNotFoundError where the folder is no sweep's."""
+    """Return the report of a sweep as data; write nothing.
+
+    Raises:
+        SweepNotFoundError: The folder does not exist or is not a sweep.
+    """
     with no_garbage_collection():
         return make_report(read_sweep(directory))
 
 
 def report_json(report: Report) -> str:
-    """What `report DIR --json` prints and report.json holds."""
+    """Return the JSON text that `report DIR --json` prints and report.json contains."""
     return report.model_dump_json(indent=1)
 
 
 def build_report(directory: Path | str) -> ReportPaths:
-    """Write page, pictures, table and JSON, each replaced in one step. Raises SweepNotFoundError as `load_report`."""
-    from unlearn_sweep.sweeps.report.pictures import draw_pictures  # matplotlib takes a while to import
+    """Write the page, pictures, table and JSON into <directory>/report. Replace older ones.
+
+    Raises:
+        SweepNotFoundError: The folder does not exist or is not a sweep.
+    """
+    from unlearn_sweep.sweeps.report.pictures import draw_pictures  # importing matplotlib is slow
 
     folder = Path(directory) / "report"
     with no_garbage_collection():

@@ -1,10 +1,10 @@
-"""One colour and one marker for each method, the same in every picture. Distinct for most colour-blind readers."""
+"""Assign each method a colour and a marker, the same in every picture. Distinct for most colour-blind readers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Okabe and Ito's set without its yellow and black, which vanish on a light and on a dark page.
+# The Okabe-Ito palette without yellow and black, which are invisible on light and dark pages, plus two colours.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a63d2", "#8c6d46")
 # (plotly name, matplotlib name)
 _MARKERS = (
@@ -19,7 +19,7 @@ _MARKERS = (
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Colour and marker by method name, in the order given; 56 methods before a pair comes again."""
+    """Map each method name to its colour and marker, in the given order. The first 56 pairs are distinct."""
     return {
         method: {
             "colour": _COLOURS[index % len(_COLOURS)],

@@ -1,4 +1,4 @@
-"""The commands that a view tells a person to type next."""
+"""Build the follow-up commands that reports and status views suggest."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ PROGRAM = "unlearn-sweep"
 
 
 def run_command(file: str) -> str:
-    """Run a sweep file, or go on with it."""
+    """Return the command that runs or resumes a sweep file."""
     return f"{PROGRAM} run {shlex.quote(file)}"
 
 
 def report_command(directory: Path | str) -> str:
-    """Make the report anew from what is on disk."""
+    """Return the command that rebuilds the report from disk."""
     return f"{PROGRAM} report {shlex.quote(str(directory))}"
 
 
 def status_command(directory: Path | str) -> str:
-    """How far a sweep is."""
+    """Return the command that shows the progress of a sweep."""
     return f"{PROGRAM} status {shlex.quote(str(directory))}"
 
 
 def export_command(directory: Path | str, trial: int) -> str:
-    """Take a trial's model out as an ordinary folder."""
+    """Return the command that exports a trial's model to the folder model-<trial>."""
     return f"{PROGRAM} export {shlex.quote(str(directory))} {trial} model-{trial}"
 
 
 def mlflow_command(directory: Path | str, setting: str = "auto") -> str | None:
-    """MLflow's view over the sweep's tracking store; None where tracking is off. `setting` is the sweep file's."""
+    """Return the command that opens MLflow on the sweep's tracking store; None if tracking is off.
+
+    `setting` is `tracking.mlflow` of the sweep file: "auto", "off" or an address.
+    """
     if setting == "off":
         return None
     uri = default_tracking_uri(Path(directory).parent) if setting == "auto" else absolute_uri(setting)

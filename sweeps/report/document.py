@@ -1,7 +1,7 @@
-"""The report as data: what `report DIR --json` prints, and what page, table and pictures are made from.
+"""The report as data: printed by `report DIR --json` and rendered as page, table and pictures.
 
-Every number is taken from the sweep's records. Only the front is looked up among finished trials where the engine has
-not written it yet, and `front_source` says so.
+Every number comes from the sweep's records. The one exception is the front: if the engine has not written it yet, it is
+computed from the finished trials, and `front_source` records this.
 """
 
 from __future__ import annotations
@@ -42,17 +42,20 @@ NO_BENCHMARK_FOR_PUBLISHING = "authors"
 
 
 class View(BaseModel):
-    """Base of the report's own records: strict about names, numbers that are no numbers become null."""
+    """Base class of the report's records. Reject unknown fields; serialize NaN and infinity as null."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class ReportTrial(RobustnessScores, EvaluationScores, View):
-    """One trial. `ue`, `ut`, `rob` are on the search half of the rows, `report_*` on the half the search never saw.
+    """One trial. `ue`, `ut` and `rob` use the search half of the rows, `report_*` the half that the search never saw.
 
-    `infeasible`: which constraints the trial does not meet, so that it is on no front.
-    `key` is None only for a trial under way whose events carry none. `stages_open` names what it is doing now. `seeds`
-    are a finalist's runs with other seeds, `over_seeds` mean and spread with the trial's own.
+    Attributes:
+        key: Key of the trial; None only for a running trial whose events contain none.
+        infeasible: The constraints that the trial violates, which excludes it from the front; None if it meets all.
+        stages_open: Names of the stages that are running now.
+        seeds: The runs of a finalist with other seeds.
+        over_seeds: Mean and spread over `seeds` and the trial's own run.
     """
 
     key: str | None
@@ -86,7 +89,7 @@ _SHARED_FIELDS = tuple(name for name in ReportTrial.model_fields if name in Tria
 
 
 class StageTime(View):
-    """Where the time went: all runs of one stage. Seconds of failed attempts are counted apart."""
+    """Time spent in all runs of one stage. `failed_seconds` is counted separately, not part of `seconds`."""
 
     stage: str
     runs: int
@@ -98,11 +101,16 @@ class StageTime(View):
 
 
 class Report(View):
-    """Everything the report shows. `front` holds trial keys; `hypervolume` is over the search half.
+    """Everything that the report shows.
 
-    `publishable` is false for the built-in benchmark. `tracking` is the MLflow setting: auto, off or an address.
-    `versions` are the packages of the last start, `starts` all of them. `code_versions` counts the trials that each
-    version of the code made; trials of different versions do not compare.
+    Attributes:
+        publishable: False for the built-in benchmark.
+        front: Keys of the trials on the Pareto front.
+        hypervolume: Hypervolume of the front, on the search half of the rows.
+        tracking: The MLflow setting: "auto", "off" or an address.
+        versions: Package versions at the last start of the sweep.
+        starts: All starts of the sweep.
+        code_versions: Number of trials per version of the code. Trials of different versions are not comparable.
     """
 
     sweep: str
@@ -136,7 +144,7 @@ class Report(View):
 
 
 def make_report(data: SweepData) -> Report:
-    """The report of a sweep as read from disk, with the secrets of this machine taken out of every free text."""
+    """Build the report of a sweep that was read from disk. Remove this machine's secrets from all free texts."""
     front, cleaner, starts = data.front, Cleaner(), data.snapshot.starts
     members = set(front.front)
     trials = [_settled(trial, members, cleaner) for trial in data.trials]
@@ -178,7 +186,7 @@ def make_report(data: SweepData) -> Report:
 
 
 def stage_times(timeline: Timeline) -> list[StageTime]:
-    """What each stage has cost by the event log, the dearest first."""
+    """Return the time that each stage took according to the event log, longest first."""
     times = [
         StageTime(
             stage=stage,
@@ -195,19 +203,19 @@ def stage_times(timeline: Timeline) -> list[StageTime]:
 
 
 class Cleaner:
-    """Takes secrets out of free texts: settings, reasons, the sweep's file. Each distinct text is looked at once."""
+    """Removes secrets from free texts: settings, reasons, the sweep file. Caches the result per distinct text."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text without secrets."""
         if text not in self._known:
             self._known[text] = redact(text)
         return self._known[text]
 
     def value(self, value: Any) -> Any:
-        """The same nested value with clean texts, keys of mappings included."""
+        """Return the nested value with secrets removed from all texts, including mapping keys."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
@@ -217,11 +225,11 @@ class Cleaner:
         return value
 
     def optional(self, text: str | None) -> str | None:
-        """The text without secrets; None stays None."""
+        """Return the text without secrets; None if `text` is None."""
         return None if text is None else self.text(text)
 
     def reason(self, record: Reasoned) -> Reasoned:
-        """A record whose `reason` is clean."""
+        """Return the record with secrets removed from its `reason`."""
         clean = self.optional(record.reason)
         return record if clean == record.reason else record.model_copy(update={"reason": clean})
 

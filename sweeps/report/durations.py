@@ -1,10 +1,10 @@
-"""Spans of time as people say them."""
+"""Format durations for people."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float | None) -> str:
-    """ "3.2 s", "45 s", "4 min 05 s", "2 h 10 min", "3 d 4 h"; a dash for None."""
+    """Format as "3.2 s", "45 s", "4 min 05 s", "2 h 10 min" or "3 d 4 h"; None as an en dash."""
     if seconds is None:
         return "\N{EN DASH}"
     if seconds < 9.95:

@@ -1,4 +1,4 @@
-"""How long a sweep still takes, and how busy it keeps its machines. Arithmetic on recorded times only."""
+"""Estimate the remaining time of a sweep and its utilisation, from recorded times only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RECENT = 20
 
 
 def trial_durations(timeline: Timeline) -> list[float]:
-    """Wall seconds of the settled trials that were run, in the order they were settled."""
+    """Return the wall seconds of all settled trials except duplicates, in the order in which they settled."""
     return [
         event.seconds
         for event in timeline.settled.values()
@@ -21,10 +21,10 @@ def trial_durations(timeline: Timeline) -> list[float]:
 def seconds_left(
     durations: Sequence[float], *, remaining: int, slots: int, running_for: Iterable[float] = ()
 ) -> float | None:
-    """Wall seconds until `remaining` trials are settled; None before the first one is.
+    """Estimate the wall seconds until `remaining` more trials are settled; None if `durations` is empty.
 
-    The mean of the last 20 durations times the trials that remain, minus what the running ones have done, over the
-    trials that run at once. A running trial that is late counts as done.
+    The estimate is (`remaining` * mean - time already spent on running trials) / `slots`, where mean is taken over the
+    last 20 durations. A trial that has run longer than the mean counts as finished. Never negative.
     """
     if remaining <= 0:
         return 0.0
@@ -36,9 +36,9 @@ def seconds_left(
 
 
 def utilisation(timeline: Timeline, *, elapsed: float, slots: int | None) -> float | None:
-    """Seconds inside stages over wall seconds times slots; None where either is unknown or zero.
+    """Return the seconds in stages divided by (`elapsed` seconds * `slots`); None if either is unknown or zero.
 
-    A stage counts as one busy slot however many processes it uses.
+    A running stage counts as one busy slot, regardless of how many processes it uses.
     """
     if not slots or elapsed <= 0:
         return None
@@ -46,7 +46,11 @@ def utilisation(timeline: Timeline, *, elapsed: float, slots: int | None) -> flo
 
 
 def slots_of(timeline: Timeline, configured: object) -> int | None:
-    """Trials that may run at once: what the sweep was told, else the most stages open together; None before any."""
+    """Return how many trials may run at once.
+
+    This is `configured` if it is a positive integer, else the highest number of stages that ran at once so far. None if
+    no stage has started.
+    """
     if isinstance(configured, int) and not isinstance(configured, bool) and configured > 0:
         return configured
     return timeline.peak_stages or None

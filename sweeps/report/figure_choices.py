@@ -1,4 +1,4 @@
-"""What every picture has to agree on: the half of the rows shown, the projections, the methods to tell apart."""
+"""Choices that all pictures share: the half of the rows, the projections and the methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from unlearn_sweep.sweeps.report.document import Report
 
 
 def shown_half(report: Report) -> Literal["report", "search"]:
-    """The half the search never saw, where every front member has its values there; else the half it used."""
+    """Return the half of the rows whose values to show.
+
+    "report" (rows that the search never saw) if every front member has all objectives there, else "search".
+    """
     members = [trial for trial in report.trials if trial.on_front]
     names = [f"report_{objective}" for objective in report.objectives]
     whole = all(getattr(trial, name) is not None for trial in members for name in names)
@@ -17,10 +20,10 @@ def shown_half(report: Report) -> Literal["report", "search"]:
 
 
 def projections(report: Report) -> list[tuple[str, str]]:
-    """Pairs of objectives to draw against each other, horizontal first."""
+    """Return the pairs of objectives to plot against each other, as (horizontal, vertical)."""
     return list(combinations(report.objectives, 2))
 
 
 def report_methods(report: Report) -> list[str]:
-    """The methods of all trials, by name."""
+    """Return the sorted method names of all trials."""
     return sorted({trial.method for trial in report.trials if trial.method is not None})

@@ -1,4 +1,4 @@
-"""The stepped line of a projection: where it runs follows from the points shown, nothing is measured."""
+"""Compute the stepped front line of a two-objective plot from its points."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 
 def staircase(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Corners of the boundary of what the points dominate, both axes higher-is-better, from left to right.
+    """Return the corners of the region that the points dominate, from left to right. Higher is better on both axes.
 
-    Only points that lead in these two objectives carry a corner. Empty for no points; from (0, y) to (x, 0) otherwise.
+    Only points that are not dominated in these two objectives contribute. The line runs from x = 0 to y = 0, or from
+    the outermost point if that is negative. Empty if there are no points.
     """
     best = float("-inf")
     leaders: list[tuple[float, float]] = []

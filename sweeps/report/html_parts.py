@@ -1,4 +1,4 @@
-"""Pieces of the page that need no script: header, cards, tables of times and of what went wrong, commands."""
+"""Parts of the page that need no script: header, cards, tables of times and of failures, commands."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OBJECTIVE_LABELS = {
 
 
 def facts(report: Report) -> str:
-    """One line of chips: what was run, how far it is, how long it took."""
+    """Render a line of labels: the benchmark, the sweep's progress and its wall time."""
     wanted = f" of {report.trials_wanted}" if report.trials_wanted is not None else ""
     settled = sum(trial.state not in ("running", "duplicate") for trial in report.trials)
     chips = [
@@ -58,7 +58,7 @@ def facts(report: Report) -> str:
 
 
 def warnings(report: Report) -> str:
-    """Banners: what this benchmark is not for, what is not finished, what could not be read."""
+    """Render banners if the benchmark is not publishable, the sweep is unfinished or a file is unreadable."""
     texts: list[str] = []
     if not report.publishable:
         texts.append(
@@ -74,13 +74,13 @@ def warnings(report: Report) -> str:
 
 
 def pick_cards(report: Report) -> str:
-    """One card for each recommended trial, with both halves of its objectives."""
+    """Render one card per recommended trial, with the objectives on the rows that the search never saw if known."""
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
     return "".join(_card(by_number[pick.number], pick.roles, report.objectives) for pick in report.picks)
 
 
 def seed_table(report: Report) -> str:
-    """Finalists over their seeds, on the half that the search never saw; nothing where none has another seed."""
+    """Render the results of finalists over seeds, on the rows that the search never saw; empty if there are none."""
     names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
     lines = []
     for trial in report.trials:
@@ -106,7 +106,7 @@ def _two(value: float | None) -> str:
 
 
 def stage_table(report: Report) -> str:
-    """Runs, reuse, failures and seconds of every stage."""
+    """Render a table of the runs, cache hits, failures and seconds of every stage."""
     total = sum(entry.seconds + entry.failed_seconds for entry in report.stages)
     lines = [
         (
@@ -124,14 +124,14 @@ def stage_table(report: Report) -> str:
 
 
 def time_line(report: Report) -> str:
-    """Where the time went, and what judges were asked, a sentence each."""
+    """Render the time break-down and the cost of judging, as one sentence each."""
     asked = judging_text(report.judging)
     judged = "" if asked is None else f"<p>Asked of judges: {escape(asked)}.</p>"
     return f"<p>Where the time went: {escape(time_text(report.time))}.</p>{judged}"
 
 
 def saved_table(report: Report) -> str:
-    """What pruning saved, attack by attack; nothing where nothing was skipped."""
+    """Render a table of the time that pruning saved per attack; empty if no attack was skipped."""
     text = savings_text(report.pruning)
     if text is None:
         return ""
@@ -144,7 +144,7 @@ def saved_table(report: Report) -> str:
 
 
 def lost_tables(report: Report) -> str:
-    """Trials that gave no full answer, each with its reason."""
+    """Render the trials without a full result, grouped as in `LOST`, each with its reason."""
     chosen: dict[str, list[ReportTrial]] = {title: [] for title in LOST}
     for trial in report.trials:
         for title in _kinds(trial, report.objectives):
@@ -156,7 +156,7 @@ def lost_tables(report: Report) -> str:
 
 
 def run_again(report: Report) -> str:
-    """Commands, versions and the resolved sweep file."""
+    """Render the commands, the versions and the resolved sweep file."""
     commands = [run_command("FILE.yaml")]
     if report.picks:
         commands.append(export_command(report.directory, report.picks[0].number))
@@ -169,7 +169,7 @@ def run_again(report: Report) -> str:
 
 
 def _versions(report: Report) -> str:
-    """Packages of the last start, and when the sweep was started over which code."""
+    """Render the package versions at the last start, and the date and code version of every start."""
     shown = [(name, version or "not installed") for name, version in sorted(report.versions.items())]
     text = _table(("package", "version at the last start"), shown) if shown else ""
     starts = [
@@ -186,10 +186,10 @@ def _versions(report: Report) -> str:
 
 
 def settings_text(trial: ReportTrial) -> str:
-    """A trial's parameters in one line: those of the training, and those that are not the method's defaults."""
+    """Return one line of a trial's parameters: all training parameters, and others that differ from their defaults."""
     try:
         usual = defaults(str(trial.method))
-    except (KeyError, ValueError):  # a method of another version
+    except (KeyError, ValueError):  # the method does not exist in this version
         usual = {}
     told = {name: value for name, value in trial.params.items() if name in TRAINING_PARAMS or value != usual.get(name)}
     return ", ".join(
@@ -222,7 +222,7 @@ def _gauge(name: str, unseen: float | None, searched: float | None) -> str:
 
 
 def _kinds(trial: ReportTrial, objectives: Sequence[str]) -> list[str]:
-    """Titles of the groups in LOST that a trial belongs to."""
+    """Return the titles of the groups in `LOST` that a trial belongs to."""
     kinds = [_STATE_TITLES[trial.state]] if trial.state in _STATE_TITLES else []
     missing = any(getattr(trial, name) is None for name in objectives)
     if trial.state == "complete" and missing and not trial.rob_is_bound:
@@ -270,7 +270,7 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, numeric_from:
 
 
 def _folded(text: str) -> str:
-    """Escaped text; a long one opens on a click."""
+    """Return the escaped text; collapse it if it is longer than `REASON_SHOWN` characters."""
     if len(text) <= REASON_SHOWN:
         return escape(text)
     start = f"{escape(text[:REASON_SHOWN])} \N{HORIZONTAL ELLIPSIS}"

@@ -1,4 +1,4 @@
-"""What judging cost: calls, tokens and dollars of every stage that asked somebody, each counted once."""
+"""Sum up what judging cost: calls, tokens and dollars over all finished stages. Reused stages are not counted again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COUNTED = ("rows", "calls", "cached", "empty", "failed", "prompt_tokens", "compl
 
 
 class JudgingCost(BaseModel):
-    """One kind of judgement, summed over the sweep. `dollars` is None where the judge has no prices."""
+    """Cost of one kind of judgement, summed over the sweep. `dollars` is None if no price is known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ class JudgingCost(BaseModel):
 
 
 def judging_costs(events: Iterable[Event]) -> list[JudgingCost]:
-    """By the event log: a stage that was found finished asked nobody, and one that failed left no count."""
+    """Sum the costs in the event log by kind of judgement. Only finished stages count: failed ones log no costs."""
     sums: dict[str, JudgingCost] = {}
     for event in events:
         if event.event != "stage_finished":
@@ -44,7 +44,7 @@ def judging_costs(events: Iterable[Event]) -> list[JudgingCost]:
 
 
 def judging_text(costs: Iterable[JudgingCost]) -> str | None:
-    """One sentence; None where nobody was asked."""
+    """Return the costs as one sentence; None if there are none."""
     parts = [_part(cost) for cost in costs]
     return "; ".join(parts) if parts else None
 

@@ -1,8 +1,8 @@
-"""index.html: the whole report in one file that opens from a disk, without a network.
+"""Render index.html: the whole report in one file that works offline.
 
-Texts from records are untrusted. Those written here go through `html.escape`; those drawn by the page's own script
-travel as JSON whose angle brackets are escaped, and reach the document as text. The page's content policy names the two
-scripts by their hash and forbids every request, so that a text that slipped through could neither run nor call out.
+Texts from records are untrusted. Texts in the HTML pass through `html.escape`. Texts that the page's script shows are
+embedded as JSON with escaped angle brackets and inserted as text. In addition, the content security policy allows
+only the page's two scripts, by hash, and forbids all requests: injected text can neither run nor send data.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 def render_page(report: Report) -> str:
-    """The page as HTML text, with plotly.js inside (about 5 MB)."""
-    from plotly.offline import get_plotlyjs  # heavy, and only the page needs it
+    """Return the page as HTML text, including plotly.js (about 5 MB)."""
+    from plotly.offline import get_plotlyjs  # slow to import, and needed only here
 
-    # Inside a script element the HTML parser knows one word: its end.
+    # Inside a script element, the HTML parser only looks for its end tag.
     plotly = get_plotlyjs().replace("</script", "<\\/script")
     script = "\n".join(_asset(name) for name in SCRIPTS) + "\nstart();\n"
     parts = {
@@ -75,12 +75,12 @@ def render_page(report: Report) -> str:
         "plotly": plotly,
         "script": script,
     }
-    # One pass: a text that looks like a placeholder stays what it is.
+    # Substitute in one pass, so that inserted text that looks like a placeholder is left alone.
     return _PLACEHOLDER.sub(lambda match: parts[match[1]], _asset("page.html"))
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """What the page's script works on. Curves and metric parts are kept for the most relevant trials only."""
+    """Return the input of the page's script. Keep curves and metric parts for the most relevant trials only."""
     kept = {trial.number for trial in most_relevant(report.trials)[:CURVES_ON_PAGE]}
     left_out = sum(bool(trial.attacks) for trial in report.trials if trial.number not in kept)
     fields = report.model_dump(mode="json", exclude={"trials", "spec_text", "versions", "picks", "problems"})
@@ -95,7 +95,7 @@ def page_data(report: Report) -> dict[str, Any]:
 
 
 def most_relevant(trials: Sequence[ReportTrial]) -> list[ReportTrial]:
-    """Front members first, then by the worst objective, then by number."""
+    """Sort trials: front members first, then by their lowest objective (highest first), then by number."""
 
     def rank(trial: ReportTrial) -> tuple[bool, float, int]:
         values = [value for value in (trial.ue, trial.ut, trial.rob) if value is not None]
@@ -105,7 +105,7 @@ def most_relevant(trials: Sequence[ReportTrial]) -> list[ReportTrial]:
 
 
 def script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor open a comment there."""
+    """Serialize to JSON that is safe in a script element: it can neither close the element nor open a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_SCRIPT_ESCAPES)
 

@@ -1,4 +1,4 @@
-"""Three trials to look at first, chosen from the front by rules that a person can check by eye."""
+"""Choose up to three trials of the front to recommend, by simple rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WANTED = 3
 
 
 class Pick(BaseModel):
-    """One recommended trial and the rules that it won, in plain words."""
+    """One recommended trial. `roles` names the rules that selected it, for display."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,11 +24,12 @@ class Pick(BaseModel):
 
 
 def pick_trials(front: Sequence[TrialRecord], objectives: Sequence[str] = ("ue", "ut", "rob")) -> list[Pick]:
-    """At most three distinct trials: the balanced one, the most robust, the most forgetful, then the next balanced.
+    """Return at most three distinct trials: best balance, highest Rob, highest UE; fill up with the next best balance.
 
-    "Balanced" is the highest harmonic mean of the objectives: one bad objective cannot be bought off by good ones. The
-    other two look among trials with UT of at least 0.8 first, then 0.5, then all, and their role says which. Ties go to
-    the higher balance, then to the lower number. Trials that lack an objective are no candidates.
+    Balance is the harmonic mean of the objectives, so that good objectives cannot compensate a bad one. Rob and UE are
+    compared among trials with UT >= 0.8 only; if there are none, among those with UT >= 0.5, else among all. The role
+    names the threshold. Ties are broken by balance, then by the lower number. Trials that lack an objective are
+    ignored.
     """
     whole = [trial for trial in front if None not in values_of(trial, objectives)]
     candidates = sorted(whole, key=lambda trial: (-balance(values_of(trial, objectives)), trial.number))
@@ -46,12 +47,12 @@ def pick_trials(front: Sequence[TrialRecord], objectives: Sequence[str] = ("ue",
 
 
 def balance(values: Iterable[float | None]) -> float:
-    """Harmonic mean of a trial's objectives: 0 where one of them is 0 or missing."""
+    """Return the harmonic mean of a trial's objectives; 0 if one of them is missing, zero or negative."""
     return harmonic_mean([max(0.0, value or 0.0) for value in values])
 
 
 def values_of(trial: TrialRecord, objectives: Sequence[str]) -> list[float | None]:
-    """A trial's objectives by name."""
+    """Return the values of a trial's objectives, in the order of `objectives`."""
     return [getattr(trial, name) for name in objectives]
 
 

@@ -1,4 +1,4 @@
-"""The report's still pictures, for a README or a paper draft: front, attacks, hypervolume, time."""
+"""Draw the report's PNG pictures, for a README or a paper draft: front, attacks, hypervolume, time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unlearn_sweep.sweeps.report.geometry import staircase
 LABELS = {"ue": "UE, forgetting", "ut": "UT, utility kept", "rob": "Rob, forgetting left under attack"}
 CURVES_SHOWN = 60
 Place = tuple[float, float]
-# Names come from files and may hold dollar signs: they are text, never formulas.
+# Names come from files and may contain dollar signs: do not parse them as formulas.
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "axes.spines.top": False,
@@ -35,7 +35,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw_pictures(report: Report, folder: Path) -> list[Path]:
-    """Write the PNG files into `folder` and return their paths. A picture with nothing to show is not written."""
+    """Write the PNG files into `folder` and return their paths. Skip pictures without data."""
     pictures: dict[str, Callable[[Report], Figure | None]] = {
         "front.png": front_picture,
         "attacks.png": attacks_picture,
@@ -44,7 +44,9 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
     }
     written: list[Path] = []
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph", category=UserWarning)  # a name in a script DejaVu lacks
+        warnings.filterwarnings(
+            "ignore", message=".*[Gg]lyph", category=UserWarning
+        )  # a name has characters that the font lacks
         for name, draw in pictures.items():
             figure = draw(report)
             if figure is not None:
@@ -54,7 +56,7 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
 
 
 def front_picture(report: Report) -> Figure | None:
-    """The three projections (UE and UT alone without attacks), on the half of the rows that `shown_half` tells."""
+    """Draw the front for each pair of objectives, on the rows that `shown_half` selects; None without scored trials."""
     scored = [trial for trial in report.trials if trial.state in ("complete", "collapsed")]
     if not any(trial.ue is not None and trial.ut is not None for trial in scored):
         return None
@@ -73,7 +75,10 @@ def front_picture(report: Report) -> Figure | None:
 
 
 def attacks_picture(report: Report) -> Figure | None:
-    """One panel an attack: what is still forgotten as the attack gets stronger, front members drawn strong."""
+    """Draw what is still forgotten over attack strength, one panel for each of the first six attacks.
+
+    Front members are drawn with thicker, opaque lines. None if no attack has a curve.
+    """
     names = list(dict.fromkeys(a.attack for trial in report.trials for a in trial.attacks if len(a.curve) > 0))[:6]
     if not names:
         return None
@@ -87,7 +92,7 @@ def attacks_picture(report: Report) -> Figure | None:
 
 
 def hypervolume_picture(report: Report) -> Figure | None:
-    """How much of the objective cube the front dominates, after each settled trial."""
+    """Draw the hypervolume of the front after each settled trial; None with fewer than two points."""
     if len(report.hypervolume_curve) < 2:
         return None
     figure = Figure(figsize=(7.0, 4.0), layout="constrained")
@@ -99,7 +104,7 @@ def hypervolume_picture(report: Report) -> Figure | None:
 
 
 def time_picture(report: Report) -> Figure | None:
-    """Seconds spent in each stage over the whole sweep."""
+    """Draw the seconds spent in each stage over the whole sweep, for the 15 longest; None without any."""
     stages = [entry for entry in report.stages if entry.seconds + entry.failed_seconds > 0][:15][::-1]
     if not stages:
         return None
@@ -115,7 +120,7 @@ def time_picture(report: Report) -> Figure | None:
 
 
 def plain(text: str) -> str:
-    """The text without control characters, which no font can draw."""
+    """Replace unprintable characters, which fonts cannot draw."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -137,7 +142,7 @@ def _projection(
             points = places(trial for trial in own if _kind(trial) == kind)
             if points:
                 _scatter(axes, points, style, kind, label)
-                label = None  # one entry a method in the legend, with its strongest mark
+                label = None  # one legend entry per method, with its most prominent mark
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel=LABELS[x], ylabel=LABELS[y])
 
 
@@ -157,7 +162,7 @@ def _scatter(axes: Axes, points: list[Place], style: dict[str, str], kind: str, 
 
 
 def _control_marks(axes: Axes, report: Report, x: str, y: str) -> None:
-    """Original and gold. Their Rob is 0 and 1 because the two are the ends of that scale."""
+    """Mark the original and the gold model. Their Rob is 0 and 1 by definition: they are the ends of its scale."""
     if report.controls is None:
         return
     marks = ((report.controls.original, 0.0, "X", "original model"), (report.controls.gold, 1.0, "*", "gold model"))
@@ -169,7 +174,7 @@ def _control_marks(axes: Axes, report: Report, x: str, y: str) -> None:
 
 
 def _attack_panel(axes: Axes, report: Report, styles: dict[str, dict[str, str]], name: str) -> None:
-    """Curves over the strength; an attack of one strength has none, so its marks stand over their method."""
+    """Draw curves over attack strength. If the attack has a single strength, plot by method instead."""
     others = [trial for trial in report.trials if not trial.on_front][:CURVES_SHOWN]
     curves = [
         (trial, attack.curve)
@@ -179,7 +184,7 @@ def _attack_panel(axes: Axes, report: Report, styles: dict[str, dict[str, str]],
     ]
     single = len({point.strength for _, curve in curves for point in curve}) < 2
     places = {method: place for place, method in enumerate(styles)}
-    lines: dict[tuple[bool, str], list[Place]] = {}  # one with gaps for all that look alike: hundreds of lines are slow
+    lines: dict[tuple[bool, str], list[Place]] = {}  # one line with gaps per style: hundreds of lines are slow
     for trial, curve in curves:
         points = [(point.strength, point.still_forgotten) for point in curve if point.still_forgotten is not None]
         method = str(trial.method)

@@ -1,7 +1,7 @@
-"""The live view of a sweep: a thread in the driver's process that follows the event log and draws what it says.
+"""The live view of a sweep: a thread in the driver process that follows the event log and shows its state.
 
-On a terminal it redraws a few lines in place; elsewhere, or with `plain`, it prints one line a state change. It only
-reads: where a file is briefly not there or cannot be read, it shows the last state it knows and tries again.
+On a terminal, it redraws a few lines in place. Elsewhere, or with `plain`, it prints one line per state change. It only
+reads: if a file is temporarily missing or unreadable, it shows the last known state and retries.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ FRONT_ROWS = 5
 RUNNING_ROWS = 12
 REASON_CHARS = 200
 TRAINING_LINE_S = 60.0
-# rich answers a closed pipe with SystemExit, in whichever thread it meets it
+# If the pipe is closed, rich raises SystemExit in the thread that prints.
 CONSOLE_GONE = (OSError, SystemExit)
 OBJECTIVES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 class LiveProgress:
-    """Shows the sweep in `directory` while the block runs. `wanted` trials make it complete.
+    """Context manager that shows the progress of the sweep in `directory`. `wanted` is the planned number of trials.
 
-    `plain` None: lines where the console is no terminal, the live view where it is one.
+    `plain` chooses lines (True) or the live view (False). None chooses lines unless the console is a terminal.
     """
 
     def __init__(self, directory: Path, wanted: int, console: Console | None = None, plain: bool | None = None) -> None:
@@ -83,11 +83,11 @@ class LiveProgress:
 
     @property
     def settled(self) -> int:
-        """Trials settled so far; a duplicate is settled from the trial it repeats and not counted."""
+        """Number of trials settled so far, without duplicates: they reuse the result of another trial."""
         return sum(event.data.get("state") != "duplicate" for event in self.timeline.settled.values())
 
     def view(self) -> RenderableType:
-        """What the terminal shows now."""
+        """Return the current content of the live view."""
         blocks: list[RenderableType] = [self._bar()]
         if not self.timeline.settled:
             blocks.append(self._preparation())
@@ -104,7 +104,7 @@ class LiveProgress:
             self._step()
 
     def _step(self) -> None:
-        """Show what is new. Where the console is gone (closed pipe, closed terminal), only the view ends."""
+        """Show new events. If the console is gone (closed pipe or terminal), stop the view but not the sweep."""
         try:
             for event in self._new_events():
                 self.timeline.apply(event)
@@ -118,16 +118,16 @@ class LiveProgress:
             self._stop.set()
 
     def _tell_trainings(self) -> None:
-        """A line for each training under way, once a minute."""
+        """Print one line for each running training. Called once a minute."""
         self._told = time.monotonic()
         for name, stage in open_stages(self.timeline):
             if (text := training_text(self.directory, stage.key, stage.started)) is not None:
                 self._line(time.time(), f"{name}{stage.stage}: {text}")
 
     def _new_events(self) -> list[Event]:
-        """What was appended since the last call. Reads the front as well, where it changed."""
+        """Return the events appended since the last call. Also reload the front if its file has changed."""
         new: list[Event] = []
-        with contextlib.suppress(FileNotFoundError, ValidationError):  # not there yet; the next call finds it
+        with contextlib.suppress(FileNotFoundError, ValidationError):  # not written yet; the next call retries
             for event, end in self._log.read_from(self._offset):
                 self._offset = end
                 new.append(event)
@@ -145,7 +145,7 @@ class LiveProgress:
     # --- plain lines ------------------------------------------------------------------------------------------------
 
     def line(self, event: Event) -> str | None:
-        """One event as a line for a log; None for those that a later one makes clear."""
+        """Return the line to print for an event; None for events that are not printed."""
         what = event.stage or ""
         if event.trial is not None:
             seed = f" seed {event.data['seed']}" if "seed" in event.data else ""
@@ -199,7 +199,7 @@ class LiveProgress:
         return line
 
     def _preparation(self) -> RenderableType:
-        """Stages before the trials; the same stage for the original and the gold model is one line."""
+        """Return the preparation stages, one line per stage: original and gold model share a line."""
         table = Table.grid(padding=(0, 2))
         groups: dict[str, list[Preparation]] = {}
         for part in self.timeline.preparation.values():
@@ -242,7 +242,7 @@ class LiveProgress:
             table.add_row(f"and {len(rows) - FRONT_ROWS} more", "", "", "", "")
         return table
 
-    # --- what lines and view share ----------------------------------------------------------------------------------
+    # --- shared by lines and view -----------------------------------------------------------------------------------
 
     def _asked(self, number: int) -> dict[str, object]:
         return self.timeline.asked.get(number, {})

@@ -1,7 +1,7 @@
-"""Opening a sweep's folder: the engine's snapshot of its records, its event log folded, and whether a driver is at it.
+"""Read a sweep's folder: its records, the state from its event log, and whether a driver is running.
 
-A sweep may be running, may have died in the middle of a line, or hold one file this version cannot read. None of that
-hides the rest: what cannot be read is listed in `SweepData.problems` with its place and reason.
+The sweep may be running, may have crashed while writing a line, or may contain files that this version cannot read.
+Unreadable files do not prevent reading the others: `SweepData.problems` lists each one with the reason.
 """
 
 from __future__ import annotations
@@ -22,17 +22,28 @@ from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 
 SweepState = Literal["running", "finished", "stopped", "not started"]
 ObjectiveName = Literal["ue", "ut", "rob"]
-# A lock file holds the resolved sweep under one of these, or at its top.
+# Keys under which spec.lock.yaml may contain the resolved sweep; otherwise it is at the top level.
 _SPEC_ROOTS = ("job", "spec")
 
 
 class SweepNotFoundError(ValueError):
-    """The folder is no sweep's; the message says what was looked for and which sweeps are near."""
+    """The folder is not a sweep. The message names the expected file and sweeps nearby."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepData:
-    """What is on disk of one sweep. `trials` are the settled ones by number, `timeline` the folded event log."""
+    """Everything on disk of one sweep.
+
+    Attributes:
+        directory: The sweep's folder.
+        snapshot: The engine's snapshot of the records.
+        timeline: The state that results from the event log.
+        state: Whether the sweep is running, finished, stopped or not started.
+        trials: The settled trials, by number.
+        front: The Pareto front.
+        front_source: Whether `front` was read from progress.json or computed from the trial records.
+        problems: Files that could not be read, as "name: reason".
+    """
 
     directory: Path
     snapshot: Snapshot
@@ -45,52 +56,52 @@ class SweepData:
 
     @property
     def name(self) -> str:
-        """The sweep's name by its spec, else by its folder."""
+        """The sweep's name from its spec, else the name of its folder."""
         name = self.spec_value("name")
         return name if isinstance(name, str) else self.directory.resolve().name
 
     @property
     def benchmark(self) -> str | None:
-        """The benchmark's name, None where the spec does not tell."""
+        """The benchmark's name; None if the spec does not contain it."""
         benchmark = self.spec_value("benchmark")
         name = benchmark.get("name") if isinstance(benchmark, dict) else benchmark
         return name if isinstance(name, str) else None
 
     @property
     def controls(self) -> Controls | None:
-        """Original and gold model, None until they are measured."""
+        """Scores of the original and the gold model; None until they are measured."""
         return self.snapshot.controls
 
     @property
     def trials_wanted(self) -> int | None:
-        """How many trials the sweep is to have, None where neither front nor spec tells."""
+        """Planned number of trials; None if neither progress.json nor the spec contains it."""
         if self.front_source == "progress.json":
             return self.front.trials_wanted
         return _wanted(self.snapshot)
 
     @property
     def objectives(self) -> list[ObjectiveName]:
-        """What is searched for: without attacks there is no Rob."""
+        """The objectives of the search. Without attacks, Rob is not one of them."""
         return ["ue", "ut"] if self.spec_value("attacks") == [] else ["ue", "ut", "rob"]
 
     @property
     def open_trials(self) -> list[OpenTrial]:
-        """Trials under way in a live sweep, by number. A dead driver's trials are not under way."""
+        """Unfinished trials of a running sweep, by number. Empty if the driver is not running."""
         if self.state != "running":
             return []
         settled = {trial.number for trial in self.trials}
         return [trial for number, trial in sorted(self.timeline.open_trials.items()) if number not in settled]
 
     def spec_value(self, *path: str) -> Any:
-        """A value of the resolved sweep by its keys; None where absent."""
+        """Return the value at these nested keys of the resolved sweep; None if absent."""
         return spec_value(self.snapshot, *path)
 
 
 def read_sweep(directory: Path | str) -> SweepData:
-    """Everything on disk of the sweep in `directory`. Where no front is written yet, it is looked up among the records.
+    """Read everything on disk of the sweep in `directory`. Compute the front from the records if it is not written yet.
 
     Raises:
-        SweepNotFoundError: there is no such folder, or it holds no sweep.
+        SweepNotFoundError: The folder does not exist or is not a sweep.
     """
     folder = Path(directory)
     try:
@@ -114,10 +125,10 @@ def read_sweep(directory: Path | str) -> SweepData:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """No search for reference cycles meanwhile.
+    """Disable Python's cyclic garbage collection inside the block.
 
-    A sweep of 10,000 trials is millions of small objects, all of them needed: looking through them again and again
-    took half of the time of reading them.
+    Reading a sweep of 10,000 trials allocates millions of small objects that all stay alive. Repeated collections took
+    half of the reading time.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -129,7 +140,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 def sweep_state(folder: Path, timeline: Timeline) -> SweepState:
-    """Running, finished or stopped. Without an ending in its log, a sweep runs only while a driver holds its lock."""
+    """Return the state. If no ending is logged, the sweep is "stopped" if the driver's lock is free, else "running"."""
     if not timeline.runs:
         return "not started"
     if timeline.runs[-1].ended is not None:
@@ -138,7 +149,7 @@ def sweep_state(folder: Path, timeline: Timeline) -> SweepState:
 
 
 def driver_holds_lock(folder: Path) -> bool | None:
-    """Whether a live process on this machine holds the sweep's lock; None where there is no lock file to ask."""
+    """Return whether a process holds the sweep's lock; None if the lock file cannot be opened or locked."""
     try:
         with (folder / "driver.lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -150,7 +161,7 @@ def driver_holds_lock(folder: Path) -> bool | None:
 
 
 def spec_value(snapshot: Snapshot, *path: str) -> Any:
-    """A value of the resolved sweep by its keys; None where absent."""
+    """Return the value at these nested keys of the resolved sweep; None if absent."""
     for root in (*(snapshot.spec.get(name) for name in _SPEC_ROOTS), snapshot.spec):
         value: Any = root
         for key in path:
@@ -166,7 +177,7 @@ def _wanted(snapshot: Snapshot) -> int | None:
 
 
 def _nearby(folder: Path) -> str:
-    """A hint for somebody who gave the wrong folder: the sweeps beside or inside it."""
+    """Return a hint for the error message: sweeps inside the folder, or next to it if it does not exist."""
     parent = folder if folder.is_dir() else folder.parent
     sweeps = sorted(path.parent.name for path in parent.glob("*/events.jsonl"))
     near = difflib.get_close_matches(folder.name, sweeps, n=1)

@@ -1,4 +1,4 @@
-"""How much attack time pruning saved: what was skipped, times what the same attacks took in this sweep."""
+"""Estimate the attack time that pruning saved: skipped runs times the mean duration of the attack in this sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ class _Part(BaseModel):
 
 
 class AttackSaving(_Part):
-    """One attack. `seconds_each` is its mean over this sweep's runs, None where none was run; `seconds` the product."""
+    """Savings of one attack.
+
+    Attributes:
+        attack: Name of the attack.
+        skipped: Number of trials that skipped it.
+        seconds_each: Mean seconds of its runs in this sweep; None if it never ran.
+        seconds: `skipped` times `seconds_each`; None if unknown.
+    """
 
     attack: str
     skipped: int
@@ -26,9 +33,15 @@ class AttackSaving(_Part):
 
 
 class Savings(_Part):
-    """All attacks skipped. `seconds` leaves out those whose cost is unknown, `unknown` counts them.
+    """Savings of all attacks.
 
-    `share` is the part of all attack time that was not spent; None where nothing is known.
+    Attributes:
+        trials: Number of trials that skipped at least one attack.
+        skipped: Number of skipped attack runs.
+        seconds: Seconds saved, without the skipped runs of unknown duration.
+        unknown: Number of skipped runs of unknown duration.
+        share: `seconds` divided by the sum of `seconds` and the attack time spent; None if both are zero.
+        attacks: Savings per attack, most often skipped first.
     """
 
     trials: int
@@ -40,7 +53,7 @@ class Savings(_Part):
 
 
 def savings(trials: Iterable[TrialRecord], timeline: Timeline) -> Savings:
-    """What pruning saved. Mean seconds are those in trials; of an attack no trial ran, those on the two controls."""
+    """Compute what pruning saved. If no trial ran an attack, use its mean duration on the original and gold models."""
     skipped: Counter[str] = Counter()
     pruned = 0
     for trial in trials:
@@ -65,7 +78,7 @@ def savings(trials: Iterable[TrialRecord], timeline: Timeline) -> Savings:
 
 
 def savings_text(saved: Savings) -> str | None:
-    """One sentence; None where nothing was skipped."""
+    """Return the savings as one sentence; None if no attack was skipped."""
     if not saved.skipped:
         return None
     attacks = f"{saved.skipped} attack{'s' if saved.skipped > 1 else ''}"

@@ -1,4 +1,4 @@
-"""How mean and spread over seeds are written."""
+"""Format mean and spread over seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from unlearn_sweep.engine.study.seed_summary import Spread
 
 
 def spread_text(found: Spread | None) -> str:
-    """ "0.71 ± 0.02"; a dash for None."""
+    """Format as "0.71 ± 0.02" (mean and standard deviation); None as an en dash."""
     if found is None:
         return "\N{EN DASH}"
     return f"{found.mean:.2f}" + (f" \N{PLUS-MINUS SIGN} {found.deviation:.2f}" if found.deviation is not None else "")

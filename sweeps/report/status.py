@@ -1,4 +1,4 @@
-"""`unlearn-sweep status`: how far a sweep is, from its records, while it runs, after its end and after a crash."""
+"""`unlearn-sweep status`: show a sweep's progress from its records, while it runs, when finished or after a crash."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ class _Part(BaseModel):
 
 
 class RunningStage(_Part):
-    """One stage under way, of a trial or (trial None) of the preparation. `seconds` since it began.
+    """One running stage.
 
-    `training` says at which step a training is, with its loss and the time left. `seed` is set for a front member that
-    is trained again with another seed.
+    Attributes:
+        trial: Number of the trial; None for a preparation stage.
+        seed: The seed if a front member is retrained with another one, else None.
+        seconds: Seconds since the stage started.
+        training: Current step, loss and remaining time of a training; None for other stages.
     """
 
     trial: int | None
@@ -46,7 +49,7 @@ class RunningStage(_Part):
 
 
 class FrontRow(_Part):
-    """One trial on the front, objectives on the search half."""
+    """One trial on the front. Its objectives are those on the search half of the rows."""
 
     trial: int
     key: str
@@ -57,7 +60,7 @@ class FrontRow(_Part):
 
 
 class FailedRow(_Part):
-    """One trial that ended with an error."""
+    """One failed trial."""
 
     trial: int
     method: str
@@ -67,12 +70,16 @@ class FailedRow(_Part):
 
 
 class Status(_Part):
-    """What `status DIR --json` prints. Times in seconds; `compute_seconds` by stage, failed attempts included.
+    """The data that `status DIR --json` prints. Times are in seconds.
 
-    `infeasible` are complete trials that do not meet the sweep's constraints.
-    `lost` are trials that were under way when a driver died: they go on under the same number with the next run.
-    `processes_lost` counts processes and machines that were lost and replaced while the sweep went on.
-    `time_left_seconds` is None before the first trial is settled and where nothing runs.
+    Attributes:
+        trials: Number of trials by state.
+        waiting: Number of unfinished trials without a running stage.
+        compute_seconds: Seconds per stage, including failed attempts.
+        time_left_seconds: Estimated time left; None before the first trial settles and if the sweep is not running.
+        infeasible: Numbers of trials that violate the sweep's constraints.
+        lost: Numbers of trials that were unfinished when a driver died. The next run resumes them.
+        processes_lost: Number of processes and machines that were lost and replaced during the sweep.
     """
 
     sweep: str
@@ -102,13 +109,17 @@ class Status(_Part):
 
 
 def status(directory: Path | str, *, now: float | None = None) -> dict[str, Any]:
-    """The state of a sweep as plain JSON values; fields as in `Status`. Raises SweepNotFoundError as `read_sweep`."""
+    """Return the state of a sweep as plain JSON values, with the fields of `Status` and without secrets.
+
+    Raises:
+        SweepNotFoundError: The folder does not exist or is not a sweep.
+    """
     data = read_sweep(directory)
     return Cleaner().value(_status(data, time.time() if now is None else now).model_dump(mode="json"))
 
 
 def render(state: dict[str, Any]) -> RenderableType:
-    """The same for a terminal. Texts from records are printed as they are, never as markup."""
+    """Render the result of `status` for a terminal. Texts from records are never interpreted as markup."""
     shown = Status.model_validate(state)
     blocks: list[RenderableType] = [_headline(shown), _times(shown)]
     blocks.append(Text(f"time: {time_text(shown.time)}", style="dim"))

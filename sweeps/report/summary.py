@@ -1,4 +1,4 @@
-"""The last words of a run: the best trade-offs in a table, and where everything is."""
+"""Print the summary at the end of a run: the best trade-offs and where to find the results."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from unlearn_sweep.sweeps.report.summary_text import answer
 
 
 def final_table(directory: Path | str, console: Console) -> None:
-    """Print the recommended trials, what went wrong if something did, and the next commands.
+    """Print the recommended trials, failed trials if any, and the next commands.
 
-    Raises SweepNotFoundError where `directory` is no sweep's.
+    Raises:
+        SweepNotFoundError: `directory` does not exist or is not a sweep.
     """
     report = load_report(directory)
     if report.picks:
@@ -55,7 +56,7 @@ def _picks(report: Report) -> Table:
 
 
 def _picked_for(report: Report) -> list[Text]:
-    """Why each trial is in the table, and its settings: below it, where a narrow terminal does not cut them."""
+    """Return why each trial is recommended, and its settings. Printed below the table, so that they are not cut off."""
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
     return [
         Text.assemble(
@@ -68,7 +69,7 @@ def _picked_for(report: Report) -> list[Text]:
 
 
 def _over_seeds(trial: ReportTrial, objectives: Sequence[str]) -> str:
-    """Mean and spread of a finalist, on rows the search never saw; nothing for a trial with one seed."""
+    """Return mean and spread of a finalist, on rows that the search never saw; empty for a trial with one seed."""
     found = trial.over_seeds
     if found is None:
         return ""

@@ -1,4 +1,4 @@
-"""What the sweep found, in a few plain sentences. Each states numbers of the records and what they mean."""
+"""Describe the result of a sweep in a few sentences, with numbers from the records and what they mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unlearn_sweep.sweeps.report.picks import Pick
 
 
 def answer(report: Report) -> list[str]:
-    """The sentences of the page's opening paragraph."""
+    """Return the sentences of the page's opening paragraph."""
     if not report.front:
         return [sentence for sentence in (_nothing_yet(report), _unmoved(report)) if sentence]
     found = (_front(report), _several_codes(report), *_picks(report), _weakest_attack(report), _unmoved(report))
@@ -28,7 +28,7 @@ def _nothing_yet(report: Report) -> str:
 
 
 def _none_feasible(trials: list[ReportTrial]) -> str:
-    """That the constraints leave no trial, with the one that misses them by its highest lowest objective."""
+    """Return that no trial meets the constraints. Name the trial whose smaller objective of UE and UT is highest."""
     nearest = max(trials, key=lambda trial: (min(trial.ue or 0.0, trial.ut or 0.0), -trial.number))
     return (
         f"No trial meets the sweep's constraints, so there is no front and none is recommended: {len(trials)} are "
@@ -51,7 +51,7 @@ def _front(report: Report) -> str:
 
 
 def _several_codes(report: Report) -> str:
-    """The mark of a sweep that went on over changed code; empty where one version of the code made all trials."""
+    """Return a warning if several versions of the code produced the trials; empty if one version produced all."""
     if len(report.code_versions) < 2:
         return ""
     counts = _listed([f"{version} made {count}" for version, count in report.code_versions.items()])
@@ -83,7 +83,10 @@ def _describe(trial: ReportTrial, pick: Pick) -> str:
 
 
 def _half(trial: ReportTrial) -> tuple[tuple[float | None, float | None, float | None], str]:
-    """The held-out values where they are whole, else those that the search used, and which they are."""
+    """Return (UE, UT, Rob) and a description of the rows that they were measured on.
+
+    Held-out rows if every objective that is known on the search rows is known there too, else the search rows.
+    """
     held_out = (trial.report_ue, trial.report_ut, trial.report_rob)
     searched = (trial.ue, trial.ut, trial.rob)
     whole = all((unseen is None) == (seen is None) for unseen, seen in zip(held_out, searched, strict=True))
@@ -91,7 +94,7 @@ def _half(trial: ReportTrial) -> tuple[tuple[float | None, float | None, float |
 
 
 def _unmoved(report: Report) -> str:
-    """The methods whose settings changed nothing: their low scores say nothing against them."""
+    """Return how many trials per method did not change the model: their scores do not show how good the method is."""
     stuck = Counter(str(trial.method) for trial in report.trials if trial.unmoved is not None)
     if not stuck:
         return ""
@@ -100,7 +103,7 @@ def _unmoved(report: Report) -> str:
 
 
 def _weakest_attack(report: Report) -> str:
-    """Which attack most often leaves least: a count over trials, each by its own lowest recorded value."""
+    """Return which attack is most often the strongest: for each trial, the one with the lowest value."""
     lowest: Counter[str] = Counter()
     for trial in report.trials:
         values = {attack.attack: attack.value for attack in trial.attacks if attack.value is not None}
@@ -121,7 +124,7 @@ def _number(value: float | None) -> str:
 
 
 def _listed(words: list[str], separator: str = ", ") -> str:
-    """ "a, b and c"; with another separator, "a; b; and c"."""
+    """Join as "a, b and c"; with the separator "; " as "a; b; and c"."""
     if len(words) < 2:
         return "".join(words) or "no named method"
     last = " and " if separator == ", " else f"{separator}and "

@@ -1,4 +1,4 @@
-"""trials.csv: one line a trial, one column a value, for spreadsheets and data frames."""
+"""Write trials.csv: one row per trial, one column per value."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ FIXED = (
     "unmoved",
     "rob_reason",
 )
-# A spreadsheet runs a text cell that begins like this as a formula.
+# Spreadsheets interpret text cells that begin with one of these as formulas.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def trials_csv(report: Report) -> str:
-    """The table as CSV text. An empty cell is a missing value; a text that looks like a formula gets an apostrophe."""
+    """Return the table as CSV. Missing values are empty cells. Text that looks like a formula gets an apostrophe."""
     lines = [_line(trial) for trial in report.trials]
     varying = sorted({column for line in lines for column in line} - set(FIXED))
     text = io.StringIO()
@@ -52,7 +52,7 @@ def trials_csv(report: Report) -> str:
 
 
 def _line(trial: ReportTrial) -> dict[str, Any]:
-    """One trial's cells. Standard errors, parameters, attacks and stages have columns of their own."""
+    """Return the cells of one trial. Standard errors, parameters, attacks and stages are separate columns."""
     line: dict[str, Any] = {name: getattr(trial, name) for name in FIXED}
     details = {name: getattr(trial, f"{name}_detail") for name in ("ue", "ut", "report_ue", "report_ut")}
     line |= {f"{name}_standard_error": detail.standard_error for name, detail in details.items() if detail is not None}

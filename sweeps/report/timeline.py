@@ -1,7 +1,8 @@
-"""One fold over the event log: what runs since when, what is settled, what each stage has cost.
+"""Compute the state of a sweep from its event log: running and settled trials, and the time spent per stage.
 
-The live view feeds events as they appear, `status` and the report feed the whole log; both see the same state.
-A resumed sweep clears what was open when the earlier driver died: that work is started again under new events.
+The live view applies events one by one as they are logged; `status` and the report apply the whole log. Both get the
+same state. When a sweep resumes, work that was unfinished when the previous driver died is dropped: it is restarted and
+logged with new events.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from unlearn_sweep.engine.store.records import Event
 RUN_BEGINS = frozenset({"sweep_started", "sweep_resumed"})
 RUN_ENDS = frozenset({"sweep_finished", "sweep_stopped"})
 PROCESS_LOSSES = frozenset({"stage_lost", "trial_lost", "finalist_lost"})
-"""A process or machine of the sweep was lost and replaced; what it was at was begun again."""
+"""Events logged when a process or machine is lost and replaced. Its work is restarted."""
 
 _PREPARATION_STATES: dict[str, Literal["running", "finished", "reused", "failed"]] = {
     "stage_started": "running",
@@ -28,7 +29,7 @@ _PREPARATION_STATES: dict[str, Literal["running", "finished", "reused", "failed"
 
 @dataclass(slots=True, kw_only=True)
 class OpenStage:
-    """A stage that has started and not ended. `started` in Unix seconds, `key` its place in the store."""
+    """A running stage. `started` is in Unix seconds, `key` is its key in the stage store."""
 
     stage: str
     started: float
@@ -38,7 +39,14 @@ class OpenStage:
 
 @dataclass(slots=True, kw_only=True)
 class OpenTrial:
-    """A trial that was asked for and is not settled. `started` is None while it waits for a free slot."""
+    """A trial that was proposed and is not settled.
+
+    Attributes:
+        asked: When it was proposed, in Unix seconds.
+        started: When it started, in Unix seconds; None while it waits for a free slot.
+        data: Method, parameters and key from its events.
+        stages: Its running stages, by name.
+    """
 
     number: int
     asked: float
@@ -48,14 +56,14 @@ class OpenTrial:
 
     @property
     def method(self) -> str | None:
-        """The method's name, where the log carries it."""
+        """The method's name; None if the log does not contain it."""
         method = self.data.get("method")
         return method if isinstance(method, str) else None
 
 
 @dataclass(slots=True, kw_only=True)
 class StageCost:
-    """What all runs of one stage have cost so far: seconds of runs that ended well, and of those that failed."""
+    """Counts and seconds of all runs of one stage. `seconds` covers successful runs, `failed_seconds` failed ones."""
 
     runs: int = 0
     seconds: float = 0.0
@@ -66,9 +74,9 @@ class StageCost:
 
 @dataclass(slots=True, kw_only=True)
 class Preparation:
-    """One stage outside any trial (training the original and gold models, measuring them), by its last known state.
+    """Last known state of a stage outside any trial, such as training or measuring the original or gold model.
 
-    The same stage may occur for both models: they differ in their key.
+    A stage that runs for both models has two entries with different keys.
     """
 
     stage: str
@@ -81,9 +89,14 @@ class Preparation:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """One stretch of a sweep under one driver. `ended` is None where no ending was logged; `last` is its last event.
+    """One run of the driver. Times are in Unix seconds.
 
-    `worked`: it has come to its first stage.
+    Attributes:
+        began: Time of its first event.
+        last: Time of its latest event.
+        ended: Time of its ending; None if no ending was logged.
+        worked: Whether its first stage has been reached.
+        data: Data of the event that began it.
     """
 
     began: float
@@ -95,12 +108,25 @@ class Run:
 
 @dataclass(slots=True, kw_only=True)
 class Timeline:
-    """The state of a sweep after the events seen so far.
+    """State of a sweep after the events applied so far.
 
-    `open_finalists` are other seeds of settled trials under way, by trial and seed. `asked` holds what a trial was
-    proposed with (method, params, key), `costs` are by stage and whether it belongs to a trial. Both are kept through
-    restarts. `lost_seconds` were spent in stages that a kill cut off, `startup_seconds` before the first stage of each
-    run, `waiting_seconds` between asking for a trial and its start.
+    Attributes:
+        runs: All runs of the driver, in order.
+        open_trials: Unfinished trials, by number.
+        open_finalists: Unfinished runs of settled trials with other seeds, by trial number and seed.
+        lost_trials: Numbers of trials that were unfinished when a run ended and have not restarted.
+        asked: Method, parameters and key that each trial was proposed with, by number. Kept across restarts.
+        settled: The settling event of each settled trial, by number.
+        preparation: Stages outside trials, by name and key.
+        costs: Counts and seconds by stage name and whether it is part of a trial. Kept across restarts.
+        counts: Number of events by kind.
+        last_ending: Kind of the last event that ended a run; None if none did.
+        last_time: Time of the last event, in Unix seconds; None before the first.
+        peak_stages: Highest number of stages that ran at once.
+        peak_trials: Highest number of started trials at once.
+        lost_seconds: Seconds in stages that were killed.
+        startup_seconds: Seconds before the first stage of each run, summed over runs.
+        waiting_seconds: Seconds between proposing a trial and starting it, summed over trials.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -122,19 +148,19 @@ class Timeline:
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Timeline:
-        """The timeline after all `events`, in the order of the log."""
+        """Return the timeline after applying all `events`, which must be in log order."""
         timeline = cls()
         for event in events:
             timeline.apply(event)
         return timeline
 
     def apply(self, event: Event) -> None:
-        """Take one more event into account. Events this version does not know are counted and otherwise ignored."""
+        """Update the state with one event. Unknown kinds of events are counted and otherwise ignored."""
         self.counts[event.event] += 1
         self.last_time = event.time
         if event.event in RUN_BEGINS:
             self._begin(event)
-        elif not self.runs:  # a log whose first line was lost still belongs to a run
+        elif not self.runs:  # the first line of the log is missing: assume a run
             self.runs.append(Run(began=event.time, last=event.time))
         self.runs[-1].last = event.time
         if event.event in RUN_ENDS:
@@ -159,7 +185,10 @@ class Timeline:
             self.peak_trials = max(self.peak_trials, started)
 
     def elapsed_seconds(self, now: float, alive: bool) -> float:
-        """Wall time of all runs, without pauses: a live run lasts until `now`, a dead one until its last event."""
+        """Return the wall time of all runs, without the pauses between them.
+
+        A run without a logged ending lasts until `now` if it is the latest and `alive`, else until its last event.
+        """
         total = 0.0
         for index, run in enumerate(self.runs):
             last = run.ended if run.ended is not None else run.last
@@ -169,11 +198,11 @@ class Timeline:
         return total
 
     def compute_seconds(self) -> float:
-        """Seconds spent inside stages, over all of them, failed attempts included."""
+        """Return the seconds spent in all stages, including failed attempts."""
         return sum(cost.seconds + cost.failed_seconds for cost in self.costs.values())
 
     def lost_work_seconds(self) -> float:
-        """Seconds in stages that came to nothing: failed, or cut off."""
+        """Return the seconds spent in stages that failed or were killed."""
         return self.lost_seconds + sum(cost.failed_seconds for cost in self.costs.values())
 
     def _begin(self, event: Event) -> None:
@@ -181,7 +210,7 @@ class Timeline:
         self.runs.append(Run(began=event.time, last=event.time, data=event.data))
 
     def _close(self) -> None:
-        """Whatever was open when a run ended is lost until it is started again."""
+        """Mark everything that is unfinished at the end of a run as lost."""
         if self.runs:
             self.lost_seconds += sum(max(0.0, self.runs[-1].last - started) for started in self._open_since())
         self.lost_trials.update(self.open_trials)
@@ -206,7 +235,7 @@ class Timeline:
             trial.started = event.time
 
     def _lose(self, event: Event) -> None:
-        """What was open on the lost process is lost work; it is begun again under events of its own."""
+        """Count the work on a lost process as lost. Its restart is logged with new events."""
         if event.event == "stage_lost":
             self.lost_seconds += event.seconds or 0.0
         if event.trial is None:
@@ -222,7 +251,7 @@ class Timeline:
         trial.stages.clear()
 
     def processes_lost(self) -> int:
-        """How often a process or machine was lost and replaced, without the sweep's end."""
+        """Return how often a process or machine was lost and replaced while the sweep continued."""
         return sum(self.counts[name] for name in PROCESS_LOSSES)
 
     def _finalist(self, event: Event, number: int) -> None:
@@ -278,7 +307,7 @@ class Timeline:
         )
 
     def _open_since(self) -> list[float]:
-        """When each stage that is open began."""
+        """Return the start time of every running stage."""
         running = [*self.open_trials.values(), *self.open_finalists.values()]
         began = [stage.started for trial in running for stage in trial.stages.values()]
         parts = self.preparation.values()

@@ -1,4 +1,4 @@
-"""Trainings under way, for the views: at which step, with which loss, and how long they will still take."""
+"""Describe running trainings for `status` and the live view: step, loss and remaining time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from unlearn_sweep.sweeps.report.timeline import OpenStage, Timeline
 
 
 def training_text(directory: Path, key: str | None, since: float | None) -> str | None:
-    """Where the training of the stage `key` is, in one line; None for a stage that does not train or has said nothing.
+    """Return the progress of the training stage `key` in one line; None if the stage has reported no progress.
 
-    What an earlier attempt said, before `since`, is left out.
+    Ignore reports from before `since` (Unix seconds): they belong to an earlier attempt.
     """
     if key is None:
         return None
@@ -26,7 +26,7 @@ def training_text(directory: Path, key: str | None, since: float | None) -> str 
 
 
 def open_stages(timeline: Timeline) -> Iterator[tuple[str, OpenStage]]:
-    """Every stage under way with what stands before its name in a line: nothing, or its trial."""
+    """Yield every running stage with the prefix of its name: "trial N: ", or empty for preparation stages."""
     for part in timeline.preparation.values():
         if part.state == "running" and part.started is not None:
             yield "", OpenStage(stage=part.stage, started=part.started, key=part.key)
