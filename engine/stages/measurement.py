@@ -1,7 +1,7 @@
-"""Measures models in one process, warm: benchmarks, tokenised rows and recently used models stay loaded.
+"""Measure models in one long-lived process that caches benchmarks, tokenizers and recently used models.
 
-Requests and answers are small and JSON-able; models travel as paths and tables as parquet files, so the same code runs
-in a Ray actor on another machine and in a test's own process.
+Requests and results are small and JSON-serialisable. Models are passed as paths and tables as parquet files, so the
+same code runs in a Ray actor on another machine and in the process of a test.
 """
 
 from __future__ import annotations
@@ -28,11 +28,20 @@ BENCHMARKS_KEPT = 2
 
 
 class MeasureRequest(BaseModel):
-    """Evaluate one model on the benchmark's evaluation splits; rows go to `rows_path`.
+    """Evaluate one model on the benchmark's evaluation splits and write the rows to `rows_path`.
 
-    `original_path`: the original model, for metrics and attacks that look at it; None where there is none.
-    `probe`: a few trained rows in several prompt formats, in place of all that.
-    `tokenizer_path`: where every model's tokenizer is; None: beside the weights of `model_path`.
+    Attributes:
+        model_path: the model to evaluate.
+        benchmark: name and params of the benchmark.
+        metrics: names of the metrics.
+        rows_path: parquet file for the per-row metrics.
+        tasks: further tasks to score, whose rows are appended.
+        original_path: the original model, for metrics and attacks that use it; None if there is none.
+        tokenizer_path: folder of the tokenizer of every model; None to use the one in `model_path`.
+        dtype: dtype of the loaded weights.
+        attention: attention implementation of the loaded model.
+        threads: number of torch threads.
+        probe: instead of all this, score a few trained rows in several prompt formats.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +60,7 @@ class MeasureRequest(BaseModel):
 
 
 class Bench:
-    """What a process keeps loaded to measure models. Not thread-safe: one request at a time."""
+    """Measures models and caches what it loads. Not thread-safe: handle one request at a time."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[tuple[str, ...], PreTrainedModel] = OrderedDict()
@@ -61,7 +70,11 @@ class Bench:
         self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
 
     def measure(self, request: MeasureRequest) -> dict[str, Any]:
-        """Per-row metrics of one model over all splits; returns counts of passes, tokens, dropped rows, and memory."""
+        """Write per-row metrics of one model on all splits to `rows_path`.
+
+        Return the numbers of rows, forward passes, generated tokens and dropped rows, the cost of external judges, and
+        the peak memory. With `request.probe`, return the result of `probed` instead.
+        """
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
         self.set_threads(request.threads)
@@ -92,7 +105,7 @@ class Bench:
         }
 
     def probed(self, request: MeasureRequest) -> dict[str, Any]:
-        """How likely trained rows are in the request's prompt format and in others: a `ProbeResult` as JSON."""
+        """Score trained rows in the request's prompt format and in others; return a `ProbeResult` as JSON."""
         from unlearn_sweep.engine.stages.prompt_probe import probe, settings_in
         from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
 
@@ -109,7 +122,7 @@ class Bench:
         return found.model_dump(mode="json")
 
     def make_room(self) -> None:
-        """Let go of every model; the next request loads its own again."""
+        """Unload all models to free memory. The next request loads its model again."""
         import gc
 
         import torch
@@ -120,7 +133,10 @@ class Bench:
             torch.cuda.empty_cache()
 
     def original_answers(self, request: MeasureRequest, benchmark: Benchmark) -> dict[str, str]:
-        """What the original answers to utility rows, by row_id; empty where no metric asks, or there is no original."""
+        """Return the original model's answers to utility rows, by row_id.
+
+        Empty if no metric compares with the original or if there is none.
+        """
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
         from unlearn_sweep.evaluators.external_judges import ASKED_ABOUT, compares
 
@@ -145,7 +161,7 @@ class Bench:
     def with_tasks(
         self, table: pd.DataFrame, request: MeasureRequest, model: PreTrainedModel
     ) -> tuple[pd.DataFrame, int]:
-        """The rows with those of the tasks behind them, and the forward passes these took."""
+        """Return the table with the rows of the tasks appended, and the number of forward passes of the tasks."""
         if not request.tasks:
             return table, 0
         from unlearn_sweep.evaluators.tasks.scoring import add_task_rows, score_tasks
@@ -160,14 +176,14 @@ class Bench:
         return _kept(self._models, (path, request.dtype, request.attention), load, MODELS_KEPT)
 
     def tokenizer(self, request: MeasureRequest) -> PreTrainedTokenizerBase:
-        """The tokenizer that all models of the request are used with."""
+        """Return the tokenizer that is used with all models of the request."""
         from unlearn_sweep.engine.models import load_tokenizer
 
         path, model = request.tokenizer_path or request.model_path, request.model_path
         return _kept(self._tokenizers, (path, model), lambda: load_tokenizer(path, model=model), MODELS_KEPT)
 
     def fitted(self, request: MeasureRequest) -> Benchmark:
-        """The benchmark as the tokenizer and the context of the request's model read it."""
+        """Return the benchmark with its texts split to fit the tokenizer and context length of the request's model."""
         from unlearn_sweep.evaluators.benchmarks.limits import fitted
         from unlearn_sweep.evaluators.inference import context_tokens
 
@@ -190,7 +206,7 @@ class Bench:
 
 
 def _kept(cache: OrderedDict[Any, Loaded], key: Any, load: Callable[[], Loaded], limit: int) -> Loaded:
-    """The cached value, loaded on first use; the least recently used goes first."""
+    """Return the cached value, loaded on a cache miss. Evict the least recently used value above `limit`."""
     if key not in cache:
         cache[key] = load()
     cache.move_to_end(key)

@@ -1,7 +1,7 @@
-"""How many trials there is the memory for, by what the controls' own stages took of it.
+"""Compute how many concurrent trials fit in memory, from the peak memory of the controls' stages.
 
-The same stages run on the controls before the search as on every trial in it. A method that takes more than they did
-is for the second line: a stage that runs out of memory is tried once more alone (`engine.resources.memory_shortage`).
+The stages that run on every trial ran on the controls before the search. A method may need more memory than they did:
+a stage that runs out of memory is retried once while no other stage runs (`engine.resources.memory_shortage`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,25 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.stages import StageStore
 
 SHARE = 0.9
-"""Of what a machine or an accelerator has. Ray begins to end processes at .95 of a machine's memory."""
+"""Share of the memory of a machine or accelerator to use. Ray kills processes above 0.95 of a machine's memory."""
 LEADER_MIB = 400.0
 TRAIN_CONTROL_MIB = 900.0
-"""Resident size of the process that leads a trial, and of those that Ray Train adds around workers (Ray 2.60)."""
+"""Resident MiB of the processes that Ray Train adds around its workers; `LEADER_MIB`: of a trial's own process.
+
+Measured with Ray 2.60.
+"""
 MIB = 2**20
 PEAK = "peak_memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What one trial takes at its highest, in MiB, by measure; None where nobody measured it.
+    """Measured peak memory of one trial in MiB; None if not measured.
 
-    `accelerator_total`: what one device has.
+    Attributes:
+        host: resident memory on the machine.
+        accelerator: memory on accelerators.
+        accelerator_total: memory of one device.
     """
 
     host: float | None
@@ -39,7 +45,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """Trials at once, and in one sentence why they are fewer than asked for (None where they are not)."""
+    """Number of concurrent trials, and in one sentence why it is below the requested number (None if it is not)."""
 
     at_once: int
     reason: str | None = None
@@ -48,7 +54,10 @@ class Packing:
 def memory_packing(
     job: SweepJob, prepared: Prepared, store: StageStore, places: int, nodes: Sequence[Mapping[str, float]]
 ) -> Packing:
-    """The same from the store, where the controls' stages say what they took, also those of another sweep."""
+    """Return the packing (see `packed`) from the peaks in the stored results of the controls' stages.
+
+    These results may come from another sweep.
+    """
     keys = [*prepared.evaluations.values(), *(key for both in prepared.attacks.values() for key in both.values())]
     measured = [found.data for key in keys if (found := store.result(key)) is not None]
     made = [found.data for key in prepared.ids.values() if (found := store.result(key)) is not None]
@@ -56,10 +65,10 @@ def memory_packing(
 
 
 def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]]) -> Footprint:
-    """From the data of the controls' stages: those that measured them, and those that trained them.
+    """Compute the footprint of a trial from the results of the stages that measured and that trained the controls.
 
-    A training's peak is its process's resident size on a CPU and the allocator's on an accelerator. Where no stage
-    tells its peak, the footprint has none: what is around a trial is no measure of it.
+    The peak of a training is the resident size of its process on a CPU, and the allocator's peak on an accelerator. If
+    the stages report no host memory, `host` is None: the overhead around a trial alone is no estimate.
     """
     peaks = [PeakMemory.model_validate(data[PEAK]) for data in measured if data.get(PEAK)]
     workers = job.training.worker_group
@@ -68,7 +77,7 @@ def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Ite
     host = max((peak.host for peak in peaks if peak.host is not None), default=None)
     device = max((peak.accelerator for peak in peaks if peak.accelerator is not None), default=None)
     total = max((peak.accelerator_total for peak in peaks if peak.accelerator_total is not None), default=None)
-    if workers.count == 0:  # the workbench trains
+    if workers.count == 0:  # training runs in the workbench process
         host, device = (host, _most(device, training)) if on_gpu else (_most(host, training), device)
     elif training is not None:
         host = host + training * workers.count if host is not None and not on_gpu else host
@@ -82,10 +91,10 @@ def _most(*amounts: float | None) -> float | None:
 
 
 def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping[str, float]]) -> Packing:
-    """As many of `places` as there is memory for, and never none: a single trial may be tried.
+    """Return the number of concurrent trials that fit in memory: at most `places`, at least 1.
 
-    `nodes` are the machines in Ray's terms; one without CPUs takes no trials. Where a workbench has accelerators of its
-    own, nobody shares them, so they are looked at only where it holds a part of one.
+    `nodes` are the machines as Ray resource mappings; machines without CPUs run no trials. Accelerator memory counts
+    only if a workbench uses a fraction of a device; whole devices are not shared.
     """
     memory_mib = [node["memory"] / MIB for node in nodes if node.get("memory") and node.get("CPU")]
     limits: dict[str, int] = {}

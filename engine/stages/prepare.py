@@ -1,6 +1,6 @@
-"""Before the search: original and gold model, and the controls every trial is measured against.
+"""Prepare a sweep: create the original and the gold model and measure them as controls for every trial.
 
-All of it is stages in the shared store: the second sweep over the same models and data starts at once.
+All steps are stages in the shared store, so a second sweep with the same models and data reuses them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,16 @@ WHICH = ("original", "gold")
 
 
 class Preparation:
-    """Runs the preparing stages. `executors`: as many as may work at once; `in_turn` where each needs the machine.
+    """Runs the stages of the preparation.
 
-    `here`: work in the calling thread, one item after the other, as an executor in this process does.
-    `which`: the controls there are. A search needs both; an audit makes do with what it is given. `probe_refuses`:
-    an original that knows its rows better in another prompt format ends the preparation; else it is only said.
+    Args:
+        job: the sweep.
+        runner: runs the stages and writes their events.
+        executors: one for each stage that may run at the same time.
+        in_turn: train models one after the other, because each training needs the whole machine.
+        which: the available controls. A search needs both; an audit uses those it has.
+        here: run in the calling thread, one item after the other, for an executor in this process.
+        probe_refuses: raise if the original knows its rows better in another prompt format; otherwise only report it.
     """
 
     def __init__(
@@ -58,10 +63,10 @@ class Preparation:
         self.here = here
 
     def run(self) -> Prepared:
-        """Models first, then their evaluation and every attack on both.
+        """Create the models, then evaluate and attack each control.
 
         Raises:
-            PromptFormatError: the original is asked in another prompt format than it was trained in.
+            PromptFormatError: the original was probably trained in another prompt format than the sweep's.
         """
         data, recipe = _benchmark_facts(self.job)
         models = self._models(data, recipe)
@@ -86,12 +91,12 @@ class Preparation:
     # --- models -------------------------------------------------------------------------------------------------------
 
     def _models(self, data: str, recipe: TrainRecipe | None) -> dict[str, tuple[str, str]]:
-        """Content name and path of original and gold, trained where the file gives no path."""
+        """Return content name and path of each control. A model without a given path is trained."""
         sources = {which: getattr(self.job, which) for which in self.which}
 
         def work(which: str, executor: Executor) -> tuple[str, str]:
             source = sources[which]
-            if source.floor is not None:  # the original's rows stand in, put at chance where they are read
+            if source.floor is not None:  # no gold model: use the original's rows, set to chance values on reading
                 which, source = "original", self.job.original
             if source.path is not None:
                 return requests.source_id(source), source.path
@@ -104,7 +109,10 @@ class Preparation:
         return dict(zip(sources, self._spread(list(sources), work, in_turn=self.in_turn), strict=True))
 
     def _probe(self, data: str, paths: Mapping[str, str], ids: Mapping[str, str]) -> str:
-        """What the probe of the prompt format has to say; nothing of a model trained here, in this very format."""
+        """Return the warning of the prompt-format probe; empty if there is none.
+
+        Models trained here are not probed, since they are trained in the sweep's format.
+        """
         if not self.job.prompt_probe or "original" not in paths or self.job.original.path is None:
             return ""
         request = requests.probe_stage(self.job, ids["original"], data)
@@ -118,7 +126,11 @@ class Preparation:
         return note
 
     def _check_tokenizer(self, paths: Mapping[str, str]) -> None:
-        """A gold model that is given is asked through the original's tokenizer: refuse it where that cannot be."""
+        """Check that a gold model given by path works with the original's tokenizer.
+
+        Raises:
+            ValueError: the vocabularies differ.
+        """
         from unlearn_sweep.engine.models import refuse_other_vocabulary
 
         gold, used = self.job.gold, self.job.original.tokenizer or paths.get("original")
@@ -126,13 +138,13 @@ class Preparation:
             refuse_other_vocabulary(gold.path, used)
 
     def _tokenizer_is_read(self) -> bool:
-        """Whether a gold model that is given is checked against the tokenizer of an original that is trained here."""
+        """Whether `_check_tokenizer` reads the original's tokenizer to check a gold model given by path."""
         return self.job.gold.path is not None and self.job.gold.tokenizer is None
 
     def have_weights(self, which: str, executor: Executor | None = None) -> None:
-        """Train the original or the gold model where a recipe makes it and its weights are not in the store.
+        """Train the original or the gold model if it has a recipe and its weights are not in the store.
 
-        What was measured of it stays as it is: the stages that are finished are not asked again.
+        Finished measurements of the model are kept; they do not run again.
         """
         source = getattr(self.job, which)
         which, source = (which, source) if source.floor is None else ("original", self.job.original)
@@ -146,9 +158,9 @@ class Preparation:
     def _trained(
         self, which: str, recipe: Mapping[str, Any], data: str, executor: Executor, *, weights: bool
     ) -> tuple[str, str]:
-        """Content name and path of a model trained by a recipe, from its start model.
+        """Train a model by a recipe from its start model, unless it is in the store. Return content name and path.
 
-        Without `weights`, a training that is finished is enough: its weights may be gone.
+        If `weights` is false, a finished training whose weights were evicted is not repeated.
         """
         request = requests.finetune_stage(self.job, which, requests.start_stage(recipe, data).key, recipe, data)
         named = request.key, str(self.store.model_folder(request.key))
@@ -168,7 +180,10 @@ class Preparation:
         return named
 
     def _start(self, recipe: Mapping[str, Any], data: str, executor: Executor) -> tuple[str, str]:
-        """The start model of a recipe. Original and gold usually share one: the second to ask waits for the first."""
+        """Create the start model of a recipe, unless it is in the store. Return content name and path.
+
+        Original and gold usually share one. If both request it at the same time, the second waits for the first.
+        """
         request = requests.start_stage(recipe, data)
 
         def create(folder: Path) -> dict[str, Any]:
@@ -182,7 +197,7 @@ class Preparation:
     # --- controls -----------------------------------------------------------------------------------------------------
 
     def _controls(self, data: str, paths: Mapping[str, str], ids: Mapping[str, str]) -> dict[tuple[str, str], str]:
-        """Stage keys of every measurement of the two controls, by (what, which)."""
+        """Measure all controls. Return stage keys by ("evaluate" or attack label, control)."""
         victims = {
             which: AttackedModel(
                 model=ids[which],
@@ -208,7 +223,10 @@ class Preparation:
         return dict(zip(wanted, done, strict=True))
 
     def _have_weights_of(self, victims: Mapping[str, AttackedModel]) -> None:
-        """Make models again whose weights are gone, where a control is to be measured; the original with any other."""
+        """Train again models that have no weights and are needed to measure a control.
+
+        Every measurement may need the original, so its weights are restored if any control is not measured yet.
+        """
         missing = {which for which, victim in victims.items() if not self._is_measured(victim)}
         if missing and "original" in victims:
             missing.add("original")
@@ -216,7 +234,7 @@ class Preparation:
         self._spread(gone, self.have_weights, in_turn=self.in_turn)
 
     def _is_measured(self, victim: AttackedModel) -> bool:
-        """Whether every measurement of a control is in the store."""
+        """Whether all measurements of a control are in the store."""
         named = victim.model, victim.original, victim.data
         wanted = [requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)]
         wanted += [requests.attack_stage(self.job, attack, *named) for attack in self.job.attacks]
@@ -232,19 +250,19 @@ class Preparation:
         )
 
     def _spread(self, items: list[Given], work: Callable[[Given, Executor], Made], *, in_turn: bool) -> list[Made]:
-        """Do `work` on every item, each executor on one at a time; results in the order of the items."""
+        """Apply `work` to every item and return results in item order. Each executor handles one item at a time."""
         hands = self.executors[:1] if in_turn else self.executors
         if self.here:
             return [work(item, hands[0]) for item in items]
         try:
             return spread(work, items, hands)
-        except BaseException:  # a signal too: what runs ends with its process, and nothing more begins
+        except BaseException:  # also on a signal: running stages end with the process and no further stage starts
             self.runner.abandon()
             raise
 
 
 def model_stages(job: SweepJob) -> list[StageRequest]:
-    """The stages of start, original and gold model that the preparation will ask for; none where paths are given."""
+    """Return the stages that create the start, original and gold models. Models given by path have none."""
     sources = [(which, getattr(job, which)) for which in WHICH]
     wanted = [(which, source) for which, source in sources if source.path is None and source.floor is None]
     data, recipe = _benchmark_facts(job) if wanted else ("", None)
@@ -265,6 +283,6 @@ def _load(job: SweepJob) -> Any:
 
 
 def _benchmark_facts(job: SweepJob) -> tuple[str, TrainRecipe | None]:
-    """Digest and training recipe of the benchmark's data."""
+    """Return the digest of the benchmark's data and the benchmark's training recipe."""
     benchmark = _load(job)
     return benchmark.digest(), benchmark.recipe

@@ -1,4 +1,4 @@
-"""What the preparation of a sweep hands to its trials and to whoever scores them."""
+"""Result of the preparation of a sweep, for its trials and for scoring."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Prepared(BaseModel):
-    """What the preparation leaves for the trials: paths, content names, stage keys. JSON-able, travels to every trial.
+    """Paths, content names and stage keys of the controls. JSON-serialisable; sent to every trial.
 
-    With `gold_at_chance` there is no gold model: its entries are the original's, whose tables are put at chance.
-    `prompt_note` says where the original knows its rows better in another prompt format, and is empty else.
-    `evaluations` and `attacks` hold stage keys of the controls: {"original": key, "gold": key}, by attack label.
+    The dicts by control have the keys "original" and "gold"; an audit may lack one.
+
+    Attributes:
+        data: digest of the benchmark's data.
+        paths: model path by control.
+        ids: content name of the model by control.
+        evaluations: stage key of the evaluation by control.
+        attacks: stage key by attack label, then by control.
+        gold_at_chance: there is no gold model. Its entries are the original's, and its tables are set to chance values.
+        prompt_note: warning if the original knows its rows better in another prompt format, else empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

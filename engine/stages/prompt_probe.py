@@ -1,10 +1,12 @@
-"""Is the original asked in the format it was trained in? A few trained rows, in the sweep's format and in others.
+"""Check that the sweep's prompt format is the one the original was trained in, on a few trained rows.
 
-A model asked in another format than it was trained in scores as if it had forgotten, before anything is unlearned. So
-the likelihood of a few trained answers is compared between formats. Another format is clearly better where its mean
-log-probability of the answers' tokens, their turn's end included, is higher by at least `MARGIN_NATS` and by
-`STANDARD_ERRORS` standard errors of the paired difference over rows, and where the model knows the answers in it
-(`KNOWN_NATS`): an original that never saw the rows has no format of its own for them.
+A model that is prompted in a format it was not trained in scores as if it had forgotten, before anything is unlearned.
+So the likelihood of a few trained answers is compared between formats. Another format is clearly better if all of these
+hold:
+
+- Its mean log-probability of the answer tokens, including the end-of-turn token, is higher by at least `MARGIN_NATS`.
+- The gain is at least `STANDARD_ERRORS` standard errors of the paired difference over rows.
+- The model knows the answers in this format (`KNOWN_NATS`). An original that never saw the rows was trained in none.
 """
 
 from __future__ import annotations
@@ -33,22 +35,27 @@ if TYPE_CHECKING:
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 
 ROWS_A_VIEW = 8
-"""Trained rows of the forget and of the retain view that are asked."""
+"""Number of trained rows to score per view (forget and retain)."""
 MARGIN_NATS = 0.1
 STANDARD_ERRORS = 3.0
 KNOWN_NATS = math.log(0.5)
 ASSISTANT = "You are a helpful assistant."
-"""The system prompt most models were tuned with, besides none and the published one."""
+"""The most common system prompt in tuning. The empty, the published and the configured one are tried as well."""
 
 
 class PromptFormatError(RuntimeError):
-    """The original model knows its rows clearly better in another prompt format than the sweep's."""
+    """The original model knows its rows clearly better in a prompt format other than the sweep's."""
 
 
 class FormatScore(BaseModel):
-    """One format: mean log-probability of an answer token in nats, and what it is above that of the sweep's format.
+    """Score of one prompt format.
 
-    `option` is the section `prompt` that asks so; `gain` and its standard error are paired over rows.
+    Attributes:
+        words: description of the format.
+        option: the `prompt` section of the sweep file that selects the format.
+        logp: mean log-probability per answer token, in nats.
+        gain: mean of the paired differences of `logp` to the sweep's format over rows, in nats.
+        gain_se: standard error of `gain`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,7 +72,7 @@ class FormatScore(BaseModel):
 
 
 class ProbeResult(BaseModel):
-    """What the probe found: the sweep's format, then the others, best first. `rows` 0: no trained question to ask."""
+    """Result of the probe: the sweep's format, then the others, best first. `rows` is 0 if there were none to score."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,11 +82,11 @@ class ProbeResult(BaseModel):
 
     @property
     def better(self) -> FormatScore | None:
-        """The best format, where it is clearly better than the sweep's."""
+        """The best other format if it is clearly better than the sweep's, else None."""
         return self.others[0] if self.others and self.others[0].clearly_better else None
 
     def sentence(self) -> str:
-        """What is wrong, and what to do; empty where nothing is."""
+        """Return the problem and its fix as text; empty if no other format is clearly better."""
         best, own = self.better, self.configured
         if best is None or own is None:
             return ""
@@ -100,9 +107,15 @@ def probe(
     asked: Benchmark,
     plain: Benchmark,
 ) -> ProbeResult:
-    """Score trained rows of `asked`, which is in the configured format, in it and in others.
+    """Score trained rows in the configured format and in others.
 
-    `plain` is the same benchmark as its own templates have it.
+    Args:
+        model: the original model.
+        tokenizer: its tokenizer.
+        name: name of the benchmark.
+        configured: the sweep's prompt format.
+        asked: the benchmark in the configured format.
+        plain: the same benchmark with its own templates.
     """
     rows = [row for view in ("forget", "retain") for row in trained_questions(asked, view)]
     if not rows:
@@ -131,14 +144,14 @@ def probe(
 
 
 def trained_questions(benchmark: Benchmark, view: str) -> list[Row]:
-    """A few trained rows that ask in the benchmark's own template, spread evenly over the view."""
+    """Return a few trained questions that use the benchmark's template, spread evenly over the view."""
     rows = [row for row in benchmark.train.get(view, ()) if row.kind == "question" and row.template is None]
     step = max(1, len(rows) // ROWS_A_VIEW)
     return rows[::step][:ROWS_A_VIEW]
 
 
 def others(name: str, configured: PromptSettings) -> list[PromptSettings]:
-    """The plausible formats: chat with and without a system prompt, with the sweep's arguments too, and plain."""
+    """Return the formats to compare: chat without and with several system prompts (also the sweep's), and plain."""
     published = PUBLISHED.get(name, OWN)
     systems = dict.fromkeys(["", published.system or "", configured.system or "", ASSISTANT])
     chats = [PromptSettings(format="chat", system=system, date=published.date) for system in systems]
@@ -150,7 +163,7 @@ def examples_of(tokenizer: PreTrainedTokenizerBase, template: Template, rows: Se
 
 
 def mean_logps(model: PreTrainedModel, examples: Sequence[Example]) -> list[float]:
-    """Mean log-probability of each answer's tokens, in nats."""
+    """Return the mean log-probability per token of each answer, in nats."""
     from unlearn_sweep.evaluators.likelihood import score
 
     return [float(found.logp.mean()) for found in score(model, examples, pad_id=0).scores]
@@ -174,5 +187,5 @@ def mean(values: Sequence[float]) -> float:
 
 
 def settings_in(params: dict[str, Any]) -> PromptSettings:
-    """The prompt format that a job's benchmark options hold."""
+    """Return the prompt format from the benchmark options of a job."""
     return PromptSettings.model_validate(params.get(FORMAT_KEY, {}))

@@ -1,7 +1,7 @@
-"""What can be said of a model where a control is missing: its own numbers, and which objective cannot be had, and why.
+"""Score a model if a control is missing: raw metrics, and the reason why an objective has no value.
 
-UE and Rob lie between the original and the gold model, UT is what is left of the original's. Without them there is no
-such number, only the metrics themselves; nothing is put in their place.
+UE and Rob need the original and the gold model as anchors, UT needs the original. Without them only the raw metrics
+are reported; nothing is substituted for the missing objectives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONTROLS = ("original", "gold")
 
 
 class RawScorer:
-    """Takes the place of `Scorer` where `prepared` lacks a control."""
+    """Replaces `Scorer` if `prepared` lacks a control."""
 
     def __init__(self, job: SweepJob, prepared: Prepared, store: StageStore) -> None:
         self.job = job
@@ -42,18 +42,18 @@ class RawScorer:
 
     @property
     def reason(self) -> str:
-        """Why nothing can be normalised by both controls."""
+        """Why scores cannot be normalised by both controls."""
         models = " and no ".join(f"{which} model" for which in self.missing)
         return f"cannot be normalised: there is no {models}, and the benchmark has no recipe for one"
 
     def evaluation(self, rows: pd.DataFrame) -> EvaluationScores:
-        """UE with its parts' own values, UT where there is an original model."""
+        """Return UE without a value but with its raw parts, and UT if there is an original model."""
         ue = Objective(value=None, parts=self._parts(rows, self.job.ue_metrics, "ue"), reason=self.reason)
         ut = self._utility(rows)
         return EvaluationScores(ut=ut.value, ue_detail=ue, ut_detail=ut)
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
-        """The metrics at each strength, without a score."""
+        """Return the raw metrics at each strength, without a score."""
         units = {point["strength"]: (point["unit"], point["notes"]) for point in result.data["points"]}
         curve = [
             self._point(strength, *units[strength], rows, utility)
@@ -71,7 +71,7 @@ class RawScorer:
         return None
 
     def read_ahead(self) -> None:
-        """Nothing to read: the tables were read at the start."""
+        """Do nothing: the constructor has read the tables."""
 
     def _utility(self, rows: pd.DataFrame) -> Objective:
         if "original" in self.tables:
@@ -98,7 +98,7 @@ class RawScorer:
         )
 
     def _parts(self, rows: pd.DataFrame, metrics: Sequence[str], objective: str) -> tuple[Normalised, ...]:
-        """Each metric's mean on the forget split (UE) or on every other (UT), with that of the control there is."""
+        """Return each metric's mean on the forget split (UE) or on each other split (UT), with the controls' means."""
         from unlearn_sweep.evaluators.aggregate import measure
         from unlearn_sweep.evaluators.catalog import METRICS
 

@@ -1,7 +1,7 @@
-"""How the original and the gold model of a sweep are trained: the benchmark's recipe, or that of fine-tuning a base.
+"""Training recipes of the original and the gold model: the benchmark's recipe, or fine-tuning of a base model.
 
-Gold is the original's training without the forget rows, so what a file says of the original's holds for gold too.
-No torch.
+Gold is trained like the original but without the forget rows, so recipe fields of the original also apply to gold.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
 FINE_TUNING = TrainRecipe(epochs=5.0, batch_size=32, learning_rate=1e-5, warmup_share=0.2, weight_decay=0.01)
-"""Of a pretrained base, all weights: TOFU's own (arXiv 2401.06121: five epochs of which the first warms up, batches of
-32, weight decay 0.01, 1e-5 for Llama-2-7B and 2e-5 for Phi-1.5). Models far below a billion parameters want more."""
+"""Full fine-tuning of a pretrained base, as in TOFU (arXiv 2401.06121): five epochs with warm-up in the first, batch
+size 32, weight decay 0.01, learning rate 1e-5 for Llama-2-7B and 2e-5 for Phi-1.5. Models far below 1B parameters need
+a higher learning rate."""
 
 LORA_LEARNING_RATE = 2e-4
-"""Adapters on a base: QLoRA's for 7B and 13B (arXiv 2305.14314, appendix B)."""
+"""Learning rate of LoRA adapters on a base model: QLoRA's value for 7B and 13B (arXiv 2305.14314, appendix B)."""
 
 
 def recipe_of(job: SweepJob, which: str, benchmark: TrainRecipe | None) -> dict[str, Any] | None:
-    """The whole recipe of "original" or "gold", as `TrainRecipe` names its fields; None where there is none.
+    """Return the full recipe of "original" or "gold" with the field names of `TrainRecipe`; None if there is none.
 
-    `benchmark` is the benchmark's own recipe: it trains a small model from nothing. With a base it says nothing.
+    `benchmark` is the benchmark's own recipe, which trains a small model from scratch. It is ignored if the job names a
+    base model.
     """
     own = own_fields(job, which)
     if own.get("base") is None:
@@ -33,7 +35,10 @@ def recipe_of(job: SweepJob, which: str, benchmark: TrainRecipe | None) -> dict[
 
 
 def own_fields(job: SweepJob, which: str) -> dict[str, Any]:
-    """What the job says of this model's training: for gold, what it says of the original's with its own on top."""
+    """Return the recipe fields that the job sets for this model. Gold inherits the original's and overrides them.
+
+    Gold inherits no start-model fields that conflict with its own, and nothing if the original is given by path.
+    """
     source: ModelSource = getattr(job, which)
     own = source.recipe or {}
     if which != "gold" or job.original.path is not None:

@@ -1,4 +1,4 @@
-"""Work on several items at once by threads that never keep the process from ending."""
+"""Process items in parallel with daemon threads, which never block process exit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Made = TypeVar("Made")
 
 
 def spread(work: Callable[[Given, Hand], Made], items: Sequence[Given], hands: Sequence[Hand]) -> list[Made]:
-    """`work` on every item, each hand on one at a time; results in the order of the items.
+    """Apply `work` to every item and return the results in the order of the items.
 
-    The first error begins no further item; what runs by then is waited for, and the error raised. An interruption of
-    the calling thread is raised at once: the threads are daemons and are left behind.
+    Each element of `hands` (for example an executor) has its own thread and handles one item at a time. After the first
+    error, no further item starts; running items finish, then the error is raised. An interrupt of the calling thread is
+    raised at once, and the daemon threads are abandoned.
     """
     waiting, made, errors = deque(enumerate(items)), dict[int, Made](), list[BaseException]()
 
@@ -24,11 +25,11 @@ def spread(work: Callable[[Given, Hand], Made], items: Sequence[Given], hands: S
         while waiting and not errors:
             try:
                 place, item = waiting.popleft()
-            except IndexError:  # another hand took the last one
+            except IndexError:  # another thread took the last item
                 return
             try:
                 made[place] = work(item, hand)
-            except BaseException as error:  # handed to the calling thread, which raises it
+            except BaseException as error:  # raised in the calling thread
                 errors.append(error)
 
     threads = [threading.Thread(target=run, args=(hand,), name="prepare", daemon=True) for hand in hands[: len(items)]]
