@@ -1,8 +1,9 @@
-"""What MLflow is told about a trial or a sweep: params, metrics, tags and tables as plain values. No mlflow import.
+"""Convert a trial or a sweep to MLflow params, metrics, tags and tables as plain values, without importing mlflow.
 
-Names are made for comparing runs. A parameter that means the same for every method keeps one name (`learning_rate`),
-any other carries its method's (`npo.beta`). A missing or non-finite number never becomes a metric: MLflow turns inf
-into 1.8e308 and plots it; a tag `no_value.<name>` holds the reason instead.
+Names are chosen so that runs can be compared. A parameter with the same meaning for every method has the same name
+everywhere (`learning_rate`); any other has its method as a prefix (`npo.beta`). A missing or non-finite number is never
+logged as a metric, because MLflow stores inf as 1.8e308 and plots it. A tag `no_value.<name>` with the reason is set
+instead.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store.records import AttackScore, Controls, Front, Objective, TrialRecord, code_versions
 from unlearn_sweep.engine.study.seed_summary import seed_summary
 
-# Servers before 2.8 stop at 500 characters for params and 5000 for tags; today's allow 6000 and 8000.
+# Limits of MLflow servers before 2.8; current ones allow 6000 characters for params and 8000 for tags.
 PARAM_CHARS = 500
 TAG_CHARS = 5000
 KEY_CHARS = 250
@@ -42,18 +43,18 @@ SHARED_PARAMS = frozenset(
         "dtype",
     }
 )
-"""Parameters that mean the same for every method."""
+"""Parameters with the same meaning for every method."""
 
 ATTACK_COLUMNS = ("attack", "family", "strength", "unit", "still_forgotten", "utility", "reason")
 FRONT_COLUMNS = ("trial", "key", "method", "seed", "ue", "ut", "rob", "rob_is_bound", "params")
 
 Table = dict[str, list[Any]]
-"""MLflow's split form: {"columns": [...], "data": [[...], ...]}."""
+"""Table in pandas "split" format, as MLflow expects it: {"columns": [...], "data": [[...], ...]}."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One metric value at a step. Time is the run's own, so that the same record gives the same points."""
+    """One metric value at a step. Its time is added when it is written and comes from the record, not the clock."""
 
     name: str
     value: float
@@ -62,7 +63,7 @@ class Point:
 
 @dataclass(slots=True)
 class Fields:
-    """Everything one run shows. Names are cleaned and kept apart on the way in."""
+    """Everything that one run logs. Names are converted to legal MLflow names; colliding params get a suffix."""
 
     params: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Fields:
     tables: dict[str, Table] = field(default_factory=dict)
 
     def param(self, name: str, value: Any) -> None:
-        """A searched or defining parameter. A long value is cut and marked with its hash; an artifact has it whole."""
+        """Add a parameter. A long value is truncated and its hash appended; the full text goes to `long_params`."""
         key, text = self._free(clean_name(name), self.params), redact(as_text(value))
         if len(text) > PARAM_CHARS:
             self.long_params[key] = text
@@ -80,7 +81,7 @@ class Fields:
         self.params[key] = text
 
     def metric(self, name: str, value: float | None, *, reason: str | None = None, step: int = 0) -> None:
-        """A number, or the reason why there is none as a tag. None without a reason leaves nothing."""
+        """Add a metric, or a tag with the reason if the value is None or not finite. Skip None without a reason."""
         key = clean_name(name)
         if value is not None and math.isfinite(value):
             self.points.append(Point(key, float(value), step))
@@ -90,20 +91,20 @@ class Fields:
             self.tag(f"no_value.{key}", reason)
 
     def tag(self, name: str, value: Any) -> None:
-        """A tag; None leaves nothing, a long text is cut."""
+        """Add a tag. Skip None; truncate long text."""
         if value is None:
             return
         text = redact(as_text(value))
         self.tags[clean_name(name)] = text if len(text) <= TAG_CHARS else text[: TAG_CHARS - 4] + " ..."
 
     def table(self, name: str, columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-        """A table artifact, its text cleaned of secrets."""
+        """Add a table artifact. Secrets are redacted."""
         data = [[redact(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
         self.tables[name] = {"columns": list(columns), "data": data}
 
     @staticmethod
     def _free(key: str, taken: Mapping[str, Any]) -> str:
-        """`key`, or `key_2`, `key_3` where cleaning made two names equal."""
+        """Return `key`, or `key_2`, `key_3`, ... if `key` is taken because two names became equal."""
         number, free = 1, key
         while free in taken:
             number += 1
@@ -112,14 +113,14 @@ class Fields:
 
 
 def clean_name(name: str) -> str:
-    """A legal MLflow name: letters, digits and `_ . - : / space`, no path tricks, at most 250 characters."""
+    """Return a legal MLflow name: letters, digits and `_ . - : / space`, no `..` parts, at most 250 characters."""
     text = re.sub(r"[^\w.\-:/ ]", "_", name.replace(">", "-then-").replace("+", "-with-"))
     parts = [part for part in text.split("/") if part not in ("", ".", "..")]
     return "/".join(parts)[:KEY_CHARS].rstrip("/") or "_"
 
 
 def as_text(value: Any) -> str:
-    """Text of a value: strings as they are, numbers as Python prints them, the rest as JSON with sorted keys."""
+    """Format a value: strings unchanged, booleans as yes/no, numbers by `repr`, others as JSON with sorted keys."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -130,12 +131,12 @@ def as_text(value: Any) -> str:
 
 
 def param_name(method: str, name: str) -> str:
-    """`learning_rate` for a shared parameter, `npo.beta` for one of the method's own; a dotted name is kept."""
+    """Return `learning_rate` for a shared parameter and `npo.beta` for any other. A name with a dot is kept."""
     return name if name in SHARED_PARAMS or "." in name else f"{method}.{name}"
 
 
 def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: str | None) -> Fields:
-    """Params, metrics, tags and tables of a settled trial's run. Front membership is left out: it changes later."""
+    """Convert a settled trial to the content of its run. Leave out front membership, because it can change later."""
     fields = Fields()
     _add_params(fields, record)
     _add_tags(fields, record, sweep=sweep, sweep_id=sweep_id, benchmark=benchmark)
@@ -147,7 +148,7 @@ def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: s
         fields.metric(f"cost.{stage.replace(':', '.')}_s", seconds)
     fields.metric("cost.stages_s", math.fsum(record.stage_seconds.values()))
     fields.metric("cost.wall_s", record.finished - record.started)
-    # The final loss terms are the last points of the curve.
+    # Skip the final loss terms ("terms"): they are the last points of the curve.
     _add_training(fields, "train", {name: value for name, value in record.training.items() if name != "terms"})
     for name in ("stopped_early", "stop_reason"):
         fields.tag(f"train.{name}", record.training.get(name))
@@ -164,7 +165,7 @@ def _add_params(fields: Fields, record: TrialRecord) -> None:
             continue
         fields.param(param_name(record.method, name), value)
         if name.rpartition(".")[2] == "learning_rate" and is_number(value) and value > 0:
-            # The parallel-coordinates view has no logarithmic axis.
+            # MLflow's parallel-coordinates plot has no logarithmic axis.
             fields.metric("log10_" + param_name(record.method, name), math.log10(value))
 
 
@@ -207,9 +208,9 @@ def _add_objectives(fields: Fields, record: TrialRecord) -> None:
 
 
 def _add_seeds(fields: Fields, record: TrialRecord) -> None:
-    """A finalist over its seeds: `seeds.ue.mean`, `seeds.ue.deviation`, and how many there were.
+    """Add the seed statistics of a finalist: `seeds.ue.mean`, `seeds.ue.deviation` and the number of runs.
 
-    The step is the number of runs: of two values at one step MLflow would show the larger one, not the later.
+    The step is the number of runs, because MLflow shows the larger of two values at the same step, not the later one.
     """
     found = seed_summary(record)
     if found is None:
@@ -224,7 +225,11 @@ def _add_seeds(fields: Fields, record: TrialRecord) -> None:
 
 
 def _add_detail(fields: Fields, prefix: str, objective: Objective, *, with_split: bool) -> None:
-    """`ue.<metric>` and `ut.<split>.<metric>` (scores in [0, 1]), raw values under `raw.`, groups under `ue.group.`."""
+    """Add the parts of UE or UT.
+
+    Scores in [0, 1] are named `ue.<metric>` and `ut.<split>.<metric>`, raw values `raw.<split>.<metric>`, and group
+    means `ue.group.<group>` and `ut.group.<group>`.
+    """
     fields.metric(f"{prefix}.standard_error", objective.standard_error)
     for part in objective.parts:
         name = f"{part.split}.{part.metric}" if with_split else part.metric
@@ -235,7 +240,10 @@ def _add_detail(fields: Fields, prefix: str, objective: Objective, *, with_split
 
 
 def _add_attack(fields: Fields, score: AttackScore) -> None:
-    """`rob.<attack>` and its curve as a step metric, so that MLflow draws forgetting against the attack's strength."""
+    """Add `rob.<attack>` and its curve. The step is the attack's strength, so MLflow plots forgetting against strength.
+
+    If the strengths are not distinct integers, the step is the position in the curve.
+    """
     reason = score.reason or ("skipped" if score.skipped else None)
     fields.metric(f"rob.{score.attack}", score.value, reason=reason)
     fields.metric(f"rob.{score.attack}.standard_error", score.standard_error)
@@ -251,7 +259,7 @@ def _add_attack(fields: Fields, score: AttackScore) -> None:
 
 
 def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
-    """One line for each strength of each attack, skipped attacks with their reason."""
+    """Yield one row per attack and strength. An attack without a curve gets one row with its reason."""
     for score in attacks:
         for point in score.curve:
             numbers = [finite(point.strength), point.unit, finite(point.still_forgotten), finite(point.utility)]
@@ -261,7 +269,7 @@ def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
 
 
 def _add_training(fields: Fields, prefix: str, values: Mapping[str, Any]) -> None:
-    """Numbers under `train/`, lists as curves: plain numbers by position, or objects with a `step` and numbers."""
+    """Add numbers as metrics below `prefix/`, nested mappings recursively, and lists as curves (`_curve_item`)."""
     for name, value in sorted(values.items()):
         path = f"{prefix}/{name}"
         if is_number(value):
@@ -269,7 +277,7 @@ def _add_training(fields: Fields, prefix: str, values: Mapping[str, Any]) -> Non
         elif isinstance(value, Mapping):
             _add_training(fields, path, value)
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            # The loss terms of "curve" are what people look for: they stand directly under `train/`.
+            # The loss terms of "curve" are used most, so log them directly below the prefix.
             _add_curve(fields, prefix if name == "curve" else path, value)
 
 
@@ -288,7 +296,7 @@ def _add_curve(fields: Fields, path: str, values: Sequence[Any]) -> None:
 
 
 def _curve_item(position: int, item: Any) -> tuple[int, dict[str, float | None]]:
-    """Step and named numbers of one point: 0.5, [10, 0.5] or {"step": 10, "loss": 0.5}."""
+    """Return step and named numbers of one point, given as 0.5, [10, 0.5] or {"step": 10, "loss": 0.5}."""
     if item is None or is_number(item):
         return position, {"": item}
     if isinstance(item, Mapping):
@@ -301,7 +309,7 @@ def _curve_item(position: int, item: Any) -> tuple[int, dict[str, float | None]]
 
 
 def sweep_fields(front: Front | None, controls: Controls | None, records: Sequence[TrialRecord]) -> Fields:
-    """Numbers and tables of the sweep's own run; the hypervolume curve is apart, because it grows."""
+    """Convert a sweep to the content of its run. Leave out the hypervolume curve, which is logged incrementally."""
     fields = Fields()
     states = [record.state for record in records]
     for state in sorted(set(states)):
@@ -324,7 +332,7 @@ def sweep_fields(front: Front | None, controls: Controls | None, records: Sequen
 
 
 def front_lines(front: Front, records: Sequence[TrialRecord]) -> Iterator[list[Any]]:
-    """The non-dominated trials, best robustness first."""
+    """Yield one row per non-dominated trial, best robustness first."""
     chosen = [record for record in records if is_on_front(record, front)]
     chosen.sort(key=lambda record: (-(record.rob if record.rob is not None else -1.0), record.number))
     for record in chosen:
@@ -334,7 +342,7 @@ def front_lines(front: Front, records: Sequence[TrialRecord]) -> Iterator[list[A
 
 
 def is_on_front(record: TrialRecord, front: Front) -> bool:
-    """Whether the front names this trial; a duplicate is not counted beside the trial it repeats."""
+    """Return whether the trial is on the front. A duplicate is not, even if the trial it repeats is."""
     return record.key in front.front and record.state != "duplicate"
 
 
@@ -343,10 +351,10 @@ def is_number(value: Any) -> bool:
 
 
 def finite(value: float | None) -> float | None:
-    """The value where it can stand in JSON, else None."""
+    """Return the value if it is finite and thus valid JSON, else None."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def hypervolume_curve(front: Front) -> dict[int, float]:
-    """Trials settled to hypervolume, the last value where a step occurs twice."""
+    """Map the number of settled trials to the hypervolume. Skip non-finite values; of duplicates, keep the last."""
     return {step: value for step, value in front.hypervolume_curve if math.isfinite(value)}

@@ -1,8 +1,8 @@
-"""Runs in an MLflow store: find, create and fill them so that doing it twice changes nothing.
+"""Find, create and fill runs in an MLflow store. Writing the same content twice changes nothing.
 
-Only `MlflowClient` with explicit run ids is used; the fluent API keeps a global active run. A metric point with the
-same name, step, time and value is stored once by MLflow itself, so all times come from the records and none from the
-clock. mlflow is imported when a store is opened: it takes about three seconds.
+Only `MlflowClient` with explicit run ids is used, because the fluent API has a global active run. MLflow stores a
+metric point with the same name, step, time and value only once; therefore all times come from the records, never from
+the clock. mlflow is imported when a store is opened, because the import takes about three seconds.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ TAGS_PER_BATCH = 100
 EXPERIMENT_CHARS = 500
 _TABLES_TAG = "mlflow.loggedArtifacts"
 
-# Set where nobody else has: the client retries an absent server for minutes and reports its own housekeeping, while
-# the records are safe on disk and the screen belongs to the sweep's progress.
+# Defaults for variables that are not set. Without them, the client retries an unreachable server for minutes, although
+# the records are safe on disk, and its log output and progress bars disturb the sweep's progress display.
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -41,12 +41,12 @@ _CLIENT_SETTINGS = {
 
 
 def default_tracking_uri(storage: Path) -> str:
-    """The sqlite database beside the runs, by absolute path: Ray changes the working folder of its processes."""
+    """Return the URI of `mlflow.db` in the storage. The path is absolute: Ray processes have another working folder."""
     return f"sqlite:///{quote(str(storage.resolve() / 'mlflow.db'))}"
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
-    """The database file of an sqlite address, None for any other. A relative path is one from the working folder."""
+    """Return the file of an sqlite URI; None for any other URI. Relative paths start at the working folder."""
     if not tracking_uri.startswith("sqlite:"):
         return None
     path = tracking_uri.partition(":///")[2].partition("?")[0]
@@ -54,13 +54,16 @@ def sqlite_file(tracking_uri: str) -> Path | None:
 
 
 def absolute_uri(tracking_uri: str) -> str:
-    """The same address with an absolute path, where it is a local database."""
+    """Make the path of an sqlite URI absolute. Return other URIs unchanged."""
     path = sqlite_file(tracking_uri)
     return f"sqlite:///{quote(str(path))}" if path else tracking_uri
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """What an unreachable server, a full disk, a locked database or a broken file raises; anything else is a bug."""
+    """Return the expected exception types: unreachable server, full disk, locked database, damaged file.
+
+    Any other exception is a bug.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -69,7 +72,7 @@ def store_errors() -> tuple[type[Exception], ...]:
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What is needed of a stored run to decide what is left to do."""
+    """The part of a stored run that decides what is left to write."""
 
     run_id: str
     start_ms: int
@@ -88,7 +91,7 @@ class RunStore:
 
     @classmethod
     def open(cls, tracking_uri: str, experiment: str) -> RunStore:
-        """Connect, creating the database and the experiment where they are missing. A deleted experiment comes back."""
+        """Connect. Create the database and the experiment if they are missing; restore a deleted experiment."""
         silence_telemetry()
         for name, value in _CLIENT_SETTINGS.items():
             os.environ.setdefault(name, value)
@@ -108,7 +111,7 @@ class RunStore:
         return cls(client, found.experiment_id)
 
     def find(self, **tags: str) -> list[KnownRun]:
-        """Live runs with these tags, oldest first."""
+        """Return the runs with these tags, oldest first. Deleted runs are left out."""
         condition = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
         runs: list[KnownRun] = []
         token: str | None = None
@@ -120,11 +123,11 @@ class RunStore:
                 return sorted(runs, key=lambda run: (run.start_ms, run.run_id))
 
     def create(self, name: str, start_ms: int, tags: Mapping[str, str]) -> KnownRun:
-        """A new run. Its tags are stored with it in one step, so a crash right after still leaves it findable."""
+        """Create a run together with its tags in one call, so that the run can be found even after a crash."""
         return _known(self.client.create_run(self.experiment_id, start_ms, dict(tags), name))
 
     def fill(self, run_id: str, fields: Fields, time_ms: int) -> None:
-        """Write params, metrics, tables and tags, tags last."""
+        """Write params, metrics, tables and finally tags."""
         from mlflow.entities import Param
 
         for chunk in _chunks(sorted(fields.params.items()), PARAMS_PER_BATCH):
@@ -136,7 +139,7 @@ class RunStore:
         for file, table in fields.tables.items():
             self.client.log_dict(run_id, table, file)
         if fields.tables:
-            # This tag is what makes MLflow show a JSON artifact as a table.
+            # Because of this tag, MLflow shows the JSON artifacts as tables.
             shown = [{"path": file, "type": "table"} for file in sorted(fields.tables)]
             tags[_TABLES_TAG] = json.dumps(shown)
         self.tag(run_id, tags)
@@ -154,23 +157,23 @@ class RunStore:
             self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in chunk])
 
     def end(self, run_id: str, status: str, end_ms: int) -> None:
-        """Close a run with FINISHED, FAILED or KILLED."""
+        """End a run with status FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status, end_ms)
 
     def set_status(self, run: KnownRun, status: str, end_ms: int) -> None:
-        """RUNNING reopens a closed run (a sweep that goes on); anything else closes it."""
+        """Set a run's status. RUNNING reopens an ended run, for a resumed sweep; any other status ends it."""
         if status != "RUNNING":
             self.end(run.run_id, status, end_ms)
         elif run.status != "RUNNING":
             self.client.update_run(run.run_id, status)
 
     def history(self, run_id: str, name: str) -> dict[int, float]:
-        """Step to the latest value of a metric."""
+        """Map each step of a metric to its latest value."""
         points = sorted(self.client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
         return {metric.step: metric.value for metric in points}
 
     def drop(self, run_id: str) -> None:
-        """Take a run out of sight; MLflow keeps it until its own garbage collection."""
+        """Mark a run as deleted. MLflow keeps its data until `mlflow gc`."""
         self.client.delete_run(run_id)
 
 

@@ -1,9 +1,9 @@
-"""MLflow as a view of a sweep, rebuilt from its folder: one run for the sweep, one child run for each settled trial.
+"""MLflow view of a sweep, built from its folder: one run for the sweep and one child run per settled trial.
 
-The records on disk are the truth. `MlflowSink.catch_up` writes what MLflow does not have yet; a trial counts as written
-when its run carries the digest of the trial's record, a tag that is set last. So it may be killed anywhere and called
-again, during a sweep or years later, and nothing is written twice. Run ids are noted in `<sweep>/mlflow.json`, but runs
-are recognised by their tags: that file may be lost, or tell of another server.
+The records on disk are the source of truth. `MlflowSink.catch_up` writes what MLflow does not have yet. A trial counts
+as written if its run has the digest of the trial's record as a tag; this tag is set last. So `catch_up` can be killed
+at any point and called again, during the sweep or years later, without writing anything twice. Run ids are saved in
+`<sweep>/mlflow.json` for users, but runs are found by their tags: that file may be lost or refer to another server.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from unlearn_sweep.engine.tracking.fields import (
 from unlearn_sweep.engine.tracking.runs import KnownRun, RunStore, absolute_uri, default_tracking_uri, store_errors
 
 TrialId = tuple[int, str]
-"""Number and key: a number alone may have meant another trial before a study was begun anew."""
+"""Number and key. The number alone is ambiguous if the study was restarted from scratch."""
 
 IDS_FILE = "mlflow.json"
 REPORT_FILES = ("index.html", "front.html", "front.png", "front.svg")
 LAYOUT = "2"
-"""Goes up when params, metrics or tags of a run change, so that existing runs are written again."""
+"""Increase this when params, metrics or tags of a run change, so that existing runs are rewritten."""
 
 _SOURCE = {"mlflow.source.name": "unlearn-sweep"}
 _SWEEP_STATUS = {"finished": "FINISHED", "stopped": "KILLED"}
@@ -49,7 +49,7 @@ _NOTE = (
 
 
 def tracking_target(setting: str, storage: Path) -> str | None:
-    """The address behind a sweep file's `tracking.mlflow`: None for "off", the database beside the runs for "auto"."""
+    """Resolve `tracking.mlflow` of a sweep file to a URI: None for "off", the storage's own database for "auto"."""
     if setting == "off":
         return None
     return default_tracking_uri(storage) if setting == "auto" else absolute_uri(setting)
@@ -57,7 +57,7 @@ def tracking_target(setting: str, storage: Path) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
-    """What `sync` did. `unreadable` maps a file that was left out to the reason."""
+    """Result of `sync`. `unreadable` maps each file that was left out to the reason."""
 
     tracking_uri: str
     experiment: str
@@ -66,15 +66,17 @@ class SyncResult:
 
 
 class SyncError(ValueError):
-    """MLflow could not be brought up to date; what was written before the failure stays and is not repeated."""
+    """MLflow could not be updated. What was written before the failure is kept and not written again."""
 
 
 def sync(directory: Path, tracking_uri: str | None = None, experiment: str | None = None) -> SyncResult:
-    """Bring MLflow up to a sweep's folder, wherever it was run. Address and experiment default to the sweep's own.
+    """Write to MLflow what it is missing of a sweep's folder, even if the sweep ran elsewhere.
+
+    URI and experiment default to those of the sweep.
 
     Raises:
-        NotASweepError: `directory` holds no sweep.
-        SyncError: the store cannot be reached or refuses.
+        NotASweepError: `directory` is not a sweep.
+        SyncError: The store cannot be reached or rejects a request.
     """
     snapshot = read_snapshot(directory)
     uri = tracking_uri or _address_in(snapshot) or default_tracking_uri(directory.resolve().parent)
@@ -92,14 +94,14 @@ def sync(directory: Path, tracking_uri: str | None = None, experiment: str | Non
 
 
 def _address_in(snapshot: Snapshot) -> str | None:
-    """The address the sweep's own file names; None for "auto" and for "off", which a sync on purpose overrides."""
+    """Return the URI in the sweep file; None for "auto" and "off". An explicit sync ignores "off"."""
     tracking = snapshot.spec.get("tracking")
     setting = tracking.get("mlflow") if isinstance(tracking, Mapping) else snapshot.spec.get("mlflow")
     return setting if isinstance(setting, str) and setting not in ("auto", "off") else None
 
 
 class MlflowSink:
-    """The MLflow view of one sweep folder. Nothing is opened or imported before the first `catch_up`."""
+    """Write one sweep folder to MLflow. mlflow is imported and the store opened in the first `catch_up`."""
 
     def __init__(self, sweep_dir: Path, tracking_uri: str, experiment: str) -> None:
         self.sweep_dir = sweep_dir.resolve()
@@ -114,13 +116,13 @@ class MlflowSink:
         self._front_tags: dict[TrialId, str] = {}
 
     def catch_up(self) -> int:
-        """Bring MLflow up to the folder and return how many trial runs were written; 0 when it was up to date.
+        """Write everything that MLflow does not have yet. Return the number of trial runs written; 0 if up to date.
 
-        One process at a time; another one waits. Files that could not be read are in `unreadable` afterwards.
+        Only one process at a time does this; others wait. Afterwards, `unreadable` lists files that cannot be read.
 
         Raises:
-            NotASweepError: the folder holds no sweep.
-            mlflow.exceptions.MlflowException, OSError: the store cannot be reached or refuses.
+            NotASweepError: The folder is not a sweep.
+            mlflow.exceptions.MlflowException, OSError: The store cannot be reached or rejects a request.
         """
         with durable.file_lock(self.sweep_dir / "mlflow.lock", holder=f"{socket.gethostname()} {os.getpid()}"):
             snapshot = read_snapshot(self.sweep_dir)
@@ -129,7 +131,7 @@ class MlflowSink:
             sweep_id = self._sweep_id(snapshot)
             if not self._listed:
                 self._list_runs(store, sweep_id)
-            # After an error nobody knows what was written: the next call looks again.
+            # After an error it is unknown what was written, so the next call lists the runs again.
             self._listed = False
             parent = self._find_parent(store, snapshot, sweep_id)
             written = sum([self._write_trial(store, snapshot, trial, sweep_id) for trial in snapshot.trials])
@@ -142,7 +144,11 @@ class MlflowSink:
     # --- which sweep, which runs ----------------------------------------------------------------------------------
 
     def _sweep_id(self, snapshot: Snapshot) -> str:
-        """Names this sweep wherever its folder lies: by its first event, or by its place where it has no event."""
+        """Return an id that stays the same if the folder is moved.
+
+        It is read from `mlflow.json` or computed from the time of the first event. If there is no event yet, it is
+        computed from the folder's path.
+        """
         noted = _noted_ids(self.sweep_dir).get("sweep_id")
         if isinstance(noted, str) and noted.isalnum():
             return noted
@@ -150,12 +156,12 @@ class MlflowSink:
         return hashlib.sha256(f"{snapshot.name}\n{origin}".encode()).hexdigest()[:16]
 
     def _list_runs(self, store: RunStore, sweep_id: str) -> None:
-        """What MLflow already has of this sweep."""
+        """Read which trial runs of this sweep MLflow already has. Delete duplicate runs of a trial."""
         self._children, self._digests, self._front_tags = {}, {}, {}
         for run in store.find(sweep_id=sweep_id, kind="trial"):
             trial_id = int(run.tags["trial_number"]), run.tags["trial_key"]
             if trial_id in self._children:
-                store.drop(run.run_id)  # written by two machines at once; the older run stays
+                store.drop(run.run_id)  # two machines created it at the same time; keep the older run
             else:
                 self._adopt(trial_id, run)
 
@@ -168,7 +174,7 @@ class MlflowSink:
         store.drop(self._children.pop(trial_id).run_id)
 
     def _find_parent(self, store: RunStore, snapshot: Snapshot, sweep_id: str) -> KnownRun:
-        """The sweep's own run, made where there is none."""
+        """Return the run of the sweep. Create it if it does not exist; delete duplicates."""
         found = store.find(sweep_id=sweep_id, kind="sweep")
         for extra in found[1:]:
             store.drop(extra.run_id)
@@ -181,7 +187,7 @@ class MlflowSink:
         return parent
 
     def _note_ids(self, store: RunStore, sweep_id: str) -> None:
-        """Leave the run ids beside the sweep, for people and links."""
+        """Save the run ids in the sweep's folder, for users and links."""
         ids = {
             "sweep_id": sweep_id,
             "tracking_uri": redact(self.tracking_uri),
@@ -195,7 +201,7 @@ class MlflowSink:
     # --- one trial ------------------------------------------------------------------------------------------------
 
     def _write_trial(self, store: RunStore, snapshot: Snapshot, trial: StoredTrial, sweep_id: str) -> int:
-        """Write a trial's run unless it carries this record already. Returns the number of runs written."""
+        """Write a trial's run unless it already has this record. Return the number of runs written."""
         record, digest = trial.record, f"{LAYOUT}.{trial.digest}"
         trial_id = record.number, record.key
         if trial_id in self._children and self._digests[trial_id] == digest:
@@ -209,13 +215,13 @@ class MlflowSink:
         return 1
 
     def _run_for(self, store: RunStore, record: TrialRecord, fields: Fields, sweep_id: str) -> KnownRun:
-        """The run of a trial: the one there is; a new one where there is none or it cannot be brought up to date."""
+        """Return the run of a trial. Create a new one if there is none or if the existing one cannot be updated."""
         trial_id = record.number, record.key
         for other in [known for known in self._children if known[0] == record.number and known != trial_id]:
             self._forget(store, other)
         identity = {"sweep_id": sweep_id, "trial_number": str(record.number), "trial_key": record.key}
         if trial_id not in self._children:
-            # Another process may have made it since the runs were listed.
+            # Another process may have created it since the runs were listed.
             for run in store.find(**identity)[:1]:
                 self._adopt(trial_id, run)
         if trial_id in self._children and _outdated(self._children[trial_id], fields):
@@ -227,7 +233,7 @@ class MlflowSink:
         return self._children[trial_id]
 
     def _mark_front(self, store: RunStore, snapshot: Snapshot) -> None:
-        """Tag each trial with its membership as of now, where that changed."""
+        """Tag each trial's run with whether the trial is on the front now. Write only changes."""
         if snapshot.front is None:
             return
         for record in snapshot.records:
@@ -239,7 +245,7 @@ class MlflowSink:
 
 
 def _noted_ids(sweep_dir: Path) -> Mapping[str, object]:
-    """What `mlflow.json` holds; nothing where it is absent or no JSON object."""
+    """Read `mlflow.json`; empty if it is missing or not a JSON object."""
     path = sweep_dir / IDS_FILE
     if not path.is_file():
         return {}
@@ -251,7 +257,10 @@ def _noted_ids(sweep_dir: Path) -> Mapping[str, object]:
 
 
 def _outdated(run: KnownRun, fields: Fields) -> bool:
-    """Whether the run holds what the record no longer says: MLflow can neither change a param nor remove a metric."""
+    """Return whether the run has params, metrics or `no_value` tags that contradict the record.
+
+    Such a run must be replaced, because MLflow can neither change a param nor remove a metric.
+    """
     points = {point.name for point in fields.points}
     reasons = {tag for tag in run.tags if tag.startswith("no_value.")}
     return (
@@ -262,7 +271,7 @@ def _outdated(run: KnownRun, fields: Fields) -> bool:
 
 
 def _write_sweep(store: RunStore, snapshot: Snapshot, parent: KnownRun) -> None:
-    """Hypervolume, front, controls, spec and report files on the sweep's run, where any of it changed."""
+    """Write hypervolume, front, controls, spec and report files to the sweep's run if any of them changed."""
     fields = sweep_fields(snapshot.front, snapshot.controls, snapshot.records)
     fields.tag("benchmark", snapshot.benchmark)
     fields.tag("mlflow.note.content", _NOTE)
@@ -285,7 +294,7 @@ def _write_sweep(store: RunStore, snapshot: Snapshot, parent: KnownRun) -> None:
 
 
 def _add_hypervolume(store: RunStore, snapshot: Snapshot, parent: KnownRun, now_ms: int) -> None:
-    """Points of the curve that MLflow does not have, so that a growing curve is never written twice."""
+    """Write only the points of the hypervolume curve that MLflow does not have yet."""
     if snapshot.front is None:
         return
     there = store.history(parent.run_id, "hypervolume")
@@ -304,7 +313,7 @@ def _sweep_digest(snapshot: Snapshot, fields: Fields, report: Mapping[str, Path]
 
 
 def first_line(error: Exception) -> str:
-    """Kind and first line of an error, without secrets: MLflow's messages go on for pages."""
+    """Return type and first line of an error, without secrets. MLflow's error messages can be pages long."""
     lines = redact(str(error)).strip().splitlines() or ["no message"]
     return f"{type(error).__name__}: {lines[0][:300]}"
 
@@ -314,9 +323,9 @@ def milliseconds(seconds: float) -> int:
 
 
 class MlflowThread:
-    """Keeps MLflow up to date in the background of a running sweep; no failure of MLflow ever reaches the sweep.
+    """Update MLflow in a background thread of a running sweep. A failure of MLflow never stops the sweep.
 
-    `warn` gets one sentence the first time something fails, and one at the end if MLflow was left behind.
+    `warn` is called with a message at the first failure, and in `close` if MLflow is incomplete.
     """
 
     def __init__(self, sink: MlflowSink, warn: Callable[[str], None]) -> None:
@@ -332,11 +341,14 @@ class MlflowThread:
         self._thread.start()
 
     def poke(self) -> None:
-        """Something was recorded. Returns at once; pokes that come during a pass are answered by one more pass."""
+        """Request an update and return at once. Calls during an update lead to exactly one further update."""
         self._wake.set()
 
     def close(self, timeout_s: float = 120.0) -> bool:
-        """One last pass, and wait for it. Returns whether MLflow has everything; says what to do where it has not."""
+        """Run a last update and wait for it. Return whether MLflow is complete.
+
+        If it is incomplete or the timeout has passed, warn with advice.
+        """
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout_s)
@@ -351,12 +363,15 @@ class MlflowThread:
         while not closing:
             self._wake.wait()
             self._wake.clear()
-            # Read before the pass: a close that comes during it still gets a pass of its own.
+            # Read this before the update, so that a `close` during the update still gets an update of its own.
             closing = self._closing.is_set()
             self._pass()
 
     def _pass(self) -> None:
-        """One catch-up. Expected failures (server, disk, database, a broken file) are told once, and tried again."""
+        """Run one update.
+
+        Warn only at the first expected failure (server, disk, database, damaged file); retry at the next request.
+        """
         self._behind = "it ended unexpectedly"
         try:
             self.sink.catch_up()
