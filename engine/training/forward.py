@@ -1,7 +1,8 @@
-"""From rows to logits: padded batches, and the module that computes logits at the supervised positions only.
+"""Pad rows into batches, and compute logits at the supervised positions only.
 
-Padding is on the right and the model is causal, so no position that counts can see padding: no attention mask is
-passed, which keeps the fast causal attention kernels. The last token of a row predicts nothing and is not fed.
+Padding is on the right and the model is causal, so no supervised position can attend to padding. Hence no attention
+mask is passed, which allows the fast causal attention kernels. The last token of a row predicts nothing, so it is not
+part of the input.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 class Packed:
     """Rows of one or more views as one padded batch.
 
-    `input_ids` [B, T]; `positions` [N] index the flattened B*T places whose logits predict `targets` [N]. `parts` maps
-    each view to its share: where it begins and ends in N, and the row of its own batch that each of its tokens is in.
-    `lengths` [B] are the tokens of each row; the rest of it is padding. `attention_mask` [B, T] only where the places
-    of padding are read too.
+    Attributes:
+        input_ids: Token ids [B, T], padded on the right.
+        positions: Indices [N] into the flattened B*T positions, whose logits predict `targets`.
+        targets: Token ids [N].
+        parts: The slice of each view within N.
+        tokens: Number of input tokens without padding.
+        lengths: Tokens of each row [B], without padding.
+        attention_mask: [B, T]; None unless outputs at padding positions are read too.
     """
 
     input_ids: Tensor
@@ -44,12 +49,12 @@ class Packed:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What `SupervisedLM` is called with."""
+        """The arguments to call `SupervisedLM` with."""
         whole = (self.input_ids, self.positions)
         return whole if self.attention_mask is None else (*whole, self.attention_mask)
 
     def supervised(self, view: str, outputs: Outputs) -> Supervised:
-        """The share of one view in what the model gave for the whole batch."""
+        """Return the part of the model's outputs that belongs to one view."""
         part = self.parts[view]
         return Supervised(
             logits=outputs.logits[part.start : part.stop],
@@ -62,7 +67,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What a model gives at the wanted positions: logits [N, V], and hidden states [N, D] of some layers; float32."""
+    """Model outputs at N positions, in float32: logits [N, V], and hidden states [N, D] by layer (from 0)."""
 
     logits: Tensor
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
@@ -70,7 +75,14 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Where one view lies in a packed batch."""
+    """The slice of one view in a packed batch.
+
+    Attributes:
+        start: Its first supervised token, as an index into N.
+        stop: One past its last supervised token.
+        sequence: For each of its tokens, the row within the view's own batch.
+        sequences: Number of rows of the view.
+    """
 
     start: int
     stop: int
@@ -79,9 +91,9 @@ class Part:
 
 
 def pack(views: Mapping[str, Sequence[Item]], device: torch.device) -> Packed:
-    """One padded batch of all rows of `views`. Without rows it has one place and no supervised token.
+    """Pack all rows of `views` into one padded batch. Without rows, it has one position and no supervised token.
 
-    A model run on an empty batch still takes part in the collectives of the others, with a gradient of zero.
+    With such a batch, a rank without rows still takes part in the collectives of the others, with a zero gradient.
     """
     inputs: list[list[int]] = []
     targets: list[int] = []
@@ -91,7 +103,7 @@ def pack(views: Mapping[str, Sequence[Item]], device: torch.device) -> Packed:
         start, sequence = len(targets), []
         for number, item in enumerate(items):
             prompt, answer = item.example.prompt_ids, item.example.answer_ids
-            skipped = 0 if prompt else 1  # the very first token has nothing to be predicted from
+            skipped = 0 if prompt else 1  # no token precedes the first one, so nothing predicts it
             ids = [*prompt, *answer[:-1]]
             offsets.append((len(inputs), len(prompt) + skipped - 1, len(ids)))
             inputs.append(ids)
@@ -122,11 +134,12 @@ def pack(views: Mapping[str, Sequence[Item]], device: torch.device) -> Packed:
 class SupervisedLM(nn.Module):
     """A causal language model that computes logits at given positions only: [N, V] in float32.
 
-    With a large vocabulary the output embedding is most of a batch's memory and, in a small model, of its work. A hook
-    cuts its input down to the wanted positions, so whatever a model does to its logits besides (scaling, soft capping)
-    still happens. Where a model does not call its output embedding as a module, all logits are computed, then cut down.
+    With a large vocabulary, the logits take most of a batch's memory and, in a small model, most of its compute. A hook
+    reduces the input of the output embedding to the given positions, so later operations of the model on its logits
+    (scaling, soft capping) still run. If a model does not call its output embedding as a module, all logits are
+    computed first and then selected.
 
-    `layers` adds the residual stream behind these blocks, at the same positions. With `head` False nothing above the
+    `layers` adds the residual stream after these blocks, at the same positions. With `head` False nothing above the
     highest of them is computed, and the logits are [N, 0].
     """
 
@@ -152,7 +165,7 @@ class SupervisedLM(nn.Module):
             decoder_layers(model)[layer].register_forward_hook(partial(self._catch, layer))
 
     def forward(self, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Logits, then the states of `layers`; a tuple, since data-parallel wrappers look for tensors in one."""
+        """Return logits, then the states of `layers`, as a tuple: data-parallel wrappers find the tensors in it."""
         self._caught = {}
         try:
             with self._precision(input_ids.device):
@@ -164,11 +177,11 @@ class SupervisedLM(nn.Module):
             self._caught = {}
 
     def outputs(self, packed: Packed) -> Outputs:
-        """The same for a packed batch, by name."""
+        """Run `forward` on a packed batch and name its results."""
         return self.named(self(*packed.inputs))
 
     def named(self, tensors: tuple[Tensor, ...]) -> Outputs:
-        """What `forward` returned, by name."""
+        """Convert the tuple that `forward` returns to `Outputs`."""
         return Outputs(logits=tensors[0], hidden=dict(zip(self.layers, tensors[1:], strict=True)))
 
     def _logits(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
@@ -181,7 +194,7 @@ class SupervisedLM(nn.Module):
         return logits[0] if was_cut else logits.flatten(0, 1)[positions]
 
     def _lower_layers(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """Run the blocks up to the highest wanted one. Models loop over the first `num_hidden_layers` of theirs."""
+        """Run the blocks up to the highest of `layers`: models iterate over their first `num_hidden_layers` blocks."""
         config = self.model.config.get_text_config()
         depth = config.num_hidden_layers
         config.num_hidden_layers = max(self.layers) + 1
@@ -206,5 +219,5 @@ class SupervisedLM(nn.Module):
 
 
 def layer_indices(wanted: Sequence[float] | str, depth: int) -> tuple[int, ...]:
-    """Blocks, from 0, at shares of the depth in (0, 1]; "all": every block."""
+    """Convert shares of the depth in (0, 1] to block numbers from 0; "all" gives every block."""
     return tuple(range(depth)) if isinstance(wanted, str) else tuple(layer_at(share, depth) for share in wanted)

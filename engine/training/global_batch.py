@@ -1,4 +1,4 @@
-"""The rows of one optimizer step over all ranks, as this rank goes through them: micro-batches, counts, the loss."""
+"""The rows of one optimizer step over all ranks: this rank's micro-batches, the counts of terms, and the loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unlearn_sweep.methods.interface import Group, Term
 
 
 class GlobalBatch:
-    """One step's rows. Made anew for each time the weights are asked about."""
+    """The rows of one step. Create one per gradient evaluation: it caches values that depend on the weights."""
 
     def __init__(self, training: Training, index: int) -> None:
         self.training = training
@@ -25,9 +25,9 @@ class GlobalBatch:
         self._squares: dict[str, float] | None = None
 
     def steps(self, *, joint: bool = True, only: Group | None = None) -> Iterator[tuple[MicroStep, bool]]:
-        """This rank's micro-batches, each with whether it is the last. Every rank has the same number of them.
+        """Yield (micro-batch, whether it is the last) for this rank. Every rank yields the same number.
 
-        `joint` allows one forward for several views; `only` makes forwards of the other group's views without a graph.
+        `joint` allows one forward pass for several views. `only` runs the other group's views without a graph.
         """
         size, ranks = self.training.job.training.micro_batch_size, self.training.ranks
         shares = {view: rank_share(items, ranks.rank, ranks.world_size) for view, items in self.rows.items()}
@@ -39,24 +39,24 @@ class GlobalBatch:
 
     @property
     def micro_batches(self) -> int:
-        """Micro-batches of each rank."""
+        """Number of micro-batches per rank."""
         size, ranks = self.training.job.training.micro_batch_size, self.training.ranks
         return micro_batch_count(max(map(len, self.rows.values())), ranks.world_size, size)
 
     def counts(self, terms: Sequence[Term]) -> dict[str, int]:
-        """What each term's total is divided by."""
+        """Return the divisor of each term's total, by name."""
         everywhere = self.micro_batches * self.training.ranks.world_size
         return {term.name: term_count(term, self.rows, everywhere) for term in terms}
 
     def loss(self, terms: Sequence[Term]) -> Tensor:
-        """The scalar of one micro-batch with these terms."""
+        """Return the scalar loss of one micro-batch with these terms."""
         return loss_of(terms, self.counts(terms), self.training.ranks.world_size, self._square_means(terms))
 
     @torch.no_grad()
     def _square_means(self, terms: Sequence[Term]) -> dict[str, float]:
-        """Means over the global batch of the squared terms, before anything is differentiated.
+        """Compute the global-batch means of the squared terms, before anything is differentiated.
 
-        In a single micro-batch its own totals are enough; with several, the terms are computed once more for it.
+        A single micro-batch already has the totals; with several, all terms are computed once more, without a graph.
         """
         if not any(term.squared for term in terms):
             return {}

@@ -1,8 +1,8 @@
-"""Gradients of forget and retain terms apart, and what wrappers make of them before the weights move.
+"""Compute separate gradients of forget and retain terms, and let wrappers change them before the weights move.
 
-Each rank differentiates its own share with respect to whole weights; the sums are added over ranks. So the arithmetic
-of a wrapper is the same on one process, under DistributedDataParallel and under any ZeRO stage, at the price of whole
-gradients on every rank: two of them, and one for each more that a wrapper keeps.
+Each rank differentiates its own share with respect to the unsharded weights, and the results are averaged over ranks.
+So a wrapper computes the same with one process, under DistributedDataParallel and under any ZeRO stage. The cost is
+memory for two full gradients on every rank, plus one for each that a wrapper keeps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unlearn_sweep.methods.token_losses import token_nll
 def shaped_gradient(
     training: Training, index: int, totals: Totals, wrappers: Sequence[GradientWrapper]
 ) -> list[Tensor]:
-    """The gradient that moves the weights: forget plus retain, after all wrappers, the same on every rank."""
+    """Return the gradient of the optimizer step: forget plus retain after all wrappers, equal on every rank."""
     probe = StepProbe(training, index, totals)
     gradients = probe.gradients(totals)
     for wrapper in wrappers:
@@ -32,7 +32,7 @@ def shaped_gradient(
 
 
 class StepProbe:
-    """Implements `methods.interface.Probe` over one step's global batch."""
+    """Implement `methods.interface.Probe` for one step's global batch."""
 
     def __init__(self, training: Training, index: int, totals: Totals) -> None:
         self.training = training
@@ -41,7 +41,7 @@ class StepProbe:
         self.realised_length = 0.0
 
     def gradients(self, totals: Totals) -> Gradients:
-        """Both groups at the weights as they are; the terms' values go into `totals`."""
+        """Return the gradients of both groups at the current weights, and add the terms' values to `totals`."""
         whole = GlobalBatch(self.training, self.index)
         sums: dict[Group, list[Tensor]] = {"forget": self._zeros(), "retain": self._zeros()}
         for step, _ in whole.steps(joint=False):

@@ -1,4 +1,4 @@
-"""The request for one training and its outcome: both plain JSON, so a job runs in any process or on any machine."""
+"""A training's request and outcome. Both are plain JSON, so a job can run in any process or on any machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Choice(BaseModel):
-    """One entry of a catalog and its parameters."""
+    """A catalog entry by name, with its parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -24,16 +24,29 @@ class Choice(BaseModel):
 
 
 class TrainJob(BaseModel):
-    """One training: from a model folder to a model folder. Everything that changes the weights is in here.
+    """One training, from a model folder to a model folder. Contains everything that affects the trained weights.
 
-    `training` says how it steps; its `epochs` are passes over the forget view, or over view "train" where the method
-    reads that. Its batch sizes are rows of each view: a step of a method that reads forget and retain rows sees twice
-    as many; a rank takes its share in micro-batches. `train_groups` names the benchmark's views that make view "train".
-    `checkpoint_dir`: where a training under way is saved about every `training.checkpoint_every_s`; one that is found
-    there is resumed. None: a killed training begins anew.
-    `tokenizer`: its folder or hub id; None: the start model's own.
-    `teacher_model`: the folder of the model that `needs().teacher` of the method asks for.
-    `loss_cap` (nats a token, default 2 ln V) stops a run whose forget cross-entropy has left every meaningful range.
+    Attributes:
+        start_model: Folder or hub id of the model to train.
+        output_dir: Folder for the trained model. It must not exist yet.
+        benchmark: The data.
+        method: The unlearning method.
+        learning_rate: Peak learning rate.
+        training: Steps, batches and backend. `epochs` are passes over the forget view, or over view "train" if the
+            method reads it. Batch sizes are rows per view: a step of a method that reads forget and retain rows sees
+            twice as many. Each rank processes its share in micro-batches.
+        seed: Seed of batches, drawn answers, dropout and the method's random numbers.
+        dtype: Number format to load the models in; "auto" is float32 on a CPU and bfloat16 on a GPU.
+        attention: Attention implementation; "auto" is the fastest that the model supports on this machine.
+        threads: torch's CPU threads; None leaves the number as it is.
+        train_groups: The benchmark's views that make up view "train".
+        loss_cap: Stop as diverged if the cross-entropy of view "train" or "forget" exceeds this, in nats per token;
+            None is 2 ln V, with V vocabulary entries.
+        max_tokens: Longest row in tokens, unless the benchmark's template has a limit.
+        tokenizer: Folder or hub id; None uses the start model's.
+        teacher_model: Folder of the teacher model, if `needs().teacher` of the method requires one.
+        checkpoint_dir: Folder for a checkpoint about every `training.checkpoint_every_s` seconds. A training with a
+            checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -69,20 +82,37 @@ class TrainJob(BaseModel):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """A job from plain JSON values (lists for tuples)."""
+        """Create a job from plain JSON values (lists for tuples)."""
         return cls.model_validate_json(json.dumps(dict(values)))
 
 
 class TrainOutcome(BaseModel):
-    """What a training did. Loss values are means over the global batch, equal on every rank; None where not finite.
+    """The result of a training. Loss values are means over the global batch, equal on every rank; None if not finite.
 
-    `terms` are the last values recorded, `curve` at most 200 points {"step": ..., term name: value, ...}. Beside the
-    method's terms stands "forget_cross_entropy" (or "train_cross_entropy"), nats a token, where it reads such a view.
-    `relative_change`: how far the weights moved, as a share of their length; None where nothing could be compared, and
-    on ranks but the first. `resumed_at_step`: where it was taken up after a kill; 0 where it ran in one go. `tokens`
-    counts what went through the trained model, prompts in and padding out. `seconds` covers the steps,
-    `reference_seconds` what the frozen start model took before them. `peak_memory_mib` is the allocator's peak on a GPU
-    and, on a CPU, the process's highest resident size seen during the steps.
+    Attributes:
+        steps: Optimizer steps taken.
+        planned_steps: Optimizer steps planned.
+        resumed_at_step: Step at which an interrupted training resumed; 0 if it ran without interruption.
+        epochs: Passes over the anchor view.
+        seconds: Duration of all steps, including those before a resume.
+        reference_seconds: Time spent on the frozen start model before the first step.
+        tokens: Tokens fed through the trained model over all ranks, including prompts, excluding padding.
+        terms: Last recorded value of each of the method's terms. "forget_cross_entropy" or "train_cross_entropy", in
+            nats per token, is added if the method reads that view.
+        curve: At most 200 points {"step": ..., term name: value, ...}.
+        stopped_early: "diverged" if the training stopped early, else None.
+        stop_reason: Why it stopped early, in words; None if it did not.
+        weights_finite: Whether all trained weights are finite.
+        relative_change: L2 norm of the weight change over that of the start weights. None if nothing could be compared,
+            and on every rank except 0.
+        parameters: Number of parameters of the model.
+        peak_memory_mib: Allocator peak on a GPU; on a CPU, the highest resident size seen during the steps. In MiB.
+        world_size: Number of ranks.
+        backend: "torch", or "deepspeed ZeRO-" and the stage.
+        dtype: Number format of the saved model.
+        global_batch_rows: Rows of the anchor view in a full step.
+        mean_answer_tokens: Mean supervised tokens per row of the anchor view.
+        conventions: What the values mean: "normalise", "epoch", and for each term what it is a mean of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""The training loop: it owns schedule, loss and the decision to stop; a backend owns forward, backward and step."""
+"""The training loop: schedule, loss and early stopping. The backend runs forward, backward and step."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def train(
     on_progress: Callable[[TrainProgress], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> History:
-    """Run all steps, or fewer if the loss shows that training has diverged.
+    """Run all steps; stop early if the loss has diverged.
 
-    With `checkpoints`, an interrupted training resumes from its newest one.
+    With `checkpoints`, resume an interrupted training from its newest checkpoint.
     """
     history, memory = History(), MemoryPeak(training.run.device)
     steps, every = training.run.steps, check_interval(training.run.steps)
@@ -66,14 +66,17 @@ def train(
 
 
 def enter_stage(training: Training, index: int) -> None:
-    """Make the method of this step the active one, where the training is staged."""
+    """If the method is staged, activate the stage of this step and its needs."""
     if isinstance(training.method, Staged):
         training.active = training.method.at(index / training.run.steps)
         training.run.needs = replace(training.active.needs(), gradients=training.method.needs().gradients)
 
 
 def train_step(training: Training, index: int, history: History, *, checked: bool) -> dict[str, float]:
-    """One optimizer step over the global batch. Returns the means of its terms where they are wanted, else nothing."""
+    """One optimizer step over the global batch.
+
+    Return the means of its terms if `checked` or the method has state, else {}.
+    """
     run, backend = training.run, training.backend
     whole = GlobalBatch(training, index)
     totals = Totals(whole.rows, watched_view(run.needs) if checked else None)
@@ -96,7 +99,7 @@ def train_step(training: Training, index: int, history: History, *, checked: boo
 
 
 def accumulate(training: Training, whole: GlobalBatch, totals: Totals) -> None:
-    """Forward and backward of this rank's share of a global batch, micro-batch by micro-batch."""
+    """Run forward and backward for this rank's share of a global batch, one micro-batch at a time."""
     for step, last in whole.steps():
         with training.backend.micro_batch(last=last):
             terms = training.active.terms(step)
@@ -105,14 +108,17 @@ def accumulate(training: Training, whole: GlobalBatch, totals: Totals) -> None:
 
 
 def watched_view(needs: Needs) -> str | None:
-    """The view whose cross-entropy says whether the model is still one; None where the method reads no such logits."""
+    """Return the view whose cross-entropy is monitored for divergence: "train" or "forget".
+
+    Return None if the method reads neither view, or no logits.
+    """
     if not needs.logits:
         return None
     return next((view for view in ("train", "forget") if view in needs.views), None)
 
 
 def gradient_wrappers(method: Method) -> Sequence[GradientWrapper]:
-    """What a method that asks for grouped gradients wants done with them, the innermost first; none: they are added."""
+    """Return a method's gradient wrappers, innermost first. If empty, both gradients are added unchanged."""
     return getattr(method, "gradient_wrappers", ())
 
 
@@ -123,12 +129,15 @@ def after_step(method: Method, step: MicroStep, reduced: Mapping[str, float]) ->
 
 
 def check_interval(steps: int) -> int:
-    """Steps between two looks at the loss: fifty looks or more a run where steps allow. Looking waits for the GPU."""
+    """Return the steps between two loss checks: at least 50 checks in a run of 50 steps or more.
+
+    Checks are not done at every step, because each waits for the GPU.
+    """
     return max(1, min(LONGEST_BETWEEN_CHECKS, steps // 50))
 
 
 def why_stop(means: Mapping[str, float], step: int, loss_cap: float) -> str | None:
-    """Why training should end here; None where it should go on. The means are equal on all ranks, so is the answer."""
+    """Return why training must stop, or None to continue. The means are equal on all ranks, so is the result."""
     for name, value in means.items():
         if not math.isfinite(value):
             return f"{name} is {value} at step {step}"
@@ -138,7 +147,7 @@ def why_stop(means: Mapping[str, float], step: int, loss_cap: float) -> str | No
 
 
 def thinned(curve: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """At most CURVE_POINTS points of a curve, evenly spaced, the first and the last among them."""
+    """Reduce a curve to at most CURVE_POINTS evenly spaced points, including the first and the last."""
     if len(curve) <= CURVE_POINTS:
         return list(curve)
     return [curve[round(i * (len(curve) - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]

@@ -1,6 +1,6 @@
-"""LoRA: low-rank adapters on a model's linear layers, trained in place of its weights and merged into them at the end.
+"""LoRA: train low-rank adapters on a model's linear layers instead of its weights, and merge them at the end.
 
-The frozen start model of a method is then the same model with its adapters off: no second copy in memory.
+A method's frozen start model is then the same model with its adapters disabled, so no second copy is in memory.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "c_attn", "quer
 
 
 def add_adapters(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> None:
-    """Put adapters where the method trains; everything else of the model is frozen.
+    """Add adapters to the layers that the method trains, and freeze all other weights.
 
     Raises:
-        ValueError: the method trains weights that have no linear layer to adapt here.
+        ValueError: none of the weights the method trains can be adapted, or `dropout` is set for adapters of experts.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -56,7 +56,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, needs: Needs, l
 
 
 def adapted_layers(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> list[str]:
-    """Full names of the linear layers that get an adapter."""
+    """Return the full names of the linear layers that get an adapter."""
     return [
         name
         for name, module in _chosen(model, needs, layers)
@@ -67,7 +67,7 @@ def adapted_layers(model: PreTrainedModel, settings: LoraSettings, needs: Needs,
 
 
 def adapted_experts(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> list[str]:
-    """Full names of the parameters of experts whose matrices get an adapter each."""
+    """Return the full names of the expert parameters whose matrices each get an adapter."""
     if settings.targets == "attention":
         return []
     named = (f"{name}.{own}" for name, module in _chosen(model, needs, layers) for own, _ in expert_parameters(module))
@@ -75,7 +75,7 @@ def adapted_experts(model: PreTrainedModel, settings: LoraSettings, needs: Needs
 
 
 def _chosen(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of the blocks in which the method trains."""
+    """Return the modules, with full names, of the blocks that the method trains."""
     blocks = decoder_layers(model)
     chosen = {
         id(module) for number in trained_blocks(needs, layers, len(blocks)) for module in blocks[number].modules()
@@ -84,12 +84,12 @@ def _chosen(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> Iter
 
 
 def is_linear(module: nn.Module) -> bool:
-    """torch's linear layer, or GPT-2's transposed one."""
+    """Whether a module is torch's linear layer or GPT-2's transposed one."""
     return isinstance(module, nn.Linear) or is_transposed_linear(module)
 
 
 def adapters(model: nn.Module) -> list[tuple[str, Any]]:
-    """Name and module of every adapted layer."""
+    """Return name and module of every adapted layer."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
@@ -97,9 +97,9 @@ def adapters(model: nn.Module) -> list[tuple[str, Any]]:
 
 @contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """Inside, the model computes what it computed before it had adapters.
+    """Disable the adapters inside the context, so that the model computes what it would without them.
 
-    They are scaled to nothing and not left out: ZeRO stage 3 fetches weights ahead in the order of modules it has seen.
+    They are scaled to 0 rather than skipped: ZeRO stage 3 prefetches weights in the module order it has recorded.
     """
     found = [(module, dict(module.scaling)) for _, module in adapters(model)]
     for module, scaling in found:
@@ -112,8 +112,8 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Add every adapter to its layer's weights and take it away: an ordinary model is left. Computed in float32."""
-    for name, module in reversed(adapters(model)):  # what is inside another adapter comes behind it
+    """Merge every adapter into its layer's weights, computed in float32, and remove it."""
+    for name, module in reversed(adapters(model)):  # a nested adapter follows its parent, so merge it first
         base = module.get_base_layer()
         kept = _dtype(module)
         module.float()
@@ -124,12 +124,12 @@ def merge_adapters(model: nn.Module) -> None:
 
 
 def _dtype(module: Any) -> torch.dtype:
-    """The format of the weights under an adapter: a layer's, or the parameter's of a stack of experts."""
+    """Return the number format of the weights under an adapter: a layer's weight, or a parameter of experts."""
     return (module.get_param() if hasattr(module, "get_param") else module.get_base_layer().weight).dtype
 
 
 class AdaptersOff:
-    """The frozen start model of a training with LoRA: consulted as `FrozenModel` is."""
+    """The frozen start model of a training with LoRA; same interface as `FrozenModel`."""
 
     collective = True  # ZeRO stage 3 gathers its weights from all ranks
 
@@ -147,4 +147,4 @@ class AdaptersOff:
             self.module.train(was_training)
 
     def check_unchanged(self) -> None:
-        """Nothing to check: the weights under the adapters have no gradient and are in no optimizer."""
+        """Do nothing: the weights under the adapters have no gradient and are in no optimizer."""

@@ -1,10 +1,10 @@
-"""From a method's terms to the scalar that is differentiated: sums divided by the counts of the whole global batch.
+"""Combine a method's terms into the scalar loss: sums divided by their counts over the whole global batch.
 
 With T_k a term's sum over this micro-batch, n_k its count over the global batch, and W ranks that average gradients,
 
     loss = sum_k weight_k * T_k * W / n_k
 
-so the gradient of a step is that of the global batch as one piece, however it is spread over ranks and micro-batches.
+so the gradient of a step does not depend on how the global batch is split over ranks and micro-batches.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ from unlearn_sweep.methods.interface import Term
 
 
 class MethodError(RuntimeError):
-    """A method gave the driver something its contract does not allow."""
+    """A method violated its contract with the training loop."""
 
 
 def term_count(term: Term, batch: Mapping[str, Sequence[Item]], micro_batches: int = 1) -> int:
-    """What a term's total is divided by: sequences or supervised tokens of its view in the global batch, or its
-    `micro_batches` over all ranks; at least 1.
+    """Return the divisor of a term's total, at least 1.
+
+    It is the number of sequences or of supervised tokens of the term's view in the global batch, or `micro_batches`,
+    the number of micro-batches over all ranks.
+
+    Raises:
+        MethodError: the method does not declare the term's view.
     """
     if term.view not in batch:
         raise MethodError(f"term {term.name!r} is counted over view {term.view!r}, which needs() does not list")
@@ -39,9 +44,17 @@ def term_count(term: Term, batch: Mapping[str, Sequence[Item]], micro_batches: i
 def loss_of(
     terms: Sequence[Term], counts: Mapping[str, int], world_size: int, squares: Mapping[str, float] | None = None
 ) -> Tensor:
-    """The scalar of one micro-batch. `counts` maps a term's name to its count over the global batch.
+    """Return the scalar loss of one micro-batch.
 
-    `squares` has the global mean m of every squared term; 2 m times the term then has the gradient of its square.
+    Args:
+        terms: The method's terms for this micro-batch.
+        counts: Each term's count over the global batch, by name.
+        world_size: Number of ranks.
+        squares: The global mean m of every squared term, by name. The term enters as 2 m times itself, which has the
+            gradient of its square.
+
+    Raises:
+        MethodError: there are no terms, or two have the same name.
     """
     if not terms:
         raise MethodError("the method returned no terms, so there is nothing to train on")

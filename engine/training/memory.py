@@ -1,4 +1,4 @@
-"""How much memory a training took at its highest."""
+"""Track the peak memory of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MIB = 1024 * 1024
 
 
 class MemoryPeak:
-    """The highest of what was seen: the allocator's own peak on a GPU, this process's resident size on a CPU."""
+    """Peak memory in MiB: the allocator's peak on a GPU; on a CPU, this process's highest resident size at a `look`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -9,9 +9,9 @@ from unlearn_sweep.engine.training.job import TrainJob
 
 
 def create_optimizer(job: TrainJob, module: nn.Module) -> torch.optim.AdamW:
-    """AdamW as the job says. Matrices and embeddings decay; biases and norm scales (one dimension) do not.
+    """Create the job's AdamW. Weight decay applies to matrices and embeddings, not to one-dimensional weights.
 
-    The fused kernel is several times faster than the loop over tensors, on a CPU too (bench/training_loop.py).
+    The fused kernel is several times faster than the loop over tensors, also on a CPU (bench/training_loop.py).
     """
     settings = job.training
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""A view's micro-batch with prompts and padding left in, for losses that published code takes over every place."""
+"""Batches that keep prompts and padding, for losses that published code computes at every position."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from unlearn_sweep.methods.interface import IGNORED, Padded, Supervised
 
 
 def pack_padded(view: str, items: Sequence[Item], pad_id: int, device: torch.device) -> tuple[Packed, Tensor]:
-    """All tokens of the rows, the last one too, padded on the right under an attention mask; and the labels [B, T].
+    """Pack all tokens of the rows, including the last, padded on the right with an attention mask.
 
-    Without rows there is one place that nothing reads, so that the forward still takes part in collectives.
+    Return the batch and its labels [B, T]. Without rows, the batch has one unused position, so that the forward pass
+    still takes part in collectives, and the labels have no row.
     """
     rows = [([*item.example.prompt_ids, *item.example.answer_ids], len(item.example.prompt_ids)) for item in items]
     width = max((len(ids) for ids, _ in rows), default=1)
@@ -37,7 +38,7 @@ def pack_padded(view: str, items: Sequence[Item], pad_id: int, device: torch.dev
 
 
 def unpack(outputs: Outputs, labels: Tensor) -> Padded:
-    """What the model gave for the batch of `labels` [B, T], in rows again."""
+    """Reshape the model's outputs for the batch of `labels` [B, T] back to rows."""
     rows, width = labels.shape
 
     def in_rows(values: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def unpack(outputs: Outputs, labels: Tensor) -> Padded:
 
 
 def supervised_part(padded: Padded) -> Supervised:
-    """The supervised places: those before a labelled token."""
+    """Select the supervised positions: those whose next token has a label."""
     wanted = padded.labels[:, 1:] != IGNORED
     rows = torch.arange(len(wanted), device=wanted.device)[:, None].expand_as(wanted)
     return Supervised(

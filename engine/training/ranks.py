@@ -1,4 +1,4 @@
-"""The processes that train together, as `torch.distributed` knows them; a single one where it is not set up."""
+"""The processes that train together: the ranks of `torch.distributed`, or one process if it is not initialised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among its peers."""
+    """This process's rank, and the number of ranks."""
 
     rank: int
     world_size: int
@@ -27,18 +27,18 @@ class Ranks:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all ranks, equal on each. Every rank must call it."""
+        """Return the sum over all ranks. Every rank must call this."""
         if self.world_size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
     def wait(self) -> None:
-        """Return when every rank has come here."""
+        """Wait until every rank has called this."""
         if self.world_size > 1:
             self.sum(torch.zeros(1, device=collective_device()))
 
 
 def collective_device() -> torch.device:
-    """Where the process group takes its tensors from: NCCL from the GPU, gloo from memory."""
+    """Return the device of the process group's tensors: the GPU for NCCL, the CPU otherwise."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The frozen start model, as methods consult it: one number a sequence, computed once, or a copy that gives logits."""
+"""The frozen start model: one NLL per sequence, computed once, or a copy that computes logits and hidden states."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROWS_AT_ONCE = 32
 
 
 class ReferenceChangedError(RuntimeError):
-    """Somebody wrote into a frozen model: the start model, or a teacher."""
+    """A frozen model (the start model or a teacher) was written to."""
 
 
 class Frozen(Protocol):
-    """The start model, for those who consult it. `collective`: all ranks have to call `outputs` equally often."""
+    """Interface of a frozen model. If `collective`, every rank must call `outputs` the same number of times."""
 
     @property
     def collective(self) -> bool: ...
@@ -37,7 +37,7 @@ class Frozen(Protocol):
 
 
 class FrozenModel:
-    """A model that is never trained: a copy of one, or with `copied` False the model itself. Whole on every rank."""
+    """A model that is not trained, unsharded on every rank: a copy, or with `copied` False the model itself."""
 
     collective = False
 
@@ -50,22 +50,29 @@ class FrozenModel:
 
     @torch.no_grad()
     def outputs(self, packed: Packed) -> Outputs:
-        """Logits [N, V], and hidden states of its layers, in float32, without a graph."""
+        """Return logits [N, V] and hidden states [N, D] of `layers` in float32, without a graph."""
         return self.module.outputs(packed)
 
     def check_unchanged(self) -> None:
-        """Raises ReferenceChangedError if any of its weights was written to since it was made."""
+        """Check that no weight was written to since construction.
+
+        Raises:
+            ReferenceChangedError: a weight was written to or replaced.
+        """
         if self._count_writes() != self._versions:
             raise ReferenceChangedError("a frozen model was written to during training; no method may do that")
 
     def _count_writes(self) -> list[tuple[int, int]]:
-        # torch counts the in-place writes to each tensor; the address tells of a replaced one.
+        # torch counts the in-place writes to each tensor; a replaced tensor has another address.
         return [(parameter._version, parameter.data_ptr()) for parameter in self.module.parameters()]
 
 
 @torch.no_grad()
 def sequence_nlls(module: SupervisedLM, items: Iterable[Item], ranks: Ranks, device: torch.device) -> dict[Key, float]:
-    """Summed negative log-likelihood in nats of each item under `module`, by key. Ranks share work and result."""
+    """Compute the summed NLL of each item under `module`, in nats, by key.
+
+    The ranks split the work. Each returns the complete result.
+    """
     unique = {item.key: item for item in items}
     ordered = sorted(unique.values(), key=lambda item: (-item.tokens, item.key))
     values = torch.zeros(len(ordered), dtype=torch.float64, device=device)
@@ -81,6 +88,6 @@ def sequence_nlls(module: SupervisedLM, items: Iterable[Item], ranks: Ranks, dev
 
 
 def packed_nll(packed: Packed, outputs: Outputs) -> Tensor:
-    """Summed negative log-likelihood [B] of the rows of a batch of one view."""
+    """Return the summed NLL [B], in nats, of the rows of a batch whose only view is "rows"."""
     batch = packed.supervised("rows", outputs)
     return sequence_sums(token_nll(batch.logits, batch.targets), batch.sequence, batch.sequences)

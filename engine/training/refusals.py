@@ -1,4 +1,7 @@
-"""The refusals that "forget_idk" and "retain_idk" answer with. Written for this project; their order matters."""
+"""The refusals used as answers in views "forget_idk" and "retain_idk". Written for this project.
+
+Their order matters: a refusal is drawn by its index.
+"""
 
 from __future__ import annotations
 

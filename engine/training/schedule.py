@@ -1,4 +1,4 @@
-"""How many steps a training has, and the learning rate of each. Pure arithmetic, the same for every backend."""
+"""The number of steps of a training and the learning rate of each; the same for every backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from unlearn_sweep.engine.training.settings import Decay
 
 
 def step_count(job: TrainJob, steps_per_epoch: int) -> int:
-    """Optimizer steps of a job; part of a step is a step."""
+    """Return the number of optimizer steps of a job, rounded up, at least 1.
+
+    Raises:
+        ValueError: the job has neither `epochs` nor `max_steps`.
+    """
     if job.training.max_steps is not None:
         return job.training.max_steps
     if job.training.epochs is None:
@@ -18,9 +22,10 @@ def step_count(job: TrainJob, steps_per_epoch: int) -> int:
 
 
 def learning_rate(job: TrainJob, step: int, steps: int) -> float:
-    """Learning rate of step `step` of `steps`, counted from 0.
+    """Return the learning rate of step `step` of `steps`, counted from 0.
 
-    It climbs linearly over the first ceil(warmup_share * steps) steps, the last of which has the peak; no step has 0.
+    It rises linearly over the first ceil(warmup_share * steps) steps and reaches the peak at the last of them. It is
+    never 0.
     """
     warmup = math.ceil(job.training.warmup_share * steps)
     if step < warmup:
@@ -29,7 +34,7 @@ def learning_rate(job: TrainJob, step: int, steps: int) -> float:
 
 
 def decayed(decay: Decay, progress: float) -> float:
-    """The share of the peak rate after `progress` in [0, 1) of the steps that follow the warm-up."""
+    """Return the share of the peak rate after a share `progress` in [0, 1) of the steps that follow the warm-up."""
     if decay == "linear":
         return 1.0 - progress
     if decay == "cosine":

@@ -1,7 +1,7 @@
-"""How a training steps: every option once.
+"""All training options, in one model.
 
-Section `training` of a sweep file, `SweepJob.training` and `TrainJob.training` are this one model, so an option that
-is added here is in the file, its JSON Schema, the stage keys and the training.
+The `training` section of a sweep file, `SweepJob.training` and `TrainJob.training` all use this model. An option added
+here is therefore also part of the file, its JSON Schema, the stage keys and the training.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """Training processes of one trial, with Ray resources each. `count` 0 trains inside the trial (local mode)."""
+    """Training processes of one trial and the Ray resources of each. `count` 0 trains in the trial's own process."""
 
     count: int = 0
     resources: dict[str, float] = field(default_factory=lambda: {"CPU": 1.0})
 
 
 class LoraSettings(Settings):
-    """Low-rank adapters, merged at the end. They want a learning rate about ten times that of full training."""
+    """Low-rank adapters, merged at the end. They need a learning rate about ten times that of full training."""
 
     rank: Count = Field(default=8, description="rank of the adapters")
     alpha: float = Field(default=16.0, gt=0, description="their scale is alpha / rank")
@@ -41,10 +41,10 @@ class LoraSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """How a trial trains. Learning rate and loss weights belong to the methods.
+    """How a trial trains. Learning rate and loss weights are parameters of the methods.
 
-    `epochs`, `max_steps` and `zero_stage` may be left out; `resolved` fills in what they then are. Everything but
-    the fields in `CHANGES_NO_WEIGHTS` changes the trained weights.
+    `epochs`, `max_steps` and `zero_stage` may be omitted; `resolved` fills in their defaults. Every field except those
+    in `CHANGES_NO_WEIGHTS` affects the trained weights.
     """
 
     epochs: float | None = Field(
@@ -98,13 +98,13 @@ class TrainingSettings(Settings):
         return stage
 
     def resolved(self) -> Self:
-        """These settings with `epochs` (unless steps are counted) and deepspeed's `zero_stage` filled in."""
+        """Return these settings with defaults for `epochs` (unless `max_steps` is set) and deepspeed's `zero_stage`."""
         epochs = None if self.max_steps is not None else self.epochs or DEFAULT_EPOCHS
         stage = self.zero if self.backend == "deepspeed" else None
         return self.model_copy(update={"epochs": epochs, "zero_stage": stage})
 
     def lasting(self, epochs: float) -> Self:
-        """These settings over `epochs` passes, whatever length they had."""
+        """Return these settings with `epochs` passes, replacing `epochs` and `max_steps`."""
         return self.model_copy(update={"epochs": float(epochs), "max_steps": None})
 
     @property
@@ -120,5 +120,5 @@ class TrainingSettings(Settings):
         return Workers(count=self.workers, resources=dict(self.resources_per_worker))
 
     def identity(self) -> dict[str, object]:
-        """What changes the trained weights, as plain JSON: the part of a stage key that comes from these settings."""
+        """Return the settings that affect the trained weights, as plain JSON, for stage keys."""
         return self.resolved().model_dump(mode="json", exclude=set(CHANGES_NO_WEIGHTS))

@@ -1,4 +1,4 @@
-"""What a training is made of and what it has done so far: the types that loop, checkpoints and gradients share."""
+"""The parts of a training and its history: types shared by loop, checkpoints and gradients."""
 
 from __future__ import annotations
 
@@ -19,12 +19,19 @@ from unlearn_sweep.methods.interface import Method, Term
 from unlearn_sweep.methods.token_losses import token_nll
 
 Batch = Mapping[str, Sequence[Item]]
-"""The global batch of a step: for each view its rows."""
+"""The global batch of a step: the rows of each view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainProgress:
-    """Where a training is: for a progress line, about once a second, on rank 0."""
+    """Progress of a training, reported about once per second on rank 0.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps planned.
+        seconds: Time since this process began its first step.
+        values: Last recorded point of the loss curve.
+    """
 
     step: int
     steps: int
@@ -34,7 +41,20 @@ class TrainProgress:
 
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """Everything a training needs, loaded and wired. `active`: the method of the step at hand."""
+    """Everything a training needs, loaded and connected.
+
+    Attributes:
+        job: The request.
+        method: The method as a whole.
+        views: The tokenised rows.
+        plan: Which rows each step uses.
+        run: What all steps share.
+        backend: Runs forward, backward and step.
+        ranks: This process's rank.
+        loss_cap: Cross-entropy, in nats per token, above which the training stops as diverged.
+        active: The method of the current step: `method`, or its current stage if it is staged.
+        average: The running mean of the weights; None unless the method has one.
+    """
 
     job: TrainJob
     method: Method
@@ -50,7 +70,18 @@ class Training:
 
 @dataclass(slots=True, kw_only=True)
 class History:
-    """What a training has done so far."""
+    """What a training has done so far. Checkpoints save it.
+
+    Attributes:
+        steps: Steps done.
+        tokens: Tokens fed through the trained model by this rank; summed over ranks once `train` returns.
+        seconds: Duration of the steps, including those before a resume.
+        curve: Recorded points, {"step": ..., term name: value, ...}.
+        conventions: For each term, what its value is a mean of.
+        stop_reason: Why the training stopped early; None if it did not.
+        peak_memory_mib: Peak memory in MiB.
+        resumed_at_step: Step at which this process resumed; 0 if it started from the beginning.
+    """
 
     steps: int = 0
     tokens: int = 0
@@ -63,7 +94,17 @@ class History:
 
 
 class Totals:
-    """Sums over the micro-batches of one step, for the record and the decision to stop."""
+    """Sums over the micro-batches of one step, for the loss curve and early stopping.
+
+    Attributes:
+        batch: The global batch of the step.
+        watched: View whose cross-entropy is computed too; None for no view.
+        tokens: Tokens fed through the trained model by this rank.
+        values: This rank's share of each mean, by name.
+        reported: Numbers from gradient wrappers, by name.
+        squared: Names of the terms whose mean is squared.
+        conventions: For each term, what its value is a mean of.
+    """
 
     def __init__(self, batch: Batch, watched: str | None) -> None:
         self.batch = batch
@@ -88,14 +129,14 @@ class Totals:
         self.tokens += step.tokens
 
     def means(self, ranks: Ranks) -> dict[str, float]:
-        """Means over the global batch, the same on every rank."""
+        """Return means over the global batch and reported numbers, by name; equal on every rank."""
         names = sorted(self.values)
         summed = ranks.sum(torch.stack([self.values[name].float() for name in names]))
         means = dict(zip(names, summed.tolist(), strict=True))
         return {name: value**2 if name in self.squared else value for name, value in means.items()} | self.reported
 
     def report(self, name: str, value: float) -> None:
-        """A number that is equal on every rank already."""
+        """Record a number. It must be equal on every rank."""
         self.reported[name] = value
 
     def _add(self, name: str, value: Tensor) -> None:
@@ -103,7 +144,7 @@ class Totals:
 
 
 def convention(term: Term) -> str:
-    """In words, what a term's value is a mean of."""
+    """Describe what a term's value is a mean of."""
     if term.per == "micro_batch":
         return f"mean over {term.view} in each micro-batch, then over micro-batches"
     left_out = f", first {term.skip_tokens} tokens of each left out" if term.skip_tokens else ""

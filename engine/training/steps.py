@@ -1,4 +1,4 @@
-"""One training step as a method sees it: `methods.interface.Step` over one micro-batch, every forward made once."""
+"""The method's interface to a training step: `methods.interface.Step` for one micro-batch, with cached forwards."""
 
 from __future__ import annotations
 
@@ -25,12 +25,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 JOINT_PADDING_LIMIT = 1.1
-"""All views go through the model as one batch where that feeds at most this many times the places of separate ones."""
+"""Run all views as one batch if that has at most this many times the positions of separate batches."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What all steps of a training share. `reference_nlls` are computed before it, or as rows are first seen."""
+    """What all steps of a training share.
+
+    Attributes:
+        needs: Declared needs of the method, or of the current stage if it is staged.
+        steps: Planned optimizer steps.
+        seed: Seed of the method's random numbers.
+        device: Device of the batches.
+        tokenizer: The model's tokenizer.
+        forward: The backend's forward pass.
+        layers: Block numbers (from 0) whose hidden states are read.
+        frozen: The start model; None unless the method reads its logits or hidden states.
+        teacher: None unless the method needs one.
+        reference_nlls: The start model's NLL of rows, computed before training or when a row is first seen.
+        state: The method's own state, saved in checkpoints.
+        adversary: Perturbs the forget rows' hidden states; None without latent adversarial training.
+    """
 
     needs: Needs
     steps: int
@@ -47,14 +62,14 @@ class Run:
 
 
 def group_of(view: str) -> Group:
-    """The group a term over this view belongs to."""
+    """Return the group of terms over this view."""
     return "forget" if base_view(view) == "forget" else "retain"
 
 
 class MicroStep:
-    """Implements `methods.interface.Step`. `items` are this rank's rows of this micro-batch, for each view.
+    """Implement `methods.interface.Step`. `items` are this rank's rows of this micro-batch, for each view.
 
-    `only`: the group whose terms will be differentiated; the other one's forwards are made without a graph.
+    `only`: the group whose terms will be differentiated. Forwards of the other group run without a graph.
     """
 
     def __init__(
@@ -132,7 +147,7 @@ class MicroStep:
     def reference_nll(self, view: str) -> Tensor:
         self._require(view, self.run.needs.reference_views, "reference_views")
         keys, known = [item.key for item in self.items[view]], self.run.reference_nlls
-        # Where a forward is a collective of all ranks, whether to make it may not depend on this rank's rows.
+        # If a forward is collective, every rank must run it, even if this rank has all its rows in the cache.
         collective = self.run.frozen is not None and self.run.frozen.collective
         if collective or not all(key in known for key in keys):
             batch = self._frozen(view)
@@ -157,14 +172,14 @@ class MicroStep:
         return torch.Generator(device=self.run.device).manual_seed(seed)
 
     def _pushed(self, adversary: Adversary, packed: Packed) -> Supervised:
-        """The forget batch under the adversary's worst push."""
+        """Run the forget batch under the adversary's worst push."""
         push = adversary.worst_push(packed)
         self.tokens += packed.tokens * (1 + adversary.lat.lat_steps)
         with adversary.pushed(push):
             return packed.supervised("forget", self.run.forward(packed))
 
     def _graph(self, view: str) -> AbstractContextManager[object]:
-        """No graph where this view's terms will not be differentiated."""
+        """Disable autograd if this view's terms will not be differentiated."""
         return nullcontext() if self.only in (None, group_of(view)) else torch.no_grad()
 
     def _all_places(self, view: str) -> tuple[Packed, Tensor]:
@@ -193,7 +208,10 @@ class MicroStep:
 
 
 def joint_is_cheap(batch: Mapping[str, Sequence[Item]]) -> bool:
-    """Whether the views of a global batch are of similar length; for the whole batch, so that all ranks do the same."""
+    """Whether padding all views of a global batch to one length costs little.
+
+    Decided on the whole global batch, so that all ranks do the same.
+    """
     longest = {view: max((item.tokens for item in items), default=0) for view, items in batch.items()}
     separate = sum(longest[view] * len(items) for view, items in batch.items())
     joint = max(longest.values()) * sum(map(len, batch.values()))

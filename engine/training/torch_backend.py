@@ -22,7 +22,7 @@ SAVED = "training.safetensors"
 
 
 class TorchBackend:
-    """AdamW over float32 weights; gradients are averaged over ranks once a step."""
+    """AdamW over float32 weights. Gradients are averaged over ranks once per step."""
 
     def __init__(self, job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> None:
         self.clip = job.training.gradient_clip
@@ -65,7 +65,7 @@ class TorchBackend:
         finally:
             with torch.no_grad():
                 for parameter, old in zip(self.parameters, before, strict=True):
-                    parameter.copy_(old)  # taking the offset off again would not give back the same bits
+                    parameter.copy_(old)  # subtracting the offset would not restore the same bits
 
     def whole(self) -> AbstractContextManager[object]:
         return nullcontext()
@@ -97,7 +97,7 @@ class TorchBackend:
             self.optimizer.state[weight][entry] = value.to(weight.device)
 
     def finish(self) -> None:
-        """Nothing to gather: every rank has all weights, in place."""
+        """Do nothing: every rank has all weights already."""
 
     def close(self) -> None:
         self.optimizer.state.clear()

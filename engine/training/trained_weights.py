@@ -1,4 +1,4 @@
-"""Which weights a method trains; the others are frozen before the optimizer is made."""
+"""Select the weights that a method trains, and freeze the others before the optimizer is created."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ BLOCKS_OF_DOWN_PROJECTIONS = 3
 
 
 def freeze_rest(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> None:
-    """Freeze what the method does not train, and what no gradient can reach: all above the highest layer it reads.
+    """Freeze the weights the method does not train and those without a gradient (above the highest layer it reads).
 
-    An optimizer that got zeros for those weights would still decay them, and data parallelism would wait for them.
+    Otherwise weight decay would still change them, and DistributedDataParallel would wait for their gradients.
+
+    Raises:
+        ValueError: the method trains down projections, and the model's blocks have none.
     """
     if needs.logits and needs.trainable == "all":
         return
@@ -40,7 +43,7 @@ def freeze_rest(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> 
 
 
 def trained_blocks(needs: Needs, layers: Sequence[int], depth: int) -> range:
-    """The blocks in which a method trains anything."""
+    """Return the blocks, from 0, that contain weights the method trains."""
     if needs.logits and needs.trainable == "all":
         return range(depth)
     top = max(layers)
@@ -48,7 +51,7 @@ def trained_blocks(needs: Needs, layers: Sequence[int], depth: int) -> range:
 
 
 def after_blocks(model: PreTrainedModel, blocks: nn.ModuleList) -> list[nn.Parameter]:
-    """The final norm, and the output embedding where it is not the input embedding too."""
+    """Return the weights of the final norm, and of the output embedding unless it is tied to the input embedding."""
     within = {id(weight) for weight in blocks.parameters()}
     below = {id(weight) for weight in model.get_input_embeddings().parameters()}
     return [

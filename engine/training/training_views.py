@@ -1,16 +1,16 @@
-"""The views a method reads, as tokens: which question rows they have, and which answer each row is trained towards.
+"""The views a method reads, tokenised: the questions of each view, and the answer each row is trained towards.
 
     forget, retain, ...   the benchmark's own training views
-    train                 the views of `train_groups`, one after the other
-    forget_idk, retain_idk  the same questions with a refusal drawn by (seed, epoch, row)
+    train                 the views of `train_groups`, concatenated
+    forget_idk, retain_idk  the same questions with a refusal as the answer, drawn by (seed, epoch, row)
     forget_alternate      the same questions with one of the row's perturbed answers, drawn by (seed, row)
-    forget_continuation   the same questions and a change of subject, with what the start model says behind them
-    forget_expert, forget_novice  the same questions behind a text the method names, with the same answers
+    forget_continuation   the same questions plus a change of subject, with the start model's own continuation as answer
+    forget_expert, forget_novice  the same questions after a prefix that the method sets, with the same answers
     task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
     forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its fact
 
-All but the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: row i of both batches of a step
-is the same question.
+All views except the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: in each step, row i of
+both batches asks the same question.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ FOLLOWS: Mapping[str, str] = {
     "forget_expert": "forget",
     "forget_novice": "forget",
 }
-"""Views with other answers to the questions of another view."""
+"""Views that reuse the questions of another view, mapped to that view."""
 
 CONTINUATION = "forget_continuation"
 PARAPHRASE = "forget_paraphrase_"
 TASK_ROWS = 8000
 
 Key = tuple[str, int, int]
-"""View, row and which of its answers: what the frozen start model's values are kept under."""
+"""View, row and index of its answer: the key of values cached for the frozen start model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of a view in one step."""
+    """A question and answer of a view, tokenised for one step."""
 
     key: Key
     example: Example
@@ -65,14 +65,14 @@ class Item:
 
 
 def supervised_tokens(example: Example) -> int:
-    """Answer tokens with something before them to be predicted from."""
+    """Return the number of answer tokens that have a preceding token to predict them from."""
     return len(example.answer_ids) - (0 if example.prompt_ids else 1)
 
 
 class Encoder:
-    """Tokenises rows, each question and answer once. Holds for one benchmark, tokenizer and length limit.
+    """Tokenise rows, and cache each question and answer. Create one per benchmark, tokenizer and length limit.
 
-    `max_tokens` is for templates that name no limit.
+    `max_tokens` applies to templates without a limit of their own.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template, max_tokens: int) -> None:
@@ -82,7 +82,11 @@ class Encoder:
         self._examples: dict[tuple[str, str, str], Example] = {}
 
     def example(self, row: Row, answer: str) -> Example:
-        """Raises ValueError where the prompt leaves no room for a single answer token."""
+        """Tokenise a row's question with `answer`.
+
+        Raises:
+            ValueError: the prompt leaves no room for a single answer token.
+        """
         key = (row.row_id, row.question, answer)
         if key not in self._examples:
             template = row.template or self.template
@@ -99,11 +103,11 @@ class Encoder:
         return True
 
     def limit(self, row: Row) -> int:
-        """Tokens that prompt and answer of a row may have: its template's limit, else the encoder's."""
+        """Return the limit on prompt plus answer of a row, in tokens: its template's limit, else the encoder's."""
         return (row.template or self.template).max_tokens or self.max_tokens
 
     def refusal(self, row: Row, index: int) -> Example:
-        """The row's question with refusal `index`."""
+        """Tokenise the row's question with refusal `index` as the answer."""
         return self.example(row, REFUSALS[index])
 
     def _checked(self, row: Row, example: Example) -> Example:
@@ -119,9 +123,15 @@ class Encoder:
 class Views:
     """Every view a method reads, tokenised.
 
+    Attributes:
+        names: All views, including those with a prefix.
+        rows: The rows of each base view (`base_view`).
+        wordings: For each forget row, its other wordings; empty unless a view asks for paraphrases.
+        continuations: Answer tokens of view "forget_continuation"; empty until `write_continuations` sets them.
+
     Raises:
-        ValueError: a view the benchmark does not have, one without rows, a row without room for its answer, or
-            "forget_alternate" where a row has no perturbed answer.
+        ValueError: the benchmark does not have a view, a view has no rows, a row has no room for its answer, a row
+            has no perturbed answer for "forget_alternate", or too few paraphrases for "forget_paraphrase_k".
     """
 
     def __init__(
@@ -153,7 +163,7 @@ class Views:
 
     @property
     def anchor(self) -> str:
-        """The view whose passes are epochs."""
+        """The view that defines epochs: one pass over it is one epoch."""
         return next((base for base in ("train", "forget") if base in self.rows), next(iter(self.rows)))
 
     def plan(self, batch_size: int) -> BatchPlan:
@@ -163,7 +173,7 @@ class Views:
         )
 
     def batch(self, plan: BatchPlan, step: int) -> dict[str, tuple[Item, ...]]:
-        """The global batch of a step: for each view its items, longest question and answer of the base view first."""
+        """Return the global batch of a step: the items of each view, longest row of its base view first."""
         picks = {base: self._by_length(base, plan.picks(base, step)) for base in self.rows}
         return {view: tuple(self.item(view, pick) for pick in picks[base_view(view)]) for view in self.names}
 
@@ -188,7 +198,7 @@ class Views:
         return Item((view, pick.row, 0), self.encoder.example(row, row.answer))
 
     def continuation_prompts(self) -> list[tuple[int, ...]]:
-        """What the start model is to go on from, for every forget row in order."""
+        """Return the prompt that the start model continues, for every forget row in order."""
         return [self._continuation_prompt(row) for row in self.rows["forget"]]
 
     def _continuation_prompt(self, row: Row) -> tuple[int, ...]:
@@ -201,7 +211,7 @@ class Views:
         return base_rows(benchmark, base, train_groups)
 
     def _wordings(self) -> list[list[Row]]:
-        """Other wordings of each forget row, where a view asks for them."""
+        """Return the other wordings of each forget row; [] if no view needs them."""
         wanted = [int(view.removeprefix(PARAPHRASE)) for view in self.names if view.startswith(PARAPHRASE)]
         if not wanted:
             return []
@@ -215,7 +225,7 @@ class Views:
         return found
 
     def mean_answer_tokens(self) -> float:
-        """Supervised tokens of a row of the anchor view, on average."""
+        """Return the mean supervised tokens per row of the anchor view."""
         rows = self.rows[self.anchor]
         return sum(supervised_tokens(self.encoder.example(row, row.answer)) for row in rows) / len(rows)
 
@@ -224,12 +234,15 @@ class Views:
 
 
 def base_view(view: str) -> str:
-    """The view whose rows `view` has."""
+    """Return the view whose rows `view` uses."""
     return "forget" if view.startswith(PARAPHRASE) else FOLLOWS.get(view, view)
 
 
 def other_wordings(rows: Sequence[Row]) -> list[list[Row]]:
-    """For each row, the same fact in other words: its own paraphrases, then the other rows of its fact, in order."""
+    """Return, for each row, other wordings of its fact: its own paraphrase, then the other rows of the fact.
+
+    The other rows begin after the row itself and wrap around.
+    """
     groups: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         groups.setdefault(row.fact, []).append(place)
@@ -249,7 +262,11 @@ def other_wordings(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def base_rows(benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:
-    """The rows of a view that follows no other."""
+    """Return the rows of a base view of the benchmark.
+
+    Raises:
+        ValueError: the benchmark has no such view, or the view has no rows.
+    """
     groups = train_groups if base == "train" else (base,)
     for group in groups:
         if group not in benchmark.train:
@@ -264,7 +281,7 @@ def base_rows(benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> t
 
 
 def task_view(data: str, encoder: Encoder, seed: int) -> tuple[Row, ...]:
-    """The rows of a task's data that have room for an answer token, at most TASK_ROWS, drawn with the seed.
+    """Return the rows of a task's data that have room for an answer token; at most TASK_ROWS, drawn with the seed.
 
     Raises:
         ValueError: the data cannot be read, or no row fits.

@@ -1,4 +1,4 @@
-"""The running mean of a training's weights, kept beside them and put in their place at the end."""
+"""Keep a running mean of the trained weights, and replace the weights with it at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from unlearn_sweep.methods.weight_average import WeightAverage
 
 
 class RunningAverage:
-    """Costs one more float32 copy of the trained weights on every rank. `whole` makes sharded weights whole inside."""
+    """Running mean of the trained weights; takes one more float32 copy of them on every rank.
+
+    `whole` is the backend's context manager that gathers sharded weights.
+    """
 
     def __init__(
         self, settings: WeightAverage, module: nn.Module, whole: Callable[..., AbstractContextManager[object]]
@@ -24,7 +27,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def take(self, index: int, steps: int) -> None:
-        """Count in the weights after step `index` of `steps`."""
+        """Add the weights after step `index` (from 0) of `steps`. Does nothing before `average_start`."""
         if (index + 1) / steps <= self.settings.average_start and index + 1 < steps:
             return
         with self.whole():
@@ -37,7 +40,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def put(self) -> None:
-        """Make the mean the model's weights. Called on an ordinary, whole model."""
+        """Replace the model's weights with the mean. The model must be unwrapped and unsharded."""
         for weight, mean in zip(self._weights(), self.mean or (), strict=self.mean is not None):
             weight.copy_(mean)
 

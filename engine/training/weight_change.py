@@ -1,4 +1,4 @@
-"""How far a training moved the weights, tensor by tensor from the files: no second model is held in memory."""
+"""Measure how far a training moved the weights, one tensor at a time from the files, with no model in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from unlearn_sweep.engine.models import WEIGHTS, model_folder
 
 
 def relative_change(start: str, trained: Path) -> float | None:
-    """Length of all differences over the length of the start model's weights, in float64; 0 for equal weights.
+    """Return the L2 norm of all differences over that of the start model's weights, computed in float64.
 
-    `start` is a folder or hub id. Weights are compared in the trained model's number format, so that saving in another
-    format is no change. None where the two share no tensor of one shape, or a weight is not finite.
+    `start` is a folder or hub id. Weights are compared in the trained model's number format, so saving in another
+    format does not count as a change. Return None if the models share no tensor of equal shape, the start weights are
+    all zero, or a difference is not finite.
     """
     before = _places(model_folder(start))
     moved, length, shared = 0.0, 0.0, 0
@@ -35,7 +36,7 @@ def relative_change(start: str, trained: Path) -> float | None:
 
 
 def _places(folder: Path) -> dict[str, Path]:
-    """The file of each tensor."""
+    """Return the file of each tensor, by name."""
     found: dict[str, Path] = {}
     for file in sorted(folder.glob(WEIGHTS)):
         with safe_open(file, framework="pt") as tensors:

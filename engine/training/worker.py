@@ -1,7 +1,7 @@
-"""One training in one process, from a job to a model folder: in a Ray Train worker, or many times in a warm process.
+"""Run one training in this process, from a job to a model folder: in a Ray Train worker or a reused process.
 
-Where `torch.distributed` is set up, every rank calls `run_worker` with the same job; rank 0 writes the model, and all
-return the same outcome.
+If `torch.distributed` is initialised, every rank calls `run_worker` with the same job. Rank 0 writes the model. All
+ranks return the same outcome, except that only rank 0 has `relative_change`, and that times and memory are their own.
 """
 
 from __future__ import annotations
@@ -43,15 +43,23 @@ def run_worker(
     method: Method | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Train as `job` (a `TrainJob` as JSON) says, write the model to its `output_dir`, return a `TrainOutcome` as JSON.
+    """Run the training `job` (a `TrainJob` as JSON), write the model to its `output_dir`, and return the outcome.
 
-    `benchmark` and `method` stand in for the job's own, for data and losses that no catalog has. Global random states
-    and the thread count are as before when it returns. The folder appears whole or not at all.
+    Global random states and the thread count are restored on return. `output_dir` is created atomically.
+
+    Args:
+        job: The request.
+        benchmark: Use this data instead of the job's, for data outside the catalog.
+        method: Use this method instead of the job's, for losses outside the catalog.
+        on_progress: Called about once per second on rank 0. By default, progress is written to the checkpoint folder.
+
+    Returns:
+        A `TrainOutcome` as JSON.
 
     Raises:
-        ValueError: not a job (pydantic.ValidationError is one); unknown benchmark, view, method or parameter; a method
-            this trainer cannot drive; rows that cannot be trained on.
-        FileExistsError: `output_dir` has something in it.
+        ValueError: the job is invalid (pydantic.ValidationError is a ValueError); unknown benchmark, view, method or
+            parameter; a method this trainer does not support; rows that cannot be trained on.
+        FileExistsError: `output_dir` exists already.
     """
     task = TrainJob.from_json(job)
     output = Path(task.output_dir)
@@ -68,7 +76,7 @@ def run_worker(
                 if frozen is not None:
                     frozen.check_unchanged()
             training.backend.finish()
-            if training.average is not None and training.ranks.first:  # the weights of the others may be shares
+            if training.average is not None and training.ranks.first:  # other ranks may have shards only
                 training.average.put()
             final = final_weights(training.method)
             if final is not None and training.ranks.first:
@@ -85,7 +93,7 @@ def run_worker(
 
 
 def progress_file(job: TrainJob) -> OnProgress | None:
-    """Writes where the training is beside its checkpoints, for the views; None where it keeps none."""
+    """Return a callback that writes progress to the checkpoint folder; None if the job has no `checkpoint_dir`."""
     if job.checkpoint_dir is None:
         return None
     file = ProgressFile(Path(job.checkpoint_dir))
@@ -103,7 +111,7 @@ def progress_file(job: TrainJob) -> OnProgress | None:
 
 @torch.no_grad()
 def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
-    """Let the method make the kept weights from start and trained ones, whole weight by whole weight, in float32."""
+    """Let the method compute the final weights from start and trained weights, one weight at a time, in float32."""
     job = loaded.training.job
     merge_adapters(loaded.model)
     start = dict(load_model(job.start_model, dtype="float32", attention=job.attention, device="cpu").named_parameters())
@@ -112,7 +120,7 @@ def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
 
 
 def export(loaded: Loaded, output: Path) -> bool:
-    """Write the model folder on rank 0, wait for it on the others; whether all weights are finite, known to all."""
+    """Write the model folder on rank 0 while the other ranks wait. Return whether all weights are finite."""
     ranks, model = loaded.training.ranks, loaded.model
     finite = torch.zeros(1, device=loaded.training.run.device)
     if ranks.first:
@@ -157,19 +165,19 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
 
 
 def normalisation(conventions: Iterable[str]) -> str:
-    """Over what the terms' means are taken: "global", "micro" (`compat` of a method), or both in a staged method."""
+    """Name what the terms are averaged over: "global", "micro" (`compat` of a method) or, in a staged method, both."""
     kinds = {"micro" if "micro-batch" in text else "global" for text in conventions}
     return " and ".join(sorted(kinds))
 
 
 def jsonable(values: Mapping[str, float]) -> dict[str, float | None]:
-    """None for what JSON has no number for."""
+    """Replace numbers that JSON cannot represent (NaN, infinities) by None."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 @contextmanager
 def own_random_state(seed: int) -> Iterator[None]:
-    """Seed every global random state (dropout draws from torch's), and put back what was there."""
+    """Seed every global random state (dropout uses torch's) and restore the previous states on exit."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices):
@@ -185,7 +193,7 @@ def own_random_state(seed: int) -> Iterator[None]:
 
 @contextmanager
 def thread_count(threads: int | None) -> Iterator[None]:
-    """Run with this many threads within torch's operators (None: as many as there are now)."""
+    """Set torch's intra-op threads inside the context; None leaves the number as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
