@@ -1,7 +1,7 @@
-"""An audit: metrics and the whole attack battery on one model that somebody else made. No search, no training.
+"""Audit one existing model with the metrics and the whole attack battery. No search, no unlearning.
 
-It is a sweep of one trial whose model is given: the same stages, store, controls and report. It runs in this process;
-a killed audit goes on with the stages it has.
+An audit is a sweep of one trial whose model is given. It uses the same stages, store, controls and report as a sweep,
+and runs in this process. A killed audit resumes from its finished stages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ METHOD = "audit"
 
 
 class Audit(Trial):
-    """A trial whose model is there already. No gate: a broken model is attacked like any other."""
+    """A trial whose model already exists. It skips the collapse gate: a collapsed model is attacked as well."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Audit(Trial):
             self.scorer = RawScorer(job, prepared, runner.store)
 
     def need_weights(self) -> None:
-        """The model is given. Where the original is trained by a recipe, a missing stage may look at it."""
+        """Train the original if a recipe makes it and its weights are missing. The audited model already exists."""
         if "original" in self.prepared.paths:
             self.need_original()
 
@@ -72,11 +72,15 @@ def run_audit(
     watch: Callable[[Path, int], AbstractContextManager[Any]] | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> TrialRecord:
-    """Audit the model at `path` (folder or hub id) against those of `controls` ("original", "gold") there are.
+    """Audit the model at `path` (folder or hub id) against the given `controls` ("original", "gold", or a subset).
 
-    Returns the record, which is also in the job's folder; a failed audit is tried again by the next call. Raises
-    SweepBusyError where another process audits into that folder, SweepChangedError where it holds another audit,
-    StageFailedError where the controls cannot be prepared.
+    Return the record, which is also written to the job's folder. The next call repeats a failed audit.
+
+    Raises:
+        SweepBusyError: another process is running an audit in that folder.
+        SweepChangedError: the folder holds a different audit.
+        StageFailedError: a control cannot be prepared.
+        ValueError: `path` is not a usable model, or its vocabulary differs from the original's.
     """
     with ExitStack() as stack:
         try:

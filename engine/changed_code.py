@@ -1,4 +1,4 @@
-"""What a sweep refuses before it starts anything: another sweep in its folder, or other code behind its numbers."""
+"""Checks before a sweep starts: whether its folder holds a different sweep, and whether the code has changed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from unlearn_sweep.engine.store.starts import Start, Starts, read_starts
 
 SHOWN_MODULES = 8
 WITHOUT_CODE = ("data", "training")
-"""What trials share, whatever the code; the original too where it is given by path."""
+"""Parts of the identity that do not depend on the code. The original is another one if it is given by path."""
 
 
 class SweepChangedError(RuntimeError):
-    """The folder holds a sweep of the same name over something else; going on would mix trials that do not compare."""
+    """The folder holds a different sweep of the same name. Continuing would mix trials that are not comparable."""
 
 
 def starts_of(directory: Path) -> Starts:
-    """The starts of the sweep in a folder. Raises DamagedFileError where its lock file cannot be read."""
+    """Return the starts of the sweep in a folder.
+
+    Raises:
+        DamagedFileError: the lock file cannot be read.
+    """
     path = directory / "spec.lock.yaml"
     try:
         return read_starts(read_lock_file(path))
@@ -30,7 +34,7 @@ def starts_of(directory: Path) -> Starts:
 
 
 def other_sweep(directory: Path, what: str) -> str:
-    """Why a sweep does not go on in a folder that holds another one, and the ways out."""
+    """Return the error message for a folder that holds a different sweep: the reason and the options."""
     return (
         f"{directory} holds a sweep of this name, but {what}. Its trials do not compare with new ones: "
         f"give the sweep another name, or another --storage, or delete that folder to begin again"
@@ -38,10 +42,11 @@ def other_sweep(directory: Path, what: str) -> str:
 
 
 def says_the_same(directory: Path, text: str) -> bool:
-    """Whether the folder's sweep began with a file of this content, whatever version resolved it.
+    """Return whether the folder's copy of the sweep file has the same content as `text`.
 
-    Layout, comments and `search.trials` do not count. False if the folder has no copy of the file, or the copy or
-    `text` (as for a job made in Python) is empty or unreadable: the digests of the resolved jobs then decide.
+    Layout, comments and `search.trials` are ignored. Return False if the folder has no copy, or if the copy or `text`
+    is empty or unreadable (`text` is empty for a job made in Python). The caller then compares the digests of the
+    resolved jobs.
     """
     import yaml
 
@@ -59,7 +64,7 @@ def _without_trials(file: object) -> object:
 
 
 def refusal(directory: Path, starts: Starts, code: Mapping[str, str], settled: int) -> str:
-    """Two lines: what changed, and the ways out. Without a full stop at the end."""
+    """Return a two-line error message: what changed, and the options. It has no final full stop."""
     trials = f"Its {settled} settled trials do not" if settled > 1 else "Its settled trial does not"
     return (
         f"{directory}: {what_changed(starts, code)}. {trials} compare with new ones.\n"
@@ -83,9 +88,10 @@ def _old_version(last: Start | None) -> str:
 
 
 def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any], *, original_given: bool) -> list[str]:
-    """Which of the things that all trials of a sweep share are others than before, by name.
+    """Return the names of the shared inputs that differ from those of the first run.
 
-    With other code, which was accepted, a model that is trained from a recipe is another too.
+    If changed code was accepted, an original that is trained from a recipe is not compared: its identity depends on
+    the code.
     """
     same_code = before.get("code") == now.get("code")
     names = [*WITHOUT_CODE, "original"] if same_code or original_given else [*WITHOUT_CODE]

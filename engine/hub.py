@@ -1,4 +1,4 @@
-"""Whether a model on the hub can be had: from this machine's cache, or from the hub. No torch."""
+"""Check whether a hub model is available, from this machine's cache or from the hub. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ ANSWER_TIMEOUT_S = 10.0
 
 
 def missing_from_hub(path: str) -> str | None:
-    """Why a hub id `owner/name[@revision]` cannot be had, in one line with what to do; None where it can.
+    """Return one line saying why the hub id `owner/name[@revision]` is unavailable and what to do, or None.
 
-    What is in the cache is not asked for. Otherwise the hub is asked once, for ten seconds at most.
+    Return None if the model is a local folder, is cached, or can be downloaded. Query the hub only if the model is not
+    cached, with a timeout of 10 s.
     """
     name, _, revision = path.partition("@")
     if Path(path).expanduser().is_dir() or _is_cached(name, revision):
@@ -32,7 +33,7 @@ def missing_from_hub(path: str) -> str | None:
 
 
 def why_not(path: str, error: Exception) -> str:
-    """An error of the hub's client in one line, with what to do. Nothing of a token is in it."""
+    """Describe an error of the hub client in one line, with what to do. The text contains no token."""
     from huggingface_hub.errors import (
         GatedRepoError,
         LocalEntryNotFoundError,
@@ -66,6 +67,6 @@ def _fetch(path: str) -> str:
 
 
 def missing_models(named: dict[str, str | None]) -> dict[str, str]:
-    """What cannot be had of several models, by the name they are given under. Folders and None are left out."""
+    """Return the reason for each unavailable model, by its name in `named`. Absolute paths and None are skipped."""
     found = {name: missing_from_hub(path) for name, path in named.items() if path and not path.startswith("/")}
     return {name: said for name, said in found.items() if said is not None}

@@ -1,7 +1,7 @@
-"""A sweep as the engine takes it: every default filled in, every name checked, every path absolute.
+"""The resolved sweep that the engine runs: every default filled in, every name checked, every path absolute.
 
-`sweeps.resolve` makes it from a file; a Python caller may make one directly. It is plain JSON, so it travels to other
-processes and into `spec.lock.yaml`.
+`sweeps.resolve` creates it from a sweep file; Python callers may create one directly. It serializes to plain JSON, for
+other processes and for `spec.lock.yaml`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 
 class _Part(BaseModel):
-    # Built on first use: a file that is only checked makes no job.
+    # Build validators on first use: checking a sweep file creates no job.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
@@ -46,12 +46,14 @@ Space = Annotated[
 
 
 class ModelSource(_Part):
-    """Where a model comes from: a folder (absolute) or hub id `owner/name[@revision]`, or a training.
+    """Source of a model: an existing model, or a training recipe.
 
-    With `path` None it is trained by the benchmark's recipe, whose fields named in `recipe` are replaced. `floor`, for
-    the gold model only: there is none, and metrics are taken at their chance values in its place.
-    `tokenizer`: a folder or hub id, where a given model is not used with the tokenizer beside its weights. The
-    original's is used for every model of the sweep; the gold model's, for that one.
+    Attributes:
+        path: absolute folder or hub id `owner/name[@revision]`. If None, the benchmark's recipe trains the model.
+        recipe: fields that replace those of the benchmark's recipe.
+        floor: gold model only. "chance" means that there is no gold model; metrics use their chance values instead.
+        tokenizer: folder or hub id of a tokenizer to use instead of the one in the model's folder. The original's
+            applies to every model of the sweep, the gold model's to that model only.
     """
 
     path: str | None = None
@@ -67,9 +69,9 @@ class ModelSource(_Part):
 
 
 class BenchmarkSettings(_Part):
-    """A benchmark of `evaluators.benchmarks.catalog` with every option filled in; file options are absolute.
+    """A benchmark of `evaluators.benchmarks.catalog` with every option filled in. File paths are absolute.
 
-    `params` hold the prompt format as well (`evaluators.benchmarks.prompt_format`).
+    `params` also contain the prompt format (`evaluators.benchmarks.prompt_format`).
     """
 
     name: str
@@ -77,7 +79,7 @@ class BenchmarkSettings(_Part):
 
 
 class AttackSettings(_Part):
-    """One attack of the battery. `label` is unique in the sweep; `params` are complete."""
+    """One attack of the battery. `label` is unique in the sweep; `params` include all defaults."""
 
     label: str
     name: str
@@ -106,15 +108,18 @@ NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first
 
 
 class SweepJob(_Part):
-    """Everything the engine needs to run, or go on with, one sweep.
+    """Everything the engine needs to run or resume one sweep.
 
-    `concurrent_trials` None: to be computed by `engine.resources.placement.concurrency` from the cluster's resources.
-    `prompt_probe`: preparation stops where the original knows its rows better in another prompt format.
-    `threads` are those of one training or measuring process. `mlflow` is "auto" (sqlite beside the runs), "off" or
-    an address. `tasks` are lm-evaluation-harness's, for metric `lm_eval`.
-    `plugins` are files that add to the catalogs; what they compute is in the keys of the stages that use it.
-    `storage_limit_gib` bounds the models in the storage; None keeps those on a front and no others. `mirror` is the
-    fsspec address of a copy of what is finished, without a login.
+    Attributes (those that need explanation):
+        prompt_probe: stop the preparation if the original gives its trained answers a clearly higher likelihood in
+            another prompt format.
+        tasks: tasks of lm-evaluation-harness, for metric `lm_eval`.
+        plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
+        concurrent_trials: if None, `engine.resources.placement.concurrency` derives it from the cluster's resources.
+        threads: threads of each training or measuring process.
+        storage_limit_gib: limit on the size of all models in the storage. None keeps only models on a front.
+        mlflow: "auto" (sqlite in the storage), "off" or an address.
+        mirror: fsspec address to which finished results are copied, without credentials.
     """
 
     name: str
@@ -160,14 +165,14 @@ class SweepJob(_Part):
 
     @property
     def beside(self) -> frozenset[str]:
-        """Splits of the tasks that are measured and reported, and no part of UT."""
+        """Splits of the tasks that are measured and reported but do not count towards UT."""
         return frozenset(task.split for task in self.tasks if not task.counts)
 
     def digest(self) -> str:
-        """16 hex digits over all that decides what a trial is and which trials are proposed.
+        """Hash (16 hex digits) of everything that decides what a trial is and which trials are proposed.
 
-        The same for a sweep that is extended, moved, watched by another tracking server or run
-        by more workers at once.
+        It does not change if the sweep is extended, moved, logged to another tracking server, or run with more
+        concurrent trials.
         """
         content = self.model_dump(mode="json", exclude=set(NEUTRAL))
         content["training"] = self.training.identity()

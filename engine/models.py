@@ -1,7 +1,7 @@
-"""Models on disk: building small ones, loading and saving them, and telling two of them apart by content.
+"""Models on disk: build small ones, load and save them, and compute content hashes.
 
-Weights are read and written as safetensors only: a pickle can run code when it is opened. Code that comes with a model
-(`trust_remote_code`) is never run. A path is a local folder, or a hub id `owner/name`, with `@revision` to pin it.
+Weights are read and written as safetensors only, because loading a pickle can run code. Code shipped with a model
+(`trust_remote_code`) is never run. A path is a local folder, or a hub id `owner/name`, optionally with `@revision`.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ TOKENIZER_FETCH = ("config.json", *TOKENIZER_FILES)
 VOLATILE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "name_or_path", "dtype", "torch_dtype", "is_local", "local_files_only"}
 )
-"""Entries of the JSON files that change with a library version or a place, not with the model."""
+"""Entries of the JSON files that depend on a library version or a location, not on the model."""
 
 logger = logging.getLogger(__name__)
 
 
 def create_start_model(benchmark: Benchmark, recipe: TrainRecipe, directory: Path) -> None:
-    """Write the model a training starts from: weights and tokenizer, in `directory`.
+    """Write the initial model of a training (weights and tokenizer) to `directory`.
 
-    Without `recipe.base`, a Llama model of `recipe.config` with weights drawn from `recipe.seed` and a byte-level BPE
-    tokenizer trained on the benchmark's texts. The same benchmark and recipe give the same files. No global random
-    state is changed. With `recipe.base`, that model and its tokenizer, as safetensors.
+    With `recipe.base`, save that model and its tokenizer as safetensors. Otherwise create a Llama model from
+    `recipe.config` with random weights (seed `recipe.seed`) and train a byte-level BPE tokenizer on the benchmark's
+    texts. The same benchmark and recipe give the same files. The global random state does not change.
 
     Raises:
-        ValueError: neither a base nor a configuration, or a configuration Llama does not take.
+        ValueError: the recipe has neither a base nor a configuration, or Llama does not accept the configuration.
     """
     if recipe.base is not None:
         save_model(load_model(recipe.base, dtype="stored", device="cpu"), load_tokenizer(recipe.base), directory)
@@ -61,7 +61,7 @@ def create_start_model(benchmark: Benchmark, recipe: TrainRecipe, directory: Pat
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with at most `vocab_size` entries: any text can be encoded, and decoded unchanged."""
+    """Train a byte-level BPE tokenizer with at most `vocab_size` entries. It round-trips any text unchanged."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -81,7 +81,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedToken
 
 
 def random_llama(recipe: TrainRecipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """A Llama model in float32 whose weights depend on the recipe's configuration and seed only."""
+    """Create a float32 Llama model whose weights depend only on the recipe's configuration and seed."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     unknown = sorted(set(recipe.config) - set(LlamaConfig().to_dict()))
@@ -102,20 +102,20 @@ def random_llama(recipe: TrainRecipe, tokenizer: PreTrainedTokenizerFast) -> Pre
 def load_model(
     path: str, *, dtype: str = "auto", attention: str = "auto", device: str | None = None
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode, with every weight as the folder has it.
+    """Load a causal language model in evaluation mode, with every weight taken from the folder.
 
-    Two loads give the same bits.
+    Two loads give bitwise equal weights.
 
     Args:
         path: local folder, or hub id `owner/name[@revision]`.
         dtype: "float32", "bfloat16", "float16", "stored" (as saved), or "auto": float32 on a CPU, bfloat16 on a GPU.
-        attention: "flash_attention_2", "sdpa", "eager", or "auto": the fastest that the class has and that runs here.
-        device: "cpu", "cuda", "cuda:1", "meta" (names and shapes, no values), ...; None takes a GPU where there is one.
+        attention: "flash_attention_2", "sdpa", "eager", or "auto": the fastest that the class supports on this device.
+        device: "cpu", "cuda", "cuda:1", "meta" (names and shapes, no values), ...; None uses a GPU if there is one.
 
     Raises:
-        ValueError: no such folder or model, no safetensors weights, an adapter beside the weights, an unknown word, or
-            an attention that cannot run.
-        WrongWeightsError: weights that are missing, left over, of another shape, NaN or infinite; a ValueError too.
+        ValueError: the folder or model does not exist, has no safetensors weights or contains an adapter; or `dtype` or
+            `attention` is unknown or not usable here.
+        WrongWeightsError: (a ValueError) weights are missing, unexpected, of another shape, NaN or infinite.
     """
     from transformers import AutoModelForCausalLM
 
@@ -128,7 +128,7 @@ def load_model(
             dtype=numbers,
             attn_implementation=choose_attention(attention, place, numbers, model_class(folder)),
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are named, with everything else that is wrong, below
+            ignore_mismatched_sizes=True,  # check_loaded reports them with all other faults
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -142,9 +142,13 @@ def load_model(
 
 
 def whole_folder(path: str) -> Path:
-    """The folder of a model that can be loaded as it is. ValueError with everything that its files tell against it."""
+    """Return the local folder of a model whose weight files are loadable.
+
+    Raises:
+        ValueError: the files have faults; the message lists all of them.
+    """
     folder = model_folder(path)
-    # A tokenizer may come from elsewhere, so its absence is found by whoever loads one.
+    # The tokenizer may come from another folder, so `load_tokenizer` checks for it.
     faults = [fault for fault in inspect_folder(folder).faults if fault.about == "weights"]
     if faults:
         raise ValueError(f"{path}: {'; '.join(fault.text() for fault in faults)}")
@@ -152,7 +156,7 @@ def whole_folder(path: str) -> Path:
 
 
 def model_class(folder: Path) -> type[PreTrainedModel] | None:
-    """The class that a folder's configuration asks for; None for one that transformers does not know."""
+    """Return the model class of a folder's configuration, or None if transformers has no causal LM class for it."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -161,7 +165,7 @@ def model_class(folder: Path) -> type[PreTrainedModel] | None:
 
 
 def model_context(path: str) -> int | None:
-    """The longest sequence that the model of a folder or hub id has positions for; None where it names no limit."""
+    """Return the maximum sequence length of the model of a folder or hub id, or None if its configuration has none."""
     from transformers import AutoConfig
 
     from unlearn_sweep.evaluators.inference import positions
@@ -171,19 +175,19 @@ def model_context(path: str) -> int | None:
 
 
 def load_tokenizer(path: str, *, model: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or hub id, for the model at `model` (default: the same place).
+    """Load the tokenizer of a folder or hub id, for the model at `model` (default: `path`).
 
-    A padding token that is missing, or for which the model's embedding has no row, is end-of-text. That is safe here:
-    what is supervised follows from the lengths of prompt and answer, never from a padding id.
+    If the padding token is missing, or the model's embedding has no row for it, use end-of-text instead. This is safe:
+    label masks depend on the lengths of prompt and answer, never on the padding id.
 
     Raises:
-        ValueError: no tokenizer there.
+        ValueError: `path` has no tokenizer.
     """
     from transformers import AutoTokenizer
 
     folder = tokenizer_folder(path)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    tokenizer.init_kwargs.pop("local_files_only", None)  # how it was read here is nothing to write into a saved model
+    tokenizer.init_kwargs.pop("local_files_only", None)  # a loading option, not to be saved with the model
     rows = ModelFolder(model_folder(model or path)).embedding_rows if _is_model(model or path) else None
     beyond = rows is not None and tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows
     if tokenizer.pad_token is None or beyond:
@@ -192,16 +196,16 @@ def load_tokenizer(path: str, *, model: str | None = None) -> PreTrainedTokenize
 
 
 def _is_model(path: str) -> bool:
-    """Whether a path is a folder with weights; a folder of a tokenizer alone is none. A hub id counts as one."""
+    """Return whether a path is a folder with weights or a hub id. A folder with only a tokenizer gives False."""
     folder = Path(path).expanduser()
     return not folder.is_dir() or any(folder.glob(WEIGHTS))
 
 
 def tokenizer_folder(path: str) -> Path:
-    """The local folder of a tokenizer, fetched from the hub where `path` is an id.
+    """Return the local folder of a tokenizer. Download it from the hub if `path` is a hub id.
 
     Raises:
-        ValueError: no such place, or no tokenizer in it.
+        ValueError: `path` does not exist, or has no tokenizer.
     """
     folder = Path(path).expanduser()
     folder = folder if folder.is_dir() else fetch_snapshot(path, TOKENIZER_FETCH)
@@ -211,9 +215,12 @@ def tokenizer_folder(path: str) -> Path:
 
 
 def refuse_other_vocabulary(model: str, tokenizer: str) -> None:
-    """ValueError where the folder of a model carries a tokenizer with another vocabulary than the one at `tokenizer`.
+    """Check that the tokenizer in the folder of a model has the same vocabulary as the one at `tokenizer`.
 
-    The same ids are other words to such a model. A folder without a tokenizer is taken to go with the given one.
+    With another vocabulary, the same ids would mean other words to the model. A folder without a tokenizer passes.
+
+    Raises:
+        ValueError: the vocabularies differ.
     """
     if model == tokenizer:
         return
@@ -226,7 +233,7 @@ def refuse_other_vocabulary(model: str, tokenizer: str) -> None:
 
 
 def tokenizer_digest(path: str) -> str:
-    """Content hash (16 hex digits) of a tokenizer's files."""
+    """Return the content hash (16 hex digits) of a tokenizer's files."""
     folder, digest = tokenizer_folder(path), hashlib.sha256()
     for name in sorted(TOKENIZER_FILES):
         if (folder / name).is_file():
@@ -243,12 +250,12 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
     tokenizer.save_pretrained(directory)
     mode = (directory / "config.json").stat().st_mode
     for weights in directory.glob("*.safetensors"):
-        weights.chmod(mode)  # they are written readable by their owner alone, whatever the umask says
+        weights.chmod(mode)  # save_pretrained ignores the umask and makes them owner-only
 
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Inside, transformers draws no bars: they would run through this tool's own progress view."""
+    """Disable the progress bars of transformers in the block: they would garble this tool's progress view."""
     from transformers.utils import logging as transformers_logging
 
     shown = transformers_logging.is_progress_bar_enabled()
@@ -261,9 +268,9 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype | Literal["auto"]:
-    """The number format to load weights in; "auto" in the result means: as stored.
+    """Return the dtype to load weights in. "auto" in the result means "as stored".
 
-    On a CPU without AVX-512, bfloat16 matrix products are some 60 times slower than float32, hence float32 there.
+    "auto" as argument gives float32 on a CPU: without AVX-512, bfloat16 matrix products are some 60 times slower.
     """
     if dtype == "stored":
         return "auto"
@@ -280,12 +287,13 @@ def choose_attention(
     dtype: torch.dtype | Literal["auto"],
     wanted: type[PreTrainedModel] | None = None,
 ) -> str:
-    """The attention implementation to ask transformers for: what was named, or the fastest that `wanted` can run here.
+    """Return the attention implementation to pass to transformers.
 
-    Without `wanted` the class is taken to have all of them.
+    `attention` "auto" gives the fastest that the model class `wanted` supports on this device. With `wanted` None, the
+    class is assumed to support all of them.
 
     Raises:
-        ValueError: an unknown word, or what was named cannot run.
+        ValueError: `attention` is unknown, or cannot run here.
     """
     from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -317,12 +325,13 @@ def choose_attention(
 
 
 def model_folder(path: str) -> Path:
-    """The local folder of a model, fetched from the hub when `path` is an id that is not in its cache yet.
+    """Return the local folder of a model. Download it if `path` is a hub id that is not cached.
 
-    Only safetensors, JSON and tokenizer files are ever fetched.
+    Only safetensors, JSON and tokenizer files are downloaded.
 
     Raises:
-        ValueError: neither a folder nor a reachable hub id, or a folder without safetensors weights.
+        ValueError: `path` is neither a folder nor a reachable hub id, or the folder has no safetensors weights or
+            contains an adapter.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -333,7 +342,7 @@ def model_folder(path: str) -> Path:
 
 
 def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKENIZER_FILES)) -> Path:
-    """The cached (or freshly fetched) snapshot of a hub id: the files of these patterns."""
+    """Return the local snapshot of a hub id, with the files that match `wanted`. Download what is not cached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -347,7 +356,7 @@ def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKEN
 
 
 def model_digest(path: str) -> str:
-    """Content hash (16 hex digits) of weights, configuration and tokenizer; where the folder lies does not matter."""
+    """Return the content hash (16 hex digits) of weights, configuration and tokenizer, independent of the location."""
     folder = model_folder(path)
     digest = hashlib.sha256()
     names = {found.name for found in folder.glob(WEIGHTS)} | {"config.json", "generation_config.json", *TOKENIZER_FILES}
@@ -360,7 +369,7 @@ def model_digest(path: str) -> str:
 
 
 def file_digest(file: Path) -> bytes:
-    """Hash of one file; of a JSON configuration, without the entries that do not describe the model."""
+    """Return the SHA-256 of one file. For `*config.json`, leave out `VOLATILE_KEYS`."""
     if file.name.endswith("config.json"):
         entries = json.loads(file.read_text(encoding="utf-8"))
         lasting = {key: value for key, value in entries.items() if key not in VOLATILE_KEYS}
@@ -370,10 +379,12 @@ def file_digest(file: Path) -> bytes:
 
 
 def parameter_count(model: str | PreTrainedConfig) -> int:
-    """Parameters of a model, tied ones once, from its configuration alone: no weights are read or allocated.
+    """Return the number of parameters, with tied ones counted once.
+
+    Only the configuration is read; no weights are read or allocated.
 
     Raises:
-        ValueError: no such folder or model.
+        ValueError: the folder or model does not exist.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -1,4 +1,4 @@
-"""The plugins of a sweep, copied into its folder: every machine sees them there, and a later edit reaches no worker."""
+"""Copy the plugins of a sweep into its folder, where every machine can read them and later edits have no effect."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FOLDER = "plugins"
 
 
 def keep_plugins(files: Iterable[PluginFile], directory: Path) -> tuple[PluginFile, ...]:
-    """The same plugins as files below `directory`, named by stem and content digest.
+    """Copy the plugins below `directory`, named by stem and content digest, and return the copies.
 
     Raises:
-        PluginError: a file is gone, or has other content than when it was checked.
+        PluginError: a file is missing, or its content changed since it was checked.
     """
     return tuple(_keep(file, directory / FOLDER) for file in files)
 

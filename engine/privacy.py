@@ -1,7 +1,7 @@
-"""What must not leave this machine: the libraries' usage reports, and secrets from the environment.
+"""Keep the libraries' usage reports and secrets from the environment on this machine.
 
-`quiet_environment` holds the switches, `silence_telemetry` sets them (before the libraries are imported), and `redact`
-cleans any text on its way to a log, a record, MLflow or a report.
+`quiet_environment` returns the variables that disable usage reports, `silence_telemetry` sets them (before the
+libraries are imported), and `redact` removes secrets from text written to a log, a record, MLflow or a report.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TELEMETRY_NOTICE = "Usage reports of Ray, MLflow and the Hugging Face hub are of
 _SECRET_NAME = re.compile(
     r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|ACCESS_KEY_ID|PAT)(_|$)", re.IGNORECASE
 )
-# Shorter values ("1", "true", "none", "password") occur in ordinary text and would be cut out of it.
+# Shorter values ("1", "true", "none") occur in ordinary text, which redaction would garble.
 _MIN_SECRET_CHARS = 8
 
 _TOKEN_SHAPES = re.compile(
@@ -35,12 +35,12 @@ _URL_LOGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]+@")
 
 
 def quiet_environment() -> dict[str, str]:
-    """The variables that switch usage reports off, for this process and for workers on other machines."""
+    """Return the variables that disable usage reports, for this process and for workers on other machines."""
     return dict(_SWITCHES)
 
 
 def silence_telemetry(environ: MutableMapping[str, str] | None = None) -> dict[str, str]:
-    """Set every switch that nobody has set, and return those set. What the person chose before stays as it is."""
+    """Set the variables that are not yet set, and return those. Existing values of the user are kept."""
     target = os.environ if environ is None else environ
     missing = {name: value for name, value in quiet_environment().items() if name not in target}
     target.update(missing)
@@ -48,7 +48,7 @@ def silence_telemetry(environ: MutableMapping[str, str] | None = None) -> dict[s
 
 
 def secret_values(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Value to name of every environment variable that is named like a secret, values under 8 characters left out."""
+    """Map value to name for each environment variable named like a secret. Skip values under 8 characters."""
     source = os.environ if environ is None else environ
     return {
         value: name for name, value in source.items() if len(value) >= _MIN_SECRET_CHARS and _SECRET_NAME.search(name)
@@ -59,9 +59,9 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u
 
 
 def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """`text` without secrets: values of secret variables, known token shapes, bearer headers, logins in addresses.
+    """Return `text` without secrets: values of secret variables, known token shapes, bearer headers, logins in URLs.
 
-    Control characters are escaped (`visible`): what is redacted is shown.
+    Control characters are escaped (`visible`), because redacted text is displayed.
     """
     # Longest first: one secret may contain another.
     for value, name in sorted(secret_values(environ).items(), key=lambda item: -len(item[0])):
@@ -72,14 +72,15 @@ def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with control characters and marks of writing direction escaped, so that no name, answer or message of a
-    library can steer a terminal. Line ends and tabs stay.
+    """Escape control characters and text-direction marks, except line feeds and tabs.
+
+    Names, model answers and library messages can then not control the terminal.
     """
     return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 class RedactSecrets(logging.Filter):
-    """A filter for log handlers: the finished message, traceback included, passes through `redact`."""
+    """A filter for log handlers that redacts the formatted message and the traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = redact(record.getMessage())

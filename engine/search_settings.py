@@ -1,4 +1,4 @@
-"""How a study searches: every option and every sampler once. No optuna import, so a sweep file is checked quickly."""
+"""Search options and samplers. Does not import optuna, so that checking a sweep file is fast."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class SamplerCard:
     """A sampler of the sweep file.
 
     Attributes:
-        summary: how it proposes, in a few words.
-        models: it models results, after `startup_trials` random ones.
-        by_turn: it looks at one method at a time, so every method gets as many trials whatever the allocation.
+        summary: how it proposes trials, in a few words.
+        models: whether it learns from results, after `startup_trials` random trials.
+        by_turn: whether it samples one method at a time. Every method then gets equally many trials, whatever the
+            allocation.
     """
 
     summary: str
@@ -45,14 +46,14 @@ SAMPLERS: Mapping[Sampler, SamplerCard] = MappingProxyType(
 
 
 class Budget(Settings):
-    """When to stop asking for trials, whatever `trials` says. Running trials are finished."""
+    """Limits after which no new trial starts, whatever `trials` says. Running trials finish."""
 
     gpu_hours: float | None = Field(default=None, gt=0, description="hours times GPUs in use")
     wall_hours: float | None = Field(default=None, gt=0, description="hours since the start of the run")
 
 
 class SearchOptions(Settings):
-    """The options that a sweep file and the engine spell alike."""
+    """The options with the same form in a sweep file and in the engine."""
 
     sampler: Sampler = Field(default="tpe", description=f"who proposes: {', '.join(SAMPLERS)}")
     allocation: Allocation = Field(
@@ -77,10 +78,14 @@ class SearchOptions(Settings):
 
 
 class SearchSettings(SearchOptions):
-    """How the space is searched. `minimum` are the constraints: an objective's least value for a feasible trial.
+    """How the space is searched.
 
-    `prune` leaves out attacks that can no longer put a trial on the front. `first` are the settings of the first asks,
-    before the sampler's: {"method": ..., "params": {...}}, its searched parameters each.
+    Attributes:
+        trials: number of trials of the search.
+        prune: skip the remaining attacks of a trial that can no longer reach the front.
+        minimum: the constraints. A feasible trial reaches at least this value of each objective.
+        first: configurations to try before the sampler's, each {"method": ..., "params": {...}} with its searched
+            parameters only.
     """
 
     trials: Count
@@ -90,9 +95,12 @@ class SearchSettings(SearchOptions):
 
 
 class SearchPlan(SearchSettings):
-    """Search settings as the broker follows them: with the seed, the objectives in Optuna's order, and the window.
+    """Search settings for the broker.
 
-    `window` None proposes from everything known; else trial n sees the trials up to n - window.
+    Attributes:
+        seed: seed of the search.
+        objectives: the objectives in Optuna's order.
+        window: if set, trial n is proposed from the results of the trials up to n - window. If None, from all results.
     """
 
     seed: int

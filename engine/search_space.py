@@ -1,7 +1,7 @@
-"""What may be tried: one dimension for each parameter, one space for each method. Plain values; no Optuna, no torch.
+"""The search space: one dimension per parameter, one space per method. Plain values; imports neither Optuna nor torch.
 
-Ranges are closed on both ends. Every dimension checks itself when it is made, so that a space read from disk is as
-sound as one that came from a file. The JSON form is `{"kind": "log_uniform", "low": ..., "high": ...}` and the like.
+Ranges include both ends. Every dimension validates itself on construction, so a space read from JSON is checked like
+one from a sweep file. The JSON form of a dimension is, for example, `{"kind": "log_uniform", "low": ..., "high": ...}`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Scalar = float | int | str | bool
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """One value; nothing to search."""
+    """A single value that is not searched."""
 
     value: Scalar
 
@@ -27,7 +27,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """A real number, every value equally likely."""
+    """A real number, uniform on [low, high]."""
 
     low: float
     high: float
@@ -38,7 +38,7 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class LogUniform:
-    """A positive real number, every order of magnitude equally likely."""
+    """A positive real number, log-uniform on [low, high]."""
 
     low: float
     high: float
@@ -49,7 +49,7 @@ class LogUniform:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A whole number, every value equally likely."""
+    """An integer, uniform on [low, high]."""
 
     low: int
     high: int
@@ -60,7 +60,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class LogInteger:
-    """A whole number from 1 on, every order of magnitude equally likely."""
+    """An integer of at least 1, log-uniform on [low, high]."""
 
     low: int
     high: int
@@ -71,7 +71,7 @@ class LogInteger:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of some distinct values without an order."""
+    """One of several distinct, unordered values."""
 
     values: tuple[Scalar, ...]
 
@@ -102,17 +102,17 @@ _NAMES: Mapping[type[Any], str] = MappingProxyType({kind: name for name, kind in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodSpace:
-    """One method, named as in the sweep file, and every one of its parameters in the order of its card."""
+    """One method, named as in the sweep file, with all its parameters in the order of its card."""
 
     method: str
     params: Mapping[str, Dimension]
 
     def searched(self) -> dict[str, Dimension]:
-        """The parameters that have more than one value."""
+        """Return the parameters that are not `Fixed`."""
         return {name: dimension for name, dimension in self.params.items() if not isinstance(dimension, Fixed)}
 
     def settings(self) -> int | None:
-        """How many different settings there are; None where a parameter is a real number."""
+        """Return the number of distinct configurations, or None if a parameter is continuous."""
         sizes = [size(dimension) for dimension in self.params.values()]
         return None if None in sizes else math.prod(count for count in sizes if count is not None)
 
@@ -124,7 +124,11 @@ class MethodSpace:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MethodSpace:
-        """The space that `to_json` gave. ValueError where it is none."""
+        """Read the output of `to_json`.
+
+        Raises:
+            ValueError: `data` is not a method space.
+        """
         if set(data) != {"method", "params"} or not isinstance(data["params"], Mapping):
             raise ValueError(f"not a method space: it needs method and params, got {sorted(data)}")
         params = {str(name): dimension_from_json(value) for name, value in data["params"].items()}
@@ -132,7 +136,7 @@ class MethodSpace:
 
 
 def size(dimension: Dimension) -> int | None:
-    """How many values a dimension has; None for a range of real numbers."""
+    """Return the number of values of a dimension, or None for a continuous range."""
     match dimension:
         case Fixed():
             return 1
@@ -144,7 +148,7 @@ def size(dimension: Dimension) -> int | None:
 
 
 def holds(dimension: Dimension, value: Any) -> bool:
-    """Whether a value lies in a dimension. True and 1 are different values."""
+    """Return whether a value lies in a dimension. True and 1 are different values."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match dimension:
         case Fixed(value=only):
@@ -167,7 +171,11 @@ def dimension_to_json(dimension: Dimension) -> dict[str, Any]:
 
 
 def dimension_from_json(data: Mapping[str, Any]) -> Dimension:
-    """The dimension that `dimension_to_json` gave. ValueError where it is none."""
+    """Read the output of `dimension_to_json`.
+
+    Raises:
+        ValueError: `data` is not a dimension.
+    """
     fields = dict(data)
     kind = fields.pop("kind", None)
     if kind not in _KINDS:
@@ -199,5 +207,5 @@ def _require_range(low: Any, high: Any, *, whole: bool, positive: bool) -> None:
 
 
 def as_choice(values: Sequence[Scalar]) -> Dimension:
-    """A choice, or a fixed value where there is only one."""
+    """Return a `Choice`, or a `Fixed` if there is only one value."""
     return Fixed(values[0]) if len(values) == 1 else Choice(tuple(values))

@@ -1,4 +1,4 @@
-"""What the models share that a sweep file and the engine have in common: their base, common types, broken rules."""
+"""Base class, common types and error helper of the pydantic models shared by sweep files and the engine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Amount = Annotated[float, Field(ge=0)]
 
 
 class Settings(BaseModel):
-    """Base of the models that a sweep file and the engine share: strict, frozen, no unknown keys, finite numbers."""
+    """Base of the models shared by sweep files and the engine: strict, frozen, no unknown keys, finite numbers only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def rule(message: str, *, allowed: str | None = None, advice: str | None = None) -> PydanticCustomError:
-    """A broken rule between two fields; a report on the file shows `allowed` and `advice` with it."""
+    """Create the error for a violated rule between fields. Error reports also show `allowed` and `advice`."""
     return PydanticCustomError("rule", "{message}", {"message": message, "allowed": allowed, "advice": advice})

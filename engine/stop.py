@@ -1,6 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP as a clean stop: an error in the main thread, which every `finally` sees.
+"""Turn SIGINT, SIGTERM and SIGHUP into an exception in the main thread, so that every `finally` block runs.
 
-Slurm, Kubernetes and systemd send SIGTERM and kill half a minute later; a closed terminal sends SIGHUP.
+Slurm, Kubernetes and systemd send SIGTERM, and SIGKILL 30 to 90 seconds later by default. Closing a terminal sends
+SIGHUP.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import NoReturn
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_PRESS_S = 1.0
-"""Signals this close together are one: a terminal and a wrapper both pass on the same Ctrl-C."""
+"""Signals within this time count as one, because a terminal and a wrapper may both forward the same Ctrl-C."""
 
 
 class StopSignal(KeyboardInterrupt):
-    """A signal asked the process to stop. A KeyboardInterrupt, the only error that goes through Ray's own waiting."""
+    """The process received a stop signal. A KeyboardInterrupt, the only exception that escapes Ray's wait loops."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -29,12 +30,12 @@ class StopSignal(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """The exit status by the shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
+        """Exit status by shell convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.number
 
 
 class StopHandler:
-    """Raises StopSignal at the first signal. At a second one, later than ONE_PRESS_S, it ends the process at once."""
+    """Signal handler: the first signal raises StopSignal. A signal more than ONE_PRESS_S later exits immediately."""
 
     def __init__(self) -> None:
         self._first_at: float | None = None
@@ -50,7 +51,7 @@ class StopHandler:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[None]:
-    """A block that a stop signal ends with StopSignal. Signals that are ignored stay ignored, as under nohup."""
+    """Raise StopSignal in the block on a stop signal. Signals that were ignored stay ignored (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -68,7 +69,7 @@ def stop_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """A block after which the stop signals have the handlers from before. `ray.init` installs its own, in C++ too."""
+    """Restore each StopHandler after the block. `ray.init` installs its own handlers, some of them in C++."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,7 +83,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 def reason_of_stop(error: BaseException) -> str:
-    """What a stopped sweep's event says."""
+    """Return the reason text for the event of a stopped sweep."""
     return f"stopped by {error}" if isinstance(error, StopSignal) else "interrupted"
 
 

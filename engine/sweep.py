@@ -1,8 +1,8 @@
-"""The driver: one sweep from its first second to its last, resumable at any point.
+"""The driver runs one sweep from start to end and can resume it at any point.
 
-    lock -> records of before -> Ray -> original, gold, controls -> search -> front, MLflow, done
+    lock -> existing records -> Ray -> original, gold, controls -> search -> front, MLflow, done
 
-It writes the trial records, the front and the sweep's own events; everything else is written where it happens.
+The driver writes the trial records, the front and the sweep's own events. Other modules write the rest.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ REPRODUCIBLE_WINDOW = 8
 
 
 class SweepBusyError(RuntimeError):
-    """Another driver is at this sweep."""
+    """Another driver is running this sweep."""
 
 
 def run_sweep(
@@ -82,13 +82,19 @@ def run_sweep(
 ) -> list[TrialRecord]:
     """Run or resume a sweep and return the records of all its trials.
 
-    `watch` gives the live view for the sweep's folder; `on_open` is called once nothing is refused any more,
-    `on_settled` after each settled trial (both for the MLflow writer). With `accept_new_code` a sweep goes on over
-    changed code, and each trial's record names the code that made it.
+    Args:
+        job: the sweep.
+        environment: environment variables of the Ray workers.
+        address: address of a running Ray cluster. If None, start a private one on this machine.
+        watch: creates the live view, a context manager, from the sweep's folder and the number of trials.
+        on_open: called after all checks of the folder have passed (for the MLflow writer).
+        on_settled: called after each settled trial (for the MLflow writer).
+        announce: called with each line of text for the user.
+        accept_new_code: continue a sweep although its code changed. Each trial record names the code that made it.
 
     Raises:
-        SweepBusyError: another driver holds the sweep.
-        SweepChangedError: the folder holds a sweep over something else, or trials of other code.
+        SweepBusyError: another driver is running the sweep.
+        SweepChangedError: the folder holds a different sweep, or trials made by other code.
     """
     with ExitStack() as stack:
         try:
@@ -101,7 +107,7 @@ def run_sweep(
         if driver.is_finished():
             announce("nothing left to do: every trial of this sweep is settled")
             return driver.records()
-        stack.push(driver.note_stop)  # after Ray's end: no stage writes behind it
+        stack.push(driver.note_stop)  # runs after Ray has stopped, so no stage writes a later event
         if watch is not None:
             stack.enter_context(watch(job.directory, job.search.trials))
         driver.run(stack, environment, announce)
@@ -109,7 +115,7 @@ def run_sweep(
 
 
 class Driver:
-    """Owns broker, records and budget of one sweep. The caller holds the sweep's lock."""
+    """Manages broker, records and budget of one sweep. The caller must hold the sweep's lock."""
 
     def __init__(
         self,
@@ -120,7 +126,7 @@ class Driver:
         accept_new_code: bool = False,
         repeat_failed: bool = False,
     ) -> None:
-        """`repeat_failed`: a failed trial is no settled one, and runs again."""
+        """Create the driver. With `repeat_failed`, failed trials do not count as done and run again."""
         self.job = job
         self.accept_new_code = accept_new_code
         self.repeat_failed = repeat_failed
@@ -143,17 +149,20 @@ class Driver:
         self.identity: dict[str, Any] | None = None
         self.asked: dict[int, Mapping[str, Any]] = {}
         self._made_again: set[int] = set()
-        self.began = time.monotonic()  # what is waited for and counted goes by this clock, which nobody sets
+        self.began = time.monotonic()  # monotonic: durations must not depend on clock changes
         self.stopped: str | None = None
         self._on_settled = on_settled
 
     # --- opening --------------------------------------------------------------------------------------------------
 
     def open(self, announce: Callable[[str], None] = lambda _: None) -> None:
-        """Read what is there already and write down what is about to run.
+        """Read the existing state of the folder and record the new start.
 
-        A damaged record is set aside, announced, and its trial runs again. Raises SweepChangedError where the folder
-        holds another sweep, DamagedFileError where its lock file cannot be read; nothing is renamed then.
+        A damaged trial record is renamed and announced, and its trial runs again.
+
+        Raises:
+            SweepChangedError: the folder holds a different sweep, or trials made by other code.
+            DamagedFileError: the lock file cannot be read. No file is renamed in this case.
         """
         self.starts = starts_of(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -186,14 +195,14 @@ class Driver:
         self._catch_up(told)
 
     def _mark_feasible(self) -> None:
-        """Records of a version that did not mark infeasible trials are marked now."""
+        """Mark infeasible trials in records written by a version that did not do so."""
         for record in list(self.settled.values()):
             now = marked(record, self.job.search.minimum)
             if now is not record:
                 self.write_record(now)
 
     def _catch_up(self, told: set[int]) -> None:
-        """Events and front of records that were written by a driver that died before it could say so."""
+        """Rebuild the front from all records, and write the settled events that a killed driver did not write."""
         front = None
         for record in sorted(self.settled.values(), key=lambda record: record.finished):
             if record.number not in told:
@@ -203,7 +212,7 @@ class Driver:
             durable.write_text(self.directory / "progress.json", front.model_dump_json(indent=1) + "\n")
 
     def _release_settled(self) -> None:
-        """Let go of models whose trial's record was written by a driver that died before it could do so."""
+        """Release the models of trials that have a record, in case a driver was killed before it released them."""
         for record in self.settled.values():
             self.retention.release(str(record.number))
             self.retention.release(weights_holder(record.number))
@@ -211,7 +220,7 @@ class Driver:
                 self.retention.release(holder_of(record.number, score.seed))
 
     def _refuse_changed_code(self, announce: Callable[[str], None]) -> None:
-        """Raise SweepChangedError where trials of other code are settled, unless the new code is accepted."""
+        """Raise SweepChangedError if other code made settled trials, unless the new code is accepted."""
         settled = sum(self._counts(record) for record in self.settled.values())
         if not settled or self.starts.knows(self.code):
             return
@@ -222,14 +231,14 @@ class Driver:
         self.events.append("note", reason=notice, data={"code": self.code_version})
 
     def _refuse_another_sweep(self, field: str, now: object, what: str) -> None:
-        """Raise SweepChangedError where the lock file has another value than `now`."""
+        """Raise SweepChangedError if `field` of the lock file differs from `now`."""
         before = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = before.get("identity") if self.identity is None else self.identity
         if before.get(field) is not None and before[field] != now:
             raise SweepChangedError(other_sweep(self.directory, what))
 
     def _keep_first_settings(self) -> None:
-        """The settings to begin with stay those of the first run, also where the sweep they came from went on."""
+        """Keep `search.first` of the first run, even if the sweep that it was taken from has continued since."""
         locked = read_lock_file(self.directory / "spec.lock.yaml")
         first = locked.get("job", {}).get("search", {}).get("first")
         if first is not None:
@@ -242,14 +251,14 @@ class Driver:
         return not self._without_weights()
 
     def _counts(self, record: TrialRecord) -> bool:
-        """Whether a record is one of the trials that the sweep is to have."""
+        """Return whether a record counts towards the sweep's number of trials."""
         return record.state != "duplicate" and not (self.repeat_failed and record.state == "failed")
 
     def records(self) -> list[TrialRecord]:
         return [self.settled[number] for number in sorted(self.settled)]
 
     def _write_lock_file(self) -> None:
-        """spec.lock.yaml: the resolved job with its starts. Digests of data and models follow once they are known."""
+        """Write spec.yaml, and spec.lock.yaml with the resolved job, its starts and the identity (once it is known)."""
         import yaml
 
         job = self.job.model_dump(mode="json", exclude={"spec_text"})
@@ -265,7 +274,7 @@ class Driver:
     # --- running --------------------------------------------------------------------------------------------------
 
     def run(self, stack: ExitStack, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
-        """Everything between an open sweep and a finished one."""
+        """Run an opened sweep: start Ray, prepare the controls, search, and finish."""
         from unlearn_sweep.engine.on_ray.cluster import cluster
 
         environment = {**environment, **plugin_environment(self.plugins)}
@@ -298,9 +307,10 @@ class Driver:
         self.finish()
 
     def _check_controls(self, prepared: Prepared) -> None:
-        """Write the controls down; a search that cannot measure what it looks for does not begin.
+        """Write controls.json and check that the objectives are measurable.
 
-        Raises UnmeasurableError.
+        Raises:
+            UnmeasurableError: no trial can have a value of some objective, and the sweep may not run without it.
         """
         controls = write_controls(self.job, prepared, self.store)
         lost = unmeasurable(self.job, prepared, controls, self.store)
@@ -314,7 +324,7 @@ class Driver:
             self.events.append("note", reason=note)
 
     def _reserve(self, prepared: Prepared, places: int) -> None:
-        """Room for the models of the trials that run at once: an unlearned model is as large as the original."""
+        """Reserve storage for the models of concurrent trials. An unlearned model is as large as the original."""
         original = Path(prepared.paths["original"])
         self.reserve_bytes = places * folder_bytes(original) if original.is_dir() else 0
         self.retention.evict(reserve_bytes=self.reserve_bytes)
@@ -345,7 +355,11 @@ class Driver:
         self._write_lock_file()
 
     def _identity(self, prepared: Prepared) -> dict[str, Any]:
-        """What all trials share: that of the first run, which names the study. Raises SweepChangedError."""
+        """Return what all trials share. The identity of the first run is kept: the name of the study depends on it.
+
+        Raises:
+            SweepChangedError: an input differs from that of the first run.
+        """
         now = requests.trial_identity(self.job, prepared.ids["original"], prepared.data) | {"code": self.code_version}
         if self.identity is None:
             return now
@@ -355,7 +369,7 @@ class Driver:
         return self.identity
 
     def finish(self) -> None:
-        """The end of a run: everything told, nothing left that is not to be kept."""
+        """End a run: evict models, tell Optuna all results, delete Ray's folder and write the last event."""
         self.store.clear_remains()
         self.retention.evict(reserve_bytes=self.reserve_bytes)
         if self.broker is not None:
@@ -365,12 +379,12 @@ class Driver:
         self.events.append(event, seconds=time.monotonic() - self.began, reason=self.stopped)
 
     def note_stop(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """The end of a run that was stopped from outside, for the views."""
+        """Write the event of a run that a signal stopped, for the views."""
         if isinstance(error, KeyboardInterrupt):
             seconds = time.monotonic() - self.began
             self.events.append("sweep_stopped", seconds=seconds, reason=reason_of_stop(error))
 
-    # --- what the searcher asks (SweepDriver) -------------------------------------------------------------------------
+    # --- interface for the searcher (SweepDriver) ---------------------------------------------------------------------
 
     def next_task(self) -> TrialTask | None:
         broker = self._broker()
@@ -393,10 +407,13 @@ class Driver:
         return self.finalists.are_given(self.settled) and not self._without_weights()
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
-        """Record first, then the study, then the views: a crash in between loses nothing.
+        """Write the record first, then the study, then the events, so that a crash in between loses nothing.
 
-        Raises DiskFullError where the trial failed for want of room, DamagedStorageError where a finished stage that it
-        uses is damaged: that is no result of the trial; the next run goes on with it.
+        A full disk or a damaged stage is no result of the trial: it is not settled, and the next run resumes it.
+
+        Raises:
+            DiskFullError: the trial failed because the disk is full.
+            DamagedStorageError: a finished stage that the trial uses is damaged.
         """
         if record.state == "failed" and durable.says_disk_full(record.reason):
             raise durable.DiskFullError(f"trial {record.number}, {record.failed_stage}: {record.reason}")
@@ -421,7 +438,7 @@ class Driver:
         self.publish(record)
 
     def publish(self, record: TrialRecord) -> None:
-        """A settled trial's event and the front with it, for the views."""
+        """Write the event of a settled trial and the updated front, for the views."""
         self._say_settled(record)
         front = self.front.add(record)
         durable.write_text(self.directory / "progress.json", front.model_dump_json(indent=1) + "\n")
@@ -438,7 +455,7 @@ class Driver:
         )
 
     def _settle_finalist(self, task: TrialTask, record: TrialRecord) -> None:
-        """One more seed in the record of its trial."""
+        """Add the result of one more seed to the record of its trial."""
         score = seed_score(record)
         self.write_record(with_seed(self.settled[task.number], score))
         self.events.append(
@@ -450,15 +467,15 @@ class Driver:
         )
 
     def _note_weights(self, record: TrialRecord) -> None:
-        """How making a front member's weights again ended. Its record stays as it is."""
+        """Write an event if rebuilding the weights of a front member failed. Its record does not change."""
         if record.state == "failed":
             reason = f"trial {record.number} is on the front, and its weights could not be made again: {record.reason}"
             self.events.append("note", trial=record.number, reason=reason)
 
     def _without_weights(self) -> list[TrialRecord]:
-        """Members of the front whose weights are not in the store, and that were not given out to be made again.
+        """Return the front members whose weights are missing from the store and not yet being rebuilt.
 
-        A trial whose measurements were all in the store is settled without them.
+        Weights can be missing because a trial with only cache hits is settled without them.
         """
         members = [record for record in members_of(self.records()) if record.number not in self._made_again]
         return [
@@ -473,7 +490,7 @@ class Driver:
         self.settled[record.number] = sealed
 
     def begun_again(self, task: TrialTask, reason: str) -> None:
-        """A trial's process or machine is gone; the trial goes on with the stages it has."""
+        """Write an event: the process or machine of a trial was lost. The trial resumes from its finished stages."""
         event, mark = ("finalist_lost", {"seed": task.seed}) if task.finalist else ("trial_lost", {})
         self.events.append(event, trial=task.number, reason=reason, data=mark)
 
@@ -483,7 +500,7 @@ class Driver:
         self.settle(task, TrialRecord(**fields, state="failed", started=now, finished=now, reason=reason))
 
     def _finalist_task(self) -> TrialTask | None:
-        """A seed of a front member once every trial of the search is settled, then the weights that the front lacks."""
+        """Return a task for after the search: first the missing seeds of front members, then their missing weights."""
         broker = self._broker()
         if self.stopped is not None or not (broker.finished_asking and broker.all_settled):
             return None
@@ -495,7 +512,7 @@ class Driver:
         return make_task(proposal, [], self.job, self.attack_costs).model_copy(update={"finalist": True})
 
     def _weights_task(self) -> TrialTask | None:
-        """A front member whose weights are to be made again; None where every member has its own."""
+        """Return a task that rebuilds the weights of a front member, or None if no weights are missing."""
         record = next(iter(self._without_weights()), None)
         if record is None:
             return None
@@ -505,11 +522,13 @@ class Driver:
 
     def _task(self, proposal: Proposal) -> TrialTask:
         visible = [self.settled[number] for number in self._broker().visible_to(proposal.number)]
-        visible = [record for record in visible if record.code == self.code_version]  # others do not compare
+        visible = [
+            record for record in visible if record.code == self.code_version
+        ]  # results of other code are not comparable
         return make_task(proposal, visible, self.job, self.attack_costs)
 
     def _over_budget(self) -> str | None:
-        """Why no further trial may start, or None. Trials that run are let finish."""
+        """Return why no further trial may start, or None. Running trials finish."""
         spent = budget_spent(self.job, self.settled.values(), hours=(time.monotonic() - self.began) / 3600)
         return spent or self.retention.obstacle(self.reserve_bytes)
 
@@ -522,7 +541,7 @@ class Driver:
 def make_task(
     proposal: Proposal, visible: Sequence[TrialRecord], job: SweepJob, attack_costs: Mapping[str, float]
 ) -> TrialTask:
-    """A proposal with what it may know: `visible` are the settled trials whose results it may depend on."""
+    """Create the task of a proposal. `visible` are the settled trials whose results it may depend on."""
     return TrialTask(
         number=proposal.number,
         key=proposal.key,

@@ -1,4 +1,4 @@
-"""Memory that gave out: known wherever it happened, and the room in which a stage is then tried by itself."""
+"""Detect out-of-memory errors, and provide the lock under which a stage is retried alone after one."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from unlearn_sweep.engine.store import durable
 
 ERRORS = ("MemoryError", "OutOfMemoryError")
-"""Python's own; torch's for an accelerator, and Ray's for a machine, which are of the same name."""
+"""Names of the error classes: Python's MemoryError; OutOfMemoryError of torch (accelerator) and of Ray (host)."""
 TEXTS = (
-    "MemoryError",  # the same, in the text of another error
-    "out of memory",  # CUDA's
-    "can't allocate memory",  # torch's allocator on a CPU
-    "Cannot allocate memory",  # the system's
+    "MemoryError",  # Python's, in the text of another error
+    "out of memory",  # CUDA
+    "can't allocate memory",  # torch's CPU allocator
+    "Cannot allocate memory",  # the operating system
     "CUBLAS_STATUS_ALLOC_FAILED",
     "std::bad_alloc",
-    "running low on memory",  # Ray, which ended a process before the system did
+    "running low on memory",  # Ray, when it kills a process before the kernel does
 )
 
 
 def says_out_of_memory(problem: BaseException | str | None) -> bool:
-    """Whether an error, or the reason of a failed stage, is that memory gave out.
+    """Return whether an error, or the reason of a failed stage, means out of memory.
 
-    The kernel's own end of a process for its memory leaves no word: that is a lost process like any other.
+    The kernel's OOM killer leaves no message, so its kills count as lost processes, not as out of memory.
     """
     if problem is None:
         return False
@@ -37,7 +37,7 @@ def says_out_of_memory(problem: BaseException | str | None) -> bool:
 
 
 def shortage_told(problem: BaseException) -> str | None:
-    """The one line of an error that says so: Ray's goes on for pages. None where it says nothing of the kind."""
+    """Return the line of an out-of-memory error that says so (Ray's message has pages), or None for other errors."""
     if not says_out_of_memory(problem):
         return None
     lines = str(problem).strip().splitlines() or [type(problem).__name__]
@@ -45,12 +45,13 @@ def shortage_told(problem: BaseException) -> str | None:
 
 
 class Room:
-    """Where the stages of one sweep work, on whatever machine: side by side, or one alone.
+    """Read-write lock over the stages of a sweep, on all machines: stages share it, a retry after OOM has it alone.
 
-    `make_room` is called by one who is alone, before it begins: whoever keeps something loaded lets go of it.
+    A stage that enters alone then calls `make_room`, which unloads cached models.
 
-    A waiting stage holds the door, so that those inside leave and nobody new comes in. The kernel opens it again when
-    its holder dies. A stage's own lock is taken inside the room and given back with it, so nobody waits in a circle.
+    Every stage acquires the door lock first, then the room lock. A stage that enters alone keeps the door lock until it
+    leaves, so running stages finish and no new one starts. The kernel releases both locks if the process dies. A
+    stage acquires the lock of its own key after the room lock and releases it before, so deadlocks are impossible.
     """
 
     def __init__(self, sweep: Path, make_room: Callable[[], None] = lambda: None) -> None:
@@ -61,7 +62,7 @@ class Room:
 
     @contextlib.contextmanager
     def enter(self, *, alone: bool = False) -> Iterator[None]:
-        """Work in the room. A stage within a stage is in it already."""
+        """Hold the lock during the block, exclusively if `alone`. Nested calls in the same thread do nothing."""
         if getattr(self._mine, "inside", False):
             yield
             return

@@ -1,4 +1,4 @@
-"""How much memory a process, or its accelerator, takes at its highest while something is done."""
+"""Measure the peak memory of this process and of its accelerator."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ MIB = 2**20
 
 
 class PeakMemory(BaseModel):
-    """In MiB. `host`: this process's resident memory, None where the system does not tell. `accelerator`: what the
-    allocator held of the device, of its `accelerator_total`; None without one."""
+    """Peak memory in MiB.
+
+    Attributes:
+        host: resident memory of this process. None if the system does not report it.
+        accelerator: device memory reserved by torch's allocator. None if CUDA is not in use.
+        accelerator_total: total memory of the device. None if CUDA is not in use.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,17 +31,17 @@ class PeakMemory(BaseModel):
 
 
 class PeakMeter:
-    """Counts from its making on. Linux keeps a process's peak itself, and forgets it on request."""
+    """Measures the peak since its construction. Linux records the peak of each process and resets it on request."""
 
     def __init__(self) -> None:
-        with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then that of the whole process
+        with contextlib.suppress(OSError):  # not Linux, or no permission: the peak then covers the whole process
             (PROCESS / "clear_refs").write_text(RESET_PEAK)
         cuda = _cuda()
         if cuda is not None:
             cuda.reset_peak_memory_stats()
 
     def read(self) -> PeakMemory:
-        """The highest since then."""
+        """Return the peak since construction."""
         cuda = _cuda()
         if cuda is None:
             return PeakMemory(host=_resident_peak_mib())
@@ -54,7 +59,7 @@ def _resident_peak_mib() -> float | None:
 
 
 def _cuda() -> Any:
-    """torch.cuda where this process uses it; None otherwise, without waking it up."""
+    """Return torch.cuda if this process has initialized it, else None. Does not initialize it."""
     import torch
 
     return torch.cuda if torch.cuda.is_initialized() else None

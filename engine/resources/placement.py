@@ -1,7 +1,7 @@
-"""How many trials fit on a machine or cluster at once. Arithmetic only: no Ray, so that a plan can be made without one.
+"""Compute how many trials fit on a machine or cluster at once. Arithmetic only, so a plan needs no Ray.
 
-A trial's driver and its workbench hold no CPU: what a trial occupies is its largest stage. A workbench does keep its
-accelerators from the first trial to the last, so these come on top of what training workers ask for.
+The driver and the workbench of a trial reserve hardly any CPU, so the CPU need of a trial is that of its largest stage.
+A workbench reserves its accelerators for the whole search, so these add to those of the training workers.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ SLACK = 1e-9
 
 
 class NoRoomError(ValueError):
-    """Not even one trial can be placed; the message says what is missing."""
+    """Not even one trial fits; the message says which resources are missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """How many trials run at once, and why not more.
 
-    `at_once` is 0 where a single trial cannot be placed; `obstacles` then says why. `bound_by` is the resource that
-    runs out first, or "max_concurrent" or "trials".
+    Attributes:
+        at_once: number of concurrent trials. 0 if not even one fits.
+        bound_by: the resource that runs out first, or "max_concurrent" or "trials".
+        per_trial: the peak of each resource that one trial needs.
+        capacity: the available amount of each resource.
+        obstacles: why not even one trial fits; empty if `at_once` is at least 1.
     """
 
     at_once: int
@@ -36,10 +40,10 @@ class Placement:
 
 
 def per_trial(workers: Workers, evaluation: Mapping[str, float]) -> dict[str, float]:
-    """The most of each resource that one trial holds at any moment."""
+    """Return the peak amount of each resource that one trial holds."""
     training = {kind: max(1, workers.count) * amount for kind, amount in workers.resources.items()}
     kinds = dict.fromkeys([*training, *evaluation])
-    # In local mode the workbench itself trains, so nothing comes on top.
+    # In local mode the workbench itself trains, so training needs no extra resources.
     together = workers.count > 0
     peak = {}
     for kind in kinds:
@@ -56,7 +60,7 @@ def place(
     trials: int,
     at_most: int | None = None,
 ) -> Placement:
-    """Trials at once on `capacity` (Ray's names: CPU, GPU, custom ones), never more than `trials` or `at_most`."""
+    """Compute the concurrent trials on `capacity` (Ray's resource names), at most `trials` and `at_most`."""
     need = per_trial(workers, evaluation)
     fits = {kind: math.floor(capacity.get(kind, 0.0) / amount + SLACK) for kind, amount in need.items()}
     obstacles = tuple(
@@ -78,12 +82,16 @@ def concurrency(
     *,
     driver: Mapping[str, float] | None = None,
 ) -> int:
-    """Trials at once of a job on a cluster with these resources.
+    """Return the number of concurrent trials of a job on a cluster.
 
-    With `nodes`, the resources of each machine, every process has to find room on one of them. `driver` is what the
-    process that leads a trial holds.
+    Args:
+        job: the sweep.
+        resources: total resources of the cluster.
+        nodes: resources of each machine. If given, every process must fit on one machine.
+        driver: resources of the driver process of a trial. Used only with `nodes`.
 
-    Raises NoRoomError where not even one trial can be placed.
+    Raises:
+        NoRoomError: not even one trial fits.
     """
     placed = place(job.training.worker_group, job.evaluation_resources, resources, trials=job.search.trials)
     if placed.obstacles:
@@ -104,13 +112,13 @@ def concurrency(
 def processes(
     workers: Workers, evaluation: Mapping[str, float], driver: Mapping[str, float]
 ) -> list[Mapping[str, float]]:
-    """What each process of one trial holds: the one that leads it, its workbench (no CPU), its training workers."""
+    """Return the resources of each process of one trial: driver, workbench (no CPU) and training workers."""
     workbench = {kind: amount for kind, amount in evaluation.items() if kind != "CPU"}
     return [one for one in (driver, workbench, *[workers.resources] * workers.count) if any(one.values())]
 
 
 def _find_room(one_trial: Sequence[Mapping[str, float]], trials: int, nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Whether every process of so many trials finds room: the largest first, each on the first machine that has it."""
+    """Return whether all processes of `trials` trials fit, placed first-fit with the largest first."""
     free = [dict(node) for node in nodes]
     for process in sorted(list(one_trial) * trials, key=lambda one: -sum(one.values())):
         for node in free:

@@ -1,12 +1,13 @@
-"""The study broker: what to try next, and what became of it. Plain Python over Optuna's ask and tell; knows no Ray.
+"""The study broker proposes trials and records their results, through Optuna's ask and tell. Does not use Ray.
 
-It owns the journal. A proposal gets its trial number and parameters here, is hashed to a trial key, and an already
-known key is settled at once and asked again. One process writes: the caller holds the sweep's lock.
+It manages the journal. It gives each proposal its trial number and parameters, and hashes it to a trial key. If the key
+is already known, it settles the duplicate at once and asks again. Only one process writes: the caller must hold the
+sweep's lock.
 
-Reproducible search. Proposals of a parallel search depend on which results happen to be in. With `window` set, trial n
-is proposed from the results of the trials up to n - window and no others, told in order of their numbers, with random
-numbers seeded by n: the same file gives the same trials whatever the timing, and after a kill. The price is that the
-newest results come in a little later, and that a straggler more than `window` behind is waited for.
+Reproducible search: in a parallel search, proposals depend on which results have arrived. With `window` set, trial n is
+proposed only from the results of the trials up to n - window, told to Optuna in order of their numbers, with random
+numbers seeded by n. The same file then gives the same trials, whatever the timing and also after a kill. The cost: the
+sampler sees new results later, and asking waits for a trial that is more than `window` behind.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ TRIES_BEFORE_EXHAUSTED = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One trial to run: a method configuration and a seed. The key names it by content."""
+    """One trial to run: a method configuration and a seed. `key` is a hash of its content."""
 
     number: int
     key: str
@@ -49,11 +50,17 @@ class Proposal:
 
 
 class StudyBroker:
-    """Asks, dedupes, settles.
+    """Proposes trials, detects duplicates and settles results.
 
-    `known` are the records of trials settled before (a resumed or extended sweep), `asked` the "method" and "params" of
-    every trial given out before: with a journal that is lost or damaged, the study is made again from both. `notice`
-    gets a line where that happens.
+    Args:
+        journal: Optuna's journal file. If it is lost or damaged, the study is rebuilt from `known` and `asked`.
+        spaces: the search space of each method.
+        plan: the search settings.
+        identity: what all trials of the study share; part of every trial key.
+        known: records of the trials settled in previous runs.
+        asked: "method" and "params" of every trial proposed in previous runs, by number.
+        notice: called with a line of text if a damaged journal is rebuilt or results without a record are removed.
+        on_duplicate: called with the numbers of a duplicate and of the trial it repeats.
     """
 
     def __init__(
@@ -84,16 +91,16 @@ class StudyBroker:
 
     @property
     def finished_asking(self) -> bool:
-        """No further proposal will come."""
+        """Whether there will be no further proposal."""
         return not self.resumable and (self._exhausted or len(self.proposals) >= self.plan.trials)
 
     @property
     def all_settled(self) -> bool:
-        """Every proposal so far has its record."""
+        """Whether every proposal so far has a record."""
         return all(number in self.settled for number in self.proposals)
 
     def ask(self) -> Proposal | None:
-        """The next trial; None when there is none now: all asked, the space used up, or a straggler to wait for."""
+        """Return the next trial. None if all are asked, the space is exhausted, or a trial must finish first."""
         if self.resumable:
             return self.resumable.pop(0)
         if self.finished_asking or not self._tell_visible():
@@ -108,7 +115,7 @@ class StudyBroker:
         return None
 
     def _propose(self) -> Proposal | None:
-        """One ask of Optuna. None where the configuration is known already (that ask is settled here)."""
+        """Ask Optuna once. If the configuration is a duplicate, settle it and return None."""
         number, decided = self._next_number()
         self.study.sampler = make_sampler(
             self.plan.sampler,
@@ -131,9 +138,9 @@ class StudyBroker:
         return proposal
 
     def _next_number(self) -> tuple[int, str | None]:
-        """Fix what the allocation decides; the next ask's number, and its method where that is decided.
+        """Enqueue what is decided without the sampler. Return the number of the next ask, and its method if decided.
 
-        A point that a crash left waiting goes first.
+        A point that was still enqueued at a crash comes first.
         """
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if waiting:
@@ -146,12 +153,12 @@ class StudyBroker:
         return number, fixed["method"]
 
     def proposal_of(self, number: int, method: str, params: Mapping[str, Any], *, seed: int) -> Proposal:
-        """A proposal with its key: the same method, parameters and seed of one study always have the same key."""
+        """Create a proposal with its key. In one study, equal method, parameters and seed give equal keys."""
         key = digest({"identity": self.identity, "method": method, "params": params, "seed": seed})
         return Proposal(number=number, key=key, method=method, params=dict(params), seed=seed)
 
     def _fixed_params(self, number: int) -> dict[str, Any] | None:
-        """What is decided before the sampler is asked: the whole point, or the method whose turn it is."""
+        """Return what is decided without Optuna's sampler: the whole point, only the method, or nothing (None)."""
         if number < len(self.plan.first):
             point = self.plan.first[number]
             method = point["method"]
@@ -169,7 +176,7 @@ class StudyBroker:
         return self._point_by_turn(self.spaces[method], number) or {"method": method}
 
     def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Any] | None:
-        """The whole point, where the sampler is one that looks at one method at a time."""
+        """Return the whole point if the sampler works on one method at a time, else None."""
         trials = self.study.get_trials(deepcopy=False)
         if self.plan.sampler == "qmc":
             index = sum(trial.params.get("method") == space.method for trial in trials)  # duplicates count too
@@ -183,7 +190,7 @@ class StudyBroker:
         return None
 
     def _settle_duplicate(self, trial: Trial, twin: int) -> None:
-        """The values are known: give them to the sampler if it may see them, and ask again."""
+        """Tell Optuna the known values of a duplicate if it has already seen them, else a failure."""
         trial.set_user_attr("duplicate_of", twin)
         values = self._values(self.settled[twin]) if twin in self._told else None
         if values is None:
@@ -197,7 +204,7 @@ class StudyBroker:
     # --- settling -------------------------------------------------------------------------------------------------
 
     def settle(self, record: TrialRecord) -> None:
-        """Take a finished trial's record. The caller has already written it to disk, so a crash here loses nothing."""
+        """Process the record of a finished trial. The caller has already written it, so a crash loses nothing."""
         self.settled[record.number] = record
         if self.plan.window is None:
             self._tell(record)
@@ -205,12 +212,12 @@ class StudyBroker:
             self.flush()
 
     def flush(self) -> None:
-        """Tell Optuna everything that is settled, in order of the numbers."""
+        """Tell Optuna the results of all settled trials, in order of their numbers."""
         for number in sorted(self.settled):
             self._tell(self.settled[number])
 
     def _tell_visible(self) -> bool:
-        """Tell what the next proposal may see. False where a trial it must see is still running."""
+        """Tell Optuna the results that the next proposal may see. Return False if one of them is still missing."""
         if self.plan.window is None:
             return True
         next_position = len(self.proposals)
@@ -222,7 +229,7 @@ class StudyBroker:
         return True
 
     def visible_to(self, number: int) -> list[int]:
-        """Numbers of the settled trials that trial `number` may be compared with (for pruning its attacks)."""
+        """Return the numbers of the settled trials with which trial `number` may be compared (to prune its attacks)."""
         if self.plan.window is None:
             return sorted(self.settled)
         before = [other for other in sorted(self.proposals) if other < number]
@@ -246,7 +253,7 @@ class StudyBroker:
             self.study.tell(record.number, values)
 
     def _values(self, record: TrialRecord) -> list[float] | None:
-        """The objectives of a complete trial, or None where one is missing."""
+        """Return the objectives of a complete trial. None if it is not complete or an objective is missing."""
         values = [getattr(record, objective) for objective in self.plan.objectives]
         return None if record.state != "complete" or any(value is None for value in values) else values
 
@@ -255,7 +262,7 @@ class StudyBroker:
     def _open(
         self, journal: Path, asked: Mapping[int, Mapping[str, Any]], notice: Callable[[str], object]
     ) -> optuna.Study:
-        """The study as the records have it: a trial whose record is gone is unsettled in it, under its own number."""
+        """Open the study, matched to the records: a trial without a record becomes unsettled and keeps its number."""
         name = f"sweep-{digest(self.identity)}"
         there = journal.exists()
         try:
@@ -279,7 +286,7 @@ class StudyBroker:
         return trial.state.is_finished() and PROPOSAL in trial.user_attrs and trial.number not in self.settled
 
     def _compare(self, trials: list[FrozenTrial]) -> None:
-        """Raise DamagedJournalError where the journal and the records do not fit each other."""
+        """Raise DamagedJournalError if the journal contradicts the records or its own keys."""
         for trial in trials:
             stored = trial.user_attrs.get(PROPOSAL)
             if stored is not None:
@@ -292,7 +299,7 @@ class StudyBroker:
             raise DamagedJournalError(f"it lacks trial {lacking[0]}, which has a record")
 
     def _from_records(self, study: optuna.Study, asked: Mapping[int, Mapping[str, Any]]) -> optuna.Study:
-        """Propose every trial again with the settings it had; a number that is known of neither is a failed ask."""
+        """Rebuild the study: propose every known configuration under its number, and fail the asks of other numbers."""
         settings = {number: (str(said["method"]), said["params"]) for number, said in asked.items() if "params" in said}
         settings |= {number: (record.method, record.params) for number, record in self.settled.items()}
         for number in range(max(settings, default=-1) + 1):
@@ -315,10 +322,10 @@ class StudyBroker:
         trial.set_user_attr(PROPOSAL, stored)
 
     def _reconcile(self) -> None:
-        """Bring the journal and the records together after a stop of any kind.
+        """Restore the broker's state from the journal and the records after any kind of stop.
 
-        A trial with a record is settled, told or not. A running one without a record goes on under its own number and
-        key. One that died between ask and proposal is failed: nothing was ever started for it.
+        A trial with a record is settled, whether or not Optuna was told. A running trial without a record resumes under
+        its number and key. An ask without a stored proposal is marked as failed, because no trial was started for it.
         """
         for trial in self.study.get_trials(deepcopy=False):
             stored = trial.user_attrs.get(PROPOSAL)
@@ -341,7 +348,7 @@ class StudyBroker:
 
 
 def _constrain(trial: Trial, values: Mapping[str, float]) -> None:
-    """Set constraints. A driver killed before its tell has set the same ones already, which is no news to anybody."""
+    """Set constraints. Ignore the warning that they are set already, by a driver killed before its tell."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The constraint value is ignored", category=UserWarning)
         for name, value in values.items():
@@ -349,7 +356,7 @@ def _constrain(trial: Trial, values: Mapping[str, float]) -> None:
 
 
 def _short_by(value: float | None, least: float) -> float:
-    """How much an objective lacks, in Optuna's sense: above 0 is infeasible. No value lacks all."""
+    """Return Optuna's constraint value: above 0 is infeasible. A missing objective gives 1."""
     return 1.0 if value is None else least - value
 
 

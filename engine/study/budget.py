@@ -1,4 +1,4 @@
-"""What a sweep may spend, and whether it has."""
+"""Check whether a sweep has used up its budget."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store.records import TrialRecord
 
 TRAINING_STAGES = ("reinforce", "unlearn")
-"""Stages of a trial that hold the training workers."""
+"""Stages of a trial that use the training workers."""
 
 
 def budget_spent(job: SweepJob, settled: Iterable[TrialRecord], *, hours: float) -> str | None:
-    """Which limit of the sweep file is used up, or None. `hours` since this run began, by a clock nobody sets.
+    """Return which limit of the sweep file is used up, or None.
 
-    GPU hours are those of training workers, over all runs of the sweep.
+    `hours` are the hours since this run started, by a monotonic clock. GPU hours count the training workers only, over
+    all runs of the sweep.
     """
     limits, workers = job.search.budget, job.training.worker_group
     if limits.wall_hours is not None and hours > limits.wall_hours:

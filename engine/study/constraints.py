@@ -1,7 +1,7 @@
-"""`search.constraints`: least values of objectives, and which trials do not reach them.
+"""`search.constraints`: minimum values of objectives, and which trials miss them.
 
-An infeasible trial keeps its numbers. It is no member of the front, beats no other trial, is never recommended, gets no
-further seeds, and its model is not kept.
+An infeasible trial keeps its objective values. It is not on the front, dominates no other trial, is never recommended,
+gets no further seeds, and its model is not kept.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ NAMES: Mapping[ObjectiveName, str] = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 def infeasible_reason(record: TrialRecord, minimum: Mapping[ObjectiveName, float]) -> str | None:
-    """Which least values a complete trial does not reach; None where it reaches all, or is not complete.
+    """Return which minimum values a complete trial misses. None if it misses none, or is not complete.
 
-    Rob of a trial whose attacks were left out is an upper bound: below the least value it is infeasible all the same.
+    Rob of a trial with skipped attacks is an upper bound, so a Rob below the minimum is infeasible in this case too.
     """
     if record.state != "complete":
         return None
@@ -32,6 +32,6 @@ def infeasible_reason(record: TrialRecord, minimum: Mapping[ObjectiveName, float
 
 
 def marked(record: TrialRecord, minimum: Mapping[ObjectiveName, float]) -> TrialRecord:
-    """The record with `infeasible` as the constraints have it."""
+    """Return the record with `infeasible` set by the constraints."""
     reason = infeasible_reason(record, minimum)
     return record if reason == record.infeasible else record.model_copy(update={"infeasible": reason})

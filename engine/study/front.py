@@ -1,4 +1,4 @@
-"""The front of a sweep from its records: who is on it, and how its hypervolume grew."""
+"""Compute the Pareto front of a sweep and its hypervolume curve from the records."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ REFERENCE_POINT = (0.0, 0.0, 0.0)
 
 
 def point_of(record: TrialRecord) -> tuple[float, float, float] | None:
-    """(UE, UT, Rob) of a complete, feasible trial whose Rob is measured; None for every other.
+    """Return (UE, UT, Rob) of a complete, feasible trial with a measured Rob, and None for every other trial.
 
-    A sweep without attacks has Rob None throughout: its points lie at Rob 1, so that the front is that of UE and UT.
+    In a sweep without attacks Rob is always None. The points then use Rob 1, so that the front is that of UE and UT.
     """
     if record.infeasible is not None:
         return None
@@ -24,7 +24,7 @@ def point_of(record: TrialRecord) -> tuple[float, float, float] | None:
 
 
 def members_of(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials on the front, in the order given."""
+    """Return the trials on the front, in the given order."""
     from unlearn_sweep.evaluators.front import non_dominated
 
     placed = [(record, point) for record in records if (point := point_of(record)) is not None]
@@ -33,12 +33,12 @@ def members_of(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def rivals_of(records: Sequence[TrialRecord]) -> list[tuple[float, float, float]]:
-    """The points that no other of these trials beats. Whatever one of them all beats, one of these beats too."""
+    """Return the non-dominated points. A point dominated by any of the trials is dominated by one of these."""
     return [point for record in members_of(records) if (point := point_of(record)) is not None]
 
 
 def front_of(records: Sequence[TrialRecord], *, wanted: int) -> Front:
-    """Non-dominated trials and the hypervolume after each settled trial, in the order they were settled."""
+    """Return the non-dominated trials, and the hypervolume curve over the settled trials in order of finish time."""
     from unlearn_sweep.evaluators.front import hypervolume_curve, non_dominated
 
     settled = sorted((record for record in records if record.state != "duplicate"), key=lambda record: record.finished)
@@ -59,10 +59,10 @@ def front_of(records: Sequence[TrialRecord], *, wanted: int) -> Front:
 
 
 class GrowingFront:
-    """The same as `front_of`, trial by trial: a settled trial costs what the front is large, not the sweep.
+    """Computes `front_of` incrementally: dominance and hypervolume use only the current front, not all trials.
 
-    A trial that was finished before the last one added (its record came late), and one that was there already and was
-    tried again (an audit), make it begin anew once.
+    It is rebuilt once if a trial finished before the last one added (its record came late), or if a trial was added
+    before and ran again (an audit).
     """
 
     def __init__(self, wanted: int) -> None:
@@ -73,7 +73,7 @@ class GrowingFront:
         self._curve: list[tuple[int, float]] = []
 
     def add(self, record: TrialRecord) -> Front:
-        """The front with one more settled trial. A duplicate changes nothing."""
+        """Add a settled trial and return the front. A duplicate changes nothing."""
         if record.state != "duplicate":
             others = self._records if record.number not in self._numbers else self._without(record.number)
             if len(others) < len(self._records) or (others and record.finished < others[-1].finished):

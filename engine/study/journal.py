@@ -1,7 +1,7 @@
-"""The study's journal: Optuna's own file, opened, repaired after a crash, and taken back where a record is gone.
+"""The study's journal, a file in Optuna's format: open it, repair it after a crash, remove results without a record.
 
-The records are what counts. The journal gives Optuna its memory, so one that is damaged is set aside and written again
-from the records (`StudyBroker`), and what it says of a trial without a record is taken out of it.
+The trial records are authoritative; the journal only stores Optuna's state. `StudyBroker` rebuilds a damaged journal
+from the records, and removes the results of trials that have no record.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from unlearn_sweep.engine.store import durable
 
 PROPOSAL = "proposal"
 UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
-"""What Optuna raises while it replays damaged lines; those of json and of decoding are ValueErrors."""
+"""Errors that Optuna raises while it replays damaged lines. JSON and decoding errors are ValueErrors."""
 
 
 class DamagedJournalError(RuntimeError):
-    """The journal cannot be replayed, or says something else than the records."""
+    """The journal cannot be replayed, or contradicts the records."""
 
 
 class SingleWriter(BaseJournalFileLock):
-    """The sweep's own lock already excludes other writers; Optuna's link file would only be left behind by a kill."""
+    """A no-op lock: the sweep's lock excludes other writers, and a kill would leave Optuna's lock file behind."""
 
     def acquire(self) -> bool:
         return True
@@ -38,7 +38,11 @@ class SingleWriter(BaseJournalFileLock):
 
 
 def open_study(journal: Path, name: str, objectives: Sequence[str]) -> optuna.Study:
-    """The study of a journal, created where there is none. Raises DamagedJournalError where it cannot be replayed."""
+    """Open the study of a journal. Create it if it does not exist.
+
+    Raises:
+        DamagedJournalError: the journal cannot be replayed.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
     drop_torn_tail(journal)
@@ -53,7 +57,7 @@ def open_study(journal: Path, name: str, objectives: Sequence[str]) -> optuna.St
 
 
 def proposed(journal: Path) -> set[int]:
-    """Numbers of the trials that a journal knows as proposed; none where there is no journal or it is damaged."""
+    """Return the numbers of the proposed trials in a journal. Empty if the journal is missing or damaged."""
     if not journal.exists():
         return set()
     drop_torn_tail(journal)
@@ -67,7 +71,7 @@ def proposed(journal: Path) -> set[int]:
 
 
 def take_back(journal: Path, trial_ids: Collection[int]) -> None:
-    """Make these trials proposed and unsettled again: drop what was written of each after its proposal."""
+    """Make these trials unsettled again: delete each trial's entries after its proposal."""
     kept: list[bytes] = []
     was_proposed: set[int] = set()
     for line in journal.read_bytes().splitlines(keepends=True):
@@ -82,7 +86,7 @@ def take_back(journal: Path, trial_ids: Collection[int]) -> None:
 
 
 def drop_torn_tail(journal: Path) -> None:
-    """Cut off a last line without an end: Optuna would glue its next entry to it."""
+    """Remove an incomplete last line, to which Optuna would append its next entry."""
     if not journal.exists():
         return
     data = journal.read_bytes()

@@ -1,8 +1,8 @@
-"""Whole points for a method whose turn it is, from samplers that look at that method alone.
+"""Samplers that propose a whole point for one method from the trials of that method alone.
 
-A Gaussian process knows only parameters that every trial has, and a low-discrepancy sequence only fixed axes. So both
-look at one method at a time, and every method gets its turn. TPE could look at all, and does where it chooses the
-method too; where the allocation chooses, it does better on the method's own trials.
+A Gaussian process needs parameters that every trial has, and a low-discrepancy sequence needs fixed axes. Both
+therefore sample one method at a time, in turn. TPE can model all methods together, and does so if it also chooses the
+method. If the allocation chooses the method, TPE performs better on that method's own trials.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GOOD_AT_MOST = 25
 
 
 def qmc_point(space: MethodSpace, index: int, seed: int) -> dict[str, Any]:
-    """Point `index` (from 0) of a scrambled Sobol sequence over a method's searched parameters, by study names."""
+    """Return point `index` (from 0) of a scrambled Sobol sequence over the searched parameters, by study name."""
     from scipy.stats import qmc
 
     searched = space.searched()
@@ -42,7 +42,7 @@ def qmc_point(space: MethodSpace, index: int, seed: int) -> dict[str, Any]:
 def gp_point(
     space: MethodSpace, trials: Sequence[FrozenTrial], directions: Sequence[Any], *, seed: int, startup: int
 ) -> dict[str, Any]:
-    """The next point of a Gaussian process over one method's trials; random ones before `startup` are complete."""
+    """Return the next point by a Gaussian process over one method's trials. Random until `startup` are complete."""
     distributions = {
         name: distribution_of(dimension)
         for name, dimension in zip(_names(space), space.searched().values(), strict=True)
@@ -60,10 +60,11 @@ def gp_point(
 def tpe_point(
     space: MethodSpace, trials: Sequence[FrozenTrial], directions: Sequence[Any], *, seed: int, startup: int
 ) -> dict[str, Any] | None:
-    """The next point by TPE over one method's trials; None before it has `startup` of them, or with nothing to search.
+    """Return the next point by TPE over one method's trials.
 
-    Among the trials of all methods the good ones of most would be none or one, and a model of one point is a guess. A
-    quarter of a method's trials count as good, not Optuna's tenth: a front of three objectives has many members.
+    Return None before `startup` of them are finished, or if there is nothing to search. If TPE modelled all methods
+    together, most methods would have at most one trial among the good ones, too few to model. A quarter of a method's
+    trials count as good, not Optuna's tenth, because a front of three objectives has many members.
     """
     distributions = {
         name: distribution_of(dimension)
@@ -73,7 +74,7 @@ def tpe_point(
     if not distributions or sum(trial.state.is_finished() for trial in own) < startup:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna means to take `gamma` away and offers nothing in its place
+        warnings.simplefilter("ignore")  # `gamma` is deprecated in Optuna without a replacement
         sampler = optuna.samplers.TPESampler(
             multivariate=True, n_startup_trials=0, n_ei_candidates=TPE_CANDIDATES, gamma=good_trials, seed=seed
         )
@@ -83,7 +84,7 @@ def tpe_point(
 
 
 def good_trials(trials: int) -> int:
-    """How many of a method's trials TPE's model of the good ones is made from."""
+    """Return how many of `trials` trials count as good in TPE."""
     return min(math.ceil(trials / 4), GOOD_AT_MOST)
 
 
@@ -92,7 +93,7 @@ def _names(space: MethodSpace) -> list[str]:
 
 
 def _is_of(trial: FrozenTrial, distributions: dict[str, Any], states: Sequence[TrialState]) -> bool:
-    """Whether a trial has all the method's parameters and one of these states."""
+    """Return whether a trial has all the method's parameters and one of `states`."""
     return distributions.keys() <= trial.params.keys() and trial.state in states
 
 
@@ -107,7 +108,7 @@ def _own_part(trial: FrozenTrial, distributions: dict[str, Any]) -> FrozenTrial:
 
 
 def _at(dimension: Dimension, share: float) -> Any:
-    """The value at a share of a dimension, from 0 (lowest) to just below 1."""
+    """Map `share` in [0, 1) to a value of the dimension; 0 gives the lowest value."""
     match dimension:
         case Choice(values=values):
             return values[int(share * len(values))]

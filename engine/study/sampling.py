@@ -1,4 +1,4 @@
-"""Optuna's samplers by the names of a sweep file, and how one dimension of a space is suggested."""
+"""Create Optuna's samplers by their sweep-file names, suggest values, and build grids."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ SIGNIFICANT_DIGITS = 6
 
 
 def make_sampler(name: Sampler, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
-    """A fresh sampler, seeded for one ask. TPE models each method's own parameters jointly (multivariate, group).
+    """Create a sampler, seeded for one ask. TPE models the parameters of each method jointly (multivariate, group).
 
-    `decided`: the method is, by the allocation. Then TPE's points are too, and what is left to draw are its first ones.
+    `decided`: the method is fixed in advance. Then `per_method_samplers` supplies TPE's points, and only the startup
+    trials are left to draw, at random.
     """
     if name == "tpe" and not decided:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", optuna.exceptions.ExperimentalWarning
-            )  # group and multivariate are what we want
+            )  # group and multivariate are experimental
             return TPESampler(multivariate=True, group=True, n_startup_trials=startup, seed=seed)
     if name == "nsga2":
         return NSGAIISampler(population_size=max(8, startup), seed=seed)
@@ -44,11 +45,15 @@ def make_sampler(name: Sampler, *, seed: int, startup: int, decided: bool = Fals
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return NSGAIIISampler(population_size=max(8, startup), seed=seed)
-    return RandomSampler(seed=seed)  # the points of every other sampler are fixed before Optuna's is asked
+    return RandomSampler(seed=seed)  # other samplers' points are enqueued before the ask
 
 
 def distribution_of(dimension: Dimension) -> BaseDistribution:
-    """What Optuna records for a searched dimension. TypeError for a fixed one, which is not its business."""
+    """Return Optuna's distribution of a searched dimension.
+
+    Raises:
+        TypeError: the dimension is fixed; Optuna does not see fixed parameters.
+    """
     match dimension:
         case Uniform(low=low, high=high):
             return FloatDistribution(low, high)
@@ -64,7 +69,7 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
 
 
 def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
-    """One parameter's value, rounded so that equal settings are recognised. Fixed values are not Optuna's business."""
+    """Suggest a value, rounded so that equal configurations are recognised. Fixed values bypass Optuna."""
     match dimension:
         case Fixed(value=value):
             return value
@@ -82,7 +87,7 @@ def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
 
 
 def grid_points(spaces: Iterable[MethodSpace], points: int | None) -> list[dict[str, Any]]:
-    """Every configuration of a grid, methods in file order; continuous dimensions are cut into `points` values."""
+    """Return every configuration of a grid, methods in file order. Ranges are reduced to `points` values."""
     grid: list[dict[str, Any]] = []
     for space in spaces:
         axes = {
@@ -101,7 +106,11 @@ def grid_points(spaces: Iterable[MethodSpace], points: int | None) -> list[dict[
 
 
 def _axis(dimension: Dimension, points: int | None) -> list[Any]:
-    """The values a grid takes on one dimension. ValueError for a continuous one without a number of points."""
+    """Return the grid values of one dimension.
+
+    Raises:
+        ValueError: `points` is None and the dimension needs it.
+    """
     match dimension:
         case Choice(values=values):
             return list(values)
@@ -124,12 +133,12 @@ def _axis(dimension: Dimension, points: int | None) -> list[Any]:
 
 
 def _spread(low: float, high: float, points: int) -> list[float]:
-    """`points` values from low to high at equal distances; the middle for one point."""
+    """Return `points` equally spaced values from `low` to `high`, or the midpoint if `points` is 1."""
     if points == 1:
         return [(low + high) / 2]
     return [low + (high - low) * index / (points - 1) for index in range(points)]
 
 
 def rounded_into(value: float, low: float, high: float) -> float:
-    """A value at the digits by which settings are told apart, still inside its range."""
+    """Round a value to SIGNIFICANT_DIGITS, the precision at which settings are compared, and clip it to its range."""
     return min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), low), high)

@@ -1,4 +1,4 @@
-"""Mean and spread of a finalist over its seeds."""
+"""Summarize a finalist over its seeds: mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Seeded(Protocol):
 
 
 class Spread(BaseModel):
-    """One objective over seeds. `deviation` is the sample standard deviation, None below two values."""
+    """One objective over `n` seeds. `deviation` is the sample standard deviation, None if `n` < 2."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
@@ -31,10 +31,13 @@ class Spread(BaseModel):
 
 
 class SeedSummary(BaseModel):
-    """A finalist over all its seeds, the trial's own included. `spreads` by objective, on both halves.
+    """A finalist over all its seeds, including the trial's own.
 
-    `runs` are all seeds, `complete` those that gave objectives; the spreads are over these, and `lost` says what became
-    of the others.
+    Attributes:
+        runs: number of seeds.
+        complete: number of complete runs. The spreads are over these.
+        spreads: by objective, on the search half and (prefix `report_`) on the report half.
+        lost: state and reason of each run that is not complete.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
@@ -46,7 +49,7 @@ class SeedSummary(BaseModel):
 
 
 def seed_summary(trial: Seeded) -> SeedSummary | None:
-    """Mean and spread over the seeds of a trial; None for one that has no other seed."""
+    """Return mean and spread over the seeds of a trial, or None if it has only its own seed."""
     if not trial.seeds:
         return None
     runs: list[Any] = [trial, *trial.seeds]
@@ -63,7 +66,7 @@ def seed_summary(trial: Seeded) -> SeedSummary | None:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean and sample standard deviation of one or more numbers."""
+    """Return mean and sample standard deviation of one or more numbers."""
     mean = sum(values) / len(values)
     squares = sum((value - mean) ** 2 for value in values)
     deviation = math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else None
