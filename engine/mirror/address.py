@@ -1,7 +1,8 @@
-"""A sweep's mirror: a place behind an fsspec address, and how files get there and back so that none is ever half.
+"""Access to a sweep's mirror, a folder at an fsspec address. Writes are atomic: no partial file appears there.
 
-Object stores show an object when it is whole. Everywhere else a file goes to a name with a dot before it, and is
-renamed. Neither has locks: of two drivers over one mirror each sees the other by a mark that is kept fresh.
+An object store shows an object only once it is complete. On other file systems a file is written under a hidden
+scratch name (leading dot) and then renamed. Mirrors have no locks: two drivers that use the same mirror detect each
+other by a marker file that each refreshes (`presence.py`).
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ Made = TypeVar("Made")
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci", "tos"})
 RENAMES_OVER = frozenset({"file", "sftp", "ssh"})
-"""Here a rename replaces what is there. Elsewhere that is removed first, and a reader may find nothing for a moment."""
+"""Schemes whose rename replaces an existing file. Elsewhere the old file is removed first, so a reader may briefly find
+no file."""
 AT_ONCE = 8
+"""Number of threads for parallel transfers."""
 
 
 class MirrorError(RuntimeError):
-    """The mirror cannot be used. The message says why and what to do; nothing was started."""
+    """The mirror cannot be used. The message gives the reason and, for most causes, a remedy."""
 
 
 class Mirror:
-    """Files below an address. Names are relative to it; every error of the address's driver goes through.
+    """The files below an fsspec address. File names are relative to it. Errors of the fsspec driver pass unchanged.
 
-    `writer` names whoever writes: a scratch file that its kill leaves is written over when it comes again.
+    `writer` identifies the writing driver and is part of each scratch file's name. If the driver is killed, its next
+    run overwrites the scratch file that it left.
     """
 
     def __init__(self, uri: str, *, writer: str) -> None:
@@ -52,7 +56,7 @@ class Mirror:
         self._folders: set[str] = set()
 
     def listing(self, *folders: str) -> dict[str, int]:
-        """Files below these folders ("": all), with their bytes. A folder that is not there has none."""
+        """Return the files below these folders ("" for all) with their size in bytes. A missing folder has no files."""
         self._fs.invalidate_cache()
         found: dict[str, int] = {}
         for folder in folders:
@@ -62,7 +66,7 @@ class Mirror:
         return found
 
     def _inside(self, name: str) -> str:
-        """The name of a file in the mirror. MirrorError for one that would be written elsewhere when it is fetched."""
+        """Return `name`. Raise MirrorError if fetching a file of that name could write outside the target folder."""
         if not is_plain_name(name):
             raise MirrorError(
                 f"the mirror {self.shown} holds {name!r}, a name that leads out of its folder or cannot be a file's. "
@@ -71,7 +75,7 @@ class Mirror:
         return name
 
     def sweeps(self) -> list[str]:
-        """Names of the sweeps in the mirror."""
+        """Return the names of the sweeps in the mirror, sorted."""
         self._fs.invalidate_cache()
         try:
             entries = self._fs.ls(self._root, detail=False)
@@ -81,24 +85,24 @@ class Mirror:
         return sorted(name for name in names if name != "store" and not name.startswith("."))
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file; None where it is not there."""
+        """Return the content of a file, or None if it does not exist."""
         try:
             return self._fs.cat_file(self._at(name))
         except FileNotFoundError:
             return None
 
     def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Content of several files; those that are not there are left out."""
+        """Return the content of several files by name, without the files that do not exist."""
         found = self.each(lambda name: (name, self.read(name)), names)
         return {name: data for name, data in found if data is not None}
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a file in one step."""
+        """Create or replace a file atomically."""
         with self._whole(name) as path:
             self._fs.pipe_file(path, data)
 
     def put(self, name: str, source: Path) -> None:
-        """The same with a file's content, which need not fit in memory."""
+        """Upload a local file atomically, without loading it into memory."""
         with self._whole(name) as path:
             self._fs.put_file(str(source), path)
 
@@ -111,14 +115,14 @@ class Mirror:
             self._fs.rm_file(self._at(name))
 
     def remove_model(self, key: str) -> None:
-        """Its mark first, so that a removal that is cut off leaves nothing that looks whole."""
+        """Delete a model, its completion mark first: an interrupted removal leaves nothing that looks complete."""
         self.remove(f"{MODELS}/{key}/{MARK}")
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm(self._at(f"{MODELS}/{key}"), recursive=True)
         self._folders = set()
 
     def each(self, work: Callable[[Given], Made], items: Iterable[Given]) -> list[Made]:
-        """`work` on every item, several at once where the address's driver is made for it. In the items' order."""
+        """Apply `work` to every item and return the results in order, in parallel if the fsspec driver is async."""
         hands = AT_ONCE if getattr(self._fs, "async_impl", False) else 1
         return side_by_side(work, list(items), hands)
 
@@ -127,7 +131,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def _whole(self, name: str) -> Iterator[str]:
-        """Where to write, so that the file shows under its name when it is whole."""
+        """Yield the path to write to; the file appears under `name` once it is complete."""
         target = self._at(name)
         if self._is_object_store:
             yield target
@@ -143,21 +147,22 @@ class Mirror:
                 self.remove(name)
             self._fs.mv(scratch, target)
         except BaseException:
-            with contextlib.suppress(Exception):  # what went wrong is raised; the scratch file is passed over anyway
+            with contextlib.suppress(Exception):  # the first error is re-raised; readers ignore scratch files
                 self._fs.rm_file(scratch)
             raise
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a key of a mirror is a relative path of ordinary parts."""
+    """Return whether a mirror key is a printable relative path without empty, "." or ".." parts."""
     parts = name.split("/")
     return name.isprintable() and "\\" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def side_by_side(work: Callable[[Given], Made], items: list[Given], hands: int) -> list[Made]:
-    """`work` on every item by so many threads. Raises the first error, and begins nothing more then.
+    """Apply `work` to every item in up to `hands` threads and return the results in order.
 
-    The threads are daemons, unlike those of an executor: one that hangs on a dead server does not keep the process.
+    After the first error no further item is started, and that error is raised. The threads are daemons, unlike those
+    of an executor: a thread that hangs on a dead server does not keep the process alive.
     """
     if hands == 1 or len(items) < 2:
         return [work(item) for item in items]
@@ -169,7 +174,7 @@ def side_by_side(work: Callable[[Given], Made], items: list[Given], hands: int) 
                 place, item = waiting.popleft()
                 try:
                     made[place] = work(item)
-                except BaseException as error:  # handed to the caller, who raises it
+                except BaseException as error:  # raised in the calling thread below
                     errors.append(error)
 
     threads = [threading.Thread(target=run, name="mirror-hand", daemon=True) for _ in range(min(hands, len(items)))]
@@ -186,7 +191,7 @@ def side_by_side(work: Callable[[Given], Made], items: list[Given], hands: int) 
 
 
 def probe(mirror: Mirror) -> None:
-    """One real write, read and removal at the address. Raises MirrorError where any of it fails."""
+    """Write, read and remove a small file to test the mirror. Raise MirrorError if any of these fails."""
     name, data = f".probe-{secrets.token_hex(8)}", b"written and removed by unlearn-sweep\n"
     try:
         mirror.write(name, data)
@@ -203,7 +208,7 @@ def probe(mirror: Mirror) -> None:
 
 @contextlib.contextmanager
 def errors_told() -> Iterator[None]:
-    """Whatever an address's driver raises becomes a MirrorError, but for a full disk here."""
+    """Turn any error of the fsspec driver into a MirrorError, except a full local disk."""
     try:
         yield
     except MirrorError:
@@ -215,6 +220,6 @@ def errors_told() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Kind and first line of an error, without secrets."""
+    """Return the type and the first line of an error, at most 300 characters and without secrets."""
     lines = redact(str(error)).strip().splitlines() or ["no message"]
     return f"{type(error).__name__}: {lines[0][:300]}"

@@ -1,4 +1,4 @@
-"""A sweep's mirror while it runs: read before the driver starts, kept up to date beside it, closed behind it."""
+"""Mirror a running sweep: fetch before the driver starts, upload while it runs, upload once more after it ends."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ CLOSE_BROKEN_OFF_S = 30.0
 def mirrored(
     job: SweepJob, say: Callable[[str], None], *, every_s: float = PUSH_EVERY_S
 ) -> Iterator[MirrorThread | None]:
-    """Everything a sweep has with its mirror: checks, what is fetched at the start, what is copied until the end.
+    """Check the mirror, fetch from it, then upload in the background until the block ends.
 
-    Gives None where the sweep has no mirror. Raises MirrorError before anything of the sweep is started, and
-    SweepBusyError where another driver of this storage is at the same sweep. What goes wrong later is only said.
+    Yields None if the sweep has no mirror. Errors after the start are only reported through `say`.
+
+    Raises:
+        MirrorError: if the mirror cannot be used; nothing of the sweep has started.
+        SweepBusyError: if another driver of this storage runs the same sweep.
     """
-    if job.mirror is None or is_another_sweep(job):  # the driver refuses the second; none of it is copied
+    if job.mirror is None or is_another_sweep(job):  # the driver refuses another sweep of this name; nothing is copied
         yield None
         return
     store = StageStore(job.storage)
@@ -57,7 +60,11 @@ def mirrored(
 
 
 def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
-    """The mirror, tried by one write, and the mark of this driver. MirrorError where it cannot be, or is another's."""
+    """Test the mirror and return it with this driver's heartbeat.
+
+    Raises:
+        MirrorError: if the mirror cannot be used, or another driver runs the sweep.
+    """
     uri = job.mirror or ""
     with errors_told():
         writer = digest([place, job.name])
@@ -73,10 +80,10 @@ def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
 
 
 class MirrorThread:
-    """Copies in the background of a running sweep; no failure of the mirror ever reaches the sweep.
+    """Background thread that uploads a running sweep. Mirror failures never stop the sweep.
 
-    `warn` gets one sentence the first time something fails, and one at the end if the mirror stayed behind. There is at
-    most one pass in `every_s` seconds.
+    `warn` is called at the first failure, and once at the end if the mirror is incomplete. The thread makes at most one
+    pass per `every_s` seconds while the sweep runs.
     """
 
     def __init__(
@@ -96,11 +103,11 @@ class MirrorThread:
         self._thread.start()
 
     def poke(self) -> None:
-        """Something was recorded. Returns at once."""
+        """Request a pass because something was recorded. Returns immediately."""
         self._wake.set()
 
     def close(self, timeout_s: float = CLOSE_S) -> bool:
-        """One last pass, and wait for it. Returns whether the mirror has everything; says what it lacks where not."""
+        """Make one last pass, wait up to `timeout_s` and return whether the mirror is complete. Warn if it is not."""
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout_s)
@@ -116,7 +123,7 @@ class MirrorThread:
     def _left(self) -> str:
         try:
             return str(self.pusher.left())
-        except OSError as error:  # the folder here goes away while it is looked at
+        except OSError as error:  # the local folder is removed at the same time
             return f"unknown ({first_line(error)})"
 
     def _run(self) -> None:
@@ -124,7 +131,7 @@ class MirrorThread:
         while not closing:
             self._wake.wait(self._every_s)
             self._wake.clear()
-            # Read before the pass: a close that comes during it still gets a pass of its own.
+            # Read before the pass: if close() is called during the pass, one more pass follows.
             closing = self._closing.is_set()
             self._pass(last=closing)
             self._closing.wait(self._every_s)
@@ -138,7 +145,7 @@ class MirrorThread:
             if self._heart.taken_by is not None:
                 raise MirrorError(f"{self._heart.taken_by.holder} has taken this sweep over in the mirror")
             self.pusher.push(last=last)
-        except Exception as error:  # each driver of fsspec has errors of its own, and none may reach the sweep
+        except Exception as error:  # each fsspec driver has its own error types; none may stop the sweep
             self._fail(error)
         else:
             self._behind = None

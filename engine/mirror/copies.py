@@ -1,4 +1,4 @@
-"""Stages and models on their way to a sweep's mirror and back. What is cut off in the middle never counts as whole."""
+"""Upload and download single stages and models. An interrupted transfer never counts as complete."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from unlearn_sweep.engine.store.stages import ROWS_FILE, StageStore
 
 
 class BrokenCopyError(RuntimeError):
-    """A stage or model in the mirror is not what its own last file says."""
+    """A stage or model in the mirror does not match its stage.json or completion mark."""
 
 
 class ModelMark(Record):
-    """models/<key>/.complete: the files of a model that was uploaded to its end, with their sizes."""
+    """models/<key>/.complete: marks a completely uploaded model.
+
+    `files` maps the relative path of each file to its size in bytes. `sweep` is the name of the uploading sweep.
+    """
 
     files: dict[str, int]
     sweep: str
 
 
 def put_stage(mirror: Mirror, store: StageStore, key: str) -> int:
-    """Upload a finished stage, its stage.json last. Bytes sent; 0 where it is not there (being replaced)."""
+    """Upload a finished stage, stage.json last. Return the bytes sent; 0 if files are missing (being replaced)."""
     folder = store.stage_folder(key)
     try:
         last = (folder / STAGE_FILE).read_bytes()
@@ -40,7 +43,10 @@ def put_stage(mirror: Mirror, store: StageStore, key: str) -> int:
 
 
 def put_model(mirror: Mirror, store: StageStore, key: str, sweep: str) -> int:
-    """Upload a model, its mark last. Bytes sent; 0 where it is gone, or goes meanwhile: it left the front."""
+    """Upload a model, its completion mark last. Return the bytes sent.
+
+    Returns 0 if the model is gone or is removed during the upload because it left the front.
+    """
     folder = store.model_folder(key)
     try:
         files = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
@@ -57,15 +63,18 @@ def put_model(mirror: Mirror, store: StageStore, key: str, sweep: str) -> int:
 
 
 def fetch(mirror: Mirror, store: StageStore, key: str, stage: Files | None, *, model: bool) -> int:
-    """Fetch a stage, its model or both into the store as a training leaves them: the model appears first.
+    """Fetch a stage, its model or both into the store. The model appears first, as after a training.
 
-    `stage` None: the stage is here. Returns the bytes, 0 where somebody here is at this very stage. Raises
-    BrokenCopyError where the copy is not whole; nothing of it is kept then.
+    `stage` is None if the stage is already in the local store. Returns the bytes received, or 0 if another local
+    process holds the lock of this stage.
+
+    Raises:
+        BrokenCopyError: if the copy in the mirror is incomplete or damaged; nothing of it is kept.
     """
     if stage is None and not store.stage_folder(key).is_dir():
         raise BrokenCopyError(f"model {key}: its stage is neither here nor in the mirror")
     try:
-        # Where the stage is here, the scratch folder vanishes at the end, without the model that was moved out of it.
+        # If the stage already exists, the scratch folder is deleted at the end, after the model was moved out of it.
         with (
             durable.file_lock(store.lock(key), wait=False),
             durable.new_folder(store.stage_folder(key)) as scratch,
@@ -80,7 +89,11 @@ def fetch(mirror: Mirror, store: StageStore, key: str, stage: Files | None, *, m
 
 
 def _get_stage(mirror: Mirror, key: str, folder: Path, files: Files) -> int:
-    """A stage's files. BrokenCopyError where they are not those of that key, or one is missing or cut off."""
+    """Download a stage's files and return their bytes.
+
+    Raises:
+        BrokenCopyError: if the files belong to another key, or one is missing, changed or truncated.
+    """
     for name in files:
         _get(mirror, f"{STAGES}/{key}/{name}", folder / name)
     try:
@@ -97,7 +110,11 @@ def _get_stage(mirror: Mirror, key: str, folder: Path, files: Files) -> int:
 
 
 def _get_model(mirror: Mirror, key: str, folder: Path) -> int:
-    """The files that the model's mark names, each as large as it says."""
+    """Download the files listed in the model's completion mark and return their bytes.
+
+    Raises:
+        BrokenCopyError: if the mark is unreadable, or a file is missing, has another size or leads out of `folder`.
+    """
     data = mirror.read(f"{MODELS}/{key}/{MARK}")
     try:
         files = ModelMark.model_validate_json(data or b"").files
@@ -116,7 +133,7 @@ def _get_model(mirror: Mirror, key: str, folder: Path) -> int:
 def _get(mirror: Mirror, name: str, target: Path) -> None:
     try:
         mirror.get(name, target)
-    except FileNotFoundError as error:  # or it was removed since it was listed
+    except FileNotFoundError as error:  # never uploaded, or removed since it was listed
         raise BrokenCopyError(f"{name} is not there") from error
 
 

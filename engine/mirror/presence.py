@@ -1,4 +1,4 @@
-"""Who is at a sweep, told in its mirror: the best that can be done where there are no locks."""
+"""Detect another driver of the same sweep by a marker file in the mirror. Best effort: a mirror has no locks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from unlearn_sweep.engine.store.records import Record
 from unlearn_sweep.engine.store.stages import StageStore
 
 FRESH_S = 180.0
-"""A driver whose mark is older is taken for dead."""
+"""A driver whose mark is older counts as dead."""
 REFRESH_S = 60.0
 STOP_S = 15.0
 
 
 class DriverMark(Record):
-    """<sweep>/driver.json: who is at the sweep. `place` names the storage that the driver writes to."""
+    """<sweep>/driver.json: the driver that runs the sweep.
+
+    `holder` describes the process, `place` is the ID of the storage it writes to, `time` is the last refresh (Unix
+    seconds).
+    """
 
     holder: str
     place: str
     time: float
 
     def is_fresh(self, now: float) -> bool:
-        """Clocks of two machines differ, so a time that is still to come counts as well."""
+        """Return whether the mark is recent. Clocks of two machines differ, so a time in the near future counts too."""
         return abs(now - self.time) < FRESH_S
 
 
 def place_of(store: StageStore) -> str:
-    """The name of a storage, made once and kept in it: its own locks tell the drivers of one storage apart."""
+    """Return the ID of a storage, created on first use. Drivers of the same storage exclude each other by its locks."""
     path = store.root / "place"
     if not path.exists():
         durable.write_text(path, secrets.token_hex(16))
@@ -42,14 +46,14 @@ def place_of(store: StageStore) -> str:
 
 
 def other_driver(mirror: Mirror, sweep: str, place: str, *, now: float | None = None) -> DriverMark | None:
-    """The mark of a driver over another storage that is at the sweep, as far as one can see; None where none is."""
+    """Return the fresh mark of a driver that runs this sweep in another storage, or None if there is no such mark."""
     data = mirror.read(f"{sweep}/{DRIVER}")
     if data is None:
         return None
     try:
         mark = DriverMark.model_validate_json(data)
     except ValidationError:
-        return None  # cut off in writing, where a rename does not replace
+        return None  # truncated or damaged: counts as no mark
     return mark if mark.place != place and mark.is_fresh(time.time() if now is None else now) else None
 
 
@@ -59,7 +63,10 @@ def mark_driver(mirror: Mirror, sweep: str, place: str, holder: str) -> None:
 
 
 class Heart:
-    """Keeps a driver's mark fresh while it runs, whatever else is being copied, and takes it away at the end."""
+    """Thread that refreshes a driver's mark, independently of uploads, and removes it at the end.
+
+    `taken_by` is the mark of another driver that has taken over the sweep, or None.
+    """
 
     def __init__(self, mirror: Mirror, sweep: str, place: str, holder: str, *, every_s: float = REFRESH_S) -> None:
         self.taken_by: DriverMark | None = None
@@ -73,20 +80,20 @@ class Heart:
         self._thread.start()
 
     def beat(self) -> None:
-        """Refresh the mark, unless a driver over another storage has put its own there meanwhile."""
+        """Refresh the mark, unless a driver of another storage has replaced it."""
         self.taken_by = self.taken_by or other_driver(self._mirror, self._sweep, self._place)
         if self.taken_by is None:
             mark_driver(self._mirror, self._sweep, self._place, self._holder)
 
     def stop(self, timeout_s: float = STOP_S) -> None:
-        """Take the mark away, if it is ours and the mirror lets us in time; one that stays is old in three minutes."""
+        """Remove the mark if it is ours. Wait up to `timeout_s`; a mark that stays expires after three minutes."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
-            with contextlib.suppress(Exception):  # a mirror that is gone is told by whoever copies to it
+            with contextlib.suppress(Exception):  # the uploading thread reports a lost mirror
                 self.beat()
         with contextlib.suppress(Exception):
             if self.taken_by is None and other_driver(self._mirror, self._sweep, self._place) is None:

@@ -1,8 +1,9 @@
-"""What a sweep gets from its mirror before it starts, so that nothing finished elsewhere is computed again.
+"""Fetch finished work from a sweep's mirror before the sweep starts, so that it is not computed again.
 
-Whatever is here stays as it is. The sweep's folder is fetched where there is none; where both are there, the one here
-wins, and is refused where the mirror has records that it lacks. Stages of every sweep in the mirror are fetched: they
-are small tables. Models only where the preparation or this sweep's trials need them.
+Existing local results are never changed. The sweep's folder is fetched if it does not exist locally. If both exist, the
+local folder is used; a MirrorError is raised if the mirror has records that the local folder lacks. Stages of all
+sweeps in the mirror are fetched, since they are small tables. Models are fetched only if the preparation or this
+sweep's trials need them.
 """
 
 from __future__ import annotations
@@ -44,23 +45,25 @@ Say = Callable[[str], None]
 
 
 class _LockFile(BaseModel):
-    """What is read of a spec.lock.yaml: which sweep it is."""
+    """The part of spec.lock.yaml that identifies a sweep."""
 
     digest: str
     identity: dict[str, Any] | None = None
 
 
 class _Told(BaseModel):
-    """What is read of two records of one number: whether they are the same trial."""
+    """The part of a trial record that shows whether two records with one number are the same trial."""
 
     key: str
     finished: float
 
 
 def pull(mirror: Mirror, job: SweepJob, say: Say) -> Listing:
-    """Fetch what is in the mirror and not here. Returns what the mirror holds, without what is broken there.
+    """Fetch what is in the mirror but not here. Return the mirror's listing without incomplete stages and models.
 
-    Raises MirrorError where the sweep there is another one, or further than the one here; nothing is fetched then.
+    Raises:
+        MirrorError: if the mirror has another sweep of this name, or records that the local folder lacks; nothing has
+            been fetched then.
     """
     store = StageStore(job.storage)
     there = mirror.listing(job.name, STAGES, MODELS)
@@ -78,14 +81,14 @@ def pull(mirror: Mirror, job: SweepJob, say: Say) -> Listing:
 
 
 def is_another_sweep(job: SweepJob) -> bool:
-    """Whether the folder here holds another sweep of this name, which its driver will refuse."""
+    """Return whether the local folder has another sweep of this name. The driver refuses to run then."""
     path = job.directory / LOCK_FILE
     ours = _lock_file(path.read_bytes()) if path.is_file() else None
     return ours is not None and ours.digest != job.digest()
 
 
 def fetch_model(mirror: Mirror, store: StageStore, key: str) -> int:
-    """Bring the model of one stage here, where the mirror has it whole. Returns its bytes; 0 where it has not."""
+    """Fetch the model of one stage. Return the bytes received; 0 if it is incomplete in the mirror or already here."""
     there = mirror.listing(f"{STAGES}/{key}", f"{MODELS}/{key}")
     if key not in whole_models(there) or store.model_folder(key).is_dir():
         return 0
@@ -97,7 +100,7 @@ def fetch_model(mirror: Mirror, store: StageStore, key: str) -> int:
 
 
 def _refuse_another_sweep(mirror: Mirror, job: SweepJob) -> None:
-    """Raise MirrorError where the mirror has another sweep of this name."""
+    """Raise MirrorError if the mirror has another sweep of this name."""
     theirs = _lock_file(mirror.read(f"{job.name}/{LOCK_FILE}"))
     path = job.directory / LOCK_FILE
     ours = _lock_file(path.read_bytes()) if path.is_file() else None
@@ -118,7 +121,7 @@ def _lock_file(data: bytes | None) -> _LockFile | None:
 
 
 def _refuse_to_go_over(mirror: Mirror, job: SweepJob, there: Listing) -> None:
-    """Raise MirrorError where the records here are behind those in the mirror, or are of other trials."""
+    """Raise MirrorError if the mirror has records that are missing here or belong to other trials."""
     paths = {int(path.stem): path for path in (job.directory / "trials").glob("*.json") if path.stem.isdigit()}
     theirs = records_of(there, job.name)
     obstacle = conflict(paths.keys(), theirs.keys()) or _another_trial(mirror, job.name, paths, theirs)
@@ -130,7 +133,10 @@ def _refuse_to_go_over(mirror: Mirror, job: SweepJob, there: Listing) -> None:
 
 
 def _another_trial(mirror: Mirror, sweep: str, here: dict[int, Path], there: dict[int, int]) -> str | None:
-    """Which trial is another one here than there. Records of one size are taken for the same."""
+    """Return a message naming the first trial that differs between here and the mirror, or None.
+
+    Records of the same size count as equal.
+    """
     for number in sorted(here.keys() & there.keys()):
         if here[number].stat().st_size == there[number]:
             continue
@@ -145,7 +151,7 @@ def _another_trial(mirror: Mirror, sweep: str, here: dict[int, Path], there: dic
 
 
 def _clear_remains(job: SweepJob) -> None:
-    """Remove what a killed fetch of this sweep's folder left."""
+    """Remove scratch folders left by a killed fetch of this sweep."""
     scratch = re.compile(rf"\.{re.escape(job.name)}\.\d+\.[0-9a-f]{{8}}\.tmp")
     for path in job.storage.iterdir() if job.storage.is_dir() else ():
         if scratch.fullmatch(path.name):
@@ -156,9 +162,10 @@ def _clear_remains(job: SweepJob) -> None:
 
 
 def _fetch_sweep(mirror: Mirror, job: SweepJob, there: Listing) -> list[str]:
-    """The sweep's own folder, in one step. A record that the study's journal does not know is left out.
+    """Fetch the sweep's own folder atomically. Return a description of it for the log line.
 
-    That is one whose upload was the last before a kill; its trial is asked again and finds all of its stages.
+    A record whose trial is missing in the study's journal is dropped: the upload was killed after the record and before
+    the journal. The trial is proposed again, and all of its stages are cache hits.
     """
     from unlearn_sweep.engine.study.journal import proposed
 
@@ -176,7 +183,7 @@ def _fetch_sweep(mirror: Mirror, job: SweepJob, there: Listing) -> list[str]:
 def _fetch_finished(
     mirror: Mirror, job: SweepJob, store: StageStore, there: Listing, words: list[str], say: Say
 ) -> set[str]:
-    """Stages and models that are missing here, as said in one line. Returns the keys of those that are not whole."""
+    """Fetch stages and models that are missing here and log one line. Return the keys of incomplete ones."""
     stages, models = whole_stages(there), whole_models(there)
     lacking = {key: files for key, files in sorted(stages.items()) if not store.stage_folder(key).is_dir()}
     needed = {key: models[key] for key in _models_needed(job, models) if not store.model_folder(key).is_dir()}
@@ -199,7 +206,7 @@ def _fetch_finished(
 
 
 def _models_needed(job: SweepJob, there: Iterable[str]) -> list[str]:
-    """Models in the mirror that the preparation, or a trial of this sweep as its events tell, asks for."""
+    """Return the keys of complete models in `there` that the preparation or, by the event log, this sweep needs."""
     whole = set(there)
     if not whole:
         return []

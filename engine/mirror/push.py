@@ -1,8 +1,8 @@
-"""Brings a sweep's mirror up to what its folder and the store hold. Reads what the driver wrote, changes nothing here.
+"""Upload new files of a sweep's folder and the store to its mirror. Local files are only read.
 
-Order within a pass: stages, records, the study's journal and the other small files, models. Cut off anywhere, the
-mirror has no record without its stages and no trial in the journal as settled without its record; a record whose trial
-the journal lacks is left out when it is fetched.
+Order within a pass: the spec, stages, records, the study's journal and events, other small files, models. If a pass is
+interrupted at any point, every record in the mirror has its stages, and every trial settled in the journal has its
+record. A record whose trial is missing in the journal is dropped when the sweep is fetched.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Stamp = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What is here and, as far as is known, not in the mirror."""
+    """Counts of local items that are not known to be in the mirror."""
 
     stages: int
     trials: int
@@ -59,7 +59,7 @@ class Left:
 
 
 class Pusher:
-    """One sweep on its way to a mirror. `there` is what the mirror held when the sweep began."""
+    """Uploads one sweep to a mirror. `there` is the listing of the mirror when the sweep began."""
 
     def __init__(self, mirror: Mirror, store: StageStore, sweep: Path, there: Listing) -> None:
         self.mirror = mirror
@@ -77,17 +77,19 @@ class Pusher:
         self._models_begun = set(by_key(there, MODELS))
 
     def look(self) -> None:
-        """What is here now. The study's journal before the records: whom it has as settled then has a record. The names
-        of stages behind them: every stage of a record is then named.
+        """Read the local state.
+
+        The journal is read before the records, so every trial that it has as settled has a record. Stage names are read
+        after the records, so every stage of a record is known.
         """
         self._growing = self._read_growing()
         self._read_trials()
         self._read_events()
 
     def push(self, *, last: bool = False) -> None:
-        """Copy what was here at the last look. What goes wrong is raised, what was copied is not copied again.
+        """Upload the state of the last `look`. Errors are raised; a later call does not repeat finished uploads.
 
-        The last time it looks again at what models the mirror has: another sweep may have removed what was on no front.
+        With `last`, list the models in the mirror again: another sweep may have removed models that were on no front.
         """
         if last:
             self._models_there &= whole_models(self.mirror.listing(MODELS)).keys()
@@ -101,7 +103,7 @@ class Pusher:
             self._remove_models()
 
     def left(self) -> Left:
-        """What was here at the last look and is still to be copied."""
+        """Count what has not been uploaded yet."""
         files = (*SPEC, *PLAIN, *self._report())
         return Left(
             stages=len(self._missing_stages()),
@@ -110,10 +112,10 @@ class Pusher:
             files=len(self._changed(files)) + len([name for name in GROWING if self._grew(name)]),
         )
 
-    # --- what is here -------------------------------------------------------------------------------------------------
+    # --- local state --------------------------------------------------------------------------------------------------
 
     def _read_growing(self) -> dict[str, bytes]:
-        """Whole lines of the files that are appended to, where they have grown."""
+        """Return the complete lines of each append-only file that has changed size since its last upload."""
         found = {name: (self._sweep / name).read_bytes() for name in GROWING if self._grew(name)}
         return {name: data[: data.rfind(b"\n") + 1] for name, data in found.items()}
 
@@ -122,14 +124,14 @@ class Pusher:
         return path.is_file() and (path.stat().st_size,) != self._sent.get(name)
 
     def _read_events(self) -> None:
-        """Names of the stages that the sweep has finished or found finished, by key."""
+        """Record the name of every stage that the sweep has finished or reused, by key."""
         for event, offset in self._events.read_from(self._offset):
             self._offset = offset
             if event.event in NAMED and event.stage is not None and event.stage_key is not None:
                 self._stages[event.stage_key] = event.stage
 
     def _read_trials(self) -> None:
-        """What each record says of its models. One that is in the mirror with its size counts as copied."""
+        """Read the models of each new or changed record. A record of the same size in the mirror counts as uploaded."""
         for path in (self._sweep / "trials").glob("*.json"):
             if path.name.startswith("."):
                 continue
@@ -149,7 +151,7 @@ class Pusher:
     def _front(self) -> set[str]:
         return front_models(keeper for _, keeper in list(self._keepers.values()))
 
-    # --- what goes up -------------------------------------------------------------------------------------------------
+    # --- uploads ------------------------------------------------------------------------------------------------------
 
     def _missing_stages(self) -> list[str]:
         wanted = missing(list(self._stages), self._stages_there)
@@ -180,7 +182,7 @@ class Pusher:
 
     def _push_file(self, name: str) -> None:
         path = self._sweep / name
-        stamp = _stamp(path)  # before its content: what is written in between is copied once more
+        stamp = _stamp(path)  # taken before reading: a write in between causes another upload
         self.mirror.write(f"{self._name}/{name}", path.read_bytes())
         self._sent[name] = stamp
 
@@ -197,7 +199,10 @@ class Pusher:
                 self._models_there.add(key)
 
     def _remove_models(self) -> None:
-        """Models of this sweep's trials that are on no front: neither ours nor, by its records, any other sweep's."""
+        """Remove this sweep's models that are on no front, unless later trials need them.
+
+        Other sweeps' fronts are computed from their records. Nothing is removed if one of these cannot be read.
+        """
         self._removed = time.monotonic()
         own = {model for _, keeper in self._keepers.values() for model in keeper.models}
         kept = models_worth_keeping(self._stages, self._front())
@@ -212,7 +217,7 @@ class Pusher:
             self._models_there.discard(key)
 
     def _fronts_of_others(self) -> set[str] | None:
-        """Models on the front of any other sweep in the mirror; None where a record of one cannot be read."""
+        """Return the models on the front of any other sweep in the mirror, or None if a record cannot be read."""
         found: set[str] = set()
         for sweep in self.mirror.sweeps():
             records = {} if sweep == self._name else self.mirror.listing(f"{sweep}/trials")

@@ -1,4 +1,4 @@
-"""What lies in a model folder, read from JSON and from the headers of its weight files: no weights, no torch."""
+"""Read the JSON files and safetensors headers of a model folder, without loading weights or importing torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 class BrokenWeightsError(ValueError):
-    """A weight file or its index cannot be what it says; the message names the file and what is wrong."""
+    """A file of the model folder is damaged or has the wrong format. The message names the file and the problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
-    """Where one tensor lies: `begin` and `end` are bytes from the start of `file`."""
+    """Location of one stored tensor: `begin` and `end` are byte offsets in `file`, `end` exclusive."""
 
     file: Path
     dtype: str
@@ -40,24 +40,28 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder with `config.json` and safetensors files. Everything is read on first use and kept."""
+    """A folder with `config.json` and safetensors files. Files are read on first use and cached."""
 
     path: Path
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """`config.json`; empty where there is none. Raises BrokenWeightsError where it is no JSON object."""
+        """Content of `config.json`; empty if there is none. Raises BrokenWeightsError if it is not a JSON object."""
         return read_json(self.path / "config.json")
 
     @cached_property
     def text_config(self) -> Mapping[str, Any]:
-        """The part of the configuration that describes the language model."""
+        """The part of the configuration that describes the language model: `text_config` if present, else all of it."""
         inner = self.config.get("text_config")
         return inner if isinstance(inner, dict) else self.config
 
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
-        """Every tensor by name, over all files. Raises BrokenWeightsError where a file is cut off or no safetensors."""
+        """All tensors of all files, by name.
+
+        Raises:
+            BrokenWeightsError: if a file is truncated or not safetensors, or the index or one of its files is wrong.
+        """
         found: dict[str, StoredTensor] = {}
         for file in self._weight_files():
             found |= tensors_of(file)
@@ -78,12 +82,12 @@ class ModelFolder:
 
     @property
     def depth(self) -> int | None:
-        """Blocks, by the configuration; None where it does not say."""
+        """Number of blocks by the configuration, or None if unknown."""
         return next((int(self.text_config[name]) for name in DEPTHS if name in self.text_config), None)
 
     @property
     def embedding_rows(self) -> int | None:
-        """Rows of the input embedding: by its tensor, else by the configuration; None where neither says."""
+        """Number of rows of the input embedding, from its tensor or else the configuration; None if unknown."""
         tensor = self.ending(EMBEDDINGS)
         if tensor is not None and len(tensor.shape) == 2:
             return tensor.shape[0]
@@ -91,7 +95,7 @@ class ModelFolder:
         return size if isinstance(size, int) else None
 
     def ending(self, names: tuple[str, ...]) -> StoredTensor | None:
-        """The first tensor whose name ends so."""
+        """Return the tensor whose name equals or ends with one of `names` (earlier names first), or None."""
         for wanted in names:
             for name, tensor in self.tensors.items():
                 if name == wanted or name.endswith(f".{wanted}"):
@@ -100,7 +104,11 @@ class ModelFolder:
 
 
 def tensors_of(file: Path) -> dict[str, StoredTensor]:
-    """The header of one safetensors file. Raises BrokenWeightsError where it is none, or is cut off."""
+    """Return the tensors in the header of one safetensors file, by name.
+
+    Raises:
+        BrokenWeightsError: if the file is not safetensors or is truncated.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         prefix = stream.read(8)
@@ -125,7 +133,7 @@ def _stored(file: Path, entry: Mapping[str, Any], offset: int) -> StoredTensor:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object; empty where the file is not there. Raises BrokenWeightsError where it is something else."""
+    """Read a JSON object; empty if the file does not exist. Raise BrokenWeightsError if it is anything else."""
     if not file.is_file():
         return {}
     try:

@@ -1,6 +1,6 @@
-"""What is wrong with a model folder, as far as its headers and JSON files tell: checked before anything starts.
+"""Find faults in a model folder from its headers and JSON files, before anything starts.
 
-The rest - names and shapes against the model's class, values that are no numbers - is checked when it is loaded.
+`loaded.py` checks the rest when the model is loaded: names and shapes against the model's class, NaN and infinity.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ WRAPPERS: Mapping[str, str] = {
     "_fsdp_wrapped_module.": "FSDP",
     "_checkpoint_wrapped_module.": "activation checkpointing",
 }
-"""Parts of a name that a wrapper leaves wherever it wrapped a module."""
+"""Name parts that a wrapper inserts at every module that it wraps, and the wrapper."""
 FIRST = {"module.": "DataParallel or DDP", "model.": "a module around the model"}
-"""The same, before every name."""
+"""Prefixes that a wrapper adds to every name, and the wrapper."""
 INSIDE_MODEL = re.compile(r"model\.(?=(model|transformer|gpt_neox|lm_head|embed_out)\.)")
 BLOCK = re.compile(r"^(?P<stack>.*?\b(?:layers|h|blocks))\.(?P<number>\d+)\.")
 ADAPTED = re.compile(r"\.(base_layer|lora_[AB]|modules_to_save|original_module)\.")
@@ -41,7 +41,14 @@ SHOWN_KEYS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Why a folder cannot be used: what is wrong, what is wanted, what to do, and whose fault it is."""
+    """Why a folder cannot be used.
+
+    Attributes:
+        message: What is wrong.
+        allowed: What would be accepted instead.
+        advice: How to fix it.
+        about: Whether the weights or the tokenizer are at fault.
+    """
 
     message: str
     allowed: str | None = None
@@ -54,16 +61,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What a folder's files tell. `notes` are what loading does besides reading the weights as they are."""
+    """Result of an inspection. `notes` lists what loading does besides reading the files as they are."""
 
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
 
 def inspect_folder(path: Path, tokenizer: Path | None = None, *, elsewhere: bool = False) -> Inspection:
-    """Every fault of a model folder that headers show, and what loading it takes.
+    """Return the faults of a model folder that its headers show, and notes on loading it.
 
-    `tokenizer`: the folder of the one it is used with; None: its own. `elsewhere`: that one is not on this machine yet.
+    `tokenizer` is the folder of the tokenizer to use; None means the model folder itself. `elsewhere` means that the
+    tokenizer is not on this machine yet; its checks are skipped.
     """
     folder = ModelFolder(path)
     try:
@@ -82,7 +90,10 @@ def inspect_folder(path: Path, tokenizer: Path | None = None, *, elsewhere: bool
 
 
 def renaming(names: Iterable[str]) -> dict[str, str]:
-    """What wrappers left in the names of a checkpoint: patterns to take out, by whose they are."""
+    """Return the patterns that wrappers left in a checkpoint's names.
+
+    Maps each regular expression to remove to the name of its wrapper.
+    """
     names = list(names)
     found = {re.escape(part): whose for part, whose in WRAPPERS.items() if any(part in name for name in names)}
     for part in found:
@@ -96,14 +107,14 @@ def renaming(names: Iterable[str]) -> dict[str, str]:
 
 
 def some(names: Iterable[str]) -> str:
-    """A few of many names."""
+    """Return the first few names in sorted order, and how many more there are."""
     names = sorted(names)
     more = len(names) - SHOWN_KEYS
     return ", ".join(names[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _kind(path: Path) -> Iterator[Fault]:
-    """Whether it is a folder of whole weights at all."""
+    """Yield a fault if this is not a folder of complete model weights in safetensors."""
     whole = (path / "config.json").is_file()
     if (path / ADAPTER).is_file():
         yield _adapter(path / ADAPTER, beside_model=whole)
@@ -160,7 +171,7 @@ def _adapted(names: Iterable[str]) -> Iterator[Fault]:
 
 
 def _wrapped(names: Iterable[str]) -> Iterator[Fault]:
-    """Names that only fit once what a wrapper left in them is gone. Nothing is guessed: the command is given."""
+    """Yield a fault if a wrapper changed the names. Nothing is renamed here; the advice gives the command."""
     names = list(names)
     if not (found := renaming(names)):
         return
@@ -175,13 +186,13 @@ def _wrapped(names: Iterable[str]) -> Iterator[Fault]:
 
 
 def _blocks(folder: ModelFolder, names: Iterable[str]) -> Iterator[Fault]:
-    """Blocks that the configuration has and the weights do not, or the reverse."""
+    """Yield a fault if the weights have fewer or more blocks than the configuration."""
     stacks: dict[str, set[int]] = defaultdict(set)
     for match in filter(None, map(BLOCK.match, names)):
         stacks[match["stack"]].add(int(match["number"]))
     text = {stack: there for stack, there in stacks.items() if "vision" not in stack and "audio" not in stack}
     if len(text) != 1 or folder.depth is None:
-        return  # the check at loading knows which is which
+        return  # ambiguous here; `check_loaded` checks every name
     stack, there = next(iter(text.items()))
     lost, beyond = sorted(set(range(folder.depth)) - there), sorted(there - set(range(folder.depth)))
     if lost:
@@ -205,7 +216,7 @@ def _sizes(folder: ModelFolder) -> Iterator[Fault]:
 
 
 def _tie(folder: ModelFolder) -> Iterator[Fault]:
-    """A head that config.json ties to the embedding and that is stored with other values."""
+    """Yield a fault if config.json ties the head to the embedding but it is stored with other values."""
     said = folder.text_config.get("tie_word_embeddings", folder.config.get("tie_word_embeddings"))
     head, embedding = folder.ending(HEADS), folder.ending(EMBEDDINGS)
     if said is True and head is not None and embedding is not None and _differ(head, embedding):
@@ -221,7 +232,7 @@ def untied_fault() -> Fault:
 
 
 def _differ(one: StoredTensor, other: StoredTensor) -> bool:
-    """Whether two tensors differ in size or at their beginning or end: enough to see, and quick for any size."""
+    """Return whether two tensors differ in dtype, shape, or their first or last 64 KiB. Fast for any size."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return True
     size = min(COMPARED_BYTES, one.end - one.begin)
@@ -247,7 +258,7 @@ def _tokenizer(path: Path, tokenizer: Path | None) -> Iterator[Fault]:
 
 
 def _ids(folder: ModelFolder, words: TokenizerFacts) -> Iterator[Fault]:
-    """Entries of the tokenizer for which the embedding has no row. A padding token is none: it is never looked at."""
+    """Yield a fault if tokenizer entries have no row in the embedding. Padding is exempt: end-of-text replaces it."""
     rows = folder.embedding_rows
     beyond = [] if rows is None else [name for name, at in words.ids.items() if at >= rows and name != words.pad]
     if beyond:

@@ -1,4 +1,4 @@
-"""Whether a loaded model is what its folder says: every weight read from it, in place, and a number."""
+"""Check that a loaded model matches its folder: all weights loaded, correct shapes, finite values."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class WrongWeightsError(ValueError):
 
 
 def check_loaded(path: str, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
-    """Refuse a model of which a weight was not in the folder, or was left over, or is NaN or infinite.
+    """Check that no weight is missing, unexpected, of another shape, NaN or infinite.
 
-    `info` is what `from_pretrained(output_loading_info=True)` gave. transformers draws missing weights at random, anew
-    at each load, so such a model is another one every time.
+    `info` is the loading info of `from_pretrained(output_loading_info=True)`. transformers initializes missing weights
+    at random at each load, so a model with missing weights differs every time.
 
     Raises:
-        WrongWeightsError: with what is wrong, and a few names.
+        WrongWeightsError: if a check fails. The message lists the problems with a few names.
     """
     wrong = [*_names(info), *_tied(model), *_values(model)]
     if wrong:
@@ -48,7 +48,7 @@ def _shape(size: Iterable[int]) -> str:
 
 
 def _tied(model: PreTrainedModel) -> Iterator[str]:
-    """A head that is the embedding by config.json and has other values in the folder."""
+    """Yield a message if config.json ties the head to the embedding but the loaded head is a separate weight."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     own, shared = getattr(head, "weight", None), getattr(embedding, "weight", None)
     if own is None or shared is None or own is shared or not model._tied_weights_keys:
@@ -59,7 +59,7 @@ def _tied(model: PreTrainedModel) -> Iterator[str]:
 
 
 def _values(model: PreTrainedModel) -> Iterator[str]:
-    """Weights that are no numbers. A shell on the meta device has no values to look at."""
+    """Yield a message if weights are NaN or infinite. Weights on the meta device have no values and are skipped."""
     broken = [
         name for name, weight in model.named_parameters() if weight.device.type != "meta" and not _is_finite(weight)
     ]

@@ -1,4 +1,4 @@
-"""The tokenizer files of a model folder, without loading a tokenizer: what they say and how two folders differ."""
+"""Read and compare the tokenizer files of model folders without loading a tokenizer."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-"""Any of these is a tokenizer's own content; the others only describe it."""
+"""Files that contain a vocabulary. Any of them makes a tokenizer; the other files only describe it."""
 SPECIAL = ("bos_token", "eos_token", "unk_token", "add_bos_token", "add_eos_token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFacts:
-    """What decides which ids a text becomes and how a conversation is written.
+    """What determines the token ids of a text and the format of a conversation.
 
-    `vocabulary` is a digest of the entries without added tokens; `ids` maps the content of every entry to its id, and
-    is empty where the vocabulary is not readable without its library (a SentencePiece model alone).
+    Attributes:
+        vocabulary: Digest of the entries without added tokens, or of the vocabulary file if its entries are unreadable.
+        special: Values of the settings named in `SPECIAL`, in that order.
+        chat_template: The chat template, or None.
+        ids: Id of each entry by its text. Empty without `tokenizer.json` (such as a SentencePiece model alone).
+        pad: The padding token, or None.
     """
 
     vocabulary: str
@@ -48,7 +52,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def read_tokenizer(folder: Path) -> TokenizerFacts | None:
-    """The facts of a folder's tokenizer; None where it has none."""
+    """Return the facts of a folder's tokenizer, or None if it has no tokenizer."""
     if not has_tokenizer(folder):
         return None
     whole, settings = read_json(folder / "tokenizer.json"), read_json(folder / "tokenizer_config.json")
@@ -65,7 +69,7 @@ def read_tokenizer(folder: Path) -> TokenizerFacts | None:
 
 
 def differences(one: TokenizerFacts, other: TokenizerFacts) -> list[str]:
-    """What differs between two tokenizers, in words; empty where they turn the same text into the same ids."""
+    """Describe the differences between two tokenizers. Empty if vocabulary, special tokens and template are equal."""
     found = ["another vocabulary"] if one.vocabulary != other.vocabulary else []
     for name, mine, theirs in zip(SPECIAL, one.special, other.special, strict=True):
         found += [f"{name} {theirs} (not {mine})"] if mine != theirs else []
@@ -77,13 +81,13 @@ def differences(one: TokenizerFacts, other: TokenizerFacts) -> list[str]:
 def _entries(whole: Mapping[str, Any]) -> dict[str, int]:
     model = whole.get("model")
     vocabulary = model.get("vocab", {}) if isinstance(model, dict) else {}
-    if isinstance(vocabulary, list):  # Unigram: pieces with their scores, by place
+    if isinstance(vocabulary, list):  # Unigram: a list of (piece, score); the index is the id
         return {str(entry[0]): number for number, entry in enumerate(vocabulary)}
     return {str(name): int(at) for name, at in vocabulary.items()}
 
 
 def _content(token: Any) -> str | None:
-    """A special token as text: files write it as text or as an object."""
+    """Return a special token as text. Files store it as text or as an object."""
     if isinstance(token, dict):
         return str(token.get("content"))
     return None if token is None else str(token)

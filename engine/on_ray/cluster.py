@@ -1,4 +1,4 @@
-"""Ray: started or joined, and left as found. What a private Ray listens on is on the loopback interface."""
+"""Start a private Ray or join a cluster, and disconnect at the end. A private Ray listens on loopback only."""
 
 from __future__ import annotations
 
@@ -18,25 +18,33 @@ NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
 DRIVERS = 10_000
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Ray's switch for a machine by itself, named after where that is the default: at 0, no port is open to others."""
+"""Ray's switch for multi-node clusters, named after the systems where it is off by default. At 0, Ray opens no port to
+other machines."""
 NEVER_START_BY_ITSELF = "RAY_ENABLE_AUTO_CONNECT"
-"""At 0, a call to Ray after its end raises. It would start another Ray, with everything at its defaults."""
+"""At 0, a call to Ray after shutdown raises. Otherwise it would start another Ray with default settings."""
 SETTINGS = {
-    # No process of Ray's, its dashboard's included, has the folder it is started in on its `sys.path`.
+    # Keeps the working directory off the `sys.path` of all Ray processes, including the dashboard.
     "PYTHONSAFEPATH": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Tune's own result files would only repeat what our records hold
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Tune's own result files would only duplicate our records
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # How long training workers may wait for their places; tried four times. A lost machine takes its time to come back.
+    # How long training workers may wait for placement; tried four times. Replacing a lost machine takes time.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
 }
-"""What Ray reads from the environment, on every machine of the cluster; what a person has set stays."""
+"""Environment variables for Ray on every machine of the cluster. Values that the user has set take precedence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """What a sweep runs on: resources in all and of each machine, and where to look at it."""
+    """The Ray cluster that a sweep runs on.
+
+    Attributes:
+        resources: Total amount of each resource.
+        nodes: Amount of each resource, per live machine.
+        dashboard_url: URL of Ray's dashboard, or None if it has none.
+        joined: Whether the cluster existed before, rather than being a private one.
+    """
 
     resources: dict[str, float]
     nodes: tuple[dict[str, float], ...]
@@ -48,16 +56,19 @@ class ClusterView:
 def cluster(
     *, address: str | None, environment: Mapping[str, str], object_store_gib: float = 0.5
 ) -> Iterator[ClusterView]:
-    """A Ray session: the cluster at `address`, or a private one on this machine that ends with the block.
+    """Join the Ray cluster at `address`, or start a private one on this machine that ends with the block.
 
-    `environment` reaches every worker. The dashboard is always on: without its State API a stopped trial keeps the
-    placement group of its training workers. For the main thread; HeadLostError interrupts it where the head service or
-    the own raylet is gone, and Ray is then dropped and not left.
+    `environment` is set in every worker. A private Ray always runs the dashboard: without its State API, a stopped
+    trial keeps the placement group of its training workers. Must be called in the main thread.
+
+    Raises:
+        HeadLostError: in the block, if the head service or the local raylet is gone. Ray's local processes are killed
+            then, without disconnecting.
     """
     settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()} | dict(environment)
     own = {LOOPBACK_ONLY: os.environ.get(LOOPBACK_ONLY, "0")} if address is None else {}
     own |= {NEVER_START_BY_ITSELF: "0"}
-    with _in_environment(settings | own):  # before Ray is imported, which reads some of them then
+    with _in_environment(settings | own):  # before Ray is imported, since it reads some of them at import
         with handlers_kept():
             view, head = _start_or_join(address, settings, object_store_gib)
         stopped = False
@@ -86,10 +97,10 @@ def _start_or_join(
     }
     if address is None:
         context = ray.init(
-            address="local",  # also where the environment names a cluster
+            address="local",  # even if RAY_ADDRESS names a cluster
             include_dashboard=True,
             dashboard_host="127.0.0.1",
-            # Trial drivers take this and no CPU: two workers on two cores must not lack the last hundredth of one.
+            # Trial drivers use this resource and no CPU, so that two workers fit on two cores.
             resources={DRIVER_RESOURCE: DRIVERS},
             object_store_memory=int(object_store_gib * 2**30),
             **options,
@@ -106,10 +117,11 @@ def _start_or_join(
 
 
 def _leave(head: HeadWatch, *, stopped: bool) -> None:
-    """Disconnect. Where the head is lost, or a signal stops the sweep, Ray's processes are killed instead.
+    """Disconnect from Ray. If the head is lost or a signal stops the sweep, kill Ray's processes instead.
 
-    Threads may still wait for Ray then, and its core ends a process in which one calls it while it disconnects. On a
-    joined cluster there is nothing below this process to kill: Ray ends what the driver had when the driver is gone.
+    In these cases threads may still be waiting for Ray, and Ray's core ends a process in which a thread calls it during
+    a disconnect. On a joined cluster this process has no Ray children to kill: Ray releases the driver's actors and
+    tasks when the driver exits.
     """
     import ray
 
@@ -122,7 +134,7 @@ def _leave(head: HeadWatch, *, stopped: bool) -> None:
 
 @contextlib.contextmanager
 def _in_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """With these in the environment of this process and of those it starts; afterwards it is as it was."""
+    """Set environment variables for this process and its children; restore the previous values after the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -137,10 +149,10 @@ def _in_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def garbage_kept() -> Iterator[None]:
-    """Let no thread collect garbage meanwhile, of which there is none at first.
+    """Collect garbage, then disable automatic collection for the block.
 
-    Any thread's collection may free a handle of Ray's, which then calls Ray's worker; in the instant in which that is
-    gone and Python does not know yet, Ray ends the whole process for it, with status 1.
+    A collection in any thread may free a Ray handle, which then calls Ray's worker. If the worker has just shut down
+    and the Python side is not updated yet, Ray exits the whole process with status 1.
     """
     was_on = gc.isenabled()
     gc.collect()
@@ -153,7 +165,7 @@ def garbage_kept() -> Iterator[None]:
 
 
 def _own_raylet() -> str:
-    """Where the raylet of the driver's own machine listens."""
+    """Return the `host:port` of the raylet on the driver's machine."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()

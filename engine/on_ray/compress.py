@@ -1,6 +1,6 @@
-"""Records as Tune carries them: compressed text.
+"""Compress records to text before they are reported to Tune.
 
-Tune keeps what comes back from a trial, in several copies, until the sweep ends. Packed, a record takes a third.
+Tune keeps several copies of each trial's result until the sweep ends. Compression reduces a record to about a third.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Sent = TypeVar("Sent", bound=BaseModel)
 
 
 def packed(record: BaseModel) -> str:
-    """The record's JSON, compressed, as ASCII."""
+    """Return the record's JSON, compressed, as ASCII text."""
     return base64.b85encode(zlib.compress(record.model_dump_json().encode())).decode("ascii")
 
 
 def unpacked(kind: type[Sent], text: str) -> Sent:
-    """The record that was packed. ValueError where it is none of this kind."""
+    """Return the record from packed text. Raise ValueError if it is not a record of this kind."""
     try:
         content = zlib.decompress(base64.b85decode(text))
     except zlib.error as error:

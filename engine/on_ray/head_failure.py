@@ -1,4 +1,4 @@
-"""What follows where Ray is gone under the driver: what is said, and an end that asks nothing of Ray any more."""
+"""Handle loss of the Ray head: print advice, kill child processes, exit without calling Ray."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from unlearn_sweep.engine.on_ray.heartbeat import HeadWatch, Patience, Service
 LOOKS = 4
 OWN_AWAY_S = 8.0
 JOINED_AWAY_S = 13.0
-"""Nobody starts a private service or a raylet again; a head that a cluster has a spare of is back within seconds."""
+"""Seconds without an answer until a service counts as lost. A private service or a raylet is never restarted, but a
+cluster with a standby head has it back within seconds."""
 GO_ON = "nothing that was finished is lost: run the same command again to go on"
 FAILED = 1
 
 
 def watch_head(head: str, raylet: str, *, joined: bool) -> HeadWatch:
-    """A block that ends with HeadLostError when the head service or the own machine's raylet is gone for good.
+    """Return a context manager that raises HeadLostError if the head service or the local raylet is lost.
 
-    Both are `host:port`.
+    `head` and `raylet` are `host:port`. `joined` is whether the cluster is shared rather than private.
     """
     away = JOINED_AWAY_S if joined else OWN_AWAY_S
     whose = "the Ray cluster's head" if joined else "Ray's head service on this machine"
@@ -46,14 +47,14 @@ def watch_head(head: str, raylet: str, *, joined: bool) -> HeadWatch:
 
 
 def kill_own_processes() -> None:
-    """Kill what Ray has started below this process: programs of its package, and everything below them."""
+    """Kill this process's Ray children (programs of the `ray` package) and all of their descendants."""
     import ray
 
     package, family = str(Path(ray.__file__).parent), []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if any(package in argument for argument in child.cmdline()):
-                child.suspend()  # so that it starts nothing more
+                child.suspend()  # so that it starts no further processes
                 family += [child, *child.children(recursive=True)]
     for process in family:
         with contextlib.suppress(psutil.Error):
@@ -61,18 +62,18 @@ def kill_own_processes() -> None:
 
 
 def ray_was_up() -> bool:
-    """Whether this process has been connected to Ray, and may have threads that wait for it."""
+    """Return whether this process is connected to Ray, so threads may be waiting for it."""
     import ray
 
     return ray.is_initialized()
 
 
 def end_process(status: int) -> NoReturn:
-    """End at once. Python's own end would wait for threads that wait for Ray, and Ray's for the head service.
+    """Exit immediately. A normal exit would wait for threads that wait for Ray; Ray's would wait for the head service.
 
-    What else there is to close is closed by then.
+    Everything except the standard streams must be closed before the call.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads
+        with contextlib.suppress(OSError, ValueError):  # closed, or a pipe without a reader
             stream.flush()
     os._exit(status)

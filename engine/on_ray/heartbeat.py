@@ -1,8 +1,7 @@
-"""Whether the services of Ray that a driver cannot do without still listen, and the end of its work where one does not.
+"""Watch the Ray services that a driver needs, and interrupt the driver if one stops listening.
 
-Without the cluster's head service, or the raylet of the driver's own machine, nothing new starts and nothing that is
-asked of them answers; Ray itself waits a minute, or for ever. A thread looks at their ports and interrupts the main
-thread, wherever that waits.
+Without the cluster's head service or the local raylet, nothing new starts and calls to them do not return; Ray itself
+waits a minute or forever. A thread polls their ports and interrupts the main thread wherever it waits.
 """
 
 from __future__ import annotations
@@ -23,12 +22,15 @@ INTERRUPTS = 6
 
 
 class HeadLostError(ClusterLostError):
-    """The head service or the driver's own raylet is gone. Ray cannot be left then: `end_process` ends it all."""
+    """The head service or the local raylet is gone. Ray cannot be disconnected then; exit with `end_process`."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Patience:
-    """How long a service may be away: `looks` failed in a row, over `seconds` at least. One that restarts is back."""
+    """Tolerance for an unreachable service: lost after `looks` consecutive failed checks over at least `seconds`.
+
+    A successful check resets the count, so a service may restart.
+    """
 
     looks: int
     seconds: float
@@ -36,7 +38,7 @@ class Patience:
     _since: float = field(default=0.0, init=False)
 
     def is_over(self, *, answered: bool, now: float) -> bool:
-        """Whether the service counts as gone after one look more."""
+        """Record one check and return whether the service counts as lost. `now` is in seconds."""
         if answered:
             self._failed = 0
             return False
@@ -47,7 +49,13 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One that is watched: its `host:port`, how long it may be away, and what is said where it stays away."""
+    """A watched service.
+
+    Attributes:
+        address: `host:port`.
+        patience: How long it may be unreachable.
+        reason: Message if it is lost.
+    """
 
     address: str
     patience: Patience
@@ -55,7 +63,7 @@ class Service:
 
 
 def answers(address: str) -> bool:
-    """Whether something listens at `host:port`. A service too busy to reply does: the kernel takes the connection."""
+    """Return whether something listens at `host:port`. A busy service counts: the kernel accepts the connection."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
@@ -65,10 +73,11 @@ def answers(address: str) -> bool:
 
 
 class HeadWatch:
-    """A block that ends with HeadLostError, saying its reason, once one of the services has been away for too long.
+    """Context manager that raises HeadLostError with the reason if one of the services is lost.
 
-    The main thread enters it, and is interrupted until it leaves: a `finally` inside may wait for Ray as well. Where it
-    does not leave, blocked inside Ray's core, `last_resort` is called in the watching thread, with the reason.
+    Enter it in the main thread. That thread is interrupted repeatedly until it leaves the block, since a `finally`
+    inside may wait for Ray too. If it stays blocked inside Ray's core, the watching thread calls `last_resort` with the
+    reason.
     """
 
     def __init__(self, services: Sequence[Service], *, last_resort: Callable[[str], None]) -> None:
@@ -78,21 +87,21 @@ class HeadWatch:
         self._left, self._sending = threading.Event(), threading.Lock()
 
     def __enter__(self) -> HeadWatch:
-        # Not SIGINT, which is a person's, and is ignored in what a shell starts in the background.
+        # Not SIGINT: it is for the user, and processes that a shell starts in the background ignore it.
         self._before = signal.signal(signal.SIGUSR1, self._on_signal)
         threading.Thread(target=self._watch, name="head-watch", daemon=True).start()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._left.set()
-        with self._sending:  # from here on no signal comes, which without our handler would end the process
+        with self._sending:  # no more signals are sent from here on; without our handler one would end the process
             signal.signal(signal.SIGUSR1, self._before)
         if self.lost and error is not None:
             raise HeadLostError(self._reason) from None
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self.lost and not self._left.is_set():
-            raise KeyboardInterrupt  # the only error that goes through Ray's own waiting
+            raise KeyboardInterrupt  # the only exception that interrupts Ray's own waits
 
     def _watch(self) -> None:
         while not (self.lost or self._left.wait(LOOK_EVERY_S)):

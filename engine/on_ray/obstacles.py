@@ -1,4 +1,4 @@
-"""What would keep Ray from starting or being joined, found in seconds and without importing it."""
+"""Find out within seconds, without importing Ray, whether Ray can be started or joined."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from unlearn_sweep.engine.on_ray.heartbeat import answers
 
 TRIES_S = 5.0
 SOCKET_BYTES = 107
-"""The longest path of a UNIX socket on Linux."""
+"""Maximum length in bytes of a UNIX socket path on Linux."""
 BELOW = "/ray/session_2026-01-31_12-00-00_000000_{pid}/sockets/plasma_store"
-"""What Ray puts below its temporary folder; the time has always as many characters."""
+"""Longest path below Ray's temporary folder. The timestamp has a constant length."""
 LONGEST_PID = 4_194_304
 
 
 def address_obstacle(address: str | None, environment: Mapping[str, str], *, tries_s: float = TRIES_S) -> str | None:
-    """Why the cluster at `address` cannot be joined; None where something listens, or only Ray can tell.
+    """Return why the cluster at `address` cannot be joined, or None if a service listens or only Ray can find out.
 
-    Ray itself tries a dead address for a quarter of an hour. For "auto" the address is that of RAY_ADDRESS.
+    Tries for `tries_s` seconds; Ray itself would try a dead address for 15 minutes. "auto" means RAY_ADDRESS.
     """
     named = environment.get("RAY_ADDRESS") if address == "auto" else address
     if not named or "://" in named or not named.rpartition(":")[2].isdigit() or ":" not in named:
@@ -33,7 +33,7 @@ def address_obstacle(address: str | None, environment: Mapping[str, str], *, tri
 
 
 def folder_obstacle(environment: Mapping[str, str], *, pid: int | None = None) -> str | None:
-    """Why a Ray of our own cannot start: the path of its sockets would be too long. None where it can."""
+    """Return why a private Ray cannot start (its socket paths would be too long), or None if it can."""
     name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if environment.get(name)), None)
     if name is None:
         return None

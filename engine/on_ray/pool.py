@@ -1,4 +1,4 @@
-"""Workbench actors: a warm measuring process for each trial that may run at once, and the executor that calls them."""
+"""Workbench actors: one warm measuring process per concurrent trial, and the executor that calls them."""
 
 from __future__ import annotations
 
@@ -23,43 +23,46 @@ from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 from unlearn_sweep.engine.training.settings import Workers
 
 RESTARTS = -1
-"""A long sweep loses processes for reasons of the machine; what is bounded is how often one stage is tried."""
+"""Unlimited: a long sweep loses processes to machine failures. The attempts per stage are limited instead."""
 UNTIL_THERE = -1
-"""Retries of the call that waits for a workbench to be back. Calls that work are not repeated by Ray: the stage is, by
-its runner, with a fresh folder and an event."""
+"""Retries (unlimited) of the call that waits for a workbench to restart. Ray does not retry other calls: the runner
+retries the stage with a fresh folder and logs an event."""
 PREFIX = "workbench"
 ROOM_MADE_S = 60.0
 REPLACED_S = 3600.0
-"""How long a lost workbench may take to come back: on a cluster, until its machine is replaced."""
+"""How long a lost workbench may take to restart. On a cluster this includes replacing its machine."""
 
 
 class WorkbenchActor:
-    """A `Workbench` in a process of its own. Every call is a function of its request: a lost one is run again."""
+    """A `Workbench` in its own process. Each call depends only on its request, so a lost call can be repeated."""
 
     def __init__(self) -> None:
         self._workbench = Workbench()
         self._trial_processes: dict[str, Any] = {}
 
     def ready(self) -> bool:
-        """Import what every later call needs, so that the first one is not the slow one."""
+        """Import what later calls need, so that the first call is not slow."""
         import unlearn_sweep.engine.training.worker
         import unlearn_sweep.evaluators.evaluate  # noqa: F401
 
         return True
 
     def worker_id(self) -> str:
-        """Ray's name of this process. After a restart it is another."""
+        """Return Ray's ID of this process. It changes at a restart."""
         return ray.get_runtime_context().get_worker_id()
 
     def make_room(self) -> None:
         self._workbench.make_room()
 
     def serve(self, trial_process: list[Any]) -> None:
-        """Remember who calls, so that it can be ended at the end. In a list: a bare handle would be waited for."""
+        """Remember the calling trial process, to end it with the pool.
+
+        The handle is passed in a list: Ray would wait for a bare one.
+        """
         self._trial_processes[str(trial_process[0])] = trial_process[0]
 
     def served(self) -> list[Any]:
-        """The trial processes that called."""
+        """Return the trial processes that called `serve`."""
         return list(self._trial_processes.values())
 
     def start_model(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -73,16 +76,16 @@ class WorkbenchActor:
         return self._workbench.attack(AttackRequest.model_validate(request))
 
     def train(self, job: dict[str, Any], name: str, storage: str) -> dict[str, Any]:
-        """Ray Train's local mode, here: the process that trains is the one that has data and libraries loaded."""
+        """Train in this process (Ray Train's local mode), which already has data and libraries loaded."""
         outcome = fit(TrainJob.from_json(job), name=name, storage=Path(storage), workers=Workers())
         return outcome.model_dump(mode="json")
 
 
 class Pool:
-    """The workbenches of a sweep. They live as long as this object: Ray ends an actor that nobody holds.
+    """The workbenches of a sweep. They live as long as this object: Ray ends an actor without handles.
 
-    `kind` is what a workbench is: one with the methods of `WorkbenchActor`. Names are this pool's alone: on a shared
-    cluster there may be other sweeps, and the workbenches of a driver that was killed a moment ago.
+    `kind` is the actor class, with the methods of `WorkbenchActor`. Actor names are unique to the pool: a shared
+    cluster may also have workbenches of other sweeps, or of a driver that was just killed.
     """
 
     def __init__(self, count: int, *, resources: Mapping[str, float], kind: type[Any] = WorkbenchActor) -> None:
@@ -98,11 +101,11 @@ class Pool:
         self.names, self._actors = self.names[:count], self._actors[:count]
 
     def trial_processes(self) -> int:
-        """How many processes ran trials so far; a workbench that was lost has forgotten those it served."""
+        """Return how many processes have run trials. Processes known only to a lost workbench are not counted."""
         return len({str(process) for actor in self._actors for process in ray.get(actor.served.remote())})
 
     def end_trial_processes(self) -> None:
-        """End Tune's actors, kept for reuse: it would wait 10 s for each to end by itself."""
+        """Kill Tune's reusable actors. Tune would wait 10 s for each to exit by itself."""
         for actor in self._actors:
             with contextlib.suppress(RayError):
                 for process in ray.get(actor.served.remote(), timeout=5):
@@ -110,7 +113,7 @@ class Pool:
 
 
 def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
-    """One actor. It holds no CPU: it serves one trial, whose driver only waits for it."""
+    """Start one actor and return its handle. It reserves no CPU: while it works, the driver of its trial only waits."""
     custom = {kind: amount for kind, amount in resources.items() if kind not in ("CPU", "GPU", "memory")}
     options = ray.remote(kind).options(
         name=name,
@@ -126,18 +129,18 @@ def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
 
 
 class RayExecutor:
-    """Trains through Ray Train, measures on one workbench. For a trial, and for the preparation's controls."""
+    """Trains through Ray Train and measures on one workbench. Used by trials and by the preparation's controls."""
 
     def __init__(self, workbench: str, *, workers: Workers, storage: Path, timeout_s: float | None = None) -> None:
         self._name = workbench
         self._actor = ray.get_actor(workbench, namespace=NAMESPACE)
-        self._worker_id: Any = self._actor.worker_id.remote()  # read only where the process is lost
+        self._worker_id: Any = self._actor.worker_id.remote()  # read only if the process is lost
         self._workers = workers
         self._storage = storage
         self._timeout_s = timeout_s
 
     def announce(self) -> None:
-        """Make this trial's process known to its workbench."""
+        """Register this trial's process with its workbench."""
         self._actor.serve.remote([ray.get_runtime_context().current_actor])
 
     def start_model(self, request: StartRequest) -> None:
@@ -156,16 +159,19 @@ class RayExecutor:
         return self._call("attack", request.model_dump(mode="json"))
 
     def make_room(self) -> None:
-        """Have every workbench of the pool let go of its models. One that does not answer is about to lose them."""
+        """Free the models of every workbench in the pool. Wait at most `ROOM_MADE_S` seconds for them."""
         pool = self._name.rpartition("-")[0]
         names = [name for name in ray.util.list_named_actors() if name.startswith(f"{pool}-")]
         asked: list[Any] = [ray.get_actor(name, namespace=NAMESPACE).make_room.remote() for name in names]
         ray.wait(asked, num_returns=len(asked), timeout=ROOM_MADE_S)
 
     def _call(self, method: str, *arguments: Any) -> dict[str, Any]:
-        """The result, within the stage's time. A stage over its time is ended with its process, which starts afresh.
+        """Call a method of the workbench and return its result.
 
-        Raises ProcessLostError where the process or its machine died under the call; by then there is another.
+        Raises:
+            TimeoutError: if the stage exceeds its time limit; its process has been killed and restarted. Also if a lost
+                process is not restarted in time.
+            ProcessLostError: if the process or its machine died during the call; the process has been restarted.
         """
         try:
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._timeout_s)
@@ -179,13 +185,13 @@ class RayExecutor:
             raise ProcessLostError(f"the measuring process was lost: {reason}") from None
 
     def _memory_shortage(self) -> str | None:
-        """What Ray says where it ended the workbench for its machine's memory."""
-        with contextlib.suppress(RayError):  # it did not live to say its name
+        """Return Ray's message if it killed the workbench because its machine ran low on memory, else None."""
+        with contextlib.suppress(RayError):  # the process died before it returned its ID
             return ended_for_memory(ray.get(self._worker_id, timeout=1))
         return None
 
     def _wait_until_there(self) -> None:
-        """Until the workbench has been started again, where its resources are to be had."""
+        """Wait until the workbench has restarted. Raise TimeoutError if no machine has its resources in time."""
         ready = self._actor.ready.options(max_task_retries=UNTIL_THERE)
         try:
             ray.get(ready.remote(), timeout=REPLACED_S)

@@ -1,4 +1,4 @@
-"""Ray Tune executes what the broker decides: a thin Searcher, a nearly free trial function, and one `Tuner.fit`."""
+"""Run trials in Ray Tune: the broker decides, a thin Searcher passes tasks on, a light function runs each trial."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECORD = "record"
 
 
 class SweepDriver(Protocol):
-    """What the searcher asks: the sweep's driver, which owns broker, records and budget."""
+    """Interface of the sweep's driver for the searcher. The driver owns the broker, the records and the budget."""
 
     def next_task(self) -> TrialTask | None: ...
 
@@ -48,10 +48,11 @@ class SweepDriver(Protocol):
 
 
 class BrokerSearcher(Searcher):
-    """Gives Tune one task for each free workbench and takes the records back. Keeps nothing that must survive.
+    """Passes one task per free workbench to Tune and the records back to the driver. Has no state to save.
 
-    `ended` is set when no trial runs and none will come, or when `error` ended the search. A task goes by way of a file
-    in `tasks`: it names every rival on the front, and Tune keeps what it is given, several times, until the sweep ends.
+    `ended` is set when no trial runs and no more will come, or when `error` ends the search. Tasks are passed as files
+    in the folder `tasks`: a task lists all rivals on the front, and Tune keeps several copies of each configuration
+    until the sweep ends.
     """
 
     def __init__(self, director: SweepDriver, workbenches: list[str], tasks: Path) -> None:
@@ -67,24 +68,24 @@ class BrokerSearcher(Searcher):
         self._losses: Counter[str] = Counter()
 
     def guard(self, run: Callable[[], Any]) -> None:
-        """Run Tune; whatever ends it ends the search."""
+        """Run Tune. Store any error in `error`; set `ended` when Tune returns or fails."""
         try:
             run()
-        except BaseException as error:  # handed to the driver's thread, which raises it
+        except BaseException as error:  # `search` raises it in the driver's thread
             self.error = self.error or error
         self.ended.set()
 
     def abandon(self) -> None:
-        """Give out and settle nothing any more: the driver is stopping, and what runs goes on at the next start."""
+        """Stop handing out tasks and settling trials: the driver stops. Running trials resume at the next start."""
         self._abandoned = True
 
     def suggest(self, trial_id: str) -> Any:
-        """A task for Tune, None for later, FINISHED for never again."""
+        """Return a task for Tune, None if there is no task yet, or FINISHED if there will be no more."""
         if self.error is not None or self._abandoned:
             return Searcher.FINISHED
         try:
             return self._suggest(trial_id)
-        except Exception as error:  # Tune would try again for ever; the driver's thread raises it
+        except Exception as error:  # Tune would retry forever; `search` raises it in the driver's thread
             return self._fail(error)
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -97,7 +98,7 @@ class BrokerSearcher(Searcher):
             given = {"holder": task.holder, "task": str(self._tasks / task.holder)}
             return {**given, "workbench": workbench, "loss": loss}
         if self._running or not self._director.no_more_tasks():
-            return None  # what runs may be lost and come again
+            return None  # a running trial may be lost and need another attempt
         self.ended.set()
         return Searcher.FINISHED
 
@@ -115,13 +116,13 @@ class BrokerSearcher(Searcher):
             else:
                 self._director.settle(task, unpacked(TrialRecord, result[RECORD]))
                 (self._tasks / task.holder).unlink(missing_ok=True)
-        except Exception as failure:  # as above
+        except Exception as failure:  # `search` raises it in the driver's thread
             self._fail(failure)
         if not self._again and not self._running and self._director.no_more_tasks():
             self.ended.set()
 
     def _lost(self, task: TrialTask) -> None:
-        """Give the task out again, some times. Tune gives up at once where the process it would reuse has died."""
+        """Retry a task a limited number of times. Tune itself fails a trial if the process to reuse has died."""
         if ray.is_initialized() and not own_machine_lives():
             raise ClusterLostError("Ray on the driver's machine is gone")
         self._losses[task.holder] += 1
@@ -137,24 +138,24 @@ class BrokerSearcher(Searcher):
         return Searcher.FINISHED
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the broker's journal and the records are the state."""
+        """Save a placeholder: the state is in the broker's journal and the records."""
         Path(checkpoint_path).write_text(json.dumps({"state": "in the sweep's folder"}))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore; a sweep resumes through its own folder."""
+        """Do nothing: a sweep resumes from its own folder."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"metric": None, "mode": None}
 
 
 class TrialErrorLogger(tune.Callback):
-    """Writes down what Tune knows of a trial's end, which it tells nobody who may decide on it."""
+    """Logs the exception that Tune stored for a failed trial. Tune does not pass it to the searcher."""
 
     def __init__(self, events: EventLog) -> None:
         self._events = events
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        path = trial.pickled_error_file  # of this machine; Tune's own reader looks where it is copied to later
+        path = trial.pickled_error_file  # local path; Tune's own reader uses the path it is copied to later
         if path is None or not Path(path).exists():
             return
         reason = reason_of(cloudpickle.loads(Path(path).read_bytes())).partition("\n")[0]
@@ -163,7 +164,7 @@ class TrialErrorLogger(tune.Callback):
 
 
 def trial_function(config: dict[str, Any]) -> None:
-    """One Tune trial: run the task on its workbench, report one record with everything in it."""
+    """Run one Tune trial: execute the task on its workbench and report one complete record."""
     from unlearn_sweep.engine.stages.trial import run_trial
 
     job = SweepJob.model_validate_json(config["job"])
@@ -181,16 +182,16 @@ def trial_function(config: dict[str, Any]) -> None:
 
 
 def search(director: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool) -> None:
-    """Run trials until the director has no more. Returns when the last one is settled and Tune is gone.
+    """Run trials until `director` has no more. Return after the last is settled, waiting up to 20 s for Tune to end.
 
-    Tune runs in a thread of its own, so that it can be helped at its end. An error in the driver (a full disk while a
-    record is written) stops the search and is raised here.
+    Tune runs in its own thread, so that its actors can be killed here at the end. An error in the driver (such as a
+    full disk while a record is written) stops the search and is raised here.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # it would save all its trials again and again, for nobody
-    # With fewer trials waiting to begin than may run, Tune ends processes that it would need again a moment later.
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # Tune would save all its trials repeatedly, for no use
+    # If fewer trials may be pending than may run, Tune ends processes that it needs again a moment later.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(pool.names))
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial is an event here, and no traceback
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial is logged as an event, without a traceback
     searcher = BrokerSearcher(director, pool.names, job.directory / "ray" / "tasks")
     tuner = _tuner(job, prepared, searcher)
     thread = threading.Thread(target=searcher.guard, args=(tuner.fit,), name="ray-tune", daemon=True)
@@ -207,13 +208,13 @@ def search(director: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool)
 
 
 def own_machine_lives() -> bool:
-    """Whether the cluster still counts the driver's machine among its own."""
+    """Return whether the cluster still lists the driver's machine as alive."""
     own = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == own and node["Alive"] for node in ray.nodes())
 
 
 def driver_resources() -> dict[str, float]:
-    """What a trial's driver holds: nothing of the machine's where the cluster is ours, next to nothing on another's."""
+    """Return the resources of a trial's driver: a custom resource on a private cluster, 0.01 CPU on a shared one."""
     return {DRIVER_RESOURCE: 1.0} if DRIVER_RESOURCE in ray.cluster_resources() else {"CPU": DRIVER_CPU}
 
 
@@ -233,13 +234,13 @@ def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:
             storage_path=str(job.directory / "ray"),
             verbose=0,
             callbacks=[TrialErrorLogger(EventLog(job.directory / "events.jsonl"))],
-            failure_config=tune.FailureConfig(max_failures=0),  # a lost trial is given out again by the searcher
+            failure_config=tune.FailureConfig(max_failures=0),  # the searcher retries a lost trial
         ),
     )
 
 
 def _with_constants(constants: dict[str, str]) -> Callable[[dict[str, Any]], None]:
-    """The trial function with what all trials share; small text, so no object store is needed."""
+    """Return the trial function with the shared `constants` bound. They are short, so no object store is needed."""
 
     def run(config: dict[str, Any]) -> None:
         trial_function({**constants, **config})

@@ -1,4 +1,4 @@
-"""What Ray's workers import: installed packages, not what happens to lie in the folder the driver was started in."""
+"""Make Ray's workers import installed packages only, not modules from the driver's working directory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ray.job_config import JobConfig
 
 
 class InstalledPackagesOnly(JobConfig):
-    """A job configuration that sends no folders of the driver to the workers.
+    """A job configuration that sends no `sys.path` folders of the driver to the workers.
 
-    Ray (2.60, `ray._private.worker.connect`) puts the driver's current folder, and that of its script, first on the
-    `sys.path` of every worker: a `datasets/` or `torch.py` of the user then shadows the library of that name, in
-    workers and not in the driver. Ray adds to this list after the configuration is made and offers no switch, so the
-    list is one that keeps nothing. `PYTHONPATH` and a job's `working_dir` reach the workers as before.
+    Ray (2.60, `ray._private.worker.connect`) prepends the driver's working directory and its script's folder to the
+    `sys.path` of every worker. A user's `datasets/` or `torch.py` then shadows the library of that name in the workers
+    but not in the driver. Ray appends to the list after the configuration is created and has no option against it, so
+    this property returns a new empty list at each access. `PYTHONPATH` and a job's `working_dir` still work.
     """
 
     @property
@@ -22,4 +22,4 @@ class InstalledPackagesOnly(JobConfig):
 
     @_py_driver_sys_path.setter
     def _py_driver_sys_path(self, folders: Any) -> None:
-        """Ray's constructor sets the attribute; what it sets is dropped."""
+        """Ignore the value that Ray's constructor sets."""

@@ -1,4 +1,4 @@
-"""Ray Train around one training: TorchTrainer with N workers, or its local mode in this process (workers: 0)."""
+"""Run one training with Ray Train: TorchTrainer with N workers, or local mode in this process (0 workers)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BROKEN_LINK_TEXTS = ("Connection closed by peer", "Connection reset by peer", "C
 
 
 def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
-    """What each training worker runs. Results travel by return value: rank 0's is the trainer's."""
+    """Run one training worker. The return value of rank 0 becomes the trainer's result."""
     from unlearn_sweep.engine.training.worker import run_worker
 
     with time_limit(config["limit_s"], over_time_mark(config["job"]["output_dir"])):
@@ -31,9 +31,9 @@ def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def time_limit(limit_s: float | None, mark: Path) -> Iterator[None]:
-    """End this process where the block takes longer, leaving `mark`; None lets it take its time.
+    """Create `mark` and exit this process if the block takes longer than `limit_s` seconds. None means no limit.
 
-    A training that hangs does so inside a collective operation, where no error reaches it, so the process has to go.
+    A hung training is blocked in a collective operation, which no exception can interrupt, so the process must exit.
     """
     if limit_s is None:
         yield
@@ -53,20 +53,27 @@ def time_limit(limit_s: float | None, mark: Path) -> Iterator[None]:
 
 
 def over_time_mark(output_dir: str) -> Path:
-    """Where a worker that ends for its time says so: in the stage's own scratch folder."""
+    """Return the path of the file that marks a timed-out worker, next to `output_dir` in the stage's scratch folder."""
     return Path(output_dir).with_name("over_time")
 
 
 def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers, limit_s: float | None = None) -> TrainOutcome:
     """Train to the end and return the outcome; weights are in `job.output_dir`.
 
-    Workers are not started again here: the stage is, by its runner, from the last checkpoint of the training. So an
-    error of the training itself is not tried three times, and a lost machine is counted. `name` says what it is in
-    Ray's dashboard; Ray Train resumes a run of the same name, so each call gets one of its own. A placement that
-    cannot be had is retried a few times and then raises, rather than waiting for ever. `limit_s` is for the training
-    itself, from when its workers are there; in local mode it is the caller's to keep.
+    Ray Train does not restart workers: the runner retries the stage from the last checkpoint if a process was lost.
+    Errors of the training itself are thus not retried by Ray, and lost machines are counted. If the workers cannot be
+    placed, Ray Train retries a few times and then raises, rather than waiting forever.
 
-    Raises ProcessLostError where a worker, its machine or the controller died, TimeoutError after `limit_s`.
+    Args:
+        job: The training to run.
+        name: Label in Ray's dashboard. A random suffix is added, since Ray Train resumes a run of the same name.
+        storage: Folder for Ray Train's files.
+        workers: Number of workers and resources of each; 0 trains in this process.
+        limit_s: Time limit in seconds from the start of the workers. The caller must enforce it in local mode.
+
+    Raises:
+        ProcessLostError: if a worker, its machine or the controller died.
+        TimeoutError: if the training took longer than `limit_s`.
     """
     from ray.exceptions import RayError
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -101,10 +108,10 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers, limit_s: f
 
 
 def loss_behind(error: Exception) -> str | None:
-    """What was lost, where a training failed for that reason; None where the training itself is at fault.
+    """Return which process was lost if that made a training fail, or None if the training itself failed.
 
-    When one rank dies, the others see their connection to it break, often before anybody knows of the death: where
-    every rank that failed saw just that, it counts as a loss too.
+    When one rank dies, the others see a broken connection, often before the death is reported. If every failed rank
+    reports only a broken connection, this counts as a lost process too.
     """
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError

@@ -1,4 +1,4 @@
-"""Why a process of Ray's ended, as Ray itself wrote it down. A caller only learns that an actor was started again."""
+"""Look up in Ray's state API why a worker process ended. The caller of an actor only learns that it restarted."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from ray.util.state.exception import RayStateApiException
 
 OUT_OF_MEMORY = "NODE_OUT_OF_MEMORY"
 WRITTEN_S = 5.0
-"""How long Ray may take to write down an end."""
+"""How long Ray may take to record why a worker ended."""
 
 
 def ended_for_memory(worker_id: str) -> str | None:
-    """What Ray says of a worker that it ended because its machine ran low on memory; None where it ended otherwise."""
+    """Return Ray's message if it killed a worker because its machine ran low on memory.
+
+    Returns None if the worker ended for another reason, or Ray does not record its end within `WRITTEN_S`.
+    """
     until = time.monotonic() + WRITTEN_S
     while time.monotonic() < until:
         with contextlib.suppress(RayStateApiException, RayError, OSError):
