@@ -1,4 +1,4 @@
-"""What each stage of a sweep is: its key, and the work behind it. Nothing here decides when a stage runs."""
+"""Define the stages of a sweep: the key of each, and the request that computes it. Scheduling is done elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PER_METHOD = ("learning_rate", "epochs")
 
 
 class Executor(Protocol):
-    """Where the work of a stage happens: in this process, or in Ray's."""
+    """Runs the work of stages, in this process or on Ray."""
 
     def start_model(self, request: StartRequest) -> None: ...
 
@@ -49,7 +49,7 @@ class Executor(Protocol):
 
 
 def start_stage(recipe: Mapping[str, Any], data: str) -> StageRequest:
-    """The untrained (or base) model that a recipe trains."""
+    """Return the stage of the untrained (or base) model that a recipe trains."""
     inputs = {"recipe": {name: recipe[name] for name in START_FIELDS}, "data": data, "code": code_version(MODEL_CODE)}
     return StageRequest(stage="prepare:start", inputs=inputs, weights=True)
 
@@ -59,9 +59,9 @@ def start_request(job: SweepJob, recipe: Mapping[str, Any], output: Path) -> Sta
 
 
 def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, Any], data: str) -> StageRequest:
-    """Original ("original") or gold ("gold") model.
+    """Return the stage that trains the original model (`which` "original") or the gold model ("gold").
 
-    The key leaves out backend, workers and what only saves memory: they change no result.
+    The key leaves out the backend, the number of workers and memory-saving options, since they change no result.
     """
     inputs = {
         "start": start,
@@ -77,19 +77,22 @@ def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, A
 
 
 def finetune_views(which: str) -> list[str]:
-    """Gold never sees the forget rows."""
+    """Return the views to train on. Gold is trained without the forget rows."""
     return ["forget", "retain"] if which == "original" else ["retain"]
 
 
 def finetune_lora(job: SweepJob, recipe: Mapping[str, Any]) -> LoraSettings | None:
-    """The sweep's adapters, where there is a base to put them on: they cannot train weights drawn at random."""
+    """Return the sweep's LoRA settings if the recipe has a base model, else None.
+
+    Adapters cannot train randomly initialised weights.
+    """
     return job.training.lora if recipe.get("base") is not None else None
 
 
 def finetune_job(
     job: SweepJob, which: str, start_path: str, recipe: Mapping[str, Any], output: Path, checkpoints: Path | None = None
 ) -> TrainJob:
-    """The training behind `finetune_stage`: its length and rates from the recipe, the rest as trials train."""
+    """Return the training job of `finetune_stage`. Length and rates come from the recipe, the rest from the sweep."""
     return TrainJob(
         start_model=start_path,
         output_dir=str(output),
@@ -107,7 +110,10 @@ def finetune_job(
 
 
 def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettings:
-    """A recipe's length and optimizer, on the sweep's backend (torch without training workers) and memory options."""
+    """Combine a recipe's length and optimizer with the sweep's backend and memory options.
+
+    Without training workers, the backend is torch.
+    """
     sweep = job.training
     return TrainingSettings(
         epochs=recipe["epochs"],
@@ -125,16 +131,19 @@ def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettin
 
 
 def tokenizer_of(job: SweepJob, model_path: str, original_path: str | None) -> str | None:
-    """Where the tokenizer of a model is: the original's for all, unless the file says otherwise; None: beside it."""
+    """Return the path of a model's tokenizer; None to use the one in the model's own folder.
+
+    All models use the original's tokenizer, unless the sweep file names one for the original or for the gold model.
+    """
     if job.gold.tokenizer is not None and model_path == job.gold.path:
         return job.gold.tokenizer
     return job.original.tokenizer or original_path
 
 
 def tokenizer_identity(job: SweepJob, original: str) -> dict[str, str]:
-    """What a measurement depends on besides the weights: the original's tokenizer, or the one that is named.
+    """Return key inputs for the tokenizers of a measurement: the original's, or those named in the sweep file.
 
-    `original` is a content name, which covers the tokenizer beside its weights.
+    `original` is a content name, which covers the tokenizer in the original's folder.
     """
     sources = {"tokenizer": job.original.tokenizer, "gold_tokenizer": job.gold.tokenizer}
     named = {name: _tokenizer_digest(path) for name, path in sources.items() if path is not None}
@@ -148,7 +157,11 @@ def _tokenizer_digest(path: str) -> str:
 
 
 def source_id(source: ModelSource) -> str:
-    """Content name of a model given by path: a changed folder is another model."""
+    """Return the content name of a model given by path. A changed folder has another name.
+
+    Raises:
+        ValueError: the model has no path.
+    """
     from unlearn_sweep.engine.models import model_digest
 
     if source.path is None:
@@ -162,7 +175,7 @@ def source_id(source: ModelSource) -> str:
 def unlearn_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
 ) -> StageRequest:
-    """The unlearned model of one configuration."""
+    """Return the stage that unlearns with one configuration and leaves the unlearned model."""
     from unlearn_sweep.methods.catalog import modules
 
     learnt_from = teacher_params(method, params)
@@ -192,7 +205,10 @@ def unlearn_job(
     output: Path,
     checkpoints: Path | None = None,
 ) -> TrainJob:
-    """The training behind `unlearn_stage`. The method's own learning rate and epochs go before the sweep's."""
+    """Return the training job of `unlearn_stage`.
+
+    The learning rate is taken from `params`. So is the number of epochs if present, unless the sweep sets `max_steps`.
+    """
     own = job.training.max_steps is None and "epochs" in params
     return TrainJob(
         start_model=original_path,
@@ -211,14 +227,14 @@ def unlearn_job(
 
 
 def needs_teacher(method: str) -> bool:
-    """Whether a method learns from a model that is trained for it first."""
+    """Whether a method learns from a teacher model that must be trained first."""
     from unlearn_sweep.methods.catalog import card
 
     return "teacher:reinforced" in card(method).needs
 
 
 def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Learning rate and epochs of the teacher a method asks for; None where it asks for none."""
+    """Return learning rate and epochs of the method's teacher; None if the method needs no teacher."""
     from unlearn_sweep.methods.catalog import defaults
 
     if not needs_teacher(method):
@@ -232,7 +248,10 @@ def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest:
-    """The original trained further on the forget rows, with the sweep's seed: one for all trials of `params`."""
+    """Return the stage that trains the original further on the forget rows, with the sweep's seed.
+
+    All trials with the same teacher `params` share it.
+    """
     request = unlearn_stage(job, "finetune", params, job.seed, original, data)
     return StageRequest(stage="reinforce", inputs={**request.inputs, "views": ["forget"]}, weights=True)
 
@@ -240,16 +259,17 @@ def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data:
 def teacher_job(
     job: SweepJob, params: Mapping[str, Any], original_path: str, output: Path, checkpoints: Path | None = None
 ) -> TrainJob:
-    """The training behind `teacher_stage`."""
+    """Return the training job of `teacher_stage`."""
     training = unlearn_job(job, "finetune", params, job.seed, original_path, output, checkpoints)
     length = training.training.lasting(params["epochs"])
     return training.model_copy(update={"train_groups": ("forget",), "training": length})
 
 
 def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest:
-    """All metrics of one model (named by content) on the benchmark's evaluation splits.
+    """Return the stage that computes all metrics of one model on the benchmark's evaluation splits.
 
-    `original` is part of it where a metric compares with the original model's answers.
+    `model` and `original` are content names. `original` is part of the key if a metric compares with the original
+    model's answers, and for its tokenizer.
     """
     inputs = {
         "model": model,
@@ -267,7 +287,7 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
 
 
 def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest:
-    """A few trained rows of the original in several prompt formats; the sweep's is part of `data`."""
+    """Return the stage that scores a few trained rows in several prompt formats. `data` covers the sweep's format."""
     inputs = {
         "model": model,
         "data": data,
@@ -279,7 +299,7 @@ def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest:
 
 
 def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
-    """One attack on one model, measured at each strength."""
+    """Return the stage that runs one attack on one model and measures it at each strength."""
     inputs = {
         "attack": attack.name,
         "params": attack.params,
@@ -302,9 +322,9 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
 
 
 def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
-    """What an attack leaves of a model, as weights, for the next attack of a chain. Nothing is measured in it.
+    """Return the stage that runs an attack and keeps the weights for the next attack of a chain, without measuring.
 
-    `model` is the content name of what is attacked: a model, or the link before.
+    `model` is the content name of the attacked model, or the key of the previous link.
     """
     inputs = {
         "attack": attack.name,
@@ -322,7 +342,7 @@ def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str,
 
 
 def attack_modules(name: str, params: Mapping[str, Any]) -> list[str]:
-    """The modules an attack's code is in; a chain's include those of all its links."""
+    """Return the modules that implement an attack. Those of a chain include the modules of all its links."""
     from unlearn_sweep.evaluators.attacks.catalog import card
 
     modules = {card(name).target.partition(":")[0]}
@@ -333,7 +353,7 @@ def attack_modules(name: str, params: Mapping[str, Any]) -> list[str]:
 
 
 def metrics_of(job: SweepJob) -> list[str]:
-    """Every metric the sweep asks for, UE first, each once."""
+    """Return all metrics of the sweep without duplicates, those of UE first."""
     return list(dict.fromkeys([*job.ue_metrics, *job.ut_metrics]))
 
 
@@ -368,18 +388,18 @@ def attack_request(
 
 
 def keep_weights(store: StageStore, key: str, made: Path) -> None:
-    """Move a trained model from a stage's scratch folder to its place in the store, in one step."""
+    """Move a trained model from a stage's scratch folder to its folder in the store, by one rename."""
     import shutil
 
     target = store.model_folder(key)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():  # left by a crash between the move and the stage's own record
+    if target.exists():  # left by a crash after the rename and before the stage's record was written
         shutil.rmtree(target)
     made.rename(target)
 
 
 def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, Any]:
-    """What all trials of a study share; with method, parameters and seed it makes the trial key."""
+    """Return the inputs shared by all trials of a study. With method, parameters and seed they form the trial key."""
     return {
         "original": original,
         "data": data,

@@ -1,4 +1,4 @@
-"""Runs one stage: find it finished, or wait for whoever is at it, or run it; and write down what happened."""
+"""Run a stage: return the cached result, wait for another process that computes it, or compute it. Log the events."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 REASON_CHARS = 2000
 TOLD = ("forward_passes",)
-"""Numbers of a stage's result that are written with its end, for whoever watches."""
+"""Numbers of a stage's result that are logged with its "stage_finished" event."""
 STOPPING = "the sweep is stopping"
 LOSSES_OF_A_STAGE = 5
-"""How often a stage is begun again because its process was lost. A stage that ends its process itself ends here."""
+"""How often a stage is restarted after its process was lost. Bounds the restarts of a stage that kills its process."""
 
 
 class ProcessLostError(RuntimeError):
-    """The process that worked on a stage is gone: killed, or its machine is. No fault of the stage."""
+    """The process that ran a stage was killed, or its machine was lost. The stage itself is not at fault."""
 
 
 class ClusterLostError(RuntimeError):
-    """Ray on the driver's own machine is gone: nothing runs any more, and no trial is at fault."""
+    """Ray on the driver's machine is lost. Nothing can run any more, and no trial is at fault."""
 
 
 class StageFailedError(RuntimeError):
-    """A stage did not finish. Carries what a trial record needs: which stage, and why."""
+    """A stage did not finish. Has the stage's name and the reason, for the trial record."""
 
     def __init__(self, stage: str, reason: str) -> None:
         super().__init__(f"{stage}: {reason}")
@@ -41,7 +41,7 @@ class StageFailedError(RuntimeError):
 
     @property
     def kind(self) -> str:
-        """Type of the error behind it."""
+        """Type name of the error that caused the failure."""
         return self.reason.partition(":")[0]
 
     def __reduce__(self) -> tuple[type[StageFailedError], tuple[str, str]]:
@@ -49,13 +49,24 @@ class StageFailedError(RuntimeError):
 
 
 class _ShortOfMemoryError(RuntimeError):
-    """A stage ran out of memory beside others; its event is written. It is tried once more, alone."""
+    """A stage ran out of memory while others could run. Its event is written; the stage is retried once, alone."""
 
 
 class StageRunner:
-    """Stages of one trial (or of the preparation, with `trial` None) over one store and one event log.
+    """Runs the stages of one trial (or of the preparation if `trial` is None) with one store and one event log.
 
-    `room` is shared by all runners of a sweep; None where this one works by itself. `mark` is written with every event.
+    Attributes:
+        store: the stage store.
+        events: the event log.
+        room: lock on the sweep's folder, shared by all runners of the sweep; runs a stage alone after it ran out of
+            memory.
+        trial: number of the trial, or None.
+        attempt: number of the attempt at this trial, from 1.
+        mark: data written with every event.
+        seconds: duration of each stage that ended; 0 if it was reused.
+        keys: key of each stage.
+        reused: stages whose result came from the store.
+        judging: cost of external judges by stage.
     """
 
     def __init__(
@@ -81,14 +92,17 @@ class StageRunner:
         self._abandoned = False
 
     def abandon(self) -> None:
-        """Write no more events and begin no stage again: the process is stopping, and its stages end with it."""
+        """Log no more failures and start no further stage: the process is stopping, and its stages end with it."""
         self._abandoned = True
 
     def run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
-        """The stage's result, from the store where it is finished. Raises StageFailedError, with the event written.
+        """Return the stage's result, from the store if it is finished, else computed.
 
-        A stage that runs out of memory is tried once more when every other stage of the sweep has ended and none is
-        begun: what it lacked may have been its neighbours'.
+        A stage that runs out of memory is retried once, alone: after all running stages of the sweep have ended and
+        before any other starts. The memory it lacked may have been used by those stages.
+
+        Raises:
+            StageFailedError: the stage failed, and its event is written; or the process is stopping.
         """
         if self._abandoned:
             raise StageFailedError(request.stage, STOPPING)
@@ -98,10 +112,10 @@ class StageRunner:
             return self._reuse(request, found)
         with contextlib.suppress(_ShortOfMemoryError):
             return self._run(request, compute, alone=False)
-        return self._run(request, compute, alone=True)  # not in a handler: the error holds on to what filled the memory
+        return self._run(request, compute, alone=True)  # not in a handler: the error keeps the memory in use
 
     def recall(self, request: StageRequest) -> StageResult | None:
-        """What the store holds of a finished stage, counted as reused, whether or not its weights are still there."""
+        """Return the result of a finished stage and count it as reused, even if its weights were evicted; or None."""
         found = self.store.recall(request)
         if found is None:
             return None
@@ -132,7 +146,7 @@ class StageRunner:
             began = time.perf_counter()
             try:
                 result = self.store.compute(request, compute)
-            except Exception as error:  # every failure of a stage becomes data; it is re-raised with its stage
+            except Exception as error:  # any failure: the stage restarts, or the error names the stage
                 losses += isinstance(error, ProcessLostError)
                 self._tell_failure(request, error, seconds=time.perf_counter() - began, losses=losses, alone=alone)
                 continue
@@ -142,7 +156,12 @@ class StageRunner:
     def _tell_failure(
         self, request: StageRequest, error: Exception, *, seconds: float, losses: int, alone: bool
     ) -> None:
-        """Write down how a stage ended. Returns where it is to begin again at once, raises where it is not."""
+        """Log a failed stage. Return if it must restart at once, else raise.
+
+        Raises:
+            StageFailedError: the stage failed for good, or the process is stopping.
+            _ShortOfMemoryError: the stage ran out of memory and must be retried alone.
+        """
         if self._abandoned:
             raise StageFailedError(request.stage, STOPPING) from error
         reason = reason_of(error)
@@ -160,13 +179,13 @@ class StageRunner:
 
     def _tell_finish(self, request: StageRequest, result: StageResult, *, seconds: float) -> None:
         self.seconds[request.stage] = seconds
-        self.reused = [stage for stage in self.reused if stage != request.stage]  # recalled, then its weights wanted
+        self.reused = [stage for stage in self.reused if stage != request.stage]  # recalled, then run for its weights
         told = {name: result.data[name] for name in TOLD if name in result.data}
         data = {**self.mark, **told, **self._note_judging(result)}
         self._event("stage_finished", request, seconds=seconds, data=data)
 
     def _note_judging(self, result: StageResult) -> dict[str, Any]:
-        """What a stage asked of judges, kept for the trial's record; empty where it asked nobody."""
+        """Keep a stage's cost of external judges for the trial's record and return it; empty if it used none."""
         if not result.data.get("judging"):
             return {}
         self.judging[result.stage] = result.data["judging"]
@@ -184,7 +203,10 @@ class StageRunner:
 
 
 def reason_of(error: BaseException) -> str:
-    """Type and message of what went wrong, without the wrapping of the process it happened in, and without secrets."""
+    """Return type and message of an error, without the wrapper of a remote error, and with secrets redacted.
+
+    At most `REASON_CHARS` characters.
+    """
     cause = getattr(error, "cause", None)
     inner = cause if isinstance(cause, BaseException) else error
     return redact(f"{type(inner).__name__}: {inner}")[:REASON_CHARS]

@@ -1,7 +1,7 @@
-"""From per-row tables to a trial's numbers: UE, UT and Rob on the search half, and the same on the report half.
+"""Compute a trial's UE, UT and Rob from per-row tables, on the search half and on the report half.
 
-The formulas are in `evaluators.objectives`; this file brings the tables of the trial and of the controls together and
-turns the answers into records.
+The formulas are in `evaluators.objectives`. This module passes them the tables of the trial and of the controls, and
+converts the results to records.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Scorer:
         self.controls = control_tables(prepared, store)
 
     def evaluation(self, rows: pd.DataFrame) -> EvaluationScores:
-        """UE and UT of a model's evaluation rows on both halves; the report half's parts are left out."""
+        """Return UE and UT of a model's evaluation rows on both halves, without the parts of the report half."""
         ue, ut = self.effectiveness(rows, "search"), self.utility(rows, "search")
         report_ue, report_ut = self.effectiveness(rows, "report"), self.utility(rows, "report")
         return EvaluationScores(
@@ -79,9 +79,10 @@ class Scorer:
     # --- attacks ------------------------------------------------------------------------------------------------------
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
-        """One attack's score on the search half, with the report half's value beside it.
+        """Return the score of one attack on the search half, and the value on the report half.
 
-        `utility` is the model's UT before the attack; it stands where the attack changes prompts and not the model.
+        `utility` is the model's UT before the attack. It is used for states whose utility was not measured again,
+        because the attack changed the prompts and not the model.
         """
         from unlearn_sweep.evaluators.objectives import attack_score
 
@@ -103,7 +104,7 @@ class Scorer:
         )
 
     def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:
-        """What an attack does to a control: mean metrics at each strength, no normalised score."""
+        """Return the mean metrics of a control at each strength of an attack, without normalised scores."""
         facts = list(self.controls.halves["search"])
         curve = []
         for strength, rows in self.controls.attacked(attack.label, which).items():
@@ -122,7 +123,7 @@ class Scorer:
         return curve
 
     def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores:
-        """Rob on both halves, or its upper bound while attacks are missing; nothing where the sweep has no attacks."""
+        """Return Rob on both halves, or its upper bound while attacks are missing; empty if the sweep has none."""
         from unlearn_sweep.evaluators.objectives import robustness
 
         families = {attack.label: attack.family for attack in self.job.attacks}
@@ -141,7 +142,7 @@ class Scorer:
         )
 
     def gold_robustness(self) -> RobustnessScores:
-        """Rob of the gold model, as `robustness` of a trial: None with a reason where no trial can have one."""
+        """Return Rob of the gold model as for a trial; None with a reason if no trial can have a Rob."""
         from unlearn_sweep.evaluators.objectives import AttackTables, attack_score
 
         scores = []
@@ -164,7 +165,7 @@ class Scorer:
         return self.robustness(scores)
 
     def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None:
-        """The most that Rob can still be with these attacks done; None where all are done and none has a score."""
+        """Return the upper bound of Rob given these attack scores; None if all attacks are done without a score."""
         from unlearn_sweep.evaluators.objectives import robustness
 
         return robustness(scores, {attack.label: attack.family for attack in self.job.attacks}).value
@@ -195,12 +196,12 @@ class Scorer:
         return tables
 
     def _utility(self, rows: pd.DataFrame) -> float | None:
-        """UT of attacked rows, None where the attack left utility unmeasured because it changed no weights."""
+        """Return UT of attacked rows; None if utility was not measured because the attack changed no weights."""
         return self.utility(rows, "search").value if bool((rows["split"] != FORGET).any()) else None
 
 
 def _unscored(attacks: Sequence[AttackScore]) -> str:
-    """Why no attack has a score, each reason once with its attacks."""
+    """Return why no attack has a score: each reason once, with its attacks."""
     reasons: dict[str, list[str]] = {}
     for score in attacks:
         reasons.setdefault(score.reason or "no reason given", []).append(score.attack)

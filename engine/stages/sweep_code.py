@@ -1,4 +1,4 @@
-"""The code that decides what the numbers of one sweep are: training, measuring, attacks and scoring."""
+"""Digests of the code that determines the results of a sweep: training, measuring, attacks and scoring."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ CARD = "card of metric "
 
 
 def sweep_code(job: SweepJob) -> dict[str, str]:
-    """Digest of each module behind the numbers of a sweep, and of what the cards of its metrics decide, by name.
+    """Return the digest of each module that affects the sweep's results, and of its metric cards, by name.
 
-    A method, attack or metric that the sweep does not use is no part of it.
+    Methods, attacks and metrics that the sweep does not use are left out.
     """
     roots = {EVALUATION_CODE, *SCORING_CODE, *metric_modules(metrics_of(job))}
     for attack in job.attacks:
@@ -41,14 +41,14 @@ def sweep_code(job: SweepJob) -> dict[str, str]:
 
 
 def card_digests(job: SweepJob) -> dict[str, str]:
-    """Digest of what each metric's card decides, of those the sweep measures or scores by."""
+    """Return a digest of the result-relevant fields of each card of a metric that the sweep measures or scores."""
     measured, scored = measuring_facts(metrics_of(job)), scoring_facts(metrics_of(job))
     names = dict.fromkeys([*measured, *scored])
     return {f"{CARD}{name}": digest([measured.get(name), scored.get(name)]) for name in names}
 
 
 def method_modules(space: MethodSpace) -> tuple[str, ...]:
-    """The modules behind every setting that a method's space allows."""
+    """Return the modules of a method for all settings that its search space allows."""
     from unlearn_sweep.methods.catalog import modules
     from unlearn_sweep.methods.shared_params import COMPAT
 

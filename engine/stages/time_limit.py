@@ -1,4 +1,4 @@
-"""`stage_timeout_s` for stages that run in this process: an error in the main thread, then the process's end."""
+"""Enforce `stage_timeout_s` for stages in this process: raise in the main thread; if that fails, exit the process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 LAST_RESORT_S = 30.0
-"""How long after its limit a stage may take to end by the error: one call into torch is not interrupted."""
+"""Seconds after the limit until the process exits. The error cannot interrupt a single call into torch."""
 FAILED = 1
 
 
 def over_time_reason(limit_s: float | None) -> str:
-    """What the record of a stage over its time says."""
+    """Return the reason to record for a stage that exceeded its time limit."""
     return f"ran longer than stage_timeout_s = {limit_s:g}"
 
 
 @contextlib.contextmanager
 def time_limited(limit_s: float | None) -> Iterator[None]:
-    """A block of the main thread that ends with TimeoutError after `limit_s` seconds; None lets it take its time.
+    """Raise TimeoutError in a block of the main thread after `limit_s` seconds. None: no limit.
 
-    Where the error does not end it within LAST_RESORT_S, the process ends with a line and status 1: what hangs inside
-    a library's own code sees no error. In another thread the second is all there is.
+    If the block does not end within another `LAST_RESORT_S` seconds, the process prints a line and exits with status 1,
+    because the error cannot interrupt a hanging library call. In other threads only the exit applies.
     """
     if limit_s is None:
         yield
@@ -57,7 +57,7 @@ def _interrupted_after(limit_s: float) -> Iterator[None]:
             yield
     finally:
         over = True
-        with done:  # from here on no signal comes, which without our handler would end the process
+        with done:  # no signal is sent after this; without our handler it would end the process
             signal.signal(signal.SIGUSR2, before)
 
 

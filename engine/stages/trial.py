@@ -1,4 +1,4 @@
-"""The life of one trial, on one screen: unlearn, gate, evaluate, attack from cheap to dear, score."""
+"""Run one trial: unlearn, evaluate, stop if the model collapsed, attack (most promising attack first), score."""
 
 from __future__ import annotations
 
@@ -39,18 +39,25 @@ from unlearn_sweep.engine.training.job import TrainOutcome
 if TYPE_CHECKING:
     import pandas as pd
 
-BROKEN_MODEL = "NonFiniteLogits"  # evaluators.likelihood raises it; named here, since a trial's process loads no torch
+BROKEN_MODEL = "NonFiniteLogits"  # raised by evaluators.likelihood; by name, since a trial's process imports no torch
 
 
 BETWEEN_STAGES = "scoring"
 
 
 class TrialTask(BaseModel):
-    """One proposal with what it may know of the settled trials it may see.
+    """One proposal, with the facts it may use from the settled trials visible to it.
 
-    `rivals` are the (UE, UT, Rob) of those that no other of them beats; `outlook` is what to expect of each attack,
-    empty while there is nothing to learn from. `finalist`: a front member with another seed; every attack is run.
-    `weights_only`: a settled trial whose model is wanted again; nothing is measured.
+    Attributes:
+        number: number of the trial in the sweep.
+        key: trial key.
+        method: name of the unlearning method.
+        params: parameters of the method.
+        seed: seed of the training.
+        rivals: (UE, UT, Rob) of the non-dominated visible trials.
+        outlook: expected effect and cost of each attack; empty while there are too few trials to learn from.
+        finalist: a front member that is run again with another seed; no attack is skipped.
+        weights_only: a settled trial whose weights must be trained again; nothing is measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,19 +74,19 @@ class TrialTask(BaseModel):
 
     @property
     def holder(self) -> str:
-        """The run's name inside its sweep: the trial's number, and the seed of a finalist."""
+        """Name of the run inside its sweep: the trial's number, with a suffix for finalists and weights-only runs."""
         if self.weights_only:
             return weights_holder(self.number)
         return holder_of(self.number, self.seed) if self.finalist else str(self.number)
 
 
 def holder_of(number: int, seed: int) -> str:
-    """The name of a finalist's run inside its sweep."""
+    """Return the name of a finalist's run inside its sweep."""
     return f"{number}-seed-{seed}"
 
 
 def weights_holder(number: int) -> str:
-    """The name of the run that makes a front member's weights again."""
+    """Return the name of the run that recreates the weights of a front member."""
     return f"{number}-weights"
 
 
@@ -91,9 +98,9 @@ def run_trial(
     *,
     begin: Callable[[TrialTask, SweepJob, Prepared, Executor, StageRunner], Trial] | None = None,
 ) -> TrialRecord:
-    """Run what is not yet finished of one trial and return its record. Every failure is a record too.
+    """Run the unfinished stages of one trial and return its record. Failures are returned as records too.
 
-    `begin` makes the trial's life; left out, that of a search. An audit has one of its own.
+    `begin` creates the `Trial`; the default is that of a search. An audit passes its own.
     """
     events = EventLog(job.directory / "events.jsonl")
     attempt = count_attempt(job.directory / "attempts" / task.holder)
@@ -108,17 +115,20 @@ def run_trial(
     try:
         record = life.run()
     except StageFailedError as failure:
-        # A model whose logits are no longer numbers is a finding about the method, not a fault of the machine.
+        # A model with non-finite logits is a result of the method, not a fault of the machine.
         state = "collapsed" if failure.kind == BROKEN_MODEL else "failed"
         record = life.record(state=state, reason=failure.reason, failed_stage=failure.stage)
-    except Exception as error:  # between stages, where scores are worked out: told like a stage's, and not tried again
+    except Exception as error:  # an error between stages, such as in scoring: recorded like a stage's and not retried
         record = life.record(state="failed", reason=reason_of(error), failed_stage=BETWEEN_STAGES)
     life.forget_links()
     return record
 
 
 def count_attempt(marks: Path) -> int:
-    """Which attempt at this trial begins now, from 1: a byte a start, so that a killed process is counted too."""
+    """Return the number of the attempt that starts now, from 1.
+
+    The file `marks` has one byte per start, so killed processes are counted too.
+    """
     marks.parent.mkdir(parents=True, exist_ok=True)
     with marks.open("ab") as file:
         file.write(b".")
@@ -126,7 +136,7 @@ def count_attempt(marks: Path) -> int:
 
 
 class Scores(Protocol):
-    """What a trial asks of whoever scores it."""
+    """Interface of the scorers of a trial."""
 
     def evaluation(self, rows: pd.DataFrame) -> EvaluationScores: ...
 
@@ -140,7 +150,7 @@ class Scores(Protocol):
 
 
 class Trial:
-    """The stages of one trial, in order. Holds what is known so far, so that a failure keeps it."""
+    """Runs the stages of one trial in order. Keeps partial results, so that the record of a failure has them."""
 
     def __init__(
         self, task: TrialTask, job: SweepJob, prepared: Prepared, executor: Executor, runner: StageRunner
@@ -174,9 +184,9 @@ class Trial:
         return self.record(state="complete")
 
     def unlearn(self) -> tuple[str, TrainOutcome]:
-        """Where the unlearned model lies, and how its training went: as the store has it, else it is trained now.
+        """Return path and training outcome of the unlearned model, from the store if finished, else train it now.
 
-        Weights that were evicted are made again by `need_weights`, once a stage that is missing asks for them.
+        Evicted weights are not restored here; `need_weights` does that if a missing stage needs them.
         """
         request = self.unlearn_request()
         self.model = request.key
@@ -192,7 +202,7 @@ class Trial:
         return requests.unlearn_stage(self.job, task.method, task.params, task.seed, original, self.prepared.data)
 
     def train(self, request: StageRequest) -> StageResult:
-        """Train by the trial's method; the weights are in the store under the stage's key."""
+        """Train with the trial's method and put the weights in the store under the stage's key."""
         task, store = self.task, self.runner.store
         self.need_original()
         teacher = self.teacher()
@@ -211,20 +221,24 @@ class Trial:
         return self.runner.run(request, train)
 
     def need_weights(self) -> None:
-        """Have the unlearned model and the original in the store: a stage that is missing works on them."""
+        """Train the unlearned model and the original again if their weights are gone. Call before a missing stage."""
         request = self.unlearn_request()
         if self.runner.store.find(request) is None:
             self.train(request)
         self.need_original()
 
     def need_original(self) -> None:
-        """Train the original model again where it is trained by a recipe and its weights are gone."""
+        """Train the original model again if it comes from a recipe and its weights are gone."""
         if self.job.original.path is not None or Path(self.prepared.paths["original"]).is_dir():
             return
         Preparation(self.job, self.runner, [self.executor], in_turn=True).have_weights("original")
 
     def teacher(self) -> str | None:
-        """The folder of the model that the method learns from, trained first where no trial has; None without one."""
+        """Return the folder of the method's teacher model, trained if needed; None if the method has no teacher.
+
+        Raises:
+            StageFailedError: the training of the teacher failed or diverged.
+        """
         task, store = self.task, self.runner.store
         params = requests.teacher_params(task.method, task.params)
         if params is None:
@@ -257,7 +271,7 @@ class Trial:
         return self.runner.store.rows(request.key)
 
     def attack(self, attack: AttackSettings, model_path: str) -> AttackScore:
-        """One attack, measured and scored against the same attack on original and gold."""
+        """Run one attack, measure it, and score it against the same attack on original and gold."""
         victim = self.victim(model_path)
         request = requests.attack_stage(self.job, attack, victim.model, victim.original, victim.data)
         if self.runner.store.find(request) is None:
@@ -266,7 +280,7 @@ class Trial:
         return self.scorer.attack(attack, result, utility=self.evaluation.ut)
 
     def attack_all(self, model_path: str) -> None:
-        """Every attack, as long as the trial can still be on the front; first the one that may end it soonest."""
+        """Run the attacks while the trial can still reach the front. `next_attack` chooses the order."""
         hold_links(self.job, self.victim(model_path), self.runner.store, self.task.holder)
         waiting = list(self.job.attacks)
         while waiting:
@@ -278,7 +292,7 @@ class Trial:
             waiting.remove(attack)
 
     def victim(self, model_path: str) -> AttackedModel:
-        """The unlearned model, as attacks name it."""
+        """Return the unlearned model in the form that attacks use."""
         return AttackedModel(
             model=self.model,
             path=model_path,
@@ -288,22 +302,22 @@ class Trial:
         )
 
     def forget_links(self) -> None:
-        """Drop what chains kept between their attacks; a trial that was killed keeps it until it has gone on."""
+        """Delete the links of this trial's chains. A killed trial keeps them until it is resumed and ends."""
         if self.model_path is not None:
             forget_links(self.job, self.victim(self.model_path), self.runner.store, self.task.holder)
 
     # --- lossless pruning ---------------------------------------------------------------------------------------------
 
     def is_beaten(self) -> bool:
-        """Whether a finished trial beats (UE, UT, highest Rob still possible): then no attack can save this one.
+        """Whether a finished trial dominates (UE, UT, upper bound of Rob) of this trial.
 
-        At least as good everywhere and better somewhere: with the bound in place of Rob, the trial's true point is
-        beaten too, so the front stays what it would have been.
+        It then dominates this trial's final point too, whatever the remaining attacks find. So skipping them does not
+        change the front. To dominate is to be at least as good in all objectives and better in one.
         """
         return self.would_be_beaten({score.attack: score.value for score in self.attacks})
 
     def would_be_beaten(self, scores: Mapping[str, float | None]) -> bool:
-        """The same with these attacks done; those that are not in `scores` count as the most they can become."""
+        """Like `is_beaten`, for the given attack scores. Attacks that are not in `scores` count as 1, the maximum."""
         from unlearn_sweep.evaluators.front import is_dominated
 
         bound = self.scorer.highest_robustness(scores)
@@ -321,14 +335,14 @@ class Trial:
             )
 
     def in_file_order(self) -> list[AttackScore]:
-        """Tables list attacks as the sweep file does, however they were run."""
+        """Return the attack scores in the order of the sweep file, which may differ from the order of execution."""
         place = {attack.label: position for position, attack in enumerate(self.job.attacks)}
         return sorted(self.attacks, key=lambda score: place[score.attack])
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
     def record(self, *, state: TrialState, reason: str | None = None, failed_stage: str | None = None) -> TrialRecord:
-        """Everything known of the trial now."""
+        """Return a record of everything known about the trial so far."""
         return TrialRecord(
             **self.task.model_dump(include={"number", "key", "method", "params", "seed"}),
             **dict(self.evaluation),
@@ -345,7 +359,7 @@ class Trial:
             reused_stages=self.runner.reused,
             judging=self.runner.judging,
             started=self.started,
-            finished=self.started + time.monotonic() - self.began,  # right also where somebody sets the clock
+            finished=self.started + time.monotonic() - self.began,  # correct even if the system clock changes
             attempts=self.runner.attempt,
             code=version_of(sweep_code(self.job)),
         )

@@ -1,20 +1,20 @@
-"""A trial that did not move the model: a setting that is too weak here, however good its method is elsewhere."""
+"""Detect trials that left the model almost unchanged because their setting is too weak."""
 
 from __future__ import annotations
 
 from unlearn_sweep.engine.store.records import Objective
 
 LEAST_SHARE = 0.02
-"""Of the way from the original to gold, by every metric of UE: less is no unlearning."""
+"""Minimum share of the distance from original to gold in at least one UE metric. Less counts as no unlearning."""
 LEAST_CHANGE = 1e-7
-"""Relative change of the weights that rounding to float32 makes by itself."""
+"""Relative weight change that rounding to float32 alone can cause."""
 
 
 def unmoved_reason(ue: Objective | None, weight_change: float | None) -> str | None:
-    """Why a trial is one that did not move the model, with the figures; None where it did, or where nobody can tell.
+    """Return why a trial did not move the model, with figures; None if it did or if that is unknown.
 
-    Either the weights are the start model's (`weight_change` is relative, None: not known), or no metric of UE that has
-    a score went 2% of the way from the original to gold, in either direction.
+    A trial did not move the model if the weights are unchanged, or if no scored metric of UE covered 2% of the distance
+    from original to gold, in either direction. `weight_change` is the relative change of the weights; None if unknown.
     """
     weights = "unknown" if weight_change is None else f"{weight_change:.2g}"
     if weight_change is not None and weight_change < LEAST_CHANGE:

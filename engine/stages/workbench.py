@@ -1,6 +1,6 @@
-"""One warm process that makes start models, measures models and attacks them: what a Ray actor or a test runs.
+"""Create start models, and measure and attack models, in one long-lived process: a Ray actor, a test or an audit.
 
-Each kind of work is a module of its own, since what a stage is named by is the code of its own work only.
+Each kind of work has its own module, because the key of a stage covers only the code of its own work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StartRequest(BaseModel):
-    """Make the model a recipe starts from, in folder `output`."""
+    """Create the start model of a recipe in the folder `output`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,20 +29,24 @@ class StartRequest(BaseModel):
 
 
 class Workbench(Bench):
-    """One process that measures. Not thread-safe: one request at a time, which is what an actor does anyway."""
+    """Runs measurements and attacks in one process. Not thread-safe: handle one request at a time, as an actor does."""
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
-        """The model, loaded once. Raises DamagedFileError where its files are not as its stage left them."""
+        """Return the model, from the cache if loaded.
+
+        Raises:
+            DamagedFileError: the files changed since the model's stage wrote them.
+        """
         check_stored_weights(Path(path))
         return super().model(path, request)
 
     def start_model(self, request: StartRequest) -> None:
-        """A new small model and its tokenizer, or a copy of the base model."""
+        """Create a new small model and its tokenizer, or copy the base model."""
         from unlearn_sweep.engine.models import create_start_model
         from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
         create_start_model(self.benchmark(request.benchmark), TrainRecipe(**request.recipe), Path(request.output))
 
     def attack(self, request: AttackRequest) -> dict[str, Any]:
-        """The attack's strength curve: per-row metrics at each strength, and the attack's own notes."""
+        """Run an attack and measure its states. See `engine.stages.attack_run.run_attack`."""
         return run_attack(self, request)
