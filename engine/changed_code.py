@@ -13,7 +13,7 @@ from unlearn_sweep.engine.store.starts import Start, Starts, read_starts
 
 SHOWN_MODULES = 8
 WITHOUT_CODE = ("data", "training")
-"""Parts of the identity that do not depend on the code. The original is another one if it is given by path."""
+"""Parts of the identity that do not depend on the code. An original given by path does not either."""
 
 
 class SweepChangedError(RuntimeError):

@@ -37,7 +37,7 @@ def says_out_of_memory(problem: BaseException | str | None) -> bool:
 
 
 def shortage_told(problem: BaseException) -> str | None:
-    """Return the line of an out-of-memory error that says so (Ray's message has pages), or None for other errors."""
+    """Return the line of an out-of-memory error that says so (Ray's text is pages long), or None for other errors."""
     if not says_out_of_memory(problem):
         return None
     lines = str(problem).strip().splitlines() or [type(problem).__name__]

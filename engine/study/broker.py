@@ -299,7 +299,7 @@ class StudyBroker:
             raise DamagedJournalError(f"it lacks trial {lacking[0]}, which has a record")
 
     def _from_records(self, study: optuna.Study, asked: Mapping[int, Mapping[str, Any]]) -> optuna.Study:
-        """Rebuild the study: propose every known configuration under its number, and fail the asks of other numbers."""
+        """Rebuild the study: propose every known configuration under its number. Other numbers become failed asks."""
         settings = {number: (str(said["method"]), said["params"]) for number, said in asked.items() if "params" in said}
         settings |= {number: (record.method, record.params) for number, record in self.settled.items()}
         for number in range(max(settings, default=-1) + 1):

@@ -61,8 +61,8 @@ def front_of(records: Sequence[TrialRecord], *, wanted: int) -> Front:
 class GrowingFront:
     """Computes `front_of` incrementally: dominance and hypervolume use only the current front, not all trials.
 
-    It is rebuilt once if a trial finished before the last one added (its record came late), or if a trial was added
-    before and ran again (an audit).
+    It is rebuilt once if a trial finished before the last one added (its record came late), or if an already
+    added trial ran again (an audit).
     """
 
     def __init__(self, wanted: int) -> None:
