@@ -41,7 +41,7 @@ class MeasureRequest(BaseModel):
         dtype: dtype of the loaded weights.
         attention: attention implementation of the loaded model.
         threads: number of torch threads.
-        probe: instead of all this, score a few trained rows in several prompt formats.
+        probe: score a few trained rows in several prompt formats instead of evaluating.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

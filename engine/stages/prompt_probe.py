@@ -6,7 +6,7 @@ hold:
 
 - Its mean log-probability of the answer tokens, including the end-of-turn token, is higher by at least `MARGIN_NATS`.
 - The gain is at least `STANDARD_ERRORS` standard errors of the paired difference over rows.
-- The model knows the answers in this format (`KNOWN_NATS`). An original that never saw the rows was trained in none.
+- The model knows the answers in this format (`KNOWN_NATS`). This rules out an original that never saw the rows.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ class Trial:
         return self.runner.run(request, train)
 
     def need_weights(self) -> None:
-        """Train the unlearned model and the original again if their weights are gone. Call before a missing stage."""
+        """Restore evicted weights of the unlearned model and the original. Call before a stage that is not cached."""
         request = self.unlearn_request()
         if self.runner.store.find(request) is None:
             self.train(request)
