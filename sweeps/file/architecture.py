@@ -1,4 +1,4 @@
-"""What the class of a given model cannot do, by its configuration and the names of its weights: no weights are read."""
+"""Find settings that a model's class does not support. Read its configuration and weight names, but no weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from unlearn_sweep.sweeps.file.paths import absolute
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 
 NO_SDPA = frozenset({"bloom", "gemma2", "gpt_oss", "gptj", "mamba", "mpt"})
-"""Model types without sdpa among those that people unlearn; loading knows the others."""
+"""Common model types without sdpa. Others are detected when the model is loaded."""
 WRITERS = (".o_proj.weight", ".down_proj.weight")
 
 
 def check_architecture(
     file: SweepFile, attacks: Sequence[AttackSettings], folder: Path, draft: ProblemCollector
 ) -> None:
-    """Settings and attacks that the original model, given as a folder, cannot take."""
+    """Report settings and attacks that the original model does not support, if it is a local folder."""
     if file.model.path is None or not draft.sound(("model", "path")):
         return
     place = absolute(file.model.path, folder)
@@ -35,7 +35,7 @@ def check_architecture(
 def check_class(
     model: ModelFolder, file: SweepFile, attacks: Sequence[AttackSettings], draft: ProblemCollector
 ) -> None:
-    """The same for its headers."""
+    """Report settings and attacks that `model` does not support."""
     kind = str(model.config.get("model_type"))
     if file.model.attention == "sdpa" and kind in NO_SDPA:
         message = f"a model of type {kind} has no sdpa"
@@ -56,7 +56,7 @@ def check_class(
 
 
 def _links(attack: AttackSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """An attack by name and parameters; a chain's, link by link."""
+    """Yield name and parameters of an attack and, for a chain, also of each of its steps."""
     yield attack.name, attack.params
     for link in attack.params.get("steps", ()) if attack.name == "chain" else ():
         for name, params in link.items():
@@ -68,7 +68,10 @@ def has_experts(names: Iterable[str]) -> bool:
 
 
 def writes_plainly(names: Iterable[str]) -> bool:
-    """Whether every block adds the outputs of one attention and one feed-forward matrix to its stream, unnormed."""
+    """Return whether the blocks write to the residual stream only through plain `o_proj` and `down_proj` layers.
+
+    False for mixtures of experts, and if the outputs are normalized before they are added.
+    """
     names = list(names)
     if has_experts(names) or any("post_feedforward_layernorm" in name for name in names):
         return False

@@ -1,4 +1,4 @@
-"""The attacks of a sweep file: known names, legal parameters, complete values and unique labels."""
+"""Read and check the attacks of a sweep file. Fill in defaults and assign unique labels."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ CHAIN_FORM = "two or more attacks in order: [{quantize: {bits: 4}}, {relearn: {s
 def read_attacks(
     attacks: Any, folder: Path, draft: ProblemCollector, machine: Machine | None = None
 ) -> tuple[AttackSettings, ...]:
-    """Every legal attack of the file, in its order, with defaults filled in and files absolute against `folder`.
+    """Return every valid attack in the file, in file order, with defaults and absolute paths. Report mistakes.
 
-    Without a `machine`, what an attack needs of one is not held against any.
+    Relative paths start at `folder`. Without `machine`, do not check whether a machine can run the attacks.
     """
     if not isinstance(attacks, list):
         return ()
@@ -45,7 +45,7 @@ def read_attacks(
 
 
 def _entries(item: Any, path: KeyPath, draft: ProblemCollector) -> list[Any]:
-    """The attacks behind one item of the list: itself, or those of the battery that `preset: name` stands for."""
+    """Return the attacks of one list item: the item itself, or all attacks of a preset for `preset: name`."""
     if not isinstance(item, dict) or set(item) != {PRESET} or not draft.sound(path):
         return [item]
     name = item[PRESET]
@@ -62,7 +62,7 @@ def _entries(item: Any, path: KeyPath, draft: ProblemCollector) -> list[Any]:
 
 
 def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, draft: ProblemCollector) -> None:
-    """Whether this machine has what the backends of quantise attacks need, those of a chain's links included."""
+    """Report quantization backends that cannot run on this machine, including those in chains."""
     links = [next(iter(step.items())) for step in attack.params["steps"]] if attack.name == CHAIN else []
     for name, params in links or [(attack.name, attack.params)]:
         backend = params.get("backend", "plain") if name == "quantize" else "plain"
@@ -75,7 +75,7 @@ def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, d
 
 
 def read_attack(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> AttackSettings | None:
-    """One attack; None with the mistake reported. A bare name stands for its defaults."""
+    """Return one attack. Report mistakes and return None if it is invalid. A name alone means default parameters."""
     if not draft.sound(path):
         return None
     entry = {item: {}} if isinstance(item, str) else item
@@ -104,7 +104,7 @@ def read_attack(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector)
 def _params(
     card: AttackCard, params: Any, path: KeyPath, folder: Path, draft: ProblemCollector
 ) -> dict[str, Any] | None:
-    """Checked parameters with defaults; None with mistakes reported."""
+    """Return the parameters with defaults filled in. Report mistakes and return None if they are invalid."""
     params = {} if params is None else params
     if not isinstance(params, dict):
         draft.add(path, "of the wrong type", given=shown(params), allowed="keys with values: {parameter: value, ...}")
@@ -123,7 +123,7 @@ def _params(
 
 
 def _check_task_file(values: dict[str, Any], path: KeyPath, draft: ProblemCollector) -> None:
-    """A file to fine-tune on must have the task's columns in every row, and rows enough."""
+    """Check that a fine-tuning file has enough rows, and the task's columns in every row."""
     from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
     from unlearn_sweep.evaluators.benchmarks.task_data import TaskDataError, task_rows
 
@@ -134,9 +134,10 @@ def _check_task_file(values: dict[str, Any], path: KeyPath, draft: ProblemCollec
 
 
 def complete(params: BaseModel) -> dict[str, Any]:
-    """All values as JSON, defaults written out, so that saying a default and leaving it out are one attack.
+    """Return all values as JSON with defaults filled in, so that writing or omitting a default gives the same attack.
 
-    Where a model refuses a default beside its alternative (prefill: tokens beside text), what was said alone.
+    Some models reject a default together with its alternative (`tokens` with `text` of prefill). For these, return the
+    explicitly set values only.
     """
     values = params.model_dump(mode="json")
     try:
@@ -147,7 +148,7 @@ def complete(params: BaseModel) -> dict[str, Any]:
 
 
 def _chain(params: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> dict[str, Any] | None:
-    """The links of a chain, each checked like an attack of its own."""
+    """Return the steps of a chain, each checked like a single attack. Report mistakes and return None if invalid."""
     listed = isinstance(params, list)
     links = params if listed else params.get("steps") if isinstance(params, dict) else None
     inner = path if listed else (*path, "steps")
@@ -170,7 +171,7 @@ def _link(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> di
 
 
 def label_of(name: str, params: dict[str, Any]) -> str:
-    """A short name that says what matters: `relearn`, `quantize-4bit`, `chain-quantize-4bit-relearn`."""
+    """Return a short name, such as `relearn`, `quantize-4bit` or `chain-quantize-4bit-relearn`."""
     if name == CHAIN:
         return "-".join([name, *(label_of(*next(iter(step.items()))) for step in params["steps"])])
     bits = params.get("bits")
@@ -178,7 +179,7 @@ def label_of(name: str, params: dict[str, Any]) -> str:
 
 
 def unique_labels(attacks: list[AttackSettings]) -> tuple[AttackSettings, ...]:
-    """The same attacks; the second of two with one label gets `-2`, and so on."""
+    """Make the labels unique: the second attack with the same label gets the suffix `-2`, and so on."""
     seen: dict[str, int] = {}
     taken = {attack.label for attack in attacks}
     unique = []

@@ -1,4 +1,4 @@
-"""The benchmark of a sweep file: a known name, and options checked by the benchmark's own model."""
+"""Read and check the benchmark of a sweep file: its name, and its options against the benchmark's model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PATH_NAMES = ("path", "file", "folder")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkChoice:
-    """A benchmark and all of its options as JSON values, paths absolute."""
+    """A benchmark and all of its options, as JSON values with absolute paths."""
 
     card: BenchmarkCard
     params: dict[str, Any]
 
 
 def read_benchmark(benchmark: Any, folder: Path, draft: ProblemCollector) -> BenchmarkChoice | None:
-    """The benchmark asked for; None with the mistakes reported."""
+    """Return the chosen benchmark. Report mistakes and return None if it is invalid."""
     path = ("benchmark",)
     if not isinstance(benchmark, dict):
         return None
@@ -60,7 +60,7 @@ def read_benchmark(benchmark: Any, folder: Path, draft: ProblemCollector) -> Ben
 
 
 def _with_paths(params: BaseModel, folder: Path, draft: ProblemCollector) -> dict[str, Any]:
-    """The options as JSON; those that name a file or folder are checked and made absolute."""
+    """Return the options as JSON values. Check options that are files or folders and make them absolute."""
     values = params.model_dump(mode="json")
     for name, value in values.items():
         if isinstance(value, str) and name.rpartition("_")[2] in PATH_NAMES:

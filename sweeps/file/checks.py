@@ -1,6 +1,6 @@
-"""Rules between parts of a sweep file, and between the file and the machine. Each reports what it finds to the draft.
+"""Check rules between parts of a sweep file, and between the file and the machine. Add problems to the collector.
 
-A rule looks only at places where nothing wrong was found before, so that one mistake is reported once.
+Rules skip paths that already have a problem, so that each mistake is reported once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ DEFAULT_TRIALS = 30
 
 
 def check_name(file: SweepFile, draft: ProblemCollector) -> None:
-    if file.name.lower() in RESERVED_NAMES:  # some file systems take two names that differ in case for one
+    if file.name.lower() in RESERVED_NAMES:  # some file systems ignore case
         allowed = f"anything but {listing(sorted(RESERVED_NAMES))}"
         draft.add(("name",), "a folder of this name is used by the tool itself", given=file.name, allowed=allowed)
 
 
 def check_models(file: SweepFile, folder: Path, machine: Machine | None, draft: ProblemCollector) -> None:
-    """Original and gold model: one source each, paths that exist, an attention that can run."""
+    """Check that the original and gold models have one source each, existing paths and a usable attention."""
     _check_source(file.model, "model", folder, draft)
     _check_source(file.gold, "gold", folder, draft)
     unsaid = file.gold.path is None and file.gold.train is None and file.gold.floor is None
@@ -80,7 +80,7 @@ def _check_attention(model: ModelSection, machine: Machine, draft: ProblemCollec
 
 
 def check_training(training: TrainingSettings, draft: ProblemCollector) -> None:
-    """Backend, workers and batch sizes that go together."""
+    """Check that backend, workers, batch sizes and resources are consistent."""
     if draft.sound(("training", "backend"), ("training", "workers")):
         _check_backend(training, draft)
     if draft.sound(("training", "global_batch_size"), ("training", "micro_batch_size"), ("training", "workers")):
@@ -133,7 +133,7 @@ def _check_resources(resources: dict[str, float], path: tuple[str, ...], draft: 
 
 
 def check_fits(file: SweepFile, machine: Machine, draft: ProblemCollector) -> None:
-    """More workers, or larger ones, than this machine can ever place."""
+    """Report workers that this machine can never run because it has too few resources."""
     training = file.training
     places = (("training", "workers"), ("training", "resources_per_worker"), ("evaluation", "resources"))
     if not draft.sound(*places):
@@ -155,7 +155,7 @@ def _amounts(resources: dict[str, float]) -> str:
 
 
 def check_search(search: SearchSection, spaces: Sequence[MethodSpace], methods: int, draft: ProblemCollector) -> None:
-    """Sampler, trials and space that go together. `methods` counts those of the file, right or wrong."""
+    """Check that sampler, trials, space and constraints are consistent. `methods` counts all methods in the file."""
     trials_sound = draft.sound(("search", "trials"), ("search", "allocation"), ("methods",))
     if trials_sound and search.trials is not None and search.allocation == "equal" and search.trials < methods:
         message = f"fewer trials than the {methods} methods, which are to get as many each"
@@ -179,7 +179,7 @@ def check_search(search: SearchSection, spaces: Sequence[MethodSpace], methods: 
 
 
 def minimum_of(text: str) -> float:
-    """The number of a constraint of the form ">= 0.5"."""
+    """Return the number in a constraint of the form ">= 0.5"."""
     return float(text.replace(">=", ""))
 
 
@@ -227,7 +227,7 @@ def _check_grid(search: SearchSection, spaces: Sequence[MethodSpace], draft: Pro
 
 
 def grid_size(space: MethodSpace, points: int | None) -> int:
-    """Points of a method's grid at most: whole numbers that fall together are counted apart."""
+    """Return an upper bound of the points in a method's grid. Integers that coincide are counted separately."""
     total = 1
     for dimension in space.params.values():
         count = size(dimension)
@@ -238,7 +238,7 @@ def grid_size(space: MethodSpace, points: int | None) -> int:
 
 
 def check_epochs(file: SweepFile, draft: ProblemCollector) -> None:
-    """A method that names epochs in a sweep that counts steps."""
+    """Report methods that set epochs although `training.max_steps` gives the length of training."""
     if file.training.max_steps is None or not isinstance(file.methods, dict):
         return
     for name, value in file.methods.items():
@@ -249,7 +249,7 @@ def check_epochs(file: SweepFile, draft: ProblemCollector) -> None:
 
 
 def check_tracking(text: str, draft: ProblemCollector) -> None:
-    """MLflow: auto, off, or an address without a password in it."""
+    """Check that the MLflow setting is "auto", "off" or an address without a user name or password."""
     path = ("tracking", "mlflow")
     if text in ("auto", "off") or not draft.sound(path):
         return

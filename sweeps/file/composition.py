@@ -1,4 +1,4 @@
-"""Why a method's name in a sweep file cannot be run: unknown parts, bare wrappers, parts that do not fit together."""
+"""Explain why a method name is invalid: unknown parts, a wrapper without a method, or incompatible parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMPOSES = "a method, a method with wrappers (npo+sam+irm), or two methods in tu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a name cannot be run."""
+    """Why a method name is invalid."""
 
     message: str
     allowed: str
@@ -22,7 +22,7 @@ class Refusal:
 
 
 def refusal(name: str) -> Refusal | None:
-    """Why a method of a sweep file cannot be run; None where it can."""
+    """Return why a method name in a sweep file is invalid; None if it is valid."""
     stages = parse(name)
     for stage in stages:
         if stage.method in WRAPPERS:

@@ -1,4 +1,4 @@
-"""One parameter of a method: what the file says, held against its card, becomes a dimension of the search space."""
+"""Turn a parameter value in the file into a dimension of the search space, and check it against the method's card."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unlearn_sweep.sweeps.file.units import plain_number
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 
 RANGES = ("uniform", "log", "int", "log_int")
-LARGEST_WHOLE = 2**53  # beyond it a float, and so Optuna, cannot tell neighbours apart
+LARGEST_WHOLE = 2**53  # beyond it, floats (and thus Optuna) cannot represent every integer
 FORMS = (
     "a value, {uniform: [low, high]}, {log: [low, high]}, {int: [low, high]}, {log_int: [low, high]}, {choice: [a, b]} "
     "or published"
@@ -30,7 +30,7 @@ FORMS = (
 
 
 def read_dimension(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
-    """The dimension a file value stands for; None where it is wrong, with the mistake reported."""
+    """Return the dimension that a file value specifies. Report a mistake and return None if it is invalid."""
     if value == "published" and "published" not in param.choices:
         return published(param)
     if isinstance(value, dict):
@@ -45,7 +45,7 @@ def read_dimension(param: Param, value: Any, path: KeyPath, draft: ProblemCollec
 
 
 def published(param: Param) -> Dimension:
-    """The dimension a card itself searches; its default where it searches none."""
+    """Return the search dimension on the card; its default as a fixed value if the card has none."""
     if param.search is None:
         return Fixed(param.default)
     if param.scale == "choice":
@@ -55,7 +55,7 @@ def published(param: Param) -> Dimension:
 
 
 def make_range(scale: str, low: Any, high: Any) -> Dimension:
-    """A range by the word a file uses for it. A range of one value is that value."""
+    """Return a range of the kind `scale`, as named in sweep files. If both ends are equal, return a fixed value."""
     whole = scale in ("int", "log_int")
     low, high = (int(low), int(high)) if whole else (float(low), float(high))
     if low == high:
@@ -136,7 +136,7 @@ def _checked_range(
 
 
 def read_scalar(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Scalar | None:
-    """One legal value of a parameter; None with the mistake reported."""
+    """Return a valid value of a parameter. Report a mistake and return None if it is invalid."""
     if param.choices:
         return _read_choice_word(param, value, path, draft)
     if isinstance(param.default, bool):
@@ -165,7 +165,7 @@ def _read_choice_word(param: Param, value: Any, path: KeyPath, draft: ProblemCol
 
 
 def read_number(param: Param, value: Any, path: KeyPath, draft: ProblemCollector, *, whole: bool) -> float | int | None:
-    """A number inside the card's limits; None with the mistake reported."""
+    """Return a number within the card's limits. Report a mistake and return None if it is invalid."""
     allowed = f"a {'whole ' if whole else ''}number{limits(param)}"
     if isinstance(value, str) and (found := plain_number(value, param.name, whole=whole)):
         draft.add(path, found[0], given=shown(value), allowed=allowed, advice=found[1])
@@ -181,13 +181,13 @@ def read_number(param: Param, value: Any, path: KeyPath, draft: ProblemCollector
 
 
 def inside(param: Param, value: float) -> bool:
-    """Whether a number is within the card's hard limits."""
+    """Return whether a number is within the card's hard limits."""
     above = param.low is None or value > param.low or (value == param.low and not param.low_open)
     return above and (param.high is None or value <= param.high)
 
 
 def limits(param: Param) -> str:
-    """The hard limits and the unit, to be put after "a number"."""
+    """Return the hard limits and the unit as text that follows "a number"."""
     low = "" if param.low is None else f" {'>' if param.low_open else '>='} {param.low:g}"
     high = "" if param.high is None else f"{' and' if low else ''} <= {param.high:g}"
     return f"{low}{high}{f', in {param.unit}' if param.unit else ''}"

@@ -1,7 +1,7 @@
-"""The parts of a sweep file as strict, frozen models. What needs a catalog or two parts at once is elsewhere.
+"""The sections of a sweep file as strict, frozen models.
 
-Descriptions end up in the JSON Schema, so editors show them. A field whose name ends in a unit takes a plain number in
-that unit (`_hours`, `_s`, `_share`).
+Checks that need a catalog or more than one section are in other modules. Descriptions are part of the JSON Schema, so
+editors show them. A field whose name ends in a unit (`_hours`, `_s`, `_share`) takes a plain number in that unit.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 MINIMUM_PATTERN = r"^\s*>=\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*$"
 
-MAX_SEED = 2**32 - 1  # what NumPy takes
+MAX_SEED = 2**32 - 1  # the highest seed that NumPy accepts
 
 Auto = Literal["auto"]
 Minimum = Annotated[str, Field(pattern=MINIMUM_PATTERN)]
 
 
 class RecipeSection(Settings):
-    """Training of an original or gold model.
+    """Training of the original or gold model.
 
-    What is left out is, for gold, as the original's; else as the benchmark's own recipe says, or with a base as usual
-    in fine-tuning one: 5 epochs, batches of 32, rate 1e-5 (2e-4 for adapters).
+    For gold, omitted fields are taken from the original's recipe. Otherwise, they are taken from the benchmark's recipe
+    or, with a base, from common fine-tuning settings: 5 epochs, batch size 32, learning rate 1e-5 (2e-4 for adapters).
     """
 
     base: str | None = Field(
@@ -49,7 +49,7 @@ class RecipeSection(Settings):
 
 
 class SourceSection(Settings):
-    """A model: a stored one, or one trained by the sweep."""
+    """A model, either stored or trained by the sweep."""
 
     path: str | None = Field(default=None, min_length=1, description="model folder, or hub id owner/name[@revision]")
     train: RecipeSection | None = Field(
@@ -61,7 +61,7 @@ class SourceSection(Settings):
 
 
 class GoldSection(SourceSection):
-    """The gold model, trained without the forget set; or the values to take where no such model can exist."""
+    """The gold model, trained without the forget set, or the values to use instead if no such model can exist."""
 
     floor: Literal["chance"] | None = Field(
         default=None, description="there is no gold model: every metric at its chance value stands in for it"
@@ -69,7 +69,7 @@ class GoldSection(SourceSection):
 
 
 class ModelSection(SourceSection):
-    """The original model, and how models are loaded. Without path and train, the benchmark's own recipe makes it."""
+    """The original model, and how to load models. Without path and train, it is trained by the benchmark's recipe."""
 
     dtype: Dtype = Field(default="auto", description="auto: float32 on a CPU, bfloat16 on a GPU")
     attention: Attention = Field(
@@ -81,7 +81,7 @@ class ModelSection(SourceSection):
 
 
 class EvaluatorsSection(Settings):
-    """Metrics of the two utility objectives; left out: all that the benchmark names."""
+    """Metrics of the objectives UE and UT. By default, all metrics that the benchmark names."""
 
     ue: list[str] | None = Field(default=None, min_length=1, description="metrics of unlearning effectiveness")
     ut: list[str] | None = Field(default=None, min_length=1, description="metrics of utility retention")
@@ -94,7 +94,7 @@ class EvaluatorsSection(Settings):
 
 
 class ConstraintsSection(Settings):
-    """Least values for a trial to count as feasible, as text: ">= 0.5". Every objective lies in [0, 1]."""
+    """Minimum of each objective for a trial to be feasible, as text: ">= 0.5". Every objective is in [0, 1]."""
 
     ue: Minimum | None = None
     ut: Minimum | None = None
@@ -102,7 +102,7 @@ class ConstraintsSection(Settings):
 
 
 class SearchSection(SearchOptions):
-    """How the space is searched."""
+    """Settings of the search."""
 
     trials: Count | None = Field(default=None, description="trials in all; left out: 30, or the whole grid")
     max_concurrent: Auto | Count = Field(default="auto", description="trials at once; auto: as many as fit")
@@ -113,7 +113,7 @@ class SearchSection(SearchOptions):
 
 
 class TrackingSection(Settings):
-    """Where runs are logged."""
+    """Settings of experiment tracking."""
 
     mlflow: str = Field(
         default="auto", min_length=1, description="auto (sqlite beside the runs), off, or a server's address"
@@ -121,7 +121,7 @@ class TrackingSection(Settings):
 
 
 class EvaluationSection(Settings):
-    """What measuring and attacking a model may use."""
+    """Resources for evaluating and attacking models."""
 
     resources: dict[str, Amount] = Field(
         default_factory=lambda: {"CPU": 1.0},
@@ -130,7 +130,7 @@ class EvaluationSection(Settings):
 
 
 class SweepFile(Settings):
-    """A sweep file. `benchmark`, `methods` and `attacks` are checked against their catalogs besides."""
+    """A sweep file. `benchmark`, `methods` and `attacks` are also checked against their catalogs, in other modules."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of the sweep below storage")
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="the only source of randomness")

@@ -1,7 +1,7 @@
-"""JSON Schema of the sweep file, so that editors complete and check it while it is written.
+"""Generate the JSON Schema of the sweep file, which lets editors complete and check it.
 
-It comes from the same models and cards the file is checked with. What a schema cannot say (limits between two fields,
-the machine's size) only `unlearn-sweep validate` tells.
+It is generated from the same models and cards that the file is checked with. Rules that a schema cannot express, such
+as rules between two fields or the machine's size, are checked by `unlearn-sweep validate` only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Schema = dict[str, Any]
 
 
 def sweep_schema() -> Schema:
-    """The whole schema, self-contained."""
+    """Return the complete, self-contained schema."""
     schema = SweepFile.model_json_schema()
     definitions: Schema = schema.setdefault("$defs", {})
     properties: Schema = schema["properties"]
@@ -79,7 +79,7 @@ def _method(card: MethodCard) -> Schema:
 
 
 def _param(param: Param) -> Schema:
-    """A value, or a space."""
+    """Return the schema of a parameter: a value or a search space."""
     scalar = _scalar(param)
     choice = {"type": "array", "items": scalar, "minItems": 1, "uniqueItems": True}
     forms = [scalar, {"const": "published"}, _form("choice", choice)]
@@ -121,7 +121,7 @@ def _limits(param: Param, schema: Schema) -> Schema:
 
 
 def _attack(definitions: Schema) -> Schema:
-    """A name, or a mapping with one name."""
+    """Return the schema of an attack: a name, or a mapping with one name as its key."""
     forms: list[Schema] = [{"enum": [name for name in ATTACKS if name != CHAIN]}]
     for card in ATTACKS.values():
         if card.name == CHAIN:
@@ -134,7 +134,7 @@ def _attack(definitions: Schema) -> Schema:
 
 
 def _preset() -> Schema:
-    """A battery of attacks under its name."""
+    """Return the schema of a preset, which is a named list of attacks."""
     names = [{"const": name, "description": preset.summary} for name, preset in PRESETS.items()]
     return _form(PRESET, {"description": "the attacks of a published evaluation", "anyOf": names})
 
@@ -156,14 +156,14 @@ def _model(model: type[BaseModel], definitions: Schema) -> Schema:
 
 
 def _inline(model: type[BaseModel], definitions: Schema) -> Schema:
-    """A model's own schema, with what it refers to moved to the common definitions."""
+    """Return the schema of a model. Move the definitions that it refers to into `definitions`."""
     schema = model.model_json_schema()
     definitions.update(schema.pop("$defs", {}))
     return schema
 
 
 def _metric_names(section: Schema) -> None:
-    """Names in place of any text, in both lists."""
+    """Restrict the metrics of both objectives to the known names."""
     for objective in ("ue", "ut"):
         names = [{"const": card.name, "description": card.summary} for card in _serving(objective)]
         for form in section["properties"][objective]["anyOf"]:

@@ -1,4 +1,4 @@
-"""The search space of each method: the file's values over the defaults of its card."""
+"""Build the search space of each method: the defaults of its card, overridden by the file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ FORMS = "published (the method's own ranges), nothing (its defaults), or paramet
 
 
 def read_spaces(methods: Any, epochs: float | None, draft: ProblemCollector) -> tuple[MethodSpace, ...]:
-    """The space of every method of the file that can be run; mistakes are reported.
+    """Return the search space of every valid method in the file. Report mistakes.
 
-    `epochs` is the sweep's own number: it replaces a card's default and range, and gives way to what a method says.
+    `epochs` is the sweep's `training.epochs`. It replaces the default and range in a card; `epochs` given for a method
+    take precedence over it.
     """
     if not isinstance(methods, dict):
         return ()
@@ -53,7 +54,7 @@ def read_spaces(methods: Any, epochs: float | None, draft: ProblemCollector) -> 
 def read_space(
     card: MethodCard, value: Any, path: KeyPath, epochs: float | None, draft: ProblemCollector
 ) -> MethodSpace | None:
-    """The space of one method; None where the file's words for it are wrong."""
+    """Return the search space of one method; None if the file has mistakes there. Report them."""
     if value is None or value == {}:
         return MethodSpace(method=card.name, params=_defaults(card, epochs))
     if value == "published":
@@ -68,7 +69,7 @@ def read_space(
 
 
 def _given(card: MethodCard, value: Mapping[str, Any], path: KeyPath, draft: ProblemCollector) -> dict[str, Dimension]:
-    """The dimensions the file gives, in the file's words."""
+    """Return the dimensions that the file gives, by parameter name. Report mistakes."""
     names = [param.name for param in card.params]
     given: dict[str, Dimension] = {}
     for name, said in value.items():
@@ -96,7 +97,7 @@ def _published(card: MethodCard, epochs: float | None) -> dict[str, Dimension]:
 
 
 def _epochs(param: Param, epochs: float | None) -> float | None:
-    """The sweep's number of epochs, for the parameter of that name; a whole one as the card writes it."""
+    """Return the sweep's number of epochs if `param` is "epochs", else None. A whole number becomes an int."""
     if param.name != "epochs" or epochs is None:
         return None
     return int(epochs) if epochs.is_integer() else epochs

@@ -1,4 +1,4 @@
-"""The metrics of UE and UT: known names that serve the objective they stand under."""
+"""Read and check the metrics of UE and UT: each must be known and belong to the objective."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Objective = Literal["ue", "ut"]
 def read_metrics(
     objective: Objective, given: list[str] | None, benchmark: BenchmarkChoice | None, draft: ProblemCollector
 ) -> tuple[str, ...]:
-    """The metrics of one objective: those of the file, or all that the benchmark names for it."""
+    """Return the metrics of one objective: those in the file, else all that the benchmark names. Report mistakes."""
     path = ("evaluators", objective)
     if not draft.sound(path):
         return ()

@@ -1,6 +1,6 @@
-"""The address of a mirror, as far as it can be judged without going there. Going there is for `run`, before it starts.
+"""Check the address of a mirror without connecting to it. `run` connects before it starts the sweep.
 
-fsspec is read only where a file has a mirror, and no protocol's own package is imported.
+fsspec is imported only if the file has a mirror. The packages of its protocols are not imported.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 
 COMMON = ("s3", "gs", "az", "abfs", "sftp", "file")
-# They wrap another one, can only be read, or are gone with the process.
+# Unsuitable protocols: wrappers of other protocols, read-only ones, and those that lose data when the process exits.
 WRAPPERS = "async_wrapper asyncwrapper asynclocal blockcache cached dask dir dvc filecache generic simplecache"
 READ_ONLY = "arrow_hdfs data gist git github hf http https jlab libarchive reference root tar wandb zip"
 UNFIT = frozenset(f"{WRAPPERS} {READ_ONLY} local memory pyscript".split())
 NEEDS = {"sftp": "paramiko", "ssh": "paramiko", "smb": "smbprotocol", "hdfs": "pyarrow"}
-# Here the part before @ names a container or an account, which is no secret.
+# For these protocols, the part before @ is a user or container name, which is not secret.
 NAMED_USER = frozenset({"sftp", "ssh", "smb", "abfs", "az"})
 
 
 def check_mirror(text: str | None, path: KeyPath, storage: Path, draft: ProblemCollector) -> None:
-    """An fsspec address without a secret in it, whose package is installed, and that is not the storage itself."""
+    """Check that `text` is an fsspec address without secrets and outside the storage, whose package is installed."""
     if text is None or not draft.sound(path):
         return
     protocol, parts = text.partition("://")[0], _split(text)
@@ -40,7 +40,7 @@ def check_mirror(text: str | None, path: KeyPath, storage: Path, draft: ProblemC
 
 
 def _is_protocol(protocol: str, path: KeyPath, draft: ProblemCollector) -> bool:
-    """Whether fsspec has the protocol, it is one that keeps what is written, and its package is there."""
+    """Return whether fsspec has the protocol, it can store data and its package is installed. Report it if not."""
     from fsspec.registry import known_implementations
 
     fit = sorted(known_implementations.keys() - UNFIT)
@@ -62,7 +62,7 @@ def _is_protocol(protocol: str, path: KeyPath, draft: ProblemCollector) -> bool:
 def _check_place(
     text: str, protocol: str, parts: SplitResult, path: KeyPath, storage: Path, draft: ProblemCollector
 ) -> None:
-    """A bucket, a host or a whole path. A folder of this machine has no part in common with the storage."""
+    """Check that the address has a bucket, a host or an absolute path. A local folder must not overlap the storage."""
     if protocol != "file":
         if not parts.netloc:
             _report(draft, path, "no bucket or host", given=shown(text))

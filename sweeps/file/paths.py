@@ -1,6 +1,6 @@
-"""Paths in a sweep file: what is a path and what a hub id, whether it is there, and what it might have been.
+"""Check paths in a sweep file: tell paths from hub ids, report missing ones and suggest similar ones.
 
-A relative path is relative to the folder the command runs in, as for every other command-line tool.
+Relative paths start at the folder that the command runs in.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MAX_PART = 200
 
 
 def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector, **tokenizer: Any) -> str:
-    """A model folder made absolute, or a hub id as it is. What cannot be loaded is reported.
+    """Return a model folder as an absolute path, or a hub id unchanged. Report models that cannot be loaded.
 
-    `tokenizer` and `elsewhere` are those of `inspect_folder`.
+    The keyword arguments `tokenizer` and `elsewhere` are passed to `inspect_folder`.
     """
     if not readable(text, path, draft):
         return text
@@ -47,7 +47,7 @@ def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemColle
 
 
 def check_data_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
-    """A file or folder that must exist, made absolute."""
+    """Return the absolute path of a file or folder. Report it if it does not exist."""
     if not readable(text, path, draft):
         return text
     place = absolute(text, folder)
@@ -57,7 +57,7 @@ def check_data_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollec
 
 
 def check_data_file(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
-    """A local data file made absolute, or the name of a data set as it is."""
+    """Return the absolute path of a local data file, or the name of a data set unchanged."""
     if not readable(text, path, draft):
         return text
     place = absolute(text, folder)
@@ -67,7 +67,7 @@ def check_data_file(text: str, path: KeyPath, folder: Path, draft: ProblemCollec
 
 
 def check_storage(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> Path:
-    """The folder of all results, made absolute; it need not exist yet."""
+    """Return the absolute path of the folder of all results. It need not exist yet. Report URLs and files."""
     if not readable(text, path, draft):
         return folder
     place = absolute(text, folder)
@@ -84,7 +84,7 @@ def check_storage(text: str, path: KeyPath, folder: Path, draft: ProblemCollecto
 
 
 def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
-    """Whether a text can be a path at all; reported where it cannot."""
+    """Return whether a text can be a path. Report it if not."""
     if not text.isprintable() or len(text) > MAX_CHARACTERS or any(len(part) > MAX_PART for part in text.split("/")):
         draft.add(path, "not a path", given=shown(text), allowed=f"printable, each part at most {MAX_PART} characters")
         return False
@@ -107,33 +107,36 @@ def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
 
 
 def absolute(text: str, folder: Path) -> Path:
-    """Variables ($NAME, ${NAME}) and `~` expanded, `..` resolved, relative to `folder`."""
+    """Return an absolute path: expand `~`, $NAME and ${NAME}, resolve `..`. Relative paths start at `folder`."""
     return (folder / expanded(text)).resolve()
 
 
 def expanded(text: str) -> str:
-    """The text with `~` and variables of the environment replaced; a variable that is not set stays as it is."""
+    """Expand `~` and environment variables. Unset variables stay unchanged."""
     return os.path.expanduser(os.path.expandvars(text))
 
 
 def _variables(text: str) -> list[str]:
-    """Names of the variables in a path."""
+    """Return the names of the variables in a path."""
     return [braced or plain for braced, plain in VARIABLE.findall(text)]
 
 
 def is_local(text: str, place: Path) -> bool:
-    """Whether a text means a path on this machine and not a hub id."""
+    """Return whether a text is a path on this machine, not a hub id."""
     return text.startswith((".", "/", "~", "$")) or text.count("/") > 1 or text.endswith("/") or place.exists()
 
 
 def report_missing(text: str, place: Path, path: KeyPath, draft: ProblemCollector, *, wanted: str) -> None:
-    """A path that is not there, with the nearest name beside it."""
+    """Report a missing path and suggest the most similar existing one."""
     nearest = nearest_path(place)
     draft.add(path, "no such path", given=shown(text), allowed=wanted, nearest=nearest, advice=_advice(place))
 
 
 def nearest_path(place: Path) -> str | None:
-    """The closest existing path: the first missing part of it is compared with what lies beside it."""
+    """Return `place` with its first missing part replaced by the most similar name in that folder.
+
+    None if no name is similar or the folder is not readable.
+    """
     parts = [place, *place.parents]
     missing = next((part for part in reversed(parts) if not part.exists()), None)
     if missing is None or not missing.parent.is_dir() or not os.access(missing.parent, os.R_OK):

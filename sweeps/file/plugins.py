@@ -1,4 +1,4 @@
-"""The plugins of a sweep file: found, loaded, and put behind the catalogs before anything else is looked up there."""
+"""Find and load the plugins of a sweep file and add them to the catalogs, before anything is looked up there."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CATALOGS: tuple[Catalog, ...] = (METHODS, WRAPPERS, METRICS, ATTACKS, BENCHMARKS
 
 
 def read_plugins(paths: Iterable[object], folder: Path, draft: ProblemCollector) -> tuple[PluginFile, ...]:
-    """The plugins of a file whose relative paths start at `folder`; mistakes are reported.
+    """Load plugins and report mistakes. Relative paths start at `folder`.
 
-    Those without a mistake are in use afterwards, and no others.
+    Afterwards, exactly the returned plugins are in use: those without mistakes.
     """
     use(())
     found: dict[PluginFile, tuple[Named, ...]] = {}
@@ -43,10 +43,10 @@ def read_plugins(paths: Iterable[object], folder: Path, draft: ProblemCollector)
 
 
 def use_plugins(paths: Iterable[Path]) -> tuple[PluginFile, ...]:
-    """Put these files behind the catalogs, and no others.
+    """Use exactly these plugin files: add their cards to the catalogs, and no others.
 
     Raises:
-        PluginError: the first one that is wrong, with everything that is wrong with it.
+        PluginError: A plugin is invalid. Lists all mistakes of the first such file.
     """
     use(())
     found: dict[PluginFile, tuple[Named, ...]] = {}
@@ -59,10 +59,10 @@ def use_plugins(paths: Iterable[Path]) -> tuple[PluginFile, ...]:
 
 
 def checked_plugin(path: Path) -> tuple[PluginFile, tuple[Named, ...]]:
-    """A plugin with its cards, each of which has a place in a catalog and a target that is there.
+    """Load a plugin and return it with its cards. Check that each card fits a catalog and that its target exists.
 
     Raises:
-        PluginError: everything that is wrong with it, in one message.
+        PluginError: The plugin is invalid. Lists all of its mistakes.
     """
     file = plugin_file(path)
     cards = cards_of(file)
@@ -83,7 +83,7 @@ def _of_card(card: Named) -> list[str]:
         return [f'{card.name!r} has target {target!r}; wanted: target=f"{{__name__}}:NAME"']
     try:
         getattr(card, "load")()  # noqa: B009 - every card has it, and they share no class
-    except Exception as error:  # whatever a stranger's file does
+    except Exception as error:  # third-party code may raise anything
         return [f"target {target.partition(':')[2]!r} of {card.name!r}: {type(error).__name__}: {error}"]
     return []
 

@@ -1,4 +1,4 @@
-"""A sweep file being checked: what has been found wrong so far, and what is still worth checking."""
+"""Collect the mistakes found while a sweep file is checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unlearn_sweep.sweeps.file.yaml_lines import Document, KeyPath
 
 
 class ProblemCollector:
-    """Collects problems. What is spoiled by one is not judged again, so that one mistake is reported once."""
+    """Collects problems. Paths with a problem are marked invalid and not checked again, so each is reported once."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -18,16 +18,16 @@ class ProblemCollector:
         self._spoiled: set[KeyPath] = set(document.lost)
 
     def add(self, path: KeyPath, message: str, **parts: Any) -> None:
-        """Report a mistake at `path` and spoil it. Parts are those of `Problem`."""
+        """Report a mistake at `path` and mark the path as invalid. `parts` are fields of `Problem`."""
         self.problems.append(self.document.problem(path, message, **parts))
         self._spoiled.add(path)
 
     def note(self, path: KeyPath, text: str) -> None:
-        """Say something about `path` that is no mistake."""
+        """Add a note about `path` that is not a mistake."""
         self.notes.append(f"{dotted(path)}: {text}")
 
     def add_unknown(self, path: KeyPath, message: str, names: list[str], allowed: str) -> None:
-        """Report an unknown name, and spoil what it was probably meant to be as well."""
+        """Report an unknown name. Also mark the most similar valid name as invalid, since it was probably meant."""
         given = str(path[-1])
         nearest = near_miss(given, names)
         advice = f"write {nearest}" if nearest else "remove it, or use one of the names above"

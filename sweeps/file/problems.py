@@ -1,4 +1,4 @@
-"""Mistakes in a sweep file: what each one says, how a near miss is found, and how all of them are shown at once."""
+"""Mistakes in a sweep file: their content and display, and the search for the valid name that was meant."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ SHOWN_NAMES = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake. `path` is where in the file ("search.trials"), `line` and `column` count from 1 (None: no place).
+    """One mistake.
 
-    `given` is what the file says, `allowed` what it may say, `nearest` the closest valid name, `advice` what to do.
+    Attributes:
+        path: The key in the file, such as "search.trials"; empty for the whole file.
+        message: What is wrong.
+        line: Line in the file, from 1; None if the mistake has no position.
+        column: Column in the line, from 1; None if the mistake has no position.
+        given: The value in the file.
+        allowed: Which values are allowed.
+        nearest: The closest valid name.
+        advice: What to do.
     """
 
     path: str
@@ -29,7 +37,7 @@ class Problem:
     advice: str | None = None
 
     def text(self, file: str) -> str:
-        """One block: a line that editors can jump to, then what is known, a line each."""
+        """Return a block of text: a line with a position that editors can open, then one line per known detail."""
         place = file if self.line is None else f"{file}:{self.line}"
         head = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
         rest = (("given", self.given), ("allowed", self.allowed), ("nearest", self.nearest), ("do", self.advice))
@@ -37,7 +45,7 @@ class Problem:
 
 
 class SpecError(Exception):
-    """A sweep that cannot be run as asked. Shown without a traceback; exit status 2."""
+    """Error: the sweep cannot run as specified. Shown without a traceback; the exit status is 2."""
 
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.file = file
@@ -45,7 +53,7 @@ class SpecError(Exception):
         super().__init__(f"{file}: {count_of(len(self.problems), 'mistake')}")
 
     def text(self) -> str:
-        """All problems, in the order of the file."""
+        """Return all problems as text, in file order."""
         head = f"{self.file}: {count_of(len(self.problems), 'mistake')}; nothing was started or written."
         return "\n\n".join([head, *(problem.text(self.file) for problem in self.problems)])
 
@@ -54,13 +62,13 @@ class SpecError(Exception):
 
 
 def in_file_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Sorted by place; problems without a line come first, equal ones once."""
+    """Sort problems by position and remove duplicates. Problems without a line come first."""
     unique = dict.fromkeys(problems)
     return tuple(sorted(unique, key=lambda problem: (problem.line or 0, problem.column or 0)))
 
 
 def near_miss(given: str, names: Iterable[str]) -> str | None:
-    """The valid name that `given` was probably meant to be; case, `-` and `_` do not count. None: nothing is close."""
+    """Return the most similar valid name, ignoring case and treating "-" and " " as "_". None if no name is similar."""
     plain = {_plain(name): name for name in names}
     close = difflib.get_close_matches(_plain(given), list(plain), n=1, cutoff=0.6)
     return plain[close[0]] if close else None
@@ -71,20 +79,20 @@ def _plain(name: str) -> str:
 
 
 def listing(names: Iterable[Any]) -> str:
-    """Names side by side; a long list is cut and says so."""
+    """Join names with commas. After `SHOWN_NAMES` names, write only how many more there are."""
     words = [str(name) for name in names]
     more = len(words) - SHOWN_NAMES
     return ", ".join(words[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def shown(value: Any) -> str:
-    """A value on one line, cut if long. Control characters are escaped, so that a file cannot steer the terminal."""
+    """Format a value on one line, truncated if long. Escape control characters to protect the terminal."""
     text = json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """A path as people write it: `attacks[2].relearn.steps`. Control characters are escaped."""
+    """Format a path like `attacks[2].relearn.steps`. Escape control characters."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

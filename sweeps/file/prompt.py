@@ -1,4 +1,4 @@
-"""The prompt format of a sweep file: the section, older options of benchmarks folded into it, and `auto` decided."""
+"""Check and resolve the prompt format: the prompt section, older benchmark options, and `auto`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from unlearn_sweep.sweeps.file.paths import absolute, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 
 OLDER = {"chat": "format", "prompt": "question", "answer_lead": "answer_lead"}
-"""Options that benchmarks had before the section, and what they are called in it."""
+"""Older options of benchmarks, and their names in the prompt section that replaced them."""
 
 
 def check_prompt(
     file: SweepFile, benchmark: BenchmarkChoice | None, folder: Path, draft: ProblemCollector, model: str | None
 ) -> None:
-    """What the section may not say together with the benchmark and the model (`model`: one in place of the file's)."""
+    """Report conflicts of the section with the benchmark and the model. `model`, if set, replaces the file's model."""
     if benchmark is None or not draft.sound(("prompt",)):
         return
     settings, card = file.prompt, benchmark.card.name
@@ -44,7 +44,10 @@ def check_prompt(
 
 
 def prompt_of(file: SweepFile, benchmark: BenchmarkChoice, folder: Path, model: str | None = None) -> PromptSettings:
-    """The format of a sweep, as decided as it can be. `model`: a folder or hub id in place of the file's."""
+    """Return the prompt format of a sweep, with `auto` resolved as far as possible.
+
+    `model` is a folder or hub id that replaces the file's model.
+    """
     chat = has_chat_template(_source(file, model), folder)
     return decided(merged(file.prompt, benchmark), benchmark.card.name, chat=chat)
 
@@ -54,12 +57,12 @@ def _source(file: SweepFile, model: str | None) -> SourceSection:
 
 
 def with_prompt(params: dict[str, Any], settings: PromptSettings) -> dict[str, Any]:
-    """A benchmark's options with the format in them, in place of the older options."""
+    """Return a benchmark's options with the format in place of the older options."""
     return {name: value for name, value in params.items() if name not in OLDER} | {FORMAT_KEY: settings.as_option()}
 
 
 def merged(settings: PromptSettings, benchmark: BenchmarkChoice) -> PromptSettings:
-    """The section, or what the older options of the benchmark say."""
+    """Return the settings from the older options of the benchmark if any is set, else the section."""
     older = {OLDER[name]: value for name in OLDER if (value := benchmark.params.get(name)) is not None}
     if not older:
         return settings
@@ -69,9 +72,9 @@ def merged(settings: PromptSettings, benchmark: BenchmarkChoice) -> PromptSettin
 
 
 def has_chat_template(source: SourceSection, folder: Path) -> bool | None:
-    """Whether a model's tokenizer has a chat template; None where its files are not on this machine.
+    """Return whether a model's tokenizer has a chat template; None if its files are not on this machine.
 
-    A model that is built from nothing gets a tokenizer without one.
+    False for a new model without a base: its tokenizer has no chat template.
     """
     own = source.tokenizer if isinstance(source, ModelSection) else None
     name = own or source.path or (source.train.base if source.train is not None else None)

@@ -1,4 +1,4 @@
-"""Structural mistakes: what pydantic finds, said with line, allowed values, nearest name and what to do."""
+"""Turn pydantic's validation errors into problems with line, allowed values, nearest name and advice."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BOUNDS = {
 def report(
     error: ValidationError, model: type[BaseModel], value: Any, path: KeyPath, draft: ProblemCollector
 ) -> list[KeyPath]:
-    """Add a problem for each wrong place; returns those places, relative to `value`."""
+    """Add a problem for each place with an error. Return those places, relative to `value`."""
     places: dict[KeyPath, list[Any]] = {}
     for entry in error.errors(include_url=False):
         places.setdefault(_place(entry, value), []).append(entry)
@@ -53,7 +53,7 @@ def report(
 
 
 def without(value: Any, broken: Iterable[KeyPath]) -> Any:
-    """A copy of `value` without these places; a broken list item takes its whole list along."""
+    """Return a copy of `value` without these places. For a broken list item, the whole list is left out."""
     clean = copy.deepcopy(value)
     for place in broken:
         place = _up_to_key(place)
@@ -73,7 +73,7 @@ def _up_to_key(place: KeyPath) -> KeyPath:
 
 
 def _place(entry: Any, value: Any) -> KeyPath:
-    """The entry's place in the file: pydantic puts the names of union members into its own."""
+    """Return the place of an error in the file. Pydantic's location also contains names of union members."""
     place: list[str | int] = []
     for part in entry["loc"]:
         if not has(value, part):
@@ -102,7 +102,7 @@ def _report_place(
 
 
 def _report_unknown(path: KeyPath, place: KeyPath, model: type[BaseModel], draft: ProblemCollector) -> None:
-    """An unknown key; at the top of a file it may belong one level down."""
+    """Report an unknown key. At the top level of the file, also look for similar keys one level down."""
     names = keys_of(model, place[:-1])
     given = _name(path)
     below = {name: part for part in names for name in keys_of(model, (*place[:-1], part))}
@@ -152,7 +152,7 @@ def _message(entries: list[Any]) -> str:
 
 
 def _wanted(entry: Any) -> str | None:
-    """What one entry would have taken."""
+    """Return the values that an error entry says are allowed, in words."""
     kind, context = entry["type"], entry.get("ctx", {})
     if kind in BOUNDS:
         sign, name = BOUNDS[kind]
@@ -169,19 +169,19 @@ def _wanted(entry: Any) -> str | None:
 
 
 def _literal_words(entry: Any) -> list[str]:
-    """The words of a Literal, out of pydantic's sentence: "'auto', 'sdpa' or 'eager'"."""
+    """Extract the values of a Literal from pydantic's message, such as "'auto', 'sdpa' or 'eager'"."""
     text = entry["ctx"]["expected"].replace(" or ", ", ")
     return [word.strip().strip("'") for word in text.split(", ")]
 
 
 def keys_of(model: Any, place: KeyPath) -> list[str]:
-    """The keys that may stand at a place; empty where any may."""
+    """Return the allowed keys at a place; empty if any key is allowed."""
     found = models_at(model, place)
     return list(dict.fromkeys(name for each in found for name in each.model_fields))
 
 
 def models_at(annotation: Any, place: KeyPath) -> list[type[BaseModel]]:
-    """The models an annotation allows at a place below it."""
+    """Return the models that an annotation allows at a place below it."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return models_at(get_args(annotation)[0], place)

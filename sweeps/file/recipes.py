@@ -1,4 +1,4 @@
-"""Mistakes in how a file trains its original and gold model: a base that is missing, rates that ruin one."""
+"""Check how a file trains its original and gold models: a missing base, learning rates that are too high."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import shown
 
 HIGHEST_RATE = 1e-3
-"""Of fine-tuning all weights of a pretrained model: fifty times what papers use for 1B and more, and still twice what a
-model of 135M parameters bears (docs/real_model.md)."""
+"""Highest learning rate for fine-tuning all weights of a pretrained model. It is 50 times what papers use for models of
+1B parameters and more, and twice what a model of 135M parameters tolerates (docs/real_model.md)."""
 HIGHEST_LORA_RATE = 1e-2
 NARROW = 512
-"""Hidden sizes below this are toys, which learn at rates that ruin a pretrained model."""
+"""Models with a smaller hidden size are toy models, which need learning rates that ruin a pretrained model."""
 
 
 def check_recipes(file: SweepFile, folder: Path, draft: ProblemCollector) -> None:
-    """Trainings of original and gold model that cannot give what they are for."""
+    """Report trainings of the original or gold model that cannot give a usable model."""
     _check_gold_base(file, draft)
     for name, source in (("model", file.model), ("gold", file.gold)):
         _check_rate(file, name, source, folder, draft)
@@ -52,7 +52,7 @@ def _check_rate(file: SweepFile, name: str, source: SourceSection, folder: Path,
 
 
 def _is_narrow(folder: Path) -> bool:
-    """Whether a model folder says of itself that it is a toy; False where there is no folder to ask."""
+    """Return whether the model in `folder` has a hidden size below `NARROW`; False if config.json is unreadable."""
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""A sweep file, read and checked: every mistake at once, each with its line. Nothing is started and nothing is written.
+"""Read and check a sweep file. Report all mistakes at once, each with its line; start and write nothing.
 
-No model library is imported on this path, so that a file is checked in well under two seconds.
+This module imports no model library, so that checking a file takes well under two seconds.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ STAND_INS: dict[str, Any] = {"name": "unnamed", "benchmark": {}, "methods": {"":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSpec:
-    """A sweep file without mistakes. `folder` is where its relative paths start; `machine` is None for a cluster.
+    """A sweep file without mistakes.
 
-    `notes` are what the check found and is no mistake.
+    Attributes:
+        folder: Folder that relative paths in the file start from.
+        machine: The machine that the file was checked against; None if it was not, for example for a cluster.
+        notes: Findings of the check that are not mistakes.
     """
 
     document: Document
@@ -66,11 +69,15 @@ def load_spec(
 ) -> SweepSpec:
     """Read and check a sweep file.
 
-    Relative paths in it start at `folder` (default: the current one). With `cluster`, this machine's size is not held
-    against it; `cpus` and `gpus` stand for another machine's.
+    Args:
+        path: The sweep file.
+        folder: Folder that relative paths in the file start from; the current folder by default.
+        cluster: Do not check the file against the size of this machine.
+        cpus: Check against this number of CPUs instead of this machine's.
+        gpus: Check against this number of GPUs instead of this machine's.
 
     Raises:
-        SpecError: the file cannot be read or has mistakes; it holds all of them.
+        SpecError: The file cannot be read or has mistakes. The error contains all of them.
     """
     machine = this_machine()
     if cpus is not None or gpus is not None:
@@ -84,15 +91,17 @@ def load_spec(
 def parse_spec(
     text: str, *, file: str = "sweep.yaml", folder: Path | None = None, machine: Machine | None = None
 ) -> SweepSpec:
-    """As `load_spec`, of a text. Without a `machine`, none is held against it."""
+    """Like `load_spec`, for the text of a file. Without `machine`, do not check against a machine's size."""
     return check_document(parse_document(text, file), folder=folder or Path.cwd(), machine=machine)
 
 
 def check_document(document: Document, *, folder: Path, machine: Machine | None, model: str | None = None) -> SweepSpec:
-    """The spec of a document. `model`: the one that is asked, in place of the file's (a folder or hub id).
+    """Check a document and return its spec.
+
+    `model` is a folder or hub id; it replaces the file's model in the check of the prompt format.
 
     Raises:
-        SpecError: with everything that is wrong.
+        SpecError: The document has mistakes. The error contains all of them.
     """
     draft = ProblemCollector(document)
     file = _structure(document, draft)
@@ -134,7 +143,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
 def _check_together(
     file: SweepFile, spaces: tuple[MethodSpace, ...], folder: Path, machine: Machine | None, draft: ProblemCollector
 ) -> None:
-    """The rules between parts."""
+    """Check the rules between parts of the file."""
     checks.check_models(file, folder, machine, draft)
     check_tokenizers(file, folder, draft)
     check_recipes(file, folder, draft)
@@ -149,10 +158,10 @@ def _check_together(
 
 
 def _structure(document: Document, draft: ProblemCollector) -> SweepFile | None:
-    """The file by its models, with structural mistakes reported.
+    """Validate the document against `SweepFile` and report structural mistakes.
 
-    Wrong values are left out and needed ones that are missing stand in, so that everything else is checked as well.
-    None where even that is no file.
+    Leave out wrong values and replace missing required ones by `STAND_INS`, so that the rest can be checked too.
+    None if the result is still invalid.
     """
     data = document.data
     if not isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""The tasks of lm-evaluation-harness that a sweep file names: known ones, with metrics and examples they can have."""
+"""Read and check the lm-evaluation-harness tasks of a sweep file: names, metrics and examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_NAMES = 8
 
 
 def read_tasks(section: EvaluatorsSection, folder: Path, draft: ProblemCollector) -> tuple[AskedTask, ...]:
-    """The tasks, filled in; none with the mistakes reported."""
+    """Return the tasks with defaults filled in. Report mistakes and leave out the tasks that have them."""
     if not draft.sound(PLACE) and section.lm_eval is None:
         return ()
     own = None
@@ -57,7 +57,7 @@ def _read(
 
 
 def _add_unknown(name: str, error: TaskError, own: str | None, draft: ProblemCollector) -> None:
-    """A name that is no task; with some fourteen thousand of them, only the nearest are listed."""
+    """Report an unknown task. There are about 14,000 tasks, so only the nearest name is shown."""
     if not error.allowed:
         draft.add((*PLACE, name), str(error), given=shown(name))
         return
@@ -74,7 +74,7 @@ def _add_unknown(name: str, error: TaskError, own: str | None, draft: ProblemCol
 
 
 def with_tasks(metrics: tuple[str, ...], tasks: tuple[AskedTask, ...], draft: ProblemCollector) -> tuple[str, ...]:
-    """UT's metrics, with the tasks' own among them where there are tasks; asked for without any, it is a mistake."""
+    """Add the metric of the tasks to UT's metrics if there are tasks. Report it as a mistake if named without tasks."""
     if METRIC in metrics and not tasks and draft.sound(PLACE):
         message = f"{METRIC} is made of tasks, and evaluators.lm_eval names none"
         draft.add(("evaluators", "ut"), message, given=METRIC, advice="add evaluators: {lm_eval: {mmlu: {limit: 20}}}")
@@ -82,7 +82,7 @@ def with_tasks(metrics: tuple[str, ...], tasks: tuple[AskedTask, ...], draft: Pr
 
 
 def tasks_note(tasks: tuple[AskedTask, ...] | list[AskedTask]) -> tuple[str, ...]:
-    """What the plan says of tasks: how they are asked, that their time is not known, whose rows may change."""
+    """Return the notes of the plan about tasks: how they run, that their time is unknown, and unpinned data sets."""
     if not tasks:
         return ()
     asked = "; ".join(task.described() for task in tasks)

@@ -1,7 +1,7 @@
-"""Which tokenizer each model of a sweep is used with, and what its folder says about that.
+"""Check the tokenizers of the given models.
 
-One tokenizer serves all models: the original's. A folder that carries another is said, or refused where ids of one
-mean other words in the other.
+All models use the tokenizer of the original model, unless the file names another one. A model whose folder contains a
+different tokenizer gives a note, or a mistake if the vocabularies differ, as the same ids then stand for other tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A model that is given, at `path` of the file; `tokenizer` where it is named, and where (`tokenizer_path`)."""
+    """A model that the file gives by folder or hub id.
+
+    Attributes:
+        model: Its folder or hub id.
+        path: Where the file names it.
+        tokenizer: Its tokenizer, if the file names one.
+        tokenizer_path: Where the file names the tokenizer.
+    """
 
     model: str
     path: KeyPath
@@ -30,7 +37,7 @@ class Given:
 
 
 def check_tokenizers(file: SweepFile, folder: Path, draft: ProblemCollector) -> None:
-    """The given models of a sweep file with their tokenizers."""
+    """Check the models that a sweep file gives, and their tokenizers."""
     for name, source in (("model", file.model), ("gold", file.gold)):
         if source.tokenizer is not None and source.path is None and draft.sound((name, "tokenizer")):
             message = "without a path: a trained model has the tokenizer of its base"
@@ -46,7 +53,7 @@ def _given(source: SourceSection, name: str, draft: ProblemCollector) -> Given |
 
 
 def check_given(original: Given | None, others: list[Given], folder: Path, draft: ProblemCollector) -> None:
-    """Folders, and their tokenizers against the one that is used for all: the original's, where it is known here."""
+    """Check the model folders, and compare their tokenizers with that of the original if it is on this machine."""
     shared = None
     if original is not None:
         shared = _own(original, folder, draft)
@@ -60,7 +67,7 @@ def check_given(original: Given | None, others: list[Given], folder: Path, draft
 
 
 def _own(given: Given, folder: Path, draft: ProblemCollector) -> Path | None:
-    """The local folder of a model's tokenizer: the one that is named, or the model's; None where it is on the hub."""
+    """Return the folder of a model's tokenizer: the named one, else the model's. None if it is not on this machine."""
     if given.tokenizer is None:
         place = absolute(given.model, folder)
         return place if place.is_dir() and has_tokenizer(place) else None
@@ -82,7 +89,7 @@ def _own(given: Given, folder: Path, draft: ProblemCollector) -> Path | None:
 
 
 def _check(given: Given, folder: Path, used: Path | None, draft: ProblemCollector, *, elsewhere: bool) -> None:
-    """Faults of a folder with the tokenizer it is used with, and what loading it does besides reading its weights."""
+    """Report faults of a model folder with the tokenizer that it is used with, and add notes about loading it."""
     check_model_path(given.model, given.path, folder, draft, tokenizer=used, elsewhere=elsewhere)
     place = absolute(given.model, folder)
     if draft.sound(given.path) and place.is_dir():
@@ -91,7 +98,7 @@ def _check(given: Given, folder: Path, used: Path | None, draft: ProblemCollecto
 
 
 def _compare(other: Given, folder: Path, used: Path, draft: ProblemCollector) -> None:
-    """A folder's own tokenizer, which is not used, against the one that is."""
+    """Compare the tokenizer in a model's folder, which is not used, with the one that is used."""
     place = absolute(other.model, folder)
     ours, own = _facts(used), _facts(place)
     if place.is_dir() and own is None:
@@ -114,4 +121,4 @@ def _facts(folder: Path) -> TokenizerFacts | None:
     try:
         return read_tokenizer(folder) if folder.is_dir() else None
     except BrokenWeightsError:
-        return None  # reported as a fault of that folder
+        return None  # reported as a fault of the folder

@@ -1,4 +1,4 @@
-"""A number written with a unit, where a plain number is wanted: what it would be, and what to write."""
+"""Explain a number that was written with a unit or in quotes, and suggest the plain number to write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIZES = {
 }
 _COUNTS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
-# What a field's name ends in: the unit in words, the scale its values convert on, and the size of one of it there.
+# By ending of the field's name: the unit in words, the conversion table, and the size of one unit in that table.
 _FIELDS: Mapping[str, tuple[str, Mapping[str, float], float]] = MappingProxyType(
     {
         "_hours": ("hours", _TIMES, 3600),
@@ -46,12 +46,12 @@ _FIELDS: Mapping[str, tuple[str, Mapping[str, float], float]] = MappingProxyType
 
 
 def unit_of(name: str) -> str | None:
-    """The unit that a field's name promises, in words."""
+    """Return the unit that the ending of a field's name implies, in words; None if it implies none."""
     return next((words for ending, (words, _, _) in _FIELDS.items() if name.endswith(ending)), None)
 
 
 def plain_number(text: str, name: str = "", *, whole: bool = False) -> tuple[str, str] | None:
-    """What is wrong with a number written as text, and what to write instead; None where it is no number at all."""
+    """Return what is wrong with a number written as text, and what to write instead; None if it is not a number."""
     match = WRITTEN.match(text)
     if match is None:
         return None

@@ -1,7 +1,7 @@
-"""Beginning with what another sweep found: the settings of its front, as the first trials of this one.
+"""Warm start: try the settings on another sweep's front as the first trials of this sweep.
 
-They are trials like any other: trained, attacked and judged here, for the other sweep's numbers may come from another
-model, other data or other attacks. Over the same storage and the same of all these, its finished stages are found.
+The trials are trained, attacked and judged again, because the other sweep may use another model, other data or other
+attacks. If these are the same and both sweeps share a storage folder, its finished stages are reused.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ PATH = ("search", "warm_start")
 
 
 def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[dict[str, Any]]:
-    """Method and searched parameters of each front member that lies in the space, by number, each once.
+    """Return method and searched parameters of each front member that lies in the space.
 
-    Parameters that this space does not search take its values.
+    The settings are ordered by trial number, without repetitions. Parameters that this space does not search are left
+    out: they take this space's values.
     """
     by_method = {space.method: space for space in spaces}
     found = []
@@ -37,7 +38,7 @@ def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[dict[str
 
 
 def check_warm_start(text: str | None, spaces: Sequence[MethodSpace], folder: Path, draft: ProblemCollector) -> None:
-    """A sweep's folder, with a front of which something lies in this space."""
+    """Check that the folder is a sweep and that at least one trial on its front lies in this space."""
     if text is None or not draft.sound(PATH, ("methods",)):
         return
     place = absolute(text, folder)
@@ -52,7 +53,7 @@ def check_warm_start(text: str | None, spaces: Sequence[MethodSpace], folder: Pa
 
 
 def check_not_begun(text: str | None, sweep: Path, folder: Path, draft: ProblemCollector) -> None:
-    """A sweep that has begun keeps the first settings of its first run; another `warm_start` would change nothing."""
+    """Reject a changed `warm_start` for a sweep that has started: its first settings are fixed, so it has no effect."""
     if text is None or not (sweep / "spec.lock.yaml").exists():
         return
     before = _begun_with(sweep / "spec.yaml")
@@ -68,7 +69,7 @@ def check_not_begun(text: str | None, sweep: Path, folder: Path, draft: ProblemC
 
 
 def _begun_with(spec: Path) -> str | None:
-    """What a sweep's own copy of its file says of where to begin; None where it says nothing."""
+    """Return `search.warm_start` from the sweep's copy of its file; None if it is not set or cannot be read."""
     try:
         document = yaml.safe_load(spec.read_text())
     except (OSError, yaml.YAMLError):

@@ -1,8 +1,8 @@
-"""YAML 1.2 read safely, with the line and column of every key and value.
+"""Read YAML 1.2 safely and record the line and column of every key and value.
 
-PyYAML's scanner and composer, with the core schema of YAML 1.2 in place of its own: `1e-6` is a number, `no` and `on`
-are words, `0o17` is octal. Repeated keys, anchors, aliases, tags and merge keys are mistakes: a sweep file says what it
-means where it says it. Every mistake of this kind is collected; only broken syntax ends the reading.
+Uses PyYAML's scanner and composer with the core schema of YAML 1.2: `1e-6` is a number, `no` and `on` are strings,
+`0o17` is octal. Repeated keys, anchors, aliases, tags and merge keys are mistakes, so that every value is written where
+it is used. All such mistakes are collected; only a syntax error stops the reading.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NOT_A_NUMBER = re.compile(r"(\.nan|\.NaN|\.NAN)\Z")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in a file; both count from 1."""
+    """A position in a file. Line and column count from 1."""
 
     line: int
     column: int
@@ -52,9 +52,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A file's data, the place of every key and value by path, and the mistakes of writing found on the way.
+    """The content of a file.
 
-    `lost` are the paths of values that could not be read: None stands there, and says nothing.
+    Attributes:
+        file: Name of the file, for messages.
+        text: The text of the file.
+        data: The parsed data.
+        keys: Position of every key, by path.
+        values: Position of every value, by path.
+        lost: Paths of values that could not be read. `data` contains None there, which must not be interpreted.
+        problems: Mistakes found while reading.
     """
 
     file: str
@@ -66,7 +73,7 @@ class Document:
     problems: tuple[Problem, ...] = ()
 
     def place(self, path: KeyPath) -> Place:
-        """Where a key is (a list item: its value); for something that is not there, the nearest thing around it."""
+        """Return the position of a key or list item; if it does not exist, that of its closest existing parent."""
         for length in range(len(path), 0, -1):
             found = self.keys.get(path[:length]) or self.values.get(path[:length])
             if found:
@@ -77,12 +84,12 @@ class Document:
         return self.place(path).line
 
     def problem(self, path: KeyPath, message: str, *, at: KeyPath | None = None, **parts: Any) -> Problem:
-        """A `Problem` about `path`, placed there or, for something that is missing, `at` what calls for it."""
+        """Create a `Problem` about `path` at its position, or at that of `at`, for example if `path` is missing."""
         place = self.place(path if at is None else at)
         return Problem(path=dotted(path), message=message, line=place.line, column=place.column, **parts)
 
     def at(self, path: KeyPath) -> Any:
-        """The value at a path; None where there is none."""
+        """Return the value at a path; None if there is none."""
         value = self.data
         for part in path:
             if not has(value, part):
@@ -92,14 +99,18 @@ class Document:
 
 
 def has(value: Any, part: str | int) -> bool:
-    """Whether a mapping has this key, or a list this index."""
+    """Return whether a mapping has this key, or a list this index."""
     if isinstance(value, dict):
         return part in value
     return isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)
 
 
 def read_document(path: Path) -> Document:
-    """Read a file. SpecError where it is missing, no file, too long, not UTF-8, or not YAML."""
+    """Read a file.
+
+    Raises:
+        SpecError: The path is missing or not a file, or the content is too long, not UTF-8 or not YAML.
+    """
     file = str(path)
     try:
         size = path.stat().st_size
@@ -120,7 +131,11 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(text: str, file: str = "sweep.yaml") -> Document:
-    """Read YAML text. SpecError where the syntax is broken; smaller mistakes are in the document's `problems`."""
+    """Parse YAML text. Mistakes other than syntax errors are listed in the document's `problems`.
+
+    Raises:
+        SpecError: The YAML syntax is invalid.
+    """
     reading = _Reading(text)
     try:
         loader = _CoreLoader(text, reading)
@@ -149,7 +164,7 @@ def _unreadable(path: Path, error: OSError) -> Problem:
 
 
 class _CoreLoader(Reader, Scanner, Parser, Composer):
-    """Composes nodes with core-schema tags; reports what a sweep file may not hold to `reading`."""
+    """Composes nodes with core-schema tags. Reports what is not allowed in a sweep file to `reading`."""
 
     def __init__(self, text: str, reading: _Reading) -> None:
         Reader.__init__(self, text)
@@ -173,7 +188,7 @@ class _CoreLoader(Reader, Scanner, Parser, Composer):
         return node
 
     def _refuse_anchor_and_tag(self, event: Any) -> None:
-        """Report and drop both, so that reading goes on with the plain value."""
+        """Report an anchor or tag as a mistake and drop it, so that reading continues with the plain value."""
         if event.anchor is not None:
             message = f"anchor &{event.anchor}: anchors are not read"
             self.reading.report(event.start_mark, message, "remove it and write values out")
@@ -185,18 +200,18 @@ class _CoreLoader(Reader, Scanner, Parser, Composer):
             event.implicit = (True, False) if isinstance(event, yaml.ScalarEvent) else True
 
     def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        """Part of PyYAML's interface; the core schema does not depend on where a value stands."""
+        """Do nothing. PyYAML calls this method, but the core schema does not depend on the position of a value."""
 
     def ascend_resolver(self) -> None:
-        """See `descend_resolver`."""
+        """Do nothing, as `descend_resolver`."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        """ "plain" for an unquoted scalar, "text" for any other; collections need no tag."""
+        """Return "plain" for an unquoted scalar and "text" for anything else. The tags of collections are not used."""
         return "plain" if kind is yaml.ScalarNode and implicit[0] else "text"
 
 
 class _Reading:
-    """What is gathered while one text is read."""
+    """Collects data, positions and mistakes while one text is read."""
 
     def __init__(self, text: str) -> None:
         self.starts = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", text))]
@@ -206,7 +221,7 @@ class _Reading:
         self.problems: list[Problem] = []
 
     def place(self, index: int) -> Place:
-        """From the character index: PyYAML's own lines also break at U+2028, which editors do not."""
+        """Compute the position from a character index. PyYAML's own line numbers also count U+2028, unlike editors."""
         line = bisect_right(self.starts, index)
         return Place(line, index - self.starts[line - 1] + 1)
 
@@ -234,7 +249,7 @@ class _Reading:
         return Problem(path="", message=message, line=place.line, column=place.column, advice=advice)
 
     def build(self, node: Any, path: KeyPath) -> Any:
-        """The plain value of a node; fills the places of everything below it."""
+        """Return the plain value of a node. Record the positions of everything below it."""
         self.values[path] = self.place(node.start_mark.index)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -243,7 +258,7 @@ class _Reading:
         return self._scalar(node, path)
 
     def _mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
-        """Keys are their own text, whatever they look like. The first of two equal keys counts."""
+        """Build a mapping. Keys are always strings, even if they look like numbers. Of equal keys, the first wins."""
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -289,7 +304,7 @@ class _Reading:
 
 
 def whole_text(text: str) -> str | None:
-    """The text with pairs of escaped surrogates joined, as JSON means them; None where a half stands alone."""
+    """Join pairs of escaped surrogates, as in JSON. Return None if there is an unpaired surrogate."""
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
@@ -297,7 +312,11 @@ def whole_text(text: str) -> str | None:
 
 
 def core_scalar(text: str) -> bool | int | float | str | None:
-    """What an unquoted scalar means in the core schema of YAML 1.2. OverflowError: a finite number beyond any float."""
+    """Return the value of an unquoted scalar in the core schema of YAML 1.2.
+
+    Raises:
+        OverflowError: A float beyond the range of floats, or an integer of more than `MAX_DIGITS` characters.
+    """
     for pattern, value in ((NULL, None), (TRUE, True), (FALSE, False)):
         if pattern.match(text):
             return value
