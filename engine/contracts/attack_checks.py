@@ -1,6 +1,6 @@
-"""What every attack owes its caller, as functions that raise ContractError: for the tests and for `check-plugin`.
+"""Contract checks for attacks. Each raises ContractError on a violation. Used by the tests and by `check-plugin`.
 
-`make` builds the attack afresh; `target` is the model under attack with all that an attacker may use.
+`make` builds a new instance of the attack; `target` is the model under attack with everything an attacker may use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ METRICS = ("probability", "extraction_strength", "rouge")
 
 
 def everything_is_left_as_found(target: Target, make: Make) -> None:
-    """After every state and at the end: weights, gradients, modes, hooks, tokenizer and global random states."""
+    """Check that the attack changes nothing of the target, after every state and at the end.
+
+    Compared are weights, gradients, modes, hooks, tokenizer and global random states; see `found`.
+    """
     before = found(target)
     for state in make().run(target):
         use(target, state)
@@ -40,7 +43,7 @@ def everything_is_left_as_found(target: Target, make: Make) -> None:
 
 
 def closing_early_leaves_everything_as_found(target: Target, make: Make) -> None:
-    """A caller may stop after the first state; then the attack's copy of the model is freed too."""
+    """Check that closing the attack after its first state restores the target and frees the attack's model copy."""
     before = found(target)
     states = make().run(target)
     model = next(states).model
@@ -53,7 +56,7 @@ def closing_early_leaves_everything_as_found(target: Target, make: Make) -> None
 
 
 def the_same_seed_gives_the_same_states(target: Target, make: Make) -> None:
-    """Whatever the global random states are: `target.seed` is the only source of randomness."""
+    """Check that `target.seed` is the only source of randomness: global random states have no effect."""
 
     def outputs(seed: int) -> list[tuple[float, str, Any, Tensor]]:
         torch.manual_seed(seed)
@@ -68,7 +71,10 @@ def the_same_seed_gives_the_same_states(target: Target, make: Make) -> None:
 
 
 def the_last_state_outlives_the_attack(target: Target, make: Make, *, private: bool) -> None:
-    """`private`: the attack changes weights, so no tensor of its model may be the target's."""
+    """Check that the last state's model still gives finite logits after the attack has ended.
+
+    `private`: the attack changes weights, so its model must not share a tensor with the target.
+    """
     *_, last = make().run(target)
     gc.collect()
     require(bool(torch.isfinite(use(target, last)).all()), "the last state's model gives numbers that are not finite")
@@ -88,8 +94,8 @@ def works_under_no_grad_and_inference_mode(target: Target, make: Make) -> None:
 
 
 def no_strength_changes_no_metric_of_any_row(target: Target, make: Make) -> None:
-    """At strength 0 every metric of every scored row is that of the target, bit for bit. One state is expected."""
-    itself = replace(target, original=lambda: target.model)  # compared with itself, there is no direction to take out
+    """Check that strength 0 yields one state, whose METRICS of every scored row equal the target's, bit for bit."""
+    itself = replace(target, original=lambda: target.model)  # original equals target: no direction to remove
     states = list(make().run(itself))
     require(len(states) == 1, f"yields {len(states)} states where one of strength 0 was asked for")
     plain = replace(states[0], model=target.model, prompt_edit=None)
@@ -100,7 +106,7 @@ def no_strength_changes_no_metric_of_any_row(target: Target, make: Make) -> None
 
 
 def strengths_grow(target: Target, make: Make) -> None:
-    """States go from weak to strong: strengths rise or fall strictly, in one unit."""
+    """Check that strengths rise or fall strictly, in one unit."""
     states = [(state.strength, state.unit) for state in make().run(target)]
     strengths = [strength for strength, _ in states]
     ordered = sorted(set(strengths))
@@ -109,7 +115,7 @@ def strengths_grow(target: Target, make: Make) -> None:
 
 
 def found(target: Target) -> dict[str, Any]:
-    """Everything an attack may not change, as comparable values."""
+    """Capture everything an attack must not change, as values that `equal` can compare."""
     model = target.model
     return {
         "weights": {name: value.clone() for name, value in model.state_dict().items()},
@@ -147,13 +153,13 @@ def _require_same(before: dict[str, Any], after: dict[str, Any], when: str) -> N
 
 
 def use(target: Target, state: Attacked) -> Tensor:
-    """Question the state as a caller would: edited prompts of some forget rows through its model in eval mode."""
+    """Run a state as a caller would. Return the logits after the edited prompts of up to four forget rows."""
     model = copy.deepcopy(state.model).eval()
     return torch.cat([model(torch.tensor([ids])).logits.detach()[0, -1] for ids in prompts(target, state)])
 
 
 def prompts(target: Target, state: Attacked) -> Iterator[tuple[int, ...]]:
-    """The prompts of up to four scored forget rows, as the state edits them."""
+    """Yield the edited prompts of the first four scored forget rows; skip a row whose edit is None."""
     rows = [
         row
         for row in target.benchmark.evaluation["forget"]

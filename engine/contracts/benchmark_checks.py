@@ -1,4 +1,4 @@
-"""What every benchmark owes the engine, as functions that raise ContractError: for the tests and for `check-plugin`."""
+"""Contract checks for benchmarks. Each raises ContractError on a violation. Used by the tests and `check-plugin`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from unlearn_sweep.evaluators.catalog import metric_card, row_metrics
 
 
 def rows_are_sound(card: BenchmarkCard, options: Mapping[str, Any]) -> None:
-    """Views forget and retain, split forget and utility splits that exist, ids once, no fact in two splits."""
+    """Check the views, splits and rows of a benchmark.
+
+    It must have views "forget" and "retain", a non-empty split "forget" and non-empty utility splits. Row ids must be
+    unique, and no fact may be both in split "forget" and in a utility split.
+    """
     benchmark = _load(card, options)
     require(
         {"forget", "retain"} <= set(benchmark.train), f"views are {sorted(benchmark.train)}; forget and retain needed"
@@ -34,13 +38,13 @@ def rows_are_sound(card: BenchmarkCard, options: Mapping[str, Any]) -> None:
 
 
 def two_loads_are_equal(card: BenchmarkCard, options: Mapping[str, Any]) -> None:
-    """The digest of the data names it in every stage's key."""
+    """Check that loading twice gives the same digest, because the digest is part of every stage key."""
     first, second = _load(card, options).digest(), _load(card, options).digest()
     require(first == second, f"digest {first}, then {second}")
 
 
 def metrics_fit_the_rows(card: BenchmarkCard, options: Mapping[str, Any]) -> None:
-    """Each default metric is for a kind of row that there is."""
+    """Check that each default metric applies to a kind of row that the benchmark has."""
     kinds = {row.kind for split in _load(card, options).evaluation.values() for row in split}
     for name in (*card.metrics, *card.ut_metrics):
         fitting = {kind for part in row_metrics([name]) for kind in metric_card(part).kinds}

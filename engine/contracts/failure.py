@@ -1,10 +1,10 @@
-"""What a check of a contract raises."""
+"""The error of the contract checks."""
 
 from __future__ import annotations
 
 
 class ContractError(Exception):
-    """A promise of the contract is not kept. The message says which, with the values seen."""
+    """A contract is violated. The message names the requirement and the values found."""
 
 
 def require(kept: bool, message: str) -> None:

@@ -1,7 +1,7 @@
-"""Small fixed logits and labels, and a step over them: what a method is checked on, built in or from outside.
+"""Small fixed logits and labels, and a step over them, on which built-in methods and plugins are checked.
 
-B = 2 sequences, T = 6 positions, V = 7 entries, fp64. `pack` does what the training driver does: shift, then keep the
-supervised positions. `TensorStep` is the Step protocol over fixed tensors.
+B = 2 sequences, T = 6 positions, V = 7 vocabulary entries, fp64. `pack` does what the training loop does: shift, then
+keep the supervised positions. `TensorStep` implements the Step protocol over fixed tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ B, T, V = 2, 6, 7
 
 
 def wave(function: Any, start: float, steps: tuple[float, float, float], shape: tuple[int, int, int]) -> Tensor:
-    """2 f(start + sb b + st t + sv v) over b, t, v."""
+    """Return 2 f(start + sb b + st t + sv v) for all b, t, v, with `steps` (sb, st, sv)."""
     b, t, v = (torch.arange(n, dtype=torch.float64) for n in shape)
     return 2 * function(start + steps[0] * b[:, None, None] + steps[1] * t[None, :, None] + steps[2] * v)
 
@@ -35,13 +35,13 @@ def reference_logits(vocabulary: int = V) -> Tensor:
 
 
 def hidden_states(shift: float = 0.0) -> Tensor:
-    """The states of the golden RMU values: [B, T, 4]."""
+    """Return the hidden states [B, T, 4] for the golden RMU values."""
     b, t, d = (torch.arange(n, dtype=torch.float64) for n in (B, T, 4))
     return torch.sin(0.3 + shift + 0.5 * b[:, None, None] + 0.2 * t[None, :, None] + 0.9 * d)
 
 
 LAYERS = (0, 1, 2)
-"""The layers of the golden model. Each has the states of the one before, moved."""
+"""The layers of the golden model. Their hidden states differ by a phase shift; see `hidden_of`."""
 
 IDS = torch.tensor([[1, 3, 5, 0, 2, 4], [2, 4, 6, 1, 3, 5]])
 LABELS = torch.tensor([[-100, -100, 5, 0, 2, 4], [-100, -100, -100, 1, 3, -100]])
@@ -49,7 +49,7 @@ LABELS2 = torch.tensor([[-100, -100, 5, 0, 2, 4], [-100, -100, 6, 1, 3, 5]])
 
 
 def pack(logits: Tensor, labels: Tensor) -> Supervised:
-    """Logits [B, T, V] and labels [B, T] to the supervised positions: the logit at t predicts the label at t + 1."""
+    """Reduce logits [B, T, V] and labels [B, T] to the supervised positions: logits at t predict the label at t + 1."""
     supervised = labels[:, 1:] != IGNORED
     rows = torch.arange(labels.shape[0])[:, None].expand_as(supervised)
     kept = logits[:, :-1][supervised]
@@ -57,18 +57,35 @@ def pack(logits: Tensor, labels: Tensor) -> Supervised:
 
 
 def in_place(logits: Tensor, labels: Tensor) -> Padded:
-    """The same at every place."""
+    """Wrap logits [B, T, V] and labels [B, T] without dropping positions, with made-up hidden states [B, T, 4]."""
     return Padded(logits, labels, {layer: torch.sin(logits[..., :4] + 0.3 * layer) for layer in LAYERS})
 
 
 def hidden_of(logits: Tensor) -> dict[int, Tensor]:
-    """Made-up hidden states [N, 4] of each layer that depend on the logits, so that they have a gradient."""
+    """Make up hidden states [N, 4] for each layer. They depend on the logits, so that they have a gradient."""
     return {layer: torch.sin(logits[:, :4] + 0.3 * layer) for layer in LAYERS}
 
 
 @dataclass
 class TensorStep:
-    """One step over given batches; reference batches are needed only for the views that are consulted."""
+    """The Step protocol over given batches. It records what the method reads.
+
+    Attributes:
+        batches: The batch of each view.
+        references: The start model's outputs, for the views whose reference is read.
+        ids: Result of `target_ids` for any non-empty text.
+        index: Number of the step.
+        progress: Share of the training done.
+        state: The method's own state.
+        asked: Views read with `forward`, in order.
+        taught: Views read with `teacher_logits`, in order.
+        padded_asked: Views read with `padded`, in order.
+        padded_consulted: Views read with `reference_padded`, in order.
+        places: Results of `padded`.
+        reference_places: Results of `reference_padded`.
+        consulted: For each view, the strongest kind of reference read: "logits", "hidden" or "sequence_nll".
+        wanted: The method's `needs().layers`.
+    """
 
     batches: Mapping[str, Supervised]
     references: Mapping[str, Supervised] = field(default_factory=dict)
@@ -102,7 +119,7 @@ class TensorStep:
         return self.references[view].logits
 
     def teacher_logits(self, view: str) -> Tensor:
-        """The reinforced model: the reference, moved."""
+        """Return the reference logits times 1.5, as those of a reinforced model."""
         self.taught.append(view)
         return 1.5 * self.references[view].logits
 
@@ -126,7 +143,7 @@ class TensorStep:
 
 
 def golden_batches(logits: Tensor) -> dict[str, Supervised]:
-    """The forget and retain views on `LABELS`, their second answers on `LABELS2`."""
+    """Return a batch for each view. Views with other answers use `LABELS2`, the others `LABELS`."""
     first, second = pack(logits, LABELS), pack(logits, LABELS2)
     return {
         "forget": first,
@@ -152,7 +169,11 @@ def golden_step(logits: Tensor | None = None, reference: Tensor | None = None, *
 
 
 def divisor(term: Term, step: TensorStep) -> int:
-    """What the driver divides a term by: its view's sequences, or its supervised tokens less the skipped ones."""
+    """Return the divisor of a term, as in the training loop.
+
+    It is the view's number of sequences, its supervised tokens without the skipped ones, or 1 for a term per
+    micro-batch.
+    """
     batch = step.batches[term.view]
     if term.per == "sequence":
         return batch.sequences
@@ -163,7 +184,7 @@ def divisor(term: Term, step: TensorStep) -> int:
 
 
 def mean(term: Term, step: TensorStep) -> Tensor:
-    """The term's mean over the batch, unweighted; 0 where nothing is counted, as the driver does."""
+    """Return the term's unweighted mean over the batch. The divisor is at least 1, as in the training loop."""
     return term.total / max(1, divisor(term, step))
 
 
@@ -172,5 +193,5 @@ def terms_by_name(method: Method, step: TensorStep) -> dict[str, Tensor]:
 
 
 def loss(method: Method, step: TensorStep) -> Tensor:
-    """The weighted sum the driver differentiates."""
+    """Return the weighted sum of the terms' means: the loss that the training loop differentiates."""
     return torch.stack([term.weight * mean(term, step) for term in method.terms(step)]).sum()

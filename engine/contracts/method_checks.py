@@ -1,6 +1,6 @@
-"""What every method owes the trainer, as functions that raise ContractError: for the tests and for `check-plugin`.
+"""Contract checks for methods. Each raises ContractError on a violation. Used by the tests and by `check-plugin`.
 
-A method is named as in a sweep file; `values` go over its defaults. All run on the fixed tensors of `golden`.
+`name` is the method's name as in a sweep file; `values` override its defaults. Methods run on the tensors of `golden`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ Values = Mapping[str, Any]
 
 
 def variants(name: str) -> list[dict[str, Any]]:
-    """The defaults, every legal word of every choice, and each weight at 0; `compat` has tests of its own."""
+    """Return parameter values to check: the defaults, every option of every choice, and each weight at 0.
+
+    `compat` is left out, because it has its own tests.
+    """
     found: list[dict[str, Any]] = [{}]
     for param in (param for param in card(name).params if param.name != COMPAT):
         found += [{param.name: word} for word in param.choices]
@@ -47,7 +50,7 @@ def variants(name: str) -> list[dict[str, Any]]:
 
 
 def needs_are_what_is_asked_for(name: str, values: Values) -> None:
-    """Views, reference, teacher and state that `terms` uses are those that `needs` declares."""
+    """Check that `terms` uses exactly the views, reference, teacher and state that `needs` declares."""
     method, step = build(name, values), golden_step()
     method.terms(step)
     needs = method.needs()
@@ -62,19 +65,19 @@ def needs_are_what_is_asked_for(name: str, values: Values) -> None:
     require(needs.reference == kind, f"asks the start model for {kind!r}, declares reference {needs.reference!r}")
     require(bool(step.taught) == (needs.teacher != "none"), f"declares teacher {needs.teacher!r}")
     require(set(step.taught) <= set(needs.reference_views), "asks its teacher on views outside reference_views")
-    if not card(name).parts:  # a composition passes after_step on to a method that may have none
+    if not card(name).parts:  # a composition always has after_step, even if its method has none
         require(hasattr(method, "after_step") == needs.state, "has after_step, or declares state, and not both")
 
 
 def _strongest(kinds: set[str]) -> str:
-    """One kind of reference that serves all: the frozen logits give likelihoods and come with the states."""
+    """Return the one kind of reference that provides all of `kinds`; "logits" includes NLLs and hidden states."""
     if len(kinds) > 1 or "logits" in kinds:
         return "logits"
     return kinds.pop() if kinds else "none"
 
 
 def nothing_supervised_is_a_zero_with_a_gradient(name: str, values: Values) -> None:
-    """With no supervised token the loss is 0, connected to the logits: otherwise ranks of a step wait for ever."""
+    """Check that without supervised tokens the loss is 0 and has a graph; otherwise other ranks would wait forever."""
     nothing = torch.full_like(LABELS, IGNORED)
     leaf = model_logits().requires_grad_()
     step = golden_step(leaf)
@@ -87,7 +90,10 @@ def nothing_supervised_is_a_zero_with_a_gradient(name: str, values: Values) -> N
 
 
 def a_rank_without_rows_gives_a_zero(name: str, values: Values) -> None:
-    """The last micro-batch of an uneven split may leave a rank with no sequence at all."""
+    """Check that each term of a micro-batch without sequences is a scalar 0 with a graph.
+
+    An uneven split may leave a rank without sequences in its last micro-batch.
+    """
     step = rows_of(golden_step(model_logits().requires_grad_()), 0, 0)
     for term in build(name, values).terms(step):
         require(term.total.shape == (), f"term {term.name}: total has shape {tuple(term.total.shape)}, not ()")
@@ -96,7 +102,7 @@ def a_rank_without_rows_gives_a_zero(name: str, values: Values) -> None:
 
 
 def padding_and_prompts_do_not_matter(name: str) -> None:
-    """More padding, and other logits at places that are not supervised, leave the loss bit for bit as it is."""
+    """Check that more padding and other logits at unsupervised positions leave the loss unchanged, bit for bit."""
 
     def wider(logits: Tensor, labels: Tensor, fill: float) -> Supervised:
         changed = logits.clone()
@@ -115,7 +121,7 @@ def padding_and_prompts_do_not_matter(name: str) -> None:
 
 
 def random_step(seed: int, lengths: Sequence[tuple[int, int]]) -> TensorStep:
-    """A step over rows whose two answers have the given numbers of supervised tokens."""
+    """Return a step over random rows. `lengths`: for each row, the supervised tokens of its first and second answer."""
     generator = torch.Generator().manual_seed(seed)
 
     def batch(counts: list[int]) -> Supervised:
@@ -132,7 +138,7 @@ def random_step(seed: int, lengths: Sequence[tuple[int, int]]) -> TensorStep:
 
 
 def rows_of(step: TensorStep, first: int, last: int) -> TensorStep:
-    """The same step with only rows first..last-1 of every batch."""
+    """Return the step with only rows first to last - 1 of every batch."""
 
     def cut(batch: Supervised) -> Supervised:
         kept = (batch.sequence >= first) & (batch.sequence < last)
@@ -146,7 +152,7 @@ def rows_of(step: TensorStep, first: int, last: int) -> TensorStep:
 
 
 def totals_and_counts_add_up_over_a_split(name: str, seed: int, lengths: Sequence[tuple[int, int]], cut: int) -> None:
-    """The terms of two micro-batches are, summed, those of both together."""
+    """Check that totals and counts of two micro-batches, split before row `cut`, add up to those of one batch."""
     method, step = build(name, {}), random_step(seed, lengths)
     at = min(cut, len(lengths) - 1)
     parts = [rows_of(step, 0, at), rows_of(step, at, len(lengths))]
@@ -163,7 +169,10 @@ def totals_and_counts_add_up_over_a_split(name: str, seed: int, lengths: Sequenc
 
 
 def the_gradient_is_that_of_the_value(name: str, values: Values) -> None:
-    """Finite differences in fp64. A method that detaches a part of its loss on purpose cannot keep this."""
+    """Check the gradient of the loss against finite differences in fp64.
+
+    A method that deliberately detaches a part of its loss fails this check.
+    """
     leaf, method = model_logits().requires_grad_(), build(name, values)
     try:
         torch.autograd.gradcheck(lambda z: loss(method, golden_step(z)), leaf, fast_mode=True)
@@ -172,7 +181,7 @@ def the_gradient_is_that_of_the_value(name: str, values: Values) -> None:
 
 
 def fields_are_the_parameters(entry: MethodCard) -> None:
-    """Class and card have the same parameters, defaults and order."""
+    """Check that class and card have the same parameters, with the same defaults and order."""
     fields = {item.name: item.default for item in dataclasses.fields(entry.load())}
     if entry.kind == "wrapper":
         expected = {param.name: param.default for param in entry.params}
@@ -198,7 +207,7 @@ def training_parameters_are_on_the_card(entry: MethodCard) -> None:
 
 
 def default_and_range_are_legal(param: Param) -> None:
-    """Inside the parameter's own limits, with the default in the range, and said where they are from."""
+    """Check one parameter: default and search range are legal, the range includes the default, a source is named."""
     for value in (param.default, *(param.search or ())):
         require((wanted := illegal(param, value)) is None, f"{param.name} = {value!r}: must be {wanted}")
     require(bool(param.source and param.summary), f"{param.name} lacks a source or a summary")
@@ -213,19 +222,22 @@ def default_and_range_are_legal(param: Param) -> None:
 
 
 class _Reports:
-    """The part of `Probe` that records: a wrapper that asks for more gradients is told that there are none here."""
+    """A `Probe` that only accepts reports. Any other method raises NotImplementedError: there are no gradients."""
 
     realised_length = 0.0
 
     def report(self, name: str, value: float) -> None:
-        """Any number may be reported."""
+        """Accept and discard a number."""
 
     def __getattr__(self, name: str) -> Any:
         raise NotImplementedError(name)
 
 
 def reshaping_keeps_shapes(name: str) -> None:
-    """Gradients in and out have the same shapes and finite values. One that asks for other gradients is not checked."""
+    """Check that gradient wrappers return finite gradients of the same shapes.
+
+    The check ends at a wrapper that needs further gradients.
+    """
     generator = torch.Generator().manual_seed(0)
     shapes = ((3, 4), (5,))
     given = Gradients(

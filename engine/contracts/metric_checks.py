@@ -1,4 +1,4 @@
-"""What every per-row metric owes the objectives, as functions that raise ContractError: tests and `check-plugin`."""
+"""Contract checks for per-row metrics. Each raises ContractError on a violation. For the tests and `check-plugin`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCE = 1e-9
 
 
 def the_card_says_all_there_is(card: MetricCard) -> None:
-    """A range that holds the chance value, an objective it serves, and words."""
+    """Check the card: its range includes the chance value, it serves an objective, and its texts are there."""
     low, high = bounds(card)
     require(bool(card.serves), "the card serves no objective")
     require(low <= card.chance < high, f"chance {card.chance:g} is not in [{low:g}, {high:g})")
@@ -27,7 +27,7 @@ def the_card_says_all_there_is(card: MetricCard) -> None:
 
 
 def values_are_in_range(card: MetricCard, target: Target) -> None:
-    """Every value of every row lies in the card's range or is NaN, and one row at least has a value."""
+    """Check that the metric of every forget row is in the card's range or NaN, and that at least one is not NaN."""
     low, high = bounds(card)
     values = measured(card, target, "forget")
     known = values[~np.isnan(values)]
@@ -37,14 +37,17 @@ def values_are_in_range(card: MetricCard, target: Target) -> None:
 
 
 def what_was_not_measured_has_no_value(card: MetricCard, target: Target) -> None:
-    """NaN, and neither a number nor an exception, where nothing came back for a row."""
+    """Check that a row without measurements gives NaN: neither a number nor an exception."""
     row = target.benchmark.evaluation["forget"][0]
     value = row_metric(card.name)(Measured(row=row, reference=row.answer))
     require(isinstance(value, float) and math.isnan(value), f"a row of which nothing was measured has value {value!r}")
 
 
 def forgetting_moves_it_the_declared_way(card: MetricCard, target: Target) -> None:
-    """The mean over forget rows moves from original to unlearned model; one judged by gold may go anywhere."""
+    """Check that the mean over forget rows moves in the declared direction from original to unlearned model.
+
+    A metric whose target is the gold model's value ("gold") may move either way.
+    """
     require(target.original is not None, "the target has no original model")
     if card.better_on_forget == "gold" or target.original is None:
         return
@@ -58,13 +61,13 @@ def forgetting_moves_it_the_declared_way(card: MetricCard, target: Target) -> No
 
 
 def bounds(card: MetricCard) -> tuple[float, float]:
-    """The card's range, with infinities where there is no bound."""
+    """Return the card's range, with an infinity for a missing bound."""
     low, high = card.range
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def measured(card: MetricCard, target: Target, split: str) -> NDArray[np.float64]:
-    """The metric of each row of a split."""
+    """Compute the metric of each row of a split."""
     table = evaluate_rows(
         target.model,
         target.tokenizer,

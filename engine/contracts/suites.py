@@ -1,4 +1,4 @@
-"""The checks of one card, by name: what `unlearn-sweep check-plugin` runs."""
+"""The named checks of one card, which `unlearn-sweep check-plugin` runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from unlearn_sweep.evaluators.cards import AttackCard, BenchmarkCard, MetricCard
 from unlearn_sweep.methods.cards import MethodCard
 
 Check = tuple[str, Callable[[], None]]
-"""What is promised, and a function that raises where the promise is not kept."""
+"""The requirement in words, and a function that raises if it is violated."""
 SPLITS: tuple[tuple[tuple[int, int], ...], ...] = (
     ((3, 2), (4, 5), (1, 1)),
     ((0, 2), (5, 0), (2, 2), (3, 3)),
     ((1, 0), (0, 0)),
 )
-"""Supervised tokens of the rows of a batch, and of their second answers."""
+"""Batches for `random_step`: for each row, the supervised tokens of its first and second answer."""
 CARRIER = "graddiff"
-"""The method that a wrapper is checked around."""
+"""The method that wrappers are applied to for their checks."""
 
 
 def checks_of(
     card: object, *, cases: Sequence[Mapping[str, Any]] = ({},), identity: Mapping[str, Any] | None = None
 ) -> Iterator[Check]:
-    """Every check for a card's kind. For an attack: `cases` are parameters to try, `identity` those of strength 0."""
+    """Yield every check for a card's kind.
+
+    Args:
+        card: The card of a method, metric, attack or benchmark.
+        cases: For attacks and benchmarks: the parameters to check with.
+        identity: For attacks: the parameters of strength 0; None skips that check.
+    """
     if isinstance(card, MethodCard):
         yield from _method(card) if card.kind == "method" else _wrapper(card)
     elif isinstance(card, MetricCard):

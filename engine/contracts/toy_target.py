@@ -1,4 +1,4 @@
-"""A model that has learnt and then forgotten the toy world, in seconds on a CPU: what plugins are checked on."""
+"""A model that learns and then unlearns the toy world, in seconds on a CPU. Plugins are checked on it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SEED = 5
 
 
 def toy_target() -> Target:
-    """The unlearned model with its original. Its model is a fresh copy, so one bad attack spoils no later check."""
+    """Return the unlearned model with its original. The model is a new copy, so no attack affects a later check."""
     trained = _trained()
     return replace(trained, model=copy.deepcopy(trained.model))
 
 
 @cache
 def _trained() -> Target:
-    """Trained once a process."""
+    """Train both models, once per process."""
     benchmark = make_benchmark()
     tokenizer = make_tokenizer(benchmark)
     original = make_model(len(tokenizer))

@@ -1,4 +1,4 @@
-"""A toy world for attacks: invented facts, a small tokenizer, a small Llama that learns and forgets them."""
+"""A toy world for checks: invented facts, a small tokenizer, and a small Llama that learns and unlearns the facts."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def make_model(vocabulary: int, *, tied: bool = False, seed: int = 0) -> LlamaFo
 
 
 def fit(model: PreTrainedModel, benchmark: Benchmark, tokenizer: PreTrainedTokenizerFast, views: Sequence[str]) -> None:
-    """Full-batch training until the views' answers are known, by a loop that shares nothing with the attacker's."""
+    """Train on the full batch for 150 steps to learn the views' answers, with code independent of the attacks'."""
     rows = [row for view in views for row in benchmark.train[view]]
     batch = collate(encode_rows(tokenizer, rows, benchmark.template), torch.device("cpu"))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
@@ -99,7 +99,7 @@ def fit(model: PreTrainedModel, benchmark: Benchmark, tokenizer: PreTrainedToken
 
 
 def ascend(model: PreTrainedModel, benchmark: Benchmark, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Forget by gradient ascent on the forget answers, with the retain answers held."""
+    """Unlearn by gradient ascent on the NLL of the forget answers and descent on that of the retain answers."""
     batches = {
         view: collate(encode_rows(tokenizer, benchmark.train[view], benchmark.template), torch.device("cpu"))
         for view in ("forget", "retain")
@@ -113,7 +113,7 @@ def ascend(model: PreTrainedModel, benchmark: Benchmark, tokenizer: PreTrainedTo
 
 
 def decoded(target: Target, ids: Sequence[int]) -> str:
-    """The text behind token ids."""
+    """Decode token ids to text."""
     return str(target.tokenizer.decode(list(ids)))
 
 

@@ -126,7 +126,7 @@ class Views:
     Attributes:
         names: All views, including those with a prefix.
         rows: The rows of each base view (`base_view`).
-        wordings: For each forget row, its other wordings; empty unless a view asks for paraphrases.
+        wordings: For each forget row, its other wordings; empty unless a view needs paraphrases.
         continuations: Answer tokens of view "forget_continuation"; empty until `write_continuations` sets them.
 
     Raises:
