@@ -55,7 +55,7 @@ def secret_values(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def redact(text: str, environ: Mapping[str, str] | None = None) -> str:

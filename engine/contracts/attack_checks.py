@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn_sweep.engine.contracts.failure import require
 from unlearn_sweep.evaluators.attacks.attack import Attack, Attacked, Target
@@ -123,7 +123,7 @@ def found(target: Target) -> dict[str, Any]:
         "trainable": {n: p.requires_grad for n, p in model.named_parameters()},
         "modes": [module.training for module in model.modules()],
         "modules": [(name, type(module)) for name, module in model.named_modules()],
-        "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()),
+        "hooks": _hooks(model),
         "config": model.config.to_json_string(),
         "tokenizer": cast("PreTrainedTokenizerFast", target.tokenizer).backend_tokenizer.to_str(),
         "tokenizer size": len(target.tokenizer),
@@ -133,6 +133,16 @@ def found(target: Target) -> dict[str, Any]:
         "gradient mode": torch.is_grad_enabled(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _hooks(model: nn.Module) -> int:
+    """Number of forward hooks, without those that transformers installs at the first forward that asks for states."""
+    hooks = (hook for m in model.modules() for hook in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
+    return sum(not _module_of(hook).startswith("transformers.") for hook in hooks)
+
+
+def _module_of(hook: Any) -> str:
+    return getattr(getattr(hook, "func", hook), "__module__", None) or ""
 
 
 def equal(a: Any, b: Any) -> bool:

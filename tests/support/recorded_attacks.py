@@ -143,6 +143,8 @@ def prepare(job: SweepJob) -> Prepared:
             for which, model in anchors.items()
         }
     paths = {which: str(job.storage / which) for which in anchors}
+    for path in paths.values():
+        Path(path).mkdir(exist_ok=True)  # their weights are there, so no trial trains them again
     return Prepared(
         data="d", paths=paths, ids={which: which for which in anchors}, evaluations=evaluations, attacks=attacked
     )

@@ -100,6 +100,7 @@ def prepared_by_hand(job: SweepJob) -> Prepared:
         return lambda folder: frame.to_parquet(folder / "rows.parquet", index=False) or {"rows": len(frame)}
 
     level = {"original": 0.0, "gold": 1.0}
+    (job.storage / "original").mkdir(parents=True)  # its weights are there, so no trial trains it again
     evaluations = {
         which: runner.run(requests.evaluate_stage(job, which, "d"), keep(evaluated(Half(ue, ue), Half(1.0, 1.0)))).key
         for which, ue in level.items()
