@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from unlearn_sweep.methods.interface import FinalWeights, GradientWrapper, Method, Needs, Step, Term
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +35,6 @@ class Composed:
     def gradient_wrappers(self) -> tuple[GradientWrapper, ...]:
         return tuple(self._with("reshape"))
 
-    def find(self, kind: type[Found]) -> Found | None:
-        """The wrapper of this class, if there is one."""
-        return next((wrapper for wrapper in self.wrappers if isinstance(wrapper, kind)), None)
-
     def _with(self, ability: str) -> Iterator[Any]:
         return (wrapper for wrapper in self.wrappers if hasattr(wrapper, ability))
 
@@ -60,6 +54,9 @@ class Staged:
             final = final_weights(stage)
             if final is not None:
                 raise ValueError(f"{type(final).__name__} makes the kept weights from the whole training: no stage can")
+            needs = stage.needs()
+            if needs.adversary is not None or needs.average is not None:
+                raise ValueError("an adversary or a mean of the weights is for the whole training: no stage can")
 
     def at(self, progress: float) -> Method:
         """The method of a step, by the share of steps behind it."""

@@ -71,6 +71,44 @@ class Term:
     squared: bool = False
 
 
+class Descend(Protocol):
+    """One step of an adversary on its push [..., D], which stays within `radius` [..., 1] at every position."""
+
+    def __call__(self, push: Tensor, gradient: Tensor, *, rate: float, radius: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversarySettings:
+    """An adversary that pushes the forget rows' hidden states before the method's forward over them.
+
+    Attributes:
+        layer: Where it pushes, as a share of the model's depth in (0, 1].
+        radius: Longest push at a position, relative to the length of the state there.
+        steps: Steps of its search in each training step.
+        rate: Length of one such step, in radii.
+        descend: What makes the next push from the last one and its gradient.
+    """
+
+    layer: float
+    radius: float
+    steps: int
+    rate: float
+    descend: Descend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AverageSettings:
+    """A running mean of the trained weights, kept instead of the last ones.
+
+    Attributes:
+        decay: average <- decay * average + (1 - decay) * weights after each step; in [0, 1), 0 keeps the last weights.
+        start: Share of the training before the first step that counts, in [0, 1].
+    """
+
+    decay: float
+    start: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a method asks of the driver, declared before anything runs.
@@ -94,6 +132,8 @@ class Needs:
     `reinforce_learning_rate` and `reinforce_epochs`; `Step.teacher_logits` then works for views of `reference_views`.
     `gradients`: "grouped" where forget and retain gradients are wanted apart.
     `state`: True where the method keeps state between steps (it goes into checkpoints); see `StatefulMethod`.
+    `adversary`: pushes the forget rows' hidden states in every step; None: nothing does.
+    `average`: the kept weights are a running mean of the trained ones; None: they are the last ones.
     """
 
     views: tuple[str, ...] = ("forget", "retain")
@@ -109,6 +149,8 @@ class Needs:
     teacher: Literal["none", "reinforced"] = "none"
     gradients: Literal["single", "grouped"] = "single"
     state: bool = False
+    adversary: AdversarySettings | None = None
+    average: AverageSettings | None = None
 
 
 class Step(Protocol):

@@ -8,12 +8,12 @@ over the forget rows is then made under that push.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from unlearn_sweep.methods.interface import Needs
+from unlearn_sweep.methods.interface import AdversarySettings, Needs
 
 
 def descend(push: Tensor, gradient: Tensor, *, rate: float, radius: Tensor) -> Tensor:
@@ -39,4 +39,7 @@ class LAT:
     lat_rate: float = 0.5
 
     def extend(self, needs: Needs) -> Needs:
-        return needs
+        adversary = AdversarySettings(
+            layer=self.lat_layer, radius=self.lat_radius, steps=self.lat_steps, rate=self.lat_rate, descend=descend
+        )
+        return replace(needs, adversary=adversary)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from unlearn_sweep.methods.interface import Needs
+from unlearn_sweep.methods.interface import AverageSettings, Needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,4 +18,4 @@ class WeightAverage:
     average_start: float = 0.5
 
     def extend(self, needs: Needs) -> Needs:
-        return needs
+        return replace(needs, average=AverageSettings(decay=self.average_decay, start=self.average_start))

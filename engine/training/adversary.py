@@ -15,24 +15,24 @@ from torch import Tensor, nn
 from unlearn_sweep.engine.training.forward import Packed, SupervisedLM
 from unlearn_sweep.evaluators.model_parts import decoder_layers
 from unlearn_sweep.methods.hidden_losses import layer_at
-from unlearn_sweep.methods.lat import LAT, descend
+from unlearn_sweep.methods.interface import AdversarySettings
 from unlearn_sweep.methods.token_losses import token_nll
 
 
 class Adversary:
     """Create one per training. It calls the model directly: the backend's forward prepares for a backward pass."""
 
-    def __init__(self, lat: LAT, module: SupervisedLM) -> None:
-        self.lat = lat
+    def __init__(self, settings: AdversarySettings, module: SupervisedLM) -> None:
+        self.settings = settings
         self.module = module
         # Run before the block's other hooks, so that a method reads the perturbed states of this layer.
         blocks = decoder_layers(module.model)
-        blocks[layer_at(lat.lat_layer, len(blocks))].register_forward_hook(self._add, prepend=True)
+        blocks[layer_at(settings.layer, len(blocks))].register_forward_hook(self._add, prepend=True)
         self._push: Tensor | None = None
         self._seen: Tensor | None = None
 
     def worst_push(self, packed: Packed) -> Tensor:
-        """Run `lat_steps` steps of projected gradient descent on the answers' NLL, starting from zero.
+        """Run `steps` steps of projected gradient descent on the answers' NLL, starting from zero.
 
         Return the push [B, T, D]. It is zero at padding, and everywhere in a batch without supervised tokens; such a
         batch still takes the same number of forward passes.
@@ -42,10 +42,11 @@ class Adversary:
                 self.module.outputs(packed)
             states = self._states()
             real = torch.arange(states.shape[1], device=states.device) < packed.lengths[:, None]
-            radius = self.lat.lat_radius * states.norm(dim=-1, keepdim=True) * real[..., None]
+            radius = self.settings.radius * states.norm(dim=-1, keepdim=True) * real[..., None]
             push = torch.zeros_like(states)
-            for _ in range(self.lat.lat_steps):
-                push = descend(push, self._gradient(push, packed), rate=self.lat.lat_rate, radius=radius)
+            for _ in range(self.settings.steps):
+                gradient = self._gradient(push, packed)
+                push = self.settings.descend(push, gradient, rate=self.settings.rate, radius=radius)
         return push
 
     @contextmanager

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -32,16 +32,10 @@ from unlearn_sweep.engine.training.weight_average import RunningAverage
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.model_parts import decoder_layers
 from unlearn_sweep.methods.catalog import build
-from unlearn_sweep.methods.composition import Composed
 from unlearn_sweep.methods.interface import Method, Needs
-from unlearn_sweep.methods.lat import LAT
-from unlearn_sweep.methods.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +108,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         teacher=teacher_model(job, needs),
         reference_nlls=nlls,
     )
-    lat = wrapper_of(method, LAT)
-    run.adversary = Adversary(lat, module) if lat is not None else None
+    run.adversary = Adversary(needs.adversary, module) if needs.adversary is not None else None
     loss_cap = job.loss_cap or 2 * math.log(model.config.get_text_config().vocab_size)
     return Loaded(
         training=Training(
@@ -128,7 +121,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
             backend=backend,
             ranks=ranks,
             loss_cap=loss_cap,
-            average=running_average(method, module, backend),
+            average=running_average(needs, module, backend),
         ),
         checkpoints=Checkpoints(Path(job.checkpoint_dir), job) if job.checkpoint_dir is not None else None,
         model=model,
@@ -153,14 +146,9 @@ def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped
     return TorchBackend(job, module, ranks, grouped=grouped)
 
 
-def wrapper_of(method: Method, kind: type[Found]) -> Found | None:
-    """Return the wrapper of class `kind` around a method, or None."""
-    return method.find(kind) if isinstance(method, Composed) else None
-
-
-def running_average(method: Method, module: SupervisedLM, backend: StepBackend) -> RunningAverage | None:
-    settings = wrapper_of(method, WeightAverage)
-    return RunningAverage(settings, module, backend.whole) if settings is not None else None
+def running_average(needs: Needs, module: SupervisedLM, backend: StepBackend) -> RunningAverage | None:
+    """Return the running mean of the weights that the method is kept as; None: the last weights are kept."""
+    return RunningAverage(needs.average, module, backend.whole) if needs.average is not None else None
 
 
 def check_needs(name: str, method: Method) -> None:

@@ -174,7 +174,7 @@ class MicroStep:
     def _pushed(self, adversary: Adversary, packed: Packed) -> Supervised:
         """Run the forget batch under the adversary's worst push."""
         push = adversary.worst_push(packed)
-        self.tokens += packed.tokens * (1 + adversary.lat.lat_steps)
+        self.tokens += packed.tokens * (1 + adversary.settings.steps)
         with adversary.pushed(push):
             return packed.supervised("forget", self.run.forward(packed))
 

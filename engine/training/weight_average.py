@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from unlearn_sweep.methods.weight_average import WeightAverage
+from unlearn_sweep.methods.interface import AverageSettings
 
 
 class RunningAverage:
@@ -18,7 +18,7 @@ class RunningAverage:
     """
 
     def __init__(
-        self, settings: WeightAverage, module: nn.Module, whole: Callable[..., AbstractContextManager[object]]
+        self, settings: AverageSettings, module: nn.Module, whole: Callable[..., AbstractContextManager[object]]
     ) -> None:
         self.settings = settings
         self.module = module
@@ -27,8 +27,8 @@ class RunningAverage:
 
     @torch.no_grad()
     def take(self, index: int, steps: int) -> None:
-        """Add the weights after step `index` (from 0) of `steps`. Does nothing before `average_start`."""
-        if (index + 1) / steps <= self.settings.average_start and index + 1 < steps:
+        """Add the weights after step `index` (from 0) of `steps`. Does nothing before the share `start`."""
+        if (index + 1) / steps <= self.settings.start and index + 1 < steps:
             return
         with self.whole():
             now = [weight.detach().float() for weight in self._weights()]
@@ -36,7 +36,7 @@ class RunningAverage:
                 self.mean = [weight.clone() for weight in now]
                 return
             for held, new in zip(self.mean, now, strict=True):
-                held.lerp_(new, 1 - self.settings.average_decay)
+                held.lerp_(new, 1 - self.settings.decay)
 
     @torch.no_grad()
     def put(self) -> None:

@@ -19,7 +19,7 @@ from unlearn_sweep.methods.dpo import DPO
 from unlearn_sweep.methods.gao import GAO, agreement
 from unlearn_sweep.methods.gradient_norm import GradientNorm
 from unlearn_sweep.methods.idk_ap import IDKAP
-from unlearn_sweep.methods.interface import Gradients, GradientWrapper, Group
+from unlearn_sweep.methods.interface import AdversarySettings, AverageSettings, Gradients, GradientWrapper, Group
 from unlearn_sweep.methods.irm import scale_gradient
 from unlearn_sweep.methods.lat import descend
 from unlearn_sweep.methods.random_smoothing import RandomSmoothing
@@ -268,6 +268,22 @@ def test_no_composition_hides_what_makes_the_kept_weights() -> None:
         assert (final_weights(build(method, {})) is not None) == METHODS[method].reverses
         for wrapper in REVERSIBLE:
             assert (final_weights(build(f"{method}+{wrapper}", {})) is not None) == METHODS[method].reverses
+
+
+def test_a_wrapper_says_what_the_driver_adds_to_the_training() -> None:
+    """Oracle: the parameters given; the order of the wrappers makes no difference."""
+    given = {"lat_layer": 0.5, "lat_radius": 0.2, "lat_steps": 3, "lat_rate": 0.7}
+    needs = build("npo+lat+sam+weight_avg", {**given, "average_decay": 0.25, "average_start": 0.75}).needs()
+    assert needs.adversary == AdversarySettings(layer=0.5, radius=0.2, steps=3, rate=0.7, descend=descend)
+    assert needs.average == AverageSettings(decay=0.25, start=0.75)
+    plain = build("npo+sam", {}).needs()
+    assert (plain.adversary, plain.average) == (None, None)
+
+
+@pytest.mark.parametrize("wrapper", ["lat", "weight_avg"])
+def test_no_stage_has_what_is_for_the_whole_training(wrapper: str) -> None:
+    with pytest.raises(ValueError, match="for the whole training"):
+        Staged(build("npo", {}), build(f"idk+{wrapper}", {}), switch_at=0.5)
 
 
 def test_stages_cannot_be_built_around_one_that_makes_the_kept_weights() -> None:

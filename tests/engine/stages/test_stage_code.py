@@ -31,7 +31,9 @@ RECIPE = {"base": None, "config": {}, "vocab_size": 10, "seed": 1}
 CHAIN = {"steps": [{"quantize": {"bits": 4}}, {"relearn": {"steps": [5]}}]}
 
 MODELS = {"prepare:start", "prepare:original"}
-TRAININGS = {"prepare:original", "unlearn npo", "unlearn simnpo", "unlearn npo+sam"}
+UNLEARNED = ("npo", "simnpo", "npo+sam", "npo+lat", "npo+weight_avg")
+TRAININGS = {"prepare:original", *(f"unlearn {method}" for method in UNLEARNED)}
+NPO = TRAININGS - {"prepare:original", "unlearn simnpo"}
 ATTACKS = {"attack relearn", "attack quantize", "attack prefill", "attack chain", "link quantize"}
 MEASURED = {"evaluate", *ATTACKS}
 SWEEP = {"sweep"}
@@ -72,7 +74,7 @@ def keys() -> dict[str, str]:
         "evaluate": requests.evaluate_stage(made, "m", "d"),
         "link quantize": requests.link_stage(made, attack("quantize", {"bits": 4}), "m", "o", "d"),
     }
-    for method in ("npo", "simnpo", "npo+sam"):
+    for method in UNLEARNED:
         found[f"unlearn {method}"] = requests.unlearn_stage(made, method, params, 1, "o", "d")
     for name, values in (("relearn", {}), ("quantize", {"bits": 4}), ("prefill", {}), ("chain", CHAIN)):
         found[f"attack {name}"] = requests.attack_stage(made, attack(name, values), "m", "o", "d")
@@ -142,9 +144,14 @@ EDITS = {
     "search": Edit("engine/study/sampling.py", more),
     "command line": Edit("sweeps/cli.py", more),
     "constant of the training": Edit("engine/training/loop.py", put("steps // 50", "steps // 60"), TRAININGS | SWEEP),
-    "loss": Edit("methods/npo.py", put("total=total", "total=10 * total"), {"unlearn npo", "unlearn npo+sam"} | SWEEP),
+    "loss": Edit("methods/npo.py", put("total=total", "total=10 * total"), NPO | SWEEP),
     "loss of another method": Edit("methods/simnpo.py", more, {"unlearn simnpo"}),
     "wrapper": Edit("methods/sam.py", put("sam_rho == 0", "sam_rho == 1"), {"unlearn npo+sam"} | SWEEP),
+    "adversary of lat": Edit("methods/lat.py", put("push - rate", "push + rate"), {"unlearn npo+lat"}),
+    "parameter of lat": Edit("methods/lat.py", put("lat_steps: int = 4", "lat_steps: int = 5"), {"unlearn npo+lat"}),
+    "weight average": Edit(
+        "methods/weight_average.py", put("start=self.average_start", "start=0.0"), {"unlearn npo+weight_avg"}
+    ),
     "attack": Edit(f"{ATTACK}/relearn.py", put("asked - trained", "asked"), RELEARN | SWEEP),
     "parameter of an attack": Edit(f"{ATTACK}/relearn_params.py", put('"forget",', '"related",'), RELEARN | SWEEP),
     "attack that the sweep leaves out": Edit(f"{ATTACK}/prefill.py", more, {"attack prefill"}),
