@@ -91,7 +91,7 @@ def run_audit(
         driver.open(announce)
         done = driver.settled.get(0)
         if done is not None and done.state != "failed":
-            announce("nothing left to do: this model is audited")
+            announce("nothing to do: the audit of this model is complete")
             return done
         stack.push(driver.note_stop)
         if watch is not None:

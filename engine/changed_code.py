@@ -36,8 +36,8 @@ def starts_of(directory: Path) -> Starts:
 def other_sweep(directory: Path, what: str) -> str:
     """Return the error message for a folder that holds a different sweep: the reason and the options."""
     return (
-        f"{directory} holds a sweep of this name, but {what}. Its trials do not compare with new ones: "
-        f"give the sweep another name, or another --storage, or delete that folder to begin again"
+        f"{directory} already contains a sweep of this name, but {what}. Its trials are not comparable with new ones. "
+        f"Give the sweep another name or another --storage, or delete that folder to start over"
     )
 
 
@@ -65,18 +65,18 @@ def _without_trials(file: object) -> object:
 
 def refusal(directory: Path, starts: Starts, code: Mapping[str, str], settled: int) -> str:
     """Return a two-line error message: what changed, and the options. It has no final full stop."""
-    trials = f"Its {settled} settled trials do not" if settled > 1 else "Its settled trial does not"
+    trials = f"Its {settled} settled trials are not" if settled > 1 else "Its settled trial is not"
     return (
-        f"{directory}: {what_changed(starts, code)}. {trials} compare with new ones.\n"
-        f"Give the sweep another name, go back to {_old_version(starts.last)}, or go on with --accept-new-code, which "
-        "marks the trials made before and after"
+        f"{directory}: {what_changed(starts, code)}. {trials} comparable with new ones.\n"
+        f"Give the sweep another name, go back to {_old_version(starts.last)}, or continue with --accept-new-code, "
+        "which records for each trial which code made it"
     )
 
 
 def what_changed(starts: Starts, code: Mapping[str, str]) -> str:
     changed = starts.changed_since_last(code)
     if not changed:
-        return "the code that made its trials is not recorded, so it may be other code than now"
+        return "the code that made its trials is not recorded, so it may differ from the current code"
     more = f" and {len(changed) - SHOWN_MODULES} more" if len(changed) > SHOWN_MODULES else ""
     return f"the code behind its numbers changed since its last start: {', '.join(changed[:SHOWN_MODULES])}{more}"
 

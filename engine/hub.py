@@ -43,7 +43,7 @@ def why_not(path: str, error: Exception) -> str:
 
     name, _, revision = path.partition("@")
     if isinstance(error, GatedRepoError):
-        return f"{path} is gated: ask for access on its page, then log in (hf auth login, or HF_TOKEN)"
+        return f"{path} is gated: request access on its page, then log in (hf auth login, or HF_TOKEN)"
     if isinstance(error, RevisionNotFoundError):
         return f"{path}: the model {name} has no revision {revision}"
     if isinstance(error, RepositoryNotFoundError):
@@ -52,7 +52,7 @@ def why_not(path: str, error: Exception) -> str:
         return f"{path}: no such folder, and the model hub cannot be reached; {_fetch(path)}"
     first = str(error).strip().partition("\n")[0]
     said = f"{type(error).__name__}: {first}"
-    return f"{path}: no such folder, and the model hub gives no such model ({said}); {_fetch(path)}"
+    return f"{path}: no such folder, and the model hub did not return this model ({said}); {_fetch(path)}"
 
 
 def _is_cached(name: str, revision: str) -> bool:

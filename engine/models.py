@@ -228,7 +228,7 @@ def refuse_other_vocabulary(model: str, tokenizer: str) -> None:
     if own is not None and used is not None and own.vocabulary != used.vocabulary:
         raise ValueError(
             f"{model}: its tokenizer has another vocabulary than the one that is used ({tokenizer}), so the same ids "
-            "are other words to it; name its own tokenizer if it is to be asked in that"
+            "mean different tokens. To prompt this model with its own tokenizer, name that tokenizer"
         )
 
 

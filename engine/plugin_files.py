@@ -26,7 +26,7 @@ def _keep(file: PluginFile, folder: Path) -> PluginFile:
     if not place.is_file() or plugin_file(place).digest != file.digest:
         source = Path(file.path)
         if plugin_file(source).digest != file.digest:
-            raise PluginError(f"{file.path}: was changed after the sweep had read it; run the same command again")
+            raise PluginError(f"{file.path}: the file changed after the sweep read it; rerun the same command")
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_text(place, source.read_text(encoding="utf-8"))
     return replace(file, path=str(place))

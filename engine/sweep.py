@@ -105,7 +105,7 @@ def run_sweep(
         driver.open(announce)
         on_open()
         if driver.is_finished():
-            announce("nothing left to do: every trial of this sweep is settled")
+            announce("nothing to do: every trial of this sweep is settled")
             return driver.records()
         stack.push(driver.note_stop)  # runs after Ray has stopped, so no stage writes a later event
         if watch is not None:
@@ -349,7 +349,9 @@ class Driver:
             asked=self.asked,
             notice=lambda text: self.events.append("note", reason=text),
             on_duplicate=lambda number, twin: self.events.append(
-                "note", trial=number, reason=f"the same configuration as trial {twin}: settled from it and asked again"
+                "note",
+                trial=number,
+                reason=f"the same configuration as trial {twin}: its result is reused, the sampler is asked again",
             ),
         )
         self._write_lock_file()
@@ -469,7 +471,7 @@ class Driver:
     def _note_weights(self, record: TrialRecord) -> None:
         """Write an event if rebuilding the weights of a front member failed. Its record does not change."""
         if record.state == "failed":
-            reason = f"trial {record.number} is on the front, and its weights could not be made again: {record.reason}"
+            reason = f"trial {record.number} is on the front, and rebuilding its weights failed: {record.reason}"
             self.events.append("note", trial=record.number, reason=reason)
 
     def _without_weights(self) -> list[TrialRecord]:

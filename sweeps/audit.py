@@ -282,8 +282,8 @@ def _notes(controls: tuple[str, ...], spec: SweepSpec) -> tuple[str, ...]:
     models, options = " and no ".join(missing), " and ".join(f"--{which} PATH" for which in missing)
     lost = "UE, UT and Rob" if "original" in missing else "UE and Rob"
     return (
-        f"{spec.benchmark.card.name} has no recipe and there is no {models} model: {lost} cannot be normalised and "
-        f"will have no value; the metrics themselves are reported. Give {options} for them.",
+        f"{spec.benchmark.card.name} has no training recipe and no {models} model is given: {lost} cannot be "
+        f"normalised and will have no value. The raw metrics are still reported. Pass {options} to get {lost}.",
     )
 
 
@@ -330,7 +330,7 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
                 announce=say,
             )
     except KeyboardInterrupt as error:
-        say(f"{reason_of_stop(error)}; nothing that was finished is lost: run the same command again to go on")
+        say(f"{reason_of_stop(error)}; finished work is kept: rerun the same command to resume")
         return error.status if isinstance(error, StopSignal) else launch.EXIT_INTERRUPTED
     except SweepBusyError as error:
         say(f"{error}.")
@@ -339,7 +339,7 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
         say(f"{error}.")
         return launch.EXIT_REFUSED
     except StageFailedError as error:
-        say(f"the controls failed in {error.stage}: {error.reason}\nMend it and run the same command again.")
+        say(f"the controls failed in {error.stage}: {error.reason}\nFix it and rerun the same command.")
         return launch.EXIT_FAILED
     return _finish(checked, record.state == "failed", console, quiet)
 

@@ -444,7 +444,7 @@ def main() -> None:
         typer.echo(str(error), err=True)
         sys.exit(EXIT_REFUSED)
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
+        typer.echo("interrupted; rerun the same command to resume", err=True)
         sys.exit(EXIT_INTERRUPTED)
 
 

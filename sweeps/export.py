@@ -74,7 +74,9 @@ def export_trial(directory: Path, trial: str, out: Path) -> ExportResult:
             shutil.copyfile(source / name, scratch / name)
         (scratch / "README.md").write_text(card)
     if not (out / "README.md").is_file() or (out / "README.md").read_text() != card:
-        raise ExportError(f"{out} was made by somebody else meanwhile and was left as it is; give another folder")
+        raise ExportError(
+            f"{out} was created by another process in the meantime and was not changed; give another folder"
+        )
     files = (*names, "README.md")
     return ExportResult(
         folder=out, record=record, files=files, bytes=sum((out / name).stat().st_size for name in files)
@@ -90,7 +92,7 @@ def find_trial(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
         ExportError: no trial matches, or the prefix is ambiguous.
     """
     if not records:
-        raise ExportError("this sweep has no settled trial yet; `unlearn-sweep status` says how far it is")
+        raise ExportError("this sweep has no settled trial yet; run `unlearn-sweep status` to see its progress")
     for record in records:
         if wanted in (str(record.number), record.key):
             return _original_of(records, record)
@@ -144,8 +146,8 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
         )
     if snapshot.front is not None and record.key in snapshot.front.front:
         raise ExportError(
-            f"trial {record.number} is on the front, but its weights are not in the store: run the same sweep again, "
-            f"which makes the models of its front again at its end"
+            f"trial {record.number} is on the front, but its weights are not in the store: rerun the same sweep, "
+            f"which rebuilds missing models of the front at its end"
         )
     raise ExportError(
         f"the weights of trial {record.number} are no longer in the store: only models on the front are kept. To train "
@@ -242,8 +244,8 @@ def _origin(snapshot: Snapshot, record: TrialRecord, base: str | None) -> str:
         f"A model that was made to forget part of what it knew. It started from {start} on the benchmark "
         f"`{snapshot.benchmark or 'not recorded'}`, was unlearned by `{record.method}` with seed {record.seed}, and "
         f"was chosen from an unlearn-sweep search (trial key `{record.key}`, state {record.state}).\n\n"
-        "Forgetting was measured on this benchmark and under these attacks only. It is no proof that the knowledge "
-        "cannot be brought back by others.\n"
+        "Forgetting was measured on this benchmark and under these attacks only. It does not prove that other attacks "
+        "cannot bring the knowledge back.\n"
     )
 
 

@@ -88,7 +88,7 @@ def launch(
     except StageFailedError as error:
         if durable.says_disk_full(error.reason):
             return _disk_full(f"{error.stage}: {error.reason}", job, say)
-        say(f"the preparation failed in {error.stage}: {error.reason}\nMend it and run the same command again.")
+        say(f"the preparation failed in {error.stage}: {error.reason}\nFix it and rerun the same command.")
         return EXIT_FAILED
     except (durable.DiskFullError, OSError) as error:
         if durable.says_disk_full(error):
@@ -113,8 +113,8 @@ def ray_obstacle(address: str | None) -> str | None:
 def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
     """Print what to do about a full disk and return the exit status. Printed because writing a log may fail as well."""
     say(
-        f"the disk is full ({what}). Nothing that was finished is lost and no trial was settled for it: make room "
-        f"below {job.storage}, or set storage_limit_gib, and run the same command again."
+        f"the disk is full ({what}). Finished work is kept, and no trial was settled because of it. Free space under "
+        f"{job.storage} or set storage_limit_gib, then rerun the same command."
     )
     return EXIT_FAILED
 

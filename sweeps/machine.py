@@ -59,7 +59,7 @@ def busy_note(machine: Machine | None) -> str | None:
         return None
     return (
         f"other work runs on this machine (load {machine.load:.1f} on {machine.cpus} CPUs): "
-        "the sweep will take longer than these times, which are those of an idle one"
+        "the sweep will take longer than estimated, because the estimates assume an idle machine"
     )
 
 

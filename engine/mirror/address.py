@@ -69,8 +69,8 @@ class Mirror:
         """Return `name`. Raise MirrorError if fetching a file of that name could write outside the target folder."""
         if not is_plain_name(name):
             raise MirrorError(
-                f"the mirror {self.shown} holds {name!r}, a name that leads out of its folder or cannot be a file's. "
-                f"Nothing of it is fetched: remove that object there, and see who may write to the mirror"
+                f"the mirror {self.shown} has an object {name!r}: its name points outside the folder or is no valid "
+                f"file name. It is not fetched: delete it from the mirror, and check who can write to the mirror"
             )
         return name
 
@@ -199,11 +199,11 @@ def probe(mirror: Mirror) -> None:
         mirror.remove(name)
     except Exception as error:  # each driver of fsspec has errors of its own
         raise MirrorError(
-            f"the mirror {mirror.shown} cannot be written: {first_line(error)}\nMend it and run the command again, "
-            f"or take the mirror out of the file: it is no part of what the sweep is, and may be put back any time"
+            f"cannot write to the mirror {mirror.shown}: {first_line(error)}\nFix it and rerun the command, or remove "
+            f"`mirror` from the sweep file: it does not change what the sweep computes and can be added back any time"
         ) from error
     if not same:
-        raise MirrorError(f"the mirror {mirror.shown} does not give back what was written to it")
+        raise MirrorError(f"the mirror {mirror.shown} does not return what was written to it")
 
 
 @contextlib.contextmanager

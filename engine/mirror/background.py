@@ -74,7 +74,7 @@ def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
     if other is not None:
         raise MirrorError(
             f"the sweep {job.name} in the mirror {mirror.shown} is being run by {other.holder}. Wait for it or stop it "
-            f"first; if it is dead, its mark {job.name}/driver.json is too old in three minutes, or remove it there"
+            f"first. If it has died, wait three minutes until its {job.name}/driver.json expires, or delete that file"
         )
     return mirror, Heart(second, job.name, place, holder)
 
@@ -115,8 +115,8 @@ class MirrorThread:
             self._behind = f"it did not finish in {timeout_s:.0f} s"
         if self._behind is not None:
             self._warn(
-                f"The mirror {self.pusher.mirror.shown} does not have the whole sweep ({self._behind}). Not copied: "
-                f"{self._left()}. Nothing is lost here: run the same command again to complete it."
+                f"The mirror {self.pusher.mirror.shown} is incomplete ({self._behind}). Not copied: "
+                f"{self._left()}. The local results are complete: rerun the same command to copy the rest."
             )
         return self._behind is None
 
@@ -154,4 +154,4 @@ class MirrorThread:
         self._behind = first_line(error)
         if not self._warned:
             self._warned = True
-            self._warn(f"Mirror {self.pusher.mirror.shown}: {self._behind}. The sweep goes on without it.")
+            self._warn(f"Mirror {self.pusher.mirror.shown}: {self._behind}. The sweep continues without it.")

@@ -108,8 +108,8 @@ def _refuse_another_sweep(mirror: Mirror, job: SweepJob) -> None:
     same_data = theirs is None or here is None or theirs.identity is None or theirs.identity == here
     if theirs is None or theirs.digest != job.digest() or not same_data:
         raise MirrorError(
-            f"the mirror {mirror.shown} has a sweep {job.name} over something else (another file, data, model or code "
-            f"of the tool). Give the sweep another name, or another mirror, or remove {job.name}/ there to begin again"
+            f"the mirror {mirror.shown} has a different sweep named {job.name} (other file, data, model or code "
+            f"version). Give the sweep another name or another mirror, or delete {job.name}/ there to start over"
         )
 
 
@@ -127,8 +127,9 @@ def _refuse_to_go_over(mirror: Mirror, job: SweepJob, there: Listing) -> None:
     obstacle = conflict(paths.keys(), theirs.keys()) or _another_trial(mirror, job.name, paths, theirs)
     if obstacle is not None:
         raise MirrorError(
-            f"{obstacle}: the mirror {mirror.shown} is not overwritten. To go on from it, move {job.directory} away "
-            f"and run the same command again; to go on from here, remove {job.name}/ in the mirror, or run without it"
+            f"{obstacle}: the mirror {mirror.shown} is not overwritten. To continue from the mirror, move "
+            f"{job.directory} away and rerun the same command. To continue from here, delete {job.name}/ in the "
+            f"mirror, or run without it"
         )
 
 
@@ -144,9 +145,9 @@ def _another_trial(mirror: Mirror, sweep: str, here: dict[int, Path], there: dic
             ours = _Told.model_validate_json(here[number].read_bytes())
             theirs = _Told.model_validate_json(mirror.read(f"{sweep}/trials/{number}.json") or b"")
         except ValidationError:
-            return f"trial {number} cannot be read in one of the two places"
+            return f"trial {number} is unreadable here or in the mirror"
         if ours != theirs:
-            return f"trial {number} in the mirror is another one than here: the two went on apart from each other"
+            return f"trial {number} differs between the mirror and here: the two copies were continued separately"
     return None
 
 
@@ -201,7 +202,7 @@ def _fetch_finished(
 
     broken = dict(found for found in mirror.each(one, missing([*needed, *lacking], ())) if found is not None)
     for why in list(broken.values())[:1]:
-        say(f"mirror {mirror.shown}: {len(broken)} of these are not whole there and were left ({why})")
+        say(f"mirror {mirror.shown}: {len(broken)} of these are incomplete there and were not copied ({why})")
     return set(broken)
 
 

@@ -134,7 +134,7 @@ def _adapter(file: Path, *, beside_model: bool) -> Fault:
     base = read_json(file).get("base_model_name_or_path") or "BASE"
     merge = (
         f"PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), {file.parent.name!r})"
-        ".merge_and_unload().save_pretrained('merged'), and its tokenizer beside it"
+        ".merge_and_unload().save_pretrained('merged'); save its tokenizer to the same folder"
     )
     if beside_model:
         return Fault(
@@ -178,7 +178,7 @@ def _wrapped(names: Iterable[str]) -> Iterator[Fault]:
     parts = [pattern.replace("\\", "").removeprefix("^") for pattern in found]
     cut = "".join(f".replace({part!r}, '', 1)" if part in FIRST else f".replace({part!r}, '')" for part in parts)
     yield Fault(
-        message=f"weights named as {' and '.join(found.values())} leave them, not as the model's class: {some(names)}",
+        message=f"weights are named by {' and '.join(found.values())}, not by the model class: {some(names)}",
         allowed=f"names without {' and '.join(parts)}",
         advice="save the model that was wrapped, or rename them in each file F: from safetensors.torch import load_file"
         f", save_file; save_file({{k{cut}: v for k, v in load_file(F).items()}}, F, {{'format': 'pt'}})",
@@ -251,7 +251,7 @@ def _tokenizer(path: Path, tokenizer: Path | None) -> Iterator[Fault]:
         where = "this folder" if tokenizer is None else f"{tokenizer}"
         yield Fault(
             message=f"no tokenizer in {where} (no tokenizer.json, tokenizer.model or vocab.json)",
-            allowed="tokenizer files beside the weights, or a tokenizer of its own",
+            allowed="tokenizer files in the model folder, or a tokenizer named separately",
             advice="name one: tokenizer: FOLDER or owner/name (audit: --tokenizer)",
             about="tokenizer",
         )

@@ -17,7 +17,7 @@ OWN_AWAY_S = 8.0
 JOINED_AWAY_S = 13.0
 """Seconds without an answer until a service counts as lost. A private service or a raylet is never restarted, but a
 cluster with a standby head has it back within seconds."""
-GO_ON = "nothing that was finished is lost: run the same command again to go on"
+GO_ON = "finished work is kept: rerun the same command to resume"
 FAILED = 1
 
 
@@ -28,12 +28,12 @@ def watch_head(head: str, raylet: str, *, joined: bool) -> HeadWatch:
     """
     away = JOINED_AWAY_S if joined else OWN_AWAY_S
     whose = "the Ray cluster's head" if joined else "Ray's head service on this machine"
-    advice = ". See that it is up before the next run" if joined else ""
+    advice = ". Make sure that it is up before the next run" if joined else ""
     services = [
         Service(
             address=address,
             patience=Patience(looks=LOOKS, seconds=seconds),
-            reason=f"{what} ({address}) is gone: nothing has answered there for {seconds:g} s{advice}",
+            reason=f"{what} ({address}) is gone: no answer for {seconds:g} s{advice}",
         )
         for what, address, seconds in ((whose, head, away), ("Ray's raylet on this machine", raylet, OWN_AWAY_S))
     ]

@@ -196,7 +196,7 @@ class RayExecutor:
         try:
             ray.get(ready.remote(), timeout=REPLACED_S)
         except GetTimeoutError:
-            raise TimeoutError(f"no machine took the lost measuring process in {REPLACED_S:g} s") from None
+            raise TimeoutError(f"no machine could restart the lost measuring process within {REPLACED_S:g} s") from None
         self._worker_id = self._actor.worker_id.remote()
 
 

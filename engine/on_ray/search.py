@@ -124,7 +124,7 @@ class BrokerSearcher(Searcher):
     def _lost(self, task: TrialTask) -> None:
         """Retry a task a limited number of times. Tune itself fails a trial if the process to reuse has died."""
         if ray.is_initialized() and not own_machine_lives():
-            raise ClusterLostError("Ray on the driver's machine is gone")
+            raise ClusterLostError("Ray on the driver's machine has died")
         self._losses[task.holder] += 1
         if self._losses[task.holder] <= LOST_WORKER_RETRIES:
             self._director.begun_again(task, "the trial's process was lost")

@@ -111,7 +111,9 @@ def base_costs(
         if timed:
             stage = store.result(key)
             if stage is None:
-                raise FileNotFoundError(f"the stage {key} of attack {attack.label} on the original is gone")
+                raise FileNotFoundError(
+                    f"the stage {key} of attack {attack.label} on the original is missing from the storage"
+                )
             costs[attack.label] = stage.seconds
         else:
             tables = control_tables(prepared, store).attacked(attack.label, "original")

@@ -17,5 +17,5 @@ def collapse_reason(ut: Objective | None) -> str | None:
     if ut.value is None:
         return f"utility has no value: {ut.reason}"
     if ut.value < COLLAPSED_UT:
-        return f"UT {ut.value:.3f} is below {COLLAPSED_UT}: the model keeps nothing of what it should"
+        return f"UT {ut.value:.3f} is below {COLLAPSED_UT}: the model has lost its utility"
     return None

@@ -44,13 +44,13 @@ def check_measurable(job: SweepJob, lost: dict[str, str]) -> str | None:
     objectives = ["ue", "ut", "rob"] if job.attacks else ["ue", "ut"]
     what = " and ".join(NAMES[name] for name in objectives if name in lost)
     figures = "; ".join(f"{NAMES[name]}: {reason}" for name, reason in lost.items())
-    text = f"no trial of this sweep can have {what}, by what original and gold model score. {figures}"
+    text = f"no trial of this sweep can have {what}, given the scores of the original and gold model. {figures}"
     if len(lost) == len(objectives):
-        raise UnmeasurableError(f"{text}. No trial was begun: {ADVICE}")
+        raise UnmeasurableError(f"{text}. No trial was started: {ADVICE}")
     if job.search.unmeasured == "stop":
         rest = " and ".join(NAMES[name] for name in objectives if name not in lost)
         raise UnmeasurableError(
-            f"{text}. No trial was begun: {ADVICE}; or write search: {{unmeasured: go_on}} to have {rest} alone, "
+            f"{text}. No trial was started: {ADVICE}; or write search: {{unmeasured: go_on}} to have {rest} alone, "
             "without a front"
         )
     return text

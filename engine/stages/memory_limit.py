@@ -110,4 +110,6 @@ def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping
     if what is None or limits[what] >= places:
         return Packing(at_once=places)
     at_once = max(1, limits[what])
-    return Packing(at_once=at_once, reason=f"{at_once} at once and not {places}: a trial takes {what}, by measure")
+    return Packing(
+        at_once=at_once, reason=f"{at_once} at once instead of {places}: a trial was measured to take {what}"
+    )

@@ -92,10 +92,10 @@ class ProbeResult(BaseModel):
             return ""
         written = json.dumps(best.option, ensure_ascii=False)
         return (
-            f"the original model knows its rows better in another prompt format: {best.words}: mean log-probability "
-            f"{best.logp:.2f} a token over {self.rows} trained rows, against {own.logp:.2f} in the configured one "
-            f"({own.words}): {best.gain:.2f} better, standard error {best.gain_se:.2f}. Write prompt: {written}, or go "
-            "on with prompt: {probe: off}"
+            f"the original model scores its trained rows better in another prompt format ({best.words}): mean "
+            f"log-probability {best.logp:.2f} per token over {self.rows} rows, {own.logp:.2f} in the configured format "
+            f"({own.words}); difference {best.gain:.2f}, standard error {best.gain_se:.2f}. Set prompt: {written}, or "
+            "keep the configured format with prompt: {probe: off}"
         )
 
 

@@ -167,9 +167,9 @@ class StageRunner:
         reason = reason_of(error)
         if says_out_of_memory(error):
             if not alone:
-                self._event("stage_lost", request, seconds=seconds, reason=f"{reason}; next it is tried alone")
+                self._event("stage_lost", request, seconds=seconds, reason=f"{reason}; it will be retried alone")
                 raise _ShortOfMemoryError(reason) from error
-            reason = f"{reason}; no other stage of the sweep ran beside it"
+            reason = f"{reason}; no other stage of the sweep was running"
         elif isinstance(error, ProcessLostError) and losses <= LOSSES_OF_A_STAGE:
             self._event("stage_lost", request, seconds=seconds, reason=reason)
             return

@@ -73,6 +73,6 @@ def _clock(seconds: float, ring: Callable[[], None]) -> Iterator[None]:
 
 
 def _end(limit_s: float) -> None:
-    advice = "nothing that was finished is lost: give it more time, or leave it out, and run the same command again"
+    advice = "finished work is kept: raise stage_timeout_s or remove the stage, then rerun the same command"
     print(f"a stage {over_time_reason(limit_s)} and cannot be interrupted; {advice}", file=sys.stderr, flush=True)
     os._exit(FAILED)

@@ -108,7 +108,7 @@ def run_trial(
     room = Room(job.directory, executor.make_room)
     runner = StageRunner(StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark, room=room)
     event = "note" if task.weights_only else "finalist_started" if task.finalist else "trial_started"
-    why = f"trial {task.number} is on the front and its weights are gone: they are made again"
+    why = f"trial {task.number} is on the front, but its weights are not stored: training it again"
     mark_reason = {"reason": why} if task.weights_only else {}
     events.append(event, **mark_reason, trial=task.number, attempt=attempt, data={"method": task.method, **mark})
     life = (begin or Trial)(task, job, prepared, executor, runner)
@@ -254,7 +254,7 @@ class Trial:
 
         outcome = TrainOutcome.model_validate(self.runner.run(request, train).data)
         if outcome.stopped_early is not None:
-            raise StageFailedError(request.stage, f"no teacher came of it: {outcome.stop_reason}")
+            raise StageFailedError(request.stage, f"the teacher's training stopped early: {outcome.stop_reason}")
         return str(store.model_folder(request.key))
 
     def evaluate(self, model_path: str) -> pd.DataFrame:

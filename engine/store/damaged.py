@@ -18,7 +18,7 @@ from unlearn_sweep.engine.store.records import Record, Sealed, TrialRecord
 Stored = TypeVar("Stored", bound=Record)
 SUFFIX = ".damaged"
 CHANGED = "its content is not what was written"
-MOVE_AWAY = "Move it away and run the same command again"
+MOVE_AWAY = "Move it away and rerun the same command"
 UNREADABLE = (OSError, UnicodeDecodeError, ValidationError)
 
 
@@ -104,11 +104,11 @@ def read_lock_file(path: Path) -> dict[str, Any]:
         return {}
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        why = None if isinstance(document, dict) else "it holds no keys and values"
+        why = None if isinstance(document, dict) else "it is not a mapping of keys to values"
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         document, why = None, why_unreadable(error)
     if isinstance(document, dict) and not _is_lock(document):
-        why = "it is cut off, or lacks the sweep's job or digest"
+        why = "it is truncated, or the sweep's job or digest is missing"
     if why is not None or document is None:
         raise DamagedFileError(path, why or "", LOCK_ADVICE)
     return document
@@ -126,7 +126,7 @@ def _is_lock(document: dict[str, Any]) -> bool:
 LAST_LINE = {"whole": True}
 """Last line of a lock file; shows that the file is complete."""
 LOCK_ADVICE = (
-    "It says what the sweep was begun with, so that trials of two different sweeps never mix. Copy it back (a mirror "
-    "has one), or, if the sweep file, data and models are those of the first run, move it away and run the same "
-    "command again"
+    "It records what the sweep was started with, so that trials of two different sweeps never mix. Restore it (a "
+    "mirror has a copy), or, if the sweep file, data and models are unchanged since the first run, move it away and "
+    "rerun the same command"
 )

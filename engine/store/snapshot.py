@@ -119,7 +119,7 @@ def _lock_of(text: str | None, unreadable: dict[str, str]) -> Mapping[str, Any]:
         unreadable["spec.lock.yaml"] = str(error)
         return {}
     if not isinstance(document, Mapping):
-        unreadable["spec.lock.yaml"] = f"holds a {type(document).__name__}, not keys and values"
+        unreadable["spec.lock.yaml"] = f"is a {type(document).__name__}, not a mapping of keys to values"
         return {}
     return document
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROWS_FILE = "rows.parquet"
 STAGE_FILE = "stage.json"
-RUN_AGAIN = "Run the same command again: that stage counts as not finished and runs again"
+RUN_AGAIN = "Rerun the same command: that stage counts as unfinished and runs again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

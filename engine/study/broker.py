@@ -272,7 +272,7 @@ class StudyBroker:
         except DamagedJournalError as error:
             if there:
                 kept = set_aside(journal)
-                notice(f"{journal} is damaged ({error}): renamed to {kept.name} and written again from the records")
+                notice(f"{journal} is damaged ({error}): renamed to {kept.name} and rebuilt from the records")
             return self._from_records(open_study(journal, name, self.plan.objectives), asked)
         gone = [trial for trial in trials if self._lost_its_record(trial)]
         if gone:
@@ -296,7 +296,7 @@ class StudyBroker:
         proposed = {trial.number for trial in trials if PROPOSAL in trial.user_attrs}
         lacking = sorted(number for number in self.settled if number not in proposed)
         if lacking:
-            raise DamagedJournalError(f"it lacks trial {lacking[0]}, which has a record")
+            raise DamagedJournalError(f"trial {lacking[0]} has a record but is missing from it")
 
     def _from_records(self, study: optuna.Study, asked: Mapping[int, Mapping[str, Any]]) -> optuna.Study:
         """Rebuild the study: propose every known configuration under its number. Other numbers become failed asks."""

@@ -25,7 +25,7 @@ def infeasible_reason(record: TrialRecord, minimum: Mapping[ObjectiveName, float
     for name, least in minimum.items():
         value = getattr(record, name)
         if value is None:
-            missed.append(f"{NAMES[name]} has no value, at least {least:g} is wanted")
+            missed.append(f"{NAMES[name]} has no value; the constraint is at least {least:g}")
         elif value < least:
             missed.append(f"{NAMES[name]} {value:.4g} is below {least:g}")
     return "; ".join(missed) or None

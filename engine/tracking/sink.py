@@ -385,7 +385,7 @@ class MlflowThread:
         if not self._warned:
             self._warned = True
             address = redact(self.sink.tracking_uri)
-            self._warn(f"MLflow at {address}: {self._behind}. The sweep goes on without it. {self._advice()}")
+            self._warn(f"MLflow at {address}: {self._behind}. The sweep continues without it. {self._advice()}")
 
     def _advice(self) -> str:
         return f"Nothing is lost: run `unlearn-sweep sync {self.sink.sweep_dir}` to complete it."

@@ -158,7 +158,7 @@ def check_needs(name: str, method: Method) -> None:
     if strangers:
         raise ValueError(f"method {name!r} consults the start model on views it does not read: {', '.join(strangers)}")
     if not needs.layers and (needs.reference == "hidden" or not needs.logits or needs.trainable != "all"):
-        raise ValueError(f"method {name!r} works on hidden states and names no layers")
+        raise ValueError(f"method {name!r} works on hidden states but declares no layers")
 
 
 def frozen_model(needs: Needs, model: PreTrainedModel, layers: Sequence[int]) -> FrozenModel | None:

@@ -80,7 +80,10 @@ class Checkpoints:
         if facts is None or readable < training.ranks.world_size:
             return 0
         if facts["identity"] != self.identity:
-            logger.warning("%s: a checkpoint of other settings, data or start model; the training begins again", place)
+            logger.warning(
+                "%s: the checkpoint is from other settings, data or another start model; training restarts from step 0",
+                place,
+            )
             return 0
         tensors = load_file(place / "state.safetensors")
         training.backend.load(place)
@@ -156,7 +159,7 @@ def whole_facts(place: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         damage, facts = f"{place / FACTS}: {type(error).__name__}: {error}", None
     if damage is not None:
-        logger.warning("the checkpoint is damaged, and the training begins again: %s", damage)
+        logger.warning("the checkpoint is damaged; training restarts from step 0: %s", damage)
         return None
     return facts
 

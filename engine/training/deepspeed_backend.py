@@ -197,7 +197,7 @@ class DeepSpeedBackend:
     def load(self, folder: Path) -> None:
         path, _ = self.engine.load_checkpoint(str(folder), tag=SAVED)
         if path is None:
-            raise RuntimeError(f"no checkpoint of DeepSpeed in {folder}; remove that folder to begin anew")
+            raise RuntimeError(f"no DeepSpeed checkpoint in {folder}; delete that folder to restart the training")
 
     def finish(self) -> None:
         """Gather the weights on rank 0. Does nothing below ZeRO stage 3, which alone shards them."""

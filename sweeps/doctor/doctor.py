@@ -57,9 +57,9 @@ def summary(findings: Sequence[Finding]) -> str:
     """Return the last line: whether a sweep can run, with counts."""
     counts = {status: sum(item.status == status for item in findings) for status in _COLOURS}
     if counts["fail"]:
-        return f"{counts['fail']} of {len(findings)} must be put right before a sweep can run."
-    rest = f", {counts['warn']} could be better" if counts["warn"] else ""
-    return f"Ready: {len(findings)} looked at{rest}."
+        return f"{counts['fail']} of {len(findings)} must be fixed before a sweep can run."
+    rest = f", {counts['warn']} with warnings" if counts["warn"] else ""
+    return f"Ready: {len(findings)} checked{rest}."
 
 
 def _folded(findings: Sequence[Finding]) -> list[Finding]:

@@ -177,12 +177,14 @@ def check_database(storage: Path) -> Finding:
         advice = "set `tracking: {mlflow: off}` or a tracking server's address"
         return Finding(name=name, status="fail", detail=f"sqlite {sqlite3.sqlite_version} is too old", advice=advice)
     if path is None or not path.exists():
-        return Finding(name=name, status="ok", detail=f"none yet; made on first use as {path}")
+        return Finding(name=name, status="ok", detail=f"does not exist yet; created on first use at {path}")
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
             database.execute("begin immediate")
             database.rollback()
     except sqlite3.Error as error:
-        advice = "close what holds it, check the folder's permissions, or name another address under `tracking:`"
+        advice = (
+            "close the program that locks it, check the folder's permissions, or name another address under `tracking:`"
+        )
         return Finding(name=name, status="warn", detail=f"{path}: {error}", advice=advice)
     return Finding(name=name, status="ok", detail=str(path))

@@ -42,12 +42,12 @@ def check_models(file: SweepFile, folder: Path, machine: Machine | None, draft: 
     _check_source(file.gold, "gold", folder, draft)
     unsaid = file.gold.path is None and file.gold.train is None and file.gold.floor is None
     if file.model.path is not None and unsaid and draft.sound(("gold",), ("model", "path")):
-        message = "missing: with a given original model, the gold model must be said"
-        advice = "add gold: {path: ...}, or gold: {floor: chance} where no model without the forget set exists"
+        message = "missing: if model.path is given, the gold model must be given too"
+        advice = "add gold: {path: ...}, or gold: {floor: chance} if there is no model trained without the forget set"
         allowed = "path, train with a base, or floor"
         draft.add(("gold",), message, at=("model", "path"), allowed=allowed, advice=advice)
     if file.gold.floor is not None and (file.gold.path is not None or file.gold.train is not None):
-        message = "beside a model: the floor stands in where there is none"
+        message = "conflicts with the gold model: a floor replaces a missing gold model"
         draft.add(("gold", "floor"), message, allowed="floor alone", advice="remove it, or path and train")
     if file.model.trust_remote_code:
         message = "code that comes with a model is never run by this version"
@@ -58,11 +58,13 @@ def check_models(file: SweepFile, folder: Path, machine: Machine | None, draft: 
 
 def _check_source(source: SourceSection, name: str, folder: Path, draft: ProblemCollector) -> None:
     if source.path is not None and source.train is not None and draft.sound((name,)):
-        draft.add((name, "train"), "beside a path", allowed="path or train, not both", advice="remove one of them")
+        draft.add(
+            (name, "train"), "conflicts with path", allowed="path or train, not both", advice="remove one of them"
+        )
     if source.train is not None and source.train.base is not None and draft.sound((name, "train", "base")):
         check_model_path(source.train.base, (name, "train", "base"), folder, draft)
     if source.train is not None and source.train.base is not None and source.train.config is not None:
-        message = "beside a base: the base model brings its own configuration"
+        message = "conflicts with base: the base model has its own configuration"
         draft.add((name, "train", "config"), message, allowed="base or config, not both", advice="remove one of them")
 
 

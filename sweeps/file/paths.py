@@ -72,8 +72,8 @@ def check_storage(text: str, path: KeyPath, folder: Path, draft: ProblemCollecto
         return folder
     place = absolute(text, folder)
     if "://" in text:
-        message = "an address, not a folder: results appear by renames and under locks, which object stores do not have"
-        advice = "work in a folder and put a copy beside it: mirror: s3://bucket/runs"
+        message = "an address, not a folder: results need atomic renames and file locks, which object stores lack"
+        advice = "use a folder, and keep a copy on the object store with mirror: s3://bucket/runs"
         allowed = "a folder that every machine of the sweep sees"
         draft.add(path, message, given=shown(text), allowed=allowed, advice=advice)
         return place

@@ -25,13 +25,17 @@ def check_prompt(
     settings, card = file.prompt, benchmark.card.name
     given = sorted(name for name in OLDER if benchmark.params.get(name) is not None)
     if given and settings.model_copy(update={"probe": "on"}) != PromptSettings():
-        draft.add(("benchmark", given[0]), "said twice: there is a section prompt", advice="leave it to section prompt")
+        draft.add(
+            ("benchmark", given[0]),
+            "given twice: there is also a section prompt",
+            advice="remove it here and set it in section prompt",
+        )
         return
     chats = [name for name in CHAT_ONLY if getattr(settings, name) not in (None, {})]
     if settings.format == "auto" and chats and card in PUBLISHED and PUBLISHED[card].format == "plain":
         draft.add(
             ("prompt", chats[0]),
-            f"{card} is asked in plain text by format: auto, and this is for chats",
+            f"format: auto prompts {card} in plain text, and this setting applies to chat only",
             advice="write format: chat, or leave it out",
         )
     wanted = merged(settings, benchmark)

@@ -29,7 +29,7 @@ def _check_gold_base(file: SweepFile, draft: ProblemCollector) -> None:
     gold = file.gold.train
     if file.model.path is None or gold is None or gold.base is not None or not draft.sound(("gold", "train")):
         return
-    message = "without a base: gold would be a small model made from nothing, and the original is a given one"
+    message = "without base, gold would be a small model trained from scratch, but the original is a given model"
     advice = "write the model that the original was fine-tuned from as base"
     draft.add(("gold", "train"), message, allowed="base: a model folder or hub id", advice=advice)
 

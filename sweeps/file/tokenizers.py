@@ -102,16 +102,16 @@ def _compare(other: Given, folder: Path, used: Path, draft: ProblemCollector) ->
     place = absolute(other.model, folder)
     ours, own = _facts(used), _facts(place)
     if place.is_dir() and own is None:
-        draft.note(other.path, "no tokenizer beside its weights; the original's is used for it too")
+        draft.note(other.path, "no tokenizer in its folder; the original's tokenizer is used")
     if ours is None or own is None or not (found := differences(ours, own)):
         return
     if ours.vocabulary != own.vocabulary:
         draft.add(
             other.path,
-            f"its tokenizer has another vocabulary than the original's ({used}), so the same ids are other words to it",
+            f"its tokenizer has another vocabulary than the original's ({used}), so the same ids mean different tokens",
             given=shown(other.model),
             allowed="a model with the original's vocabulary",
-            advice="if it is to be asked in its own, name its tokenizer",
+            advice="to prompt this model with its own tokenizer, name that tokenizer",
         )
         return
     draft.note(other.path, f"its tokenizer is not the original's ({listing(found)}); the original's is used for it too")

@@ -48,7 +48,9 @@ def check_warm_start(text: str | None, spaces: Sequence[MethodSpace], folder: Pa
         draft.add(PATH, str(error), given=shown(text), allowed="the folder of a sweep: <storage>/<name>")
         return
     if not first_settings(place, spaces):
-        message = f"of its {members} trials on the front none lies in this space" if members else "it has no front yet"
+        message = (
+            f"none of its {members} trials on the front is in this search space" if members else "it has no front yet"
+        )
         draft.add(PATH, message, given=shown(text), advice="widen the ranges, or remove it")
 
 
@@ -61,10 +63,10 @@ def check_not_begun(text: str | None, sweep: Path, folder: Path, draft: ProblemC
         return
     draft.add(
         PATH,
-        f"{sweep} has begun, and its first settings are not chosen again",
+        f"{sweep} has already started, so its first settings are fixed",
         given=shown(text),
-        allowed="none" if before is None else f"{shown(before)}, with which it began",
-        advice="give this sweep another name: over the same storage it takes over every finished stage",
+        allowed="none" if before is None else f"{shown(before)}, as at its first start",
+        advice="give this sweep another name: in the same storage it reuses every finished stage",
     )
 
 

@@ -289,7 +289,7 @@ class _Reading:
         try:
             return core_scalar(node.value)
         except OverflowError:
-            self._lost(node, "a number too large to be held", "write a smaller number", path, shown(node.value))
+            self._lost(node, "a number too large to represent", "write a smaller number", path, shown(node.value))
             return None
 
     def _text(self, node: Any, path: KeyPath) -> str | None:

@@ -61,7 +61,7 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
                 known = listing(sorted(benchmark.train))
                 yield f"method {space.method} reads view {view}, and benchmark {benchmark.name} has {known}"
         if "forget_alternate" in needs and not _has_alternatives(benchmark):
-            yield f"method {space.method} needs other answers, and the forget rows of {benchmark.name} have none"
+            yield f"method {space.method} needs alternate answers, and the forget rows of {benchmark.name} have none"
         wanted = max((int(value) for value in values_of(space.params.get("gao_paraphrases"))), default=0)
         if wanted > (fewest := _other_wordings(benchmark)):
             yield (
@@ -83,7 +83,7 @@ def task_problem(method: str, view: str) -> str | None:
             f"method {method}: irm_view {view} is none of {listing([TASK_VIEW + name for name in KNOWN])} and no file"
         )
     if not (Path(data).is_absolute() and Path(data).is_file()):
-        return f"method {method}: irm_view {view} is no file; give its whole path, from the root"
+        return f"method {method}: irm_view {view} is not a file; give its absolute path"
     return None
 
 
@@ -129,7 +129,10 @@ def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
                 what = "a paraphrased_answer" if name == "paraphrase_probability" else "a perturbed_answer"
                 yield f"{objective} metric {name} needs rows with {what}, and {benchmark.name} has none"
             if name in AGAINST_HOLDOUT and not benchmark.evaluation.get("holdout"):
-                yield f"{objective} metric {name} needs rows no model saw (split holdout); {benchmark.name} has none"
+                yield (
+                    f"{objective} metric {name} needs rows that no model was trained on (split holdout); "
+                    f"{benchmark.name} has none"
+                )
 
 
 def _floors(job: SweepJob) -> Iterator[str]:
@@ -138,7 +141,7 @@ def _floors(job: SweepJob) -> Iterator[str]:
         return
     for name in job.ue_metrics:
         if not METRICS[name].has_floor:
-            yield f"ue metric {name} has no chance value: it needs a gold model, and gold says floor: {job.gold.floor}"
+            yield f"ue metric {name} has no chance value: it needs a gold model, but gold is floor: {job.gold.floor}"
 
 
 def _has_alternative(name: str, row: Row) -> bool:

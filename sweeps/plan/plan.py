@@ -332,7 +332,7 @@ def _too_large(
     found = []
     if disk is not None and disk > free:
         found.append(
-            f"results need about {disk / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free where they would go"
+            f"results need about {disk / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free in the storage"
         )
     if memory is not None and machine_gib is not None and memory > machine_gib and not on_gpu:
         found.append(f"one trial needs about {memory:.1f} GiB of memory, and this machine has {machine_gib:.1f}")
@@ -344,9 +344,9 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if parameters is None:
-        notes.append("the size of the model is not known here, so time and disk are not estimated")
+        notes.append("the size of the model is unknown, so time and disk are not estimated")
     if placement is None:
-        notes.append("the cluster's size is not known here: pass --cpus and --gpus to plan for it")
+        notes.append("the cluster's size is unknown: pass --cpus and --gpus to plan for it")
     for method in methods:
         if method.settings is not None and method.settings < method.trials:
             notes.append(f"{method.method} has only {count_of(method.settings, 'setting')} for {method.trials} trials")

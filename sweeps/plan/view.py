@@ -71,7 +71,7 @@ def _sums(plan: SweepPlan) -> list[str]:
 
 def _at_once(plan: SweepPlan) -> str:
     if plan.at_once is None:
-        return "as many as the cluster takes"
+        return "as many trials as fit the cluster"
     need = ", ".join(f"{amount:g} {kind}" for kind, amount in plan.per_trial.items())
     return f"{count_of(plan.at_once, 'trial')} (bound by {plan.bound_by}; one trial holds {need})"
 

@@ -20,11 +20,11 @@ from unlearn_sweep.sweeps.report.seeds import spread_text
 LINES_SHOWN = 200
 REASON_SHOWN = 240
 LOST = {
-    "Failed": "They ended with an error and have no place on the front.",
+    "Failed": "They ended with an error and are not on the front.",
     "Collapsed": "The model broke; it was not attacked further. Scores up to there are kept.",
-    "Without an objective": "Complete, but a number could not be had.",
+    "Without an objective": "Complete, but an objective has no value.",
     "Infeasible": "They do not meet the sweep's constraints: on no front, and never recommended.",
-    "Unmoved": "The forget set is as it was: their settings are too weak here, and their scores say nothing more.",
+    "Unmoved": "The forget metrics did not move: these settings are too weak here, so their scores say nothing else.",
     "Attacks skipped": "They could no longer reach the front; their Rob is an upper bound.",
     "Duplicates": "The same setting and seed as an earlier trial: settled from it, not run.",
 }
@@ -62,13 +62,15 @@ def warnings(report: Report) -> str:
     texts: list[str] = []
     if not report.publishable:
         texts.append(
-            f"The benchmark {report.benchmark!r} is made up by this project and tried on a very small model. It shows "
-            "how a sweep behaves; it is no benchmark to publish numbers on."
+            f"The benchmark {report.benchmark!r} is synthetic, made for this project, and used with a very small "
+            "model. It shows how a sweep behaves; it is no benchmark to publish numbers on."
         )
     if report.state in ("running", "not started"):
         texts.append("The sweep is still running: this page shows what was settled when it was made.")
     if report.state == "stopped":
-        texts.append("The sweep was stopped before its end. The same run command goes on from the last finished stage.")
+        texts.append(
+            "The sweep was stopped before its end. Rerun the same command to resume from the last finished stage."
+        )
     texts += [f"Not readable and left out: {problem}" for problem in report.problems]
     return "".join(f'<p class="banner">{escape(text)}</p>' for text in texts)
 

@@ -143,7 +143,7 @@ def _volume(report: Report) -> str:
     text = f"Hypervolume {report.hypervolume:.4f}, from the reference point ({point}), on the search half."
     if report.front_source == "progress.json":
         return text
-    return f"{text} The sweep has not written its front yet: it was looked up among the trials' records."
+    return f"{text} The sweep has not written its front yet, so this front is computed from the trial records."
 
 
 def _asset(name: str) -> str:

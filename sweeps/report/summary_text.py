@@ -112,7 +112,7 @@ def _weakest_attack(report: Report) -> str:
     if not lowest:
         return ""
     name, count = lowest.most_common(1)[0]
-    return f"The attack that leaves least is most often {name}: in {count} of {lowest.total()} fully attacked trials."
+    return f"The most damaging attack is most often {name}: in {count} of {lowest.total()} fully attacked trials."
 
 
 def _roles(pick: Pick) -> str:

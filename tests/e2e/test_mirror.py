@@ -46,10 +46,10 @@ def broken(place: Path) -> tuple[SweepRun, str]:
 def test_a_sweep_whose_mirror_breaks_ends_well_and_says_what_was_not_copied(broken: tuple[SweepRun, str]) -> None:
     sweep, output = broken
     assert sorted(sweep.trials()) == list(range(TRIALS))
-    (line,) = [line for line in output.splitlines() if "does not have the whole sweep" in line]
+    (line,) = [line for line in output.splitlines() if "is incomplete (" in line]
     assert f"{TRIALS} records" in line
-    assert "run the same command again to complete it" in line
-    assert sum("The sweep goes on without it" in line for line in output.splitlines()) <= 1
+    assert "rerun the same command to copy the rest" in line
+    assert sum("The sweep continues without it" in line for line in output.splitlines()) <= 1
     events = [event["event"] for event in sweep.events()]
     assert events[-1] == "sweep_finished"
 
@@ -77,7 +77,7 @@ def test_an_empty_storage_goes_on_from_the_mirror(mirrored: SweepRun, place: Pat
     output = mirrored.run()
     assert f"fetching the sweep with {TRIALS} settled trials, " in output
     assert "3 models (" in output
-    assert "nothing left to do" in output
+    assert "nothing to do" in output
     assert {name: data for name, data in tree(mirrored.directory).items() if name.startswith("trials/")} == {
         name: data for name, data in before.items() if name.startswith("trials/")
     }

@@ -68,7 +68,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial(undisturbed: SweepRun) -
 
 def test_a_finished_sweep_is_left_alone_and_can_be_extended(undisturbed: SweepRun) -> None:
     before = undisturbed.trials()
-    assert "nothing left to do" in undisturbed.run()
+    assert "nothing to do" in undisturbed.run()
     undisturbed.run("--trials", str(TRIALS + 1))
     after = undisturbed.trials()
     assert sorted(after) == list(range(TRIALS + 1))

@@ -59,7 +59,7 @@ def test_an_audit_is_done_once_and_goes_on_with_what_it_has(models: tuple[Path, 
     first = run_audit(job, paths["gold"])
     said: list[str] = []
     assert run_audit(job, paths["gold"], announce=said.append) == first
-    assert said == ["nothing left to do: this model is audited"]
+    assert said == ["nothing to do: the audit of this model is complete"]
     before = len(_finished(job))
     (job.directory / "trials" / "0.json").unlink()  # as if killed before its last write
     again = run_audit(job, paths["gold"])

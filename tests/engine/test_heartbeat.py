@@ -142,7 +142,7 @@ def test_the_last_resort_says_what_to_do_and_ends_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "head (127.0.0.1:1) is gone" in done.stderr
-    assert "See that it is up before the next run" in done.stderr
+    assert "Make sure that it is up before the next run" in done.stderr
     assert head_failure.GO_ON in done.stderr
 
 

@@ -51,7 +51,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ("path", "said"),
     [
         ("none/such", "the model hub has no such model"),
-        ("shut/gate", "is gated: ask for access on its page, then log in"),
+        ("shut/gate", "is gated: request access on its page, then log in"),
         ("open/old@v7", "the model open/old has no revision v7"),
     ],
 )

@@ -68,7 +68,7 @@ def test_an_unreachable_server_is_a_warning_once_and_an_advice(tmp_path: Path, m
         thread.poke()
     assert thread.close() is False
     assert len(said) == 2
-    assert "sweep goes on" in said[0]
+    assert "sweep continues" in said[0]
     assert f"unlearn-sweep sync {folder}" in said[1]
     assert "hidden" not in "".join(said)
 

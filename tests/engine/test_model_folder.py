@@ -92,7 +92,7 @@ def test_names_that_a_wrapper_left_are_refused_with_the_command_that_mends_them(
     plain: Path, tmp_path: Path, how: Callable[[str], str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = changed(plain, tmp_path / "wrapped", renamed(how))
-    with pytest.raises(ValueError, match=f"weights named as .*{said}"):
+    with pytest.raises(ValueError, match=f"weights are named by .*{said}"):
         load_model(str(folder), device="cpu")
     (fault,) = inspect_folder(folder).faults
     command = str(fault.advice).partition("each file F: ")[2]

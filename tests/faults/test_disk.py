@@ -76,7 +76,7 @@ def test_a_full_disk_ends_a_sweep_over_ray_in_plain_words(tmp_path: Path, undist
     ended, storage = _on_a_full_disk(tmp_path, "ray", began + 1)
     assert ended["first"] == 1, ended["output"]
     assert "the disk is full" in ended["output"]
-    assert "run the same command again" in ended["output"]
+    assert "rerun the same command" in ended["output"]
     assert "Traceback" not in ended["output"]
     assert "failed" not in ended["states"]
     assert differences(storage / "sweep", undisturbed.directory) == []

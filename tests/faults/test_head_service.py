@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 HEAD = "gcs_server"
 ENDS_S = 40
 GONE_S = 5
-ADVICE = "nothing that was finished is lost: run the same command again to go on"
+ADVICE = "finished work is kept: rerun the same command to resume"
 
 
 def _wait_for(process: subprocess.Popen[str], holds: Callable[[], object]) -> None:
@@ -103,7 +103,7 @@ def test_a_lost_head_of_a_joined_cluster_is_to_be_looked_at_first(tmp_path: Path
         process = sweep.start("--address", cluster.address)
         _wait_for(process, lambda: _stage_runs(sweep, "unlearn"))
         (head,) = (one.pid for one in cluster.head.processes() if one.name() == HEAD)
-        assert "See that it is up before the next run" in " ".join(_lose_head(process, head).split())
+        assert "Make sure that it is up before the next run" in " ".join(_lose_head(process, head).split())
     finally:
         cluster.close()
     _check(sweep, undisturbed)

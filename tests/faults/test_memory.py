@@ -77,7 +77,7 @@ def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp
     assert lost
     for event in lost:
         assert "running low on memory" in (event.reason or "")
-        assert (event.reason or "").endswith("next it is tried alone")
+        assert (event.reason or "").endswith("it will be retried alone")
     assert [event.event for event in events if event.event == "stage_failed"] == []
 
 
@@ -90,7 +90,9 @@ def test_a_machine_with_memory_for_one_trial_runs_one_at_a_time(tmp_path: Path) 
     finally:
         machine.close()
     (note,) = [
-        event["reason"] for event in sweep.events() if event["event"] == "note" and "by measure" in event["reason"]
+        event["reason"]
+        for event in sweep.events()
+        if event["event"] == "note" and "was measured to take" in event["reason"]
     ]
     assert note.startswith("1 at once and not 2: a trial takes ")
     running = 0

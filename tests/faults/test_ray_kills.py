@@ -68,7 +68,7 @@ def test_a_ray_that_loses_its_raylet_ends_and_settles_nothing(tmp_path: Path, un
     assert sum(kill(one.pid) for one in family if one.name() == "raylet") == 1
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output
-    assert "run the same command again to go on" in " ".join(output.split()), output
+    assert "rerun the same command to resume" in " ".join(output.split()), output
     assert "failed" not in {record["state"] for record in sweep.trials().values()}
     assert wait_until(lambda: not alive(family), timeout_s=120, step_s=0.5), alive(family)
     sweep.run(timeout_s=RUN_S)

@@ -33,7 +33,7 @@ def _stop(sweep: SweepRun, process: subprocess.Popen[str], number: signal.Signal
     output, _ = process.communicate(timeout=60)
     assert time.monotonic() - began < ENDS_S
     assert process.returncode == 128 + number, output
-    assert f"stopped by {number.name}; nothing that was finished is lost" in output
+    assert f"stopped by {number.name}; finished work is kept" in output
     assert "Traceback" not in output
     assert "received at time" not in output  # the stack trace of Ray's own handler
     last = sweep.events()[-1]

@@ -71,7 +71,7 @@ def test_a_server_killed_in_a_sweep_gets_the_rest_by_sync(tmp_path: Path, monkey
         EventLog(folder / "events.jsonl").append("sweep_finished")
         before = (folder / "events.jsonl").read_bytes()
         assert thread.close() is False
-        assert "The sweep goes on without it" in said[0]
+        assert "The sweep continues without it" in said[0]
         assert f"unlearn-sweep sync {folder}" in said[-1]
         assert (folder / "events.jsonl").read_bytes() == before
         server.start()

@@ -48,7 +48,7 @@ def test_two_that_went_on_apart_are_told_apart(here: SweepJob, uri: str, tmp_pat
     path = here.directory / "trials" / f"{BEATEN}.json"
     path.write_text(json.dumps(record(here, BEATEN) | {"key": "somebody-else", "reason": "and longer"}))
     before = tree(tmp_path / "copy")
-    assert "trial 2 in the mirror is another one than here" in _refusal(here, uri)
+    assert "trial 2 differs between the mirror and here" in _refusal(here, uri)
     assert tree(tmp_path / "copy") == before
 
 
@@ -56,7 +56,7 @@ def test_another_sweep_of_the_same_name_is_refused(here: SweepJob, uri: str, tmp
     push(here, uri)
     before = tree(tmp_path / "copy")
     other = job_of(tmp_path / "other").model_copy(update={"seed": 99})
-    assert "has a sweep sweep over something else" in _refusal(other, uri)
+    assert "has a different sweep named sweep" in _refusal(other, uri)
     assert not other.directory.exists()
     said: list[str] = []
     with mirrored(here.model_copy(update={"mirror": uri, "seed": 99}), said.append) as thread:
@@ -74,7 +74,7 @@ def test_a_driver_over_another_storage_is_refused_while_its_mark_is_fresh(
         assert DriverMark.model_validate_json(mark.read_bytes()).place == place_of(StageStore(here.storage))
         said = _refusal(other, uri)
         assert f"is being run by process {os.getpid()} of" in said
-        assert "sweep/driver.json is too old in three minutes, or remove it there" in said
+        assert "wait three minutes until its sweep/driver.json expires, or delete that file" in said
         with pytest.raises(SweepBusyError), mirrored(job, lambda _: None):
             pass
     assert not mark.exists()
@@ -118,10 +118,10 @@ def test_a_mirror_that_breaks_is_told_once_and_what_it_lacks_at_the_end(
         for _ in range(20):
             thread.poke()
     assert len(said) == 2, said
-    assert "The sweep goes on without it" in said[0]
-    assert f"The mirror {uri} does not have the whole sweep (" in said[1]
+    assert "The sweep continues without it" in said[0]
+    assert f"The mirror {uri} is incomplete (" in said[1]
     assert "3 records, 5 models" in said[1]
-    assert "run the same command again to complete it" in said[1]
+    assert "rerun the same command to copy the rest" in said[1]
     (tmp_path / "copy").unlink()
     with mirrored(here.model_copy(update={"mirror": uri}), said.append):
         pass
@@ -147,7 +147,7 @@ def test_a_mirror_that_hangs_is_waited_for_no_longer_than_said(here: SweepJob, u
     os.mkfifo(tmp_path / "copy/sweep" / f".spec.lock.yaml.{writer}.part")
     command = [sys.executable, "-c", HANG, str(here.storage), uri]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "does not have the whole sweep (it did not finish in 1 s)" in done.stdout
+    assert "is incomplete (it did not finish in 1 s)" in done.stdout
     assert "3 records, 5 models" in done.stdout
 
 
@@ -180,8 +180,8 @@ def test_an_address_that_cannot_be_written_is_refused_before_anything(here: Swee
     other = job_of(tmp_path / "other").model_copy(update={"mirror": f"file://{tmp_path}/file/copy", "mlflow": "off"})
     screen = io.StringIO()
     assert launch(other, plain=True, console=Console(file=screen, width=400)) == EXIT_REFUSED
-    assert "cannot be written: " in screen.getvalue()
-    assert "take the mirror out of the file" in screen.getvalue()
+    assert "cannot write to the mirror " in screen.getvalue()
+    assert "remove `mirror` from the sweep file" in screen.getvalue()
     assert not other.directory.exists()
 
 

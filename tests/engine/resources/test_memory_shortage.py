@@ -212,13 +212,13 @@ def test_a_stage_that_is_too_large_by_itself_fails_and_says_so(tmp_path: Path) -
         tries.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
 
-    with pytest.raises(StageFailedError, match="no other stage of the sweep ran beside it") as caught:
+    with pytest.raises(StageFailedError, match="no other stage of the sweep was running") as caught:
         runner.run(_request("m"), compute)
     assert caught.value.kind == "OutOfMemoryError"
     assert len(tries) == 2
     assert _said(tmp_path, 0) == ["stage_started", "stage_lost", "stage_started", "stage_failed"]
     (lost,) = [event for event in EventLog(tmp_path / "events.jsonl").read() if event.event == "stage_lost"]
-    assert (lost.reason or "").endswith("next it is tried alone")
+    assert (lost.reason or "").endswith("it will be retried alone")
     assert list((tmp_path / "store" / "stages").iterdir()) == []
 
 

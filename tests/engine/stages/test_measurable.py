@@ -56,7 +56,7 @@ def test_equal_controls_leave_nothing_to_measure_forgetting_by(ready: Ready) -> 
     assert set(found) == {"ue", "rob"}
     assert "apart, which is within 2 x" in found["ue"]
     assert "prefill" in found["rob"]
-    with pytest.raises(UnmeasurableError, match=r"no trial of this sweep can have UE and Rob.*No trial was begun"):
+    with pytest.raises(UnmeasurableError, match=r"no trial of this sweep can have UE and Rob.*No trial was started"):
         check_measurable(job, found)
     on = job.model_copy(update={"search": job.search.model_copy(update={"unmeasured": "go_on"})})
     assert "can have UE and Rob" in str(check_measurable(on, found))

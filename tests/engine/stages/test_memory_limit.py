@@ -92,7 +92,7 @@ def test_as_many_as_each_machine_has_memory_for(job: SweepJob) -> None:
     assert packed(job, 4, found, machines).reason is None
     few = packed(job, 9, found, machines)
     assert few.at_once == 4
-    assert few.reason == "4 at once and not 9: a trial takes 3.0 GiB of memory, by measure"
+    assert few.reason == "4 at once instead of 9: a trial was measured to take 3.0 GiB of memory"
 
 
 def test_one_trial_is_tried_where_not_even_one_fits(job: SweepJob) -> None:

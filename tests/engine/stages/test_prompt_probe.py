@@ -127,7 +127,7 @@ def test_preparation_stops_before_any_control_and_goes_on_where_told_so(folder: 
         (tmp_path / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
         files[f"{name}_path"] = str(tmp_path / f"{name}.jsonl")
     wrong = job_of(tmp_path / "runs", folder, files, {"format": "plain"})
-    with pytest.raises(PromptFormatError, match="knows its rows better in another prompt format"):
+    with pytest.raises(PromptFormatError, match="scores its trained rows better in another prompt format"):
         make_ready(wrong)
     assert "evaluate" not in (wrong.directory / "events.jsonl").read_text(encoding="utf-8")
     for job in (wrong.model_copy(update={"prompt_probe": False}), job_of(tmp_path / "runs", folder, files, RIGHT)):

@@ -154,7 +154,7 @@ def test_a_teacher_that_diverges_is_a_failed_stage(ready: Ready) -> None:
     params = {"learning_rate": 1e-3, "epochs": 2, "reinforce_learning_rate": 1e5, "reinforce_epochs": 20}
     record = run_trial(_task(11, method="whp", params=params), *ready)
     assert (record.state, record.failed_stage) == ("failed", "reinforce")
-    assert "no teacher came of it" in (record.reason or "")
+    assert "the teacher's training stopped early" in (record.reason or "")
 
 
 def test_the_name_of_a_broken_model_is_the_evaluators_own() -> None:

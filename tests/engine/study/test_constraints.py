@@ -41,7 +41,7 @@ def _least(ut: float) -> TrialRecord:
         ({"ut": 0.72}, {"ut": 0.95}, "UT 0.72 is below 0.95"),
         ({"ut": 0.95}, {"ut": 0.95}, None),
         ({"ut": 0.5, "rob": 0.1}, {"ut": 0.6, "rob": 0.2}, "UT 0.5 is below 0.6; Rob 0.1 is below 0.2"),
-        ({"rob": None}, {"rob": 0.2}, "Rob has no value, at least 0.2 is wanted"),
+        ({"rob": None}, {"rob": 0.2}, "Rob has no value; the constraint is at least 0.2"),
         ({"state": "failed", "ut": None}, {"ut": 0.95}, None),
         ({"ut": 0.1}, {}, None),
     ],

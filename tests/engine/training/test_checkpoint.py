@@ -130,7 +130,7 @@ def test_another_thread_count_and_another_place_go_on(
     run_worker(make_job("finetune", max_steps=1) | {"output_dir": str(tmp_path / "other")}, benchmark=benchmark)
     other = {"start_model": str(tmp_path / "other"), "output_dir": str(tmp_path / "last")}
     assert run_worker(job | other, benchmark=benchmark)["resumed_at_step"] == 0
-    assert "other settings, data or start model" in caplog.text
+    assert "other settings, data or another start model" in caplog.text
 
 
 def test_a_training_says_where_it_is_and_leaves_nothing(

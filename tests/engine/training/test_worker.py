@@ -298,7 +298,7 @@ class Demanding:
 @pytest.mark.parametrize(
     ("asks", "message"),
     [
-        (Needs(reference="hidden", reference_views=("forget",)), "works on hidden states and names no layers"),
+        (Needs(reference="hidden", reference_views=("forget",)), "works on hidden states but declares no layers"),
         (Needs(views=("forget",), reference="logits", reference_views=("retain",)), "does not read: retain"),
     ],
 )

@@ -58,7 +58,7 @@ def test_what_is_wrong_is_shown_with_what_to_do() -> None:
     text = screen.getvalue()
     assert "packages  a 1.0, c 2.0" in text
     assert "fail: b: install it" in text
-    assert text.splitlines()[-1].startswith("1 of 3 must be put right")
+    assert text.splitlines()[-1].startswith("1 of 3 must be fixed")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_stale_build_lock_is_found(tmp_path: Path) -> None:
 
 
 def test_the_mlflow_database_locked_broken_or_absent(tmp_path: Path) -> None:
-    assert "none yet" in check_database(tmp_path).detail
+    assert "does not exist yet" in check_database(tmp_path).detail
     path = tmp_path / "mlflow.db"
     with sqlite3.connect(path) as holder:
         holder.execute("create table a (b)")

@@ -69,7 +69,7 @@ def test_another_format_is_another_sweep_and_another_probe_is_not(tmp_path: Path
         ("tofu", "prompt: {format: plain, system: x}", "prompt", "system is for chats"),
         ("tofu", HUB + "prompt: {format: chat, date: someday}", "prompt.date", "is no date"),
         ("tofu", "prompt: {formt: chat}", "prompt.formt", "unknown key"),
-        ("muse, corpus: news", HUB + "prompt: {system: x}", "prompt.system", "plain text by format: auto"),
+        ("muse, corpus: news", HUB + "prompt: {system: x}", "prompt.system", "format: auto prompts muse in plain text"),
         (
             "custom, forget_path: f.jsonl, retain_path: f.jsonl, chat: true",
             HUB + "prompt: plain",

@@ -54,7 +54,7 @@ def test_another_end_or_template_is_said_and_another_vocabulary_refused(folders:
 
 def test_a_model_without_tokenizer_needs_one_named(folders: Path) -> None:
     (folders / "gold" / "tokenizer.json").unlink()
-    assert "the original's is used for it too" in spec(folders).notes[0]
+    assert "the original's tokenizer is used" in spec(folders).notes[0]
     (folders / "original" / "tokenizer.json").unlink()
     assert [path for path, message in refusal(folders) if "no tokenizer" in message] == ["model.path"]
     (folders / "words").mkdir()

@@ -73,7 +73,7 @@ def test_the_other_sweep_going_on_makes_no_other_sweep_of_this_one(other: Path) 
     ("methods", "folder", "said"),
     [
         (METHODS, "nowhere", "is no sweep"),
-        ("methods: {npo: {learning_rate: {log: [1e-6, 1e-5]}}}", "other", "of its 5 trials on the front none lies"),
+        ("methods: {npo: {learning_rate: {log: [1e-6, 1e-5]}}}", "other", "none of its 5 trials on the front is in"),
     ],
 )
 def test_what_cannot_be_begun_with_is_a_mistake(other: Path, methods: str, folder: str, said: str) -> None:
@@ -102,7 +102,7 @@ def test_a_sweep_that_has_begun_is_not_begun_otherwise(other: Path, began_with: 
     (problem,) = error.value.problems
     assert problem.path == "search.warm_start"
     assert problem.line is not None
-    assert "has begun" in problem.message
+    assert "has already started" in problem.message
 
 
 @pytest.mark.parametrize(

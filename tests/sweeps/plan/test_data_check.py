@@ -60,10 +60,13 @@ def test_rows_that_have_all_are_described(tmp_path: Path) -> None:
         ({"ut": "paraphrase_probability"}, "ut metric paraphrase_probability needs rows with a paraphrased_answer"),
         ({"ue": "choice_accuracy"}, "ue metric choice_accuracy is for rows of kind choice, and custom has question"),
         ({"ue": "verbmem"}, "ue metric verbmem is for rows of kind continuation, and custom has question"),
-        ({"ue": "mia_min_k_auc"}, "ue metric mia_min_k_auc needs rows no model saw (split holdout); custom has none"),
+        (
+            {"ue": "mia_min_k_auc"},
+            "ue metric mia_min_k_auc needs rows that no model was trained on (split holdout); custom has none",
+        ),
         ({"ue": "forget_quality"}, "forget_quality has no chance value: it needs a gold model"),
-        ({"ue": "mia_loss"}, "mia_loss has no chance value: it needs a gold model, and gold says floor: chance"),
-        ({"method": "altpo"}, "method altpo needs other answers, and the forget rows of custom have none"),
+        ({"ue": "mia_loss"}, "mia_loss has no chance value: it needs a gold model, but gold is floor: chance"),
+        ({"method": "altpo"}, "method altpo needs alternate answers, and the forget rows of custom have none"),
     ],
 )
 def test_what_the_rows_lack_is_told_at_planning_time(tmp_path: Path, asked: dict[str, str], told: str) -> None:

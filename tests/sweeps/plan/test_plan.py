@@ -388,7 +388,7 @@ def test_what_cannot_run_is_said(tmp_path: Path) -> None:
     without = replace(benchmark, recipe=None, train={"forget": bare})
     found = "\n".join(obstacles_of(job, without))
     assert "no training recipe: give model.path" in found
-    assert "method altpo needs other answers" in found
+    assert "method altpo needs alternate answers" in found
     assert "method npo reads view retain" in found
     assert "attack relearn trains on view retian" in found
     assert "nearest: retain" in "\n".join(obstacles_of(job, benchmark))
@@ -405,7 +405,7 @@ def test_irm_over_another_task_is_looked_for(tmp_path: Path) -> None:
         "method npo+irm: irm_view task:gsm9k is none of task:gsm8k, task:sst2, task:mnli and no file"
     ]
     assert found("task:nowhere.jsonl") == [
-        "method npo+irm: irm_view task:nowhere.jsonl is no file; give its whole path, from the root"
+        "method npo+irm: irm_view task:nowhere.jsonl is not a file; give its absolute path"
     ]
 
 

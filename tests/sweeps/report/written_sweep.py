@@ -112,7 +112,7 @@ def special(number: int, kind: str, seed: int = 0) -> TrialRecord:
                    "reason": "OutOfMemoryError: the optimizer state needs 3.1 GiB, 2.0 GiB are free"}  # fmt: skip
     elif kind == "collapsed":
         changes = {"state": "collapsed", "ut": 0.01, "rob": None, "report_rob": None, "attacks": [],
-                   "reason": "UT 0.010 is below 0.05: the model keeps nothing of what it should"}  # fmt: skip
+                   "reason": "UT 0.010 is below 0.05: the model has lost its utility"}  # fmt: skip
     elif kind == "duplicate":
         changes = {"state": "duplicate", "duplicate_of": 0, "key": trial(0, seed).key, "attacks": []}
     elif kind == "missing":
