@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, work_without_training
 
 
 class AbliterateParams(AttackParams):
@@ -28,3 +28,6 @@ class AbliterateParams(AttackParams):
     @property
     def leaves_plain_model(self) -> bool:
         return self.where == "weights"
+
+    def work(self) -> AttackWork:
+        return work_without_training(states=1, read_rows=2 * self.samples)

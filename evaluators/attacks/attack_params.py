@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,10 +13,46 @@ Steps = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackWork:
+    """Work of an attack, without the evaluation of its states.
+
+    Attributes:
+        steps: optimization steps.
+        trained_rows: rows with a forward and a backward pass.
+        read_rows: rows with a forward pass only.
+        states: number of states to measure.
+    """
+
+    steps: int
+    trained_rows: int
+    read_rows: int
+    states: int
+
+
+def work_without_training(*, states: int, read_rows: int = 0) -> AttackWork:
+    """Return the work of an attack that takes no optimization step and reads `read_rows` rows."""
+    return AttackWork(steps=0, trained_rows=0, read_rows=read_rows, states=states)
+
+
+def work_in_turn(links: Sequence[AttackWork]) -> AttackWork:
+    """Sum the work of attacks that run one after the other. Only the states of the last one are measured."""
+    return AttackWork(
+        steps=sum(link.steps for link in links),
+        trained_rows=sum(link.trained_rows for link in links),
+        read_rows=sum(link.read_rows for link in links),
+        states=links[-1].states,
+    )
+
+
 class AttackParams(BaseModel):
     """Base of all attack parameters: unknown keys and wrong types are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @abstractmethod
+    def work(self) -> AttackWork:
+        """Return the work of the attack with these parameters; `plan` and the order of attacks compute with it."""
 
     @property
     def leaves_plain_model(self) -> bool:

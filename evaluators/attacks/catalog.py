@@ -7,15 +7,16 @@ benchmark's evaluation rows) and training steps, beyond the evaluation of each s
 from __future__ import annotations
 
 import difflib
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from unlearn_sweep.evaluators.attacks.abliterate_params import AbliterateParams
 from unlearn_sweep.evaluators.attacks.attack import Attack
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, work_in_turn
 from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
 from unlearn_sweep.evaluators.attacks.few_shot_params import FewShotParams, InContextParams
 from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
@@ -56,6 +57,9 @@ class ChainParams(AttackParams):
     def links(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
         """Name and parameters of each attack, in order."""
         return [next(iter(step.items())) for step in self.steps]
+
+    def work(self) -> AttackWork:
+        return work_in_turn([validate(name, params).work() for name, params in self.links()])
 
     @property
     def leaves_plain_model(self) -> bool:
@@ -221,7 +225,17 @@ CARDS = (
     ),
 )
 
-ATTACKS = Catalog("attacks", AttackCard, CARDS)
+
+def _undeclared(card: AttackCard) -> str | None:
+    """Return what the parameters of a plugin's attack leave out; None if nothing."""
+    if not issubclass(card.params, AttackParams):
+        return f"the parameters of {card.name!r} must be a class derived from AttackParams or WeightsParams"
+    if inspect.isabstract(card.params):
+        return f"the parameters of {card.name!r} need a method work() that returns an AttackWork (docs/extend.md)"
+    return None
+
+
+ATTACKS = Catalog("attacks", AttackCard, CARDS, objection=_undeclared)
 
 
 def card(name: str) -> AttackCard:
@@ -237,20 +251,23 @@ def card(name: str) -> AttackCard:
     raise ValueError(f"unknown attack {name!r}; known: {', '.join(ATTACKS)}{hint}")
 
 
-def validate(name: str, params: Mapping[str, Any] | Sequence[Any]) -> BaseModel:
+def validate(name: str, params: Mapping[str, Any] | Sequence[Any]) -> AttackParams:
     """The parameters of an attack, checked and completed with its defaults; imports no model library.
 
     Raises:
         ValueError: no such attack.
         pydantic.ValidationError: unknown, missing or ill-typed parameters (a ValueError too).
+        TypeError: the card's class of parameters is not derived from `AttackParams`.
     """
-    return card(name).params.model_validate(dict(params) if isinstance(params, Mapping) else params)
+    checked = card(name).params.model_validate(dict(params) if isinstance(params, Mapping) else params)
+    if not isinstance(checked, AttackParams):
+        raise TypeError(f"the parameters of {name!r} are {type(checked).__name__}, which is no AttackParams")
+    return checked
 
 
 def leaves_plain_model(name: str, params: Mapping[str, Any] | Sequence[Any]) -> bool:
     """Whether the attack leaves an ordinary model asked by unchanged prompts, which can be saved and loaded again."""
-    checked = validate(name, params)
-    return isinstance(checked, AttackParams) and checked.leaves_plain_model
+    return validate(name, params).leaves_plain_model
 
 
 def build(name: str, params: Mapping[str, Any] | Sequence[Any]) -> Attack:

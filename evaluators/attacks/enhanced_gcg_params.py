@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from unlearn_sweep.evaluators.attacks.attack_params import AttackWork
 from unlearn_sweep.evaluators.attacks.text_search_params import TextSearchParams
 
 
@@ -44,3 +45,6 @@ class EnhancedGcgParams(TextSearchParams):
                 f"{self.max_tokens}"
             )
         return self
+
+    def work(self) -> AttackWork:
+        return self.searched(width=self.search_width, models=2)

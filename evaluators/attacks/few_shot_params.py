@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, Count, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, Count, curve, work_without_training
 
 
 class FewShotParams(AttackParams):
@@ -25,6 +25,9 @@ class FewShotParams(AttackParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.shots, name="shots")
+
+    def work(self) -> AttackWork:
+        return work_without_training(states=len(self.curve))
 
 
 class InContextParams(FewShotParams):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from unlearn_sweep.evaluators.attacks.attack_params import AttackWork
 from unlearn_sweep.evaluators.attacks.text_search_params import TextSearchParams
 
 
@@ -13,3 +14,6 @@ class GcgParams(TextSearchParams):
     suffix_tokens: int = Field(default=20, ge=1, description="tokens put at every question")
     search_width: int = Field(default=512, ge=1, description="candidates drawn a step, before doubles are dropped")
     top_k: int = Field(default=256, ge=1, description="replacements considered at each place, by gradient")
+
+    def work(self) -> AttackWork:
+        return self.searched(width=self.search_width, models=1)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unlearn_sweep.evaluators.attacks.attack_params import WeightsParams
+from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, WeightsParams, work_without_training
 
 
 class LogitLensParams(WeightsParams):
@@ -15,3 +15,7 @@ class LogitLensParams(WeightsParams):
     layers: list[Annotated[int, Field(ge=1)]] | None = Field(
         default=None, min_length=1, description="layers to choose from, counted from 1; null: all, the last included"
     )
+
+    def work(self) -> AttackWork:
+        """The halves of rows read for each layer are left out: their number depends on model and benchmark."""
+        return work_without_training(states=1)

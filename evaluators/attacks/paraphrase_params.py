@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, curve, work_without_training
 
 
 class ParaphraseParams(AttackParams):
@@ -24,3 +24,7 @@ class ParaphraseParams(AttackParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.wordings, name="wordings")
+
+    def work(self) -> AttackWork:
+        """The wordings tried are left out: their number depends on the benchmark."""
+        return work_without_training(states=len(self.curve))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, Count, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, Count, curve, work_without_training
 
 
 class PrefillParams(AttackParams):
@@ -27,3 +27,6 @@ class PrefillParams(AttackParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.tokens, name="tokens")
+
+    def work(self) -> AttackWork:
+        return work_without_training(states=len(self.curve) if self.text is None else 1)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import WeightsParams
+from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, WeightsParams, work_without_training
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
@@ -35,3 +35,6 @@ class PruneParams(WeightsParams):
                 f"({self.forget_percent[-1]:g}), so that what both need is kept"
             )
         return self
+
+    def work(self) -> AttackWork:
+        return work_without_training(states=len(self.forget_percent), read_rows=2 * self.samples)

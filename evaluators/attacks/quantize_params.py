@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import WeightsParams, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, WeightsParams, curve, work_without_training
 
 Bits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
 
@@ -43,3 +43,6 @@ class QuantizeParams(WeightsParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.bits, name="bits", falling=True)
+
+    def work(self) -> AttackWork:
+        return work_without_training(states=len(self.curve))

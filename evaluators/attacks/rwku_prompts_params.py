@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, work_without_training
 
 RwkuKind = Literal[
     "prefix_injection",
@@ -37,3 +37,7 @@ class RwkuPromptsParams(AttackParams):
         if list(self.kinds) != ordered:
             raise ValueError(f"kinds must be in RWKU's order, each once; got {list(self.kinds)}, try {ordered}")
         return self
+
+    def work(self) -> AttackWork:
+        """With `aggregate: worst` too, each kind counts as a state: each is asked before the likeliest is known."""
+        return work_without_training(states=len(self.kinds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, Count, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, Count, curve
 
 
 class SoftPromptParams(AttackParams):
@@ -25,3 +25,7 @@ class SoftPromptParams(AttackParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.iterations, name="iterations")
+
+    def work(self) -> AttackWork:
+        steps = self.curve[-1]
+        return AttackWork(steps=steps, trained_rows=steps * self.batch_size, read_rows=0, states=len(self.curve))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, Steps, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, Steps, curve
 
 
 class TextSearchParams(AttackParams):
@@ -29,3 +29,9 @@ class TextSearchParams(AttackParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.steps, name="steps")
+
+    def searched(self, *, width: int, models: int) -> AttackWork:
+        """Return the work of a search that scores `width` candidates a step on each prompt, through `models` models."""
+        steps = self.curve[-1]
+        rows = steps * self.prompts * models
+        return AttackWork(steps=steps, trained_rows=rows, read_rows=rows * width, states=len(self.curve))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from unlearn_sweep.evaluators.attacks.attack_params import Steps, WeightsParams, curve
+from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, Steps, WeightsParams, curve
 
 
 class TrainingParams(WeightsParams):
@@ -28,3 +28,7 @@ class TrainingParams(WeightsParams):
     @property
     def curve(self) -> tuple[int, ...]:
         return curve(self.steps, name="steps")
+
+    def work(self) -> AttackWork:
+        steps = self.curve[-1]
+        return AttackWork(steps=steps, trained_rows=steps * self.batch_size, read_rows=0, states=len(self.curve))

@@ -20,7 +20,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 MODULE_PREFIX = "unlearn_sweep_plugin_"
 ENVIRONMENT = "UNLEARN_SWEEP_PLUGINS"
@@ -149,13 +149,21 @@ class Catalog(Mapping[str, Card], Generic[Card]):
         *,
         accepts: Callable[[Card], bool] | None = None,
         reserved: Iterable[str] = (),
+        objection: Callable[[Card], str | None] | None = None,
     ) -> None:
-        """`accepts` tells apart two tables of one kind of card; `reserved` are names that no plugin may take."""
+        """Make a table.
+
+        Args:
+            accepts: tells apart two tables of one kind of card.
+            reserved: names that no plugin may take.
+            objection: says what else is wrong with a plugin's card; None if nothing.
+        """
         self.table = table
         self.own: Mapping[str, Card] = {card.name: card for card in own}
         self._reserved = frozenset((*self.own, *reserved))
         self._kind = kind
         self._accepts = accepts or (lambda card: True)
+        self._objection = objection or (lambda card: None)
         self._files: tuple[PluginFile, ...] | None = None
         self._found: Mapping[str, Card] = {}
 
@@ -168,7 +176,7 @@ class Catalog(Mapping[str, Card], Generic[Card]):
     def __len__(self) -> int:
         return len(self.own) + len(self.added())
 
-    def takes(self, card: object) -> bool:
+    def takes(self, card: object) -> TypeGuard[Card]:
         """Whether a card belongs into this table."""
         return isinstance(card, self._kind) and self._accepts(card)
 
@@ -188,7 +196,8 @@ class Catalog(Mapping[str, Card], Generic[Card]):
         own = [card for card in cards if self.takes(card)]
         taken = [f"{card.name!r} is built in; take another name" for card in own if card.name in self._reserved]
         illegal = [f"{card.name!r} is no name: {NAME_RULE}" for card in own if not NAME.match(card.name)]
-        return taken + illegal
+        objections = [problem for card in own if (problem := self._objection(card)) is not None]
+        return taken + illegal + objections
 
     def _read(self, files: tuple[PluginFile, ...]) -> Mapping[str, Card]:
         found: dict[str, Card] = {}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from unlearn_sweep.evaluators.attacks.attack_params import WeightsParams
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CARDS, build, card, validate
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.attacks.reference_page import render
@@ -79,6 +82,48 @@ def test_presets_hold_valid_attacks(name: str) -> None:
     for attack in PRESETS[name].attacks:
         ((attack_name, params),) = attack.items()
         assert validate(attack_name, params) is not None
+
+
+# Steps, rows trained on, rows read and states at the defaults, by hand from the attacks' pages.
+WORK = {
+    "prefill": (0, 0, 0, 4),
+    "few_shot": (0, 0, 0, 3),
+    "in_context": (0, 0, 0, 1),
+    "paraphrase": (0, 0, 0, 2),
+    "rwku_prompts": (0, 0, 0, 9),
+    "quantize": (0, 0, 0, 1),
+    "relearn": (100, 100 * 4, 0, 3),
+    "finetune": (250, 250 * 32, 0, 1),
+    "logit_lens": (0, 0, 0, 1),
+    "prune": (0, 0, 2 * 128, 5),
+    "abliterate": (0, 0, 2 * 256, 1),
+    "soft_prompt": (100, 100 * 16, 0, 2),
+    "gcg": (250, 250 * 5, 250 * 5 * 512, 1),
+    "enhanced_gcg": (250, 2 * 250 * 5, 2 * 250 * 5 * 64, 1),
+    "chain": (100, 400, 256, 3),
+}
+
+
+@pytest.mark.parametrize("name", [card.name for card in CARDS])
+def test_every_attack_declares_its_work(name: str) -> None:
+    assert not inspect.isabstract(card(name).params)
+    work = validate(name, {"steps": [{"prune": {}}, {"relearn": {}}]} if name == "chain" else {}).work()
+    assert (work.steps, work.trained_rows, work.read_rows, work.states) == WORK[name]
+
+
+class Undeclared(WeightsParams):
+    scale: float = 1.0
+
+
+class Foreign(BaseModel):
+    scale: float = 1.0
+
+
+@pytest.mark.parametrize(("params", "said"), [(Undeclared, "a method work"), (Foreign, "derived from AttackParams")])
+def test_a_plugin_without_its_work_is_refused(params: type[BaseModel], said: str) -> None:
+    (problem,) = ATTACKS.problems([replace(card("quantize"), name="mine", params=params)])
+    assert said in problem
+    assert ATTACKS.problems([replace(card("quantize"), name="mine")]) == []
 
 
 def test_page_is_the_rendered_table() -> None:
