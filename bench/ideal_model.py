@@ -27,7 +27,9 @@ TOGETHER = (
 SHIFT = {"log_truth_ratio": -1.5}
 """How far the original lies from gold, in standard deviations; `LEARNT` where nothing else is said."""
 LEARNT = -2.5
-SCORES = ("log_truth_ratio", "mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm")
+MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus", "mia_gradnorm")
+PUBLISHED = ("mia_min_k_ou", "mia_min_k_plus_plus_ou", "mia_gradnorm_ou")
+SCORES = ("log_truth_ratio", *MEMBERSHIP, *PUBLISHED)
 SHARES = {"probability": (0.2, 0.95), "rouge": (0.3, 0.95)}
 """Row means of gold and original, in [0, 1]."""
 CONTAINED = (0.1, 0.9)
