@@ -79,6 +79,7 @@ def run_sweep(
     on_settled: Callable[[], None] | None = None,
     announce: Callable[[str], None] = lambda _: None,
     accept_new_code: bool = False,
+    fetch_weights: Callable[[str], None] | None = None,
 ) -> list[TrialRecord]:
     """Run or resume a sweep and return the records of all its trials.
 
@@ -102,6 +103,7 @@ def run_sweep(
         except durable.LockedElsewhereError as error:
             raise SweepBusyError(f"{job.directory} is being run by {error}") from None
         driver = Driver(job, address=address, on_settled=on_settled, accept_new_code=accept_new_code)
+        driver.fetch_weights = fetch_weights
         driver.open(announce)
         on_open()
         if driver.is_finished():
@@ -151,6 +153,7 @@ class Driver:
         self._made_again: set[int] = set()
         self.began = time.monotonic()  # monotonic: durations must not depend on clock changes
         self.stopped: str | None = None
+        self.fetch_weights: Callable[[str], None] | None = None
         self._on_settled = on_settled
 
     # --- opening --------------------------------------------------------------------------------------------------
@@ -483,8 +486,14 @@ class Driver:
         return [
             record
             for record in members
-            if (key := record.stage_keys.get("unlearn")) is not None and not self.store.has_weights(key)
+            if (key := record.stage_keys.get("unlearn")) is not None and not self._has_weights(key)
         ]
+
+    def _has_weights(self, key: str) -> bool:
+        """Return whether the store has a trial's weights, after `fetch_weights` looked for them elsewhere."""
+        if not self.store.has_weights(key) and self.fetch_weights is not None:
+            self.fetch_weights(key)
+        return self.store.has_weights(key)
 
     def write_record(self, record: TrialRecord) -> None:
         sealed = record.sealed()

@@ -128,7 +128,7 @@ def _run(
     *,
     accept_new_code: bool,
 ) -> None:
-    from unlearn_sweep.engine.mirror.background import mirrored
+    from unlearn_sweep.engine.mirror.background import mirrored, weights_from_mirror
     from unlearn_sweep.engine.sweep import run_sweep
     from unlearn_sweep.sweeps.report.progress import LiveProgress
 
@@ -144,6 +144,7 @@ def _run(
             on_settled=partial(_poke, [view for view in (mlflow, mirror) if view is not None]),
             announce=say,
             accept_new_code=accept_new_code,
+            fetch_weights=weights_from_mirror(job, say) if job.mirror is not None else None,
         )
         _finish(job, console)
 

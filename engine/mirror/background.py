@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told, first_line, probe
 from unlearn_sweep.engine.mirror.presence import Heart, other_driver, place_of
-from unlearn_sweep.engine.mirror.pull import is_another_sweep, pull
+from unlearn_sweep.engine.mirror.pull import fetch_model, is_another_sweep, pull
 from unlearn_sweep.engine.mirror.push import Pusher
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.holder import holder_line
@@ -155,3 +155,20 @@ class MirrorThread:
         if not self._warned:
             self._warned = True
             self._warn(f"Mirror {self.pusher.mirror.shown}: {self._behind}. The sweep continues without it.")
+
+
+def weights_from_mirror(job: SweepJob, say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that fetches a model from the job's mirror into its store, given the stage key.
+
+    A mirror without this model, or one that does not answer, leaves the store as it is; the latter is said.
+    """
+
+    def fetch(key: str) -> None:
+        store = StageStore(job.storage)
+        try:
+            with errors_told():
+                fetch_model(Mirror(job.mirror or "", writer=place_of(store)), store, key)
+        except MirrorError as error:
+            say(f"the weights {key} are not in the storage, and {error}")
+
+    return fetch

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.mirror.background import weights_from_mirror
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_order import base_costs
@@ -35,10 +36,11 @@ def job_of(storage: Path) -> SweepJob:
     return job.model_copy(update={"search": search})
 
 
-def run(storage: str) -> list[TrialRecord]:
+def run(storage: str, mirror: str | None = None) -> list[TrialRecord]:
     """Run the sweep in `storage`, or go on with it. The records of all trials."""
-    job = job_of(Path(storage))
+    job = job_of(Path(storage)).model_copy(update={"mirror": mirror})
     driver = Driver(job)
+    driver.fetch_weights = weights_from_mirror(job, print) if mirror is not None else None
     driver.open()
     prepared, executor = prepare(job), RecordedExecutor(TRIALS)
     driver.attack_costs = base_costs(ATTACKS, prepared, driver.store, timed=False)

@@ -6,7 +6,7 @@ What the executor leaves are per-row tables as an evaluation writes them; everyt
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,10 @@ class RecordedExecutor:
 
     def attack(self, request: AttackRequest) -> dict[str, Any]:
         number = json.loads((Path(request.model_path) / WEIGHTS).read_text())
-        label = f"{request.attack}{request.params['size']}"
+        recorded = self._model(request.model_path).attacks
+        label = label_of(request.attack, recorded)
         self.attacks_run.append((number, label))
-        attack_rows(self._model(request.model_path).attacks[label]).to_parquet(request.rows_path, index=False)
+        attack_rows(recorded[label]).to_parquet(request.rows_path, index=False)
         return {"points": [{"strength": 1.0, "unit": "x", "notes": {}}]}
 
     def make_room(self) -> None:
@@ -97,10 +98,24 @@ def attack_rows(still_forgotten: float) -> pd.DataFrame:
     return table({"probability": [1 - still_forgotten] * ROWS}).assign(strength=1.0, unit="x")
 
 
+ONE_STATE: dict[str, dict[str, Any]] = {
+    "prefill": {"tokens": [1]},
+    "few_shot": {"shots": [1]},
+    "quantize": {"bits": [4]},
+    "relearn": {"steps": [1]},
+}
+"""Parameters of one strength for the attacks that recorded sweeps use, each at most once."""
+
+
+def label_of(attack: str, labels: Iterable[str]) -> str:
+    """The label that `attack_list` gave this attack."""
+    return next(label for label in labels if label.rstrip("0123456789") == attack)
+
+
 def attack_list(*named: tuple[str, str]) -> list[AttackSettings]:
-    """Attacks by (name of the catalog, family), each with its place as a parameter, so that labels differ."""
+    """Attacks by (name of the catalog, family), one strength each, labelled by name and place."""
     return [
-        AttackSettings(label=f"{name}{place}", name=name, family=family, params={"size": place})
+        AttackSettings(label=f"{name}{place}", name=name, family=family, params=ONE_STATE[name])
         for place, (name, family) in enumerate(named)
     ]
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.evaluators.tables import table
-from tests.support.recorded_attacks import OUTCOME, attack_list, recorded_job
+from tests.support.recorded_attacks import OUTCOME, attack_list, label_of, recorded_job
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.controls import write_controls
@@ -84,7 +84,7 @@ class TwoHalves:
         return {"rows": 2 * ROWS}
 
     def attack(self, request: Any) -> dict[str, Any]:
-        points = STILL[f"{request.attack}{request.params['size']}"]
+        points = STILL[label_of(request.attack, STILL)]
         attacked(points).to_parquet(request.rows_path, index=False)
         return {"points": [{"strength": float(place + 1), "unit": "x", "notes": {}} for place in range(len(points))]}
 
