@@ -18,6 +18,7 @@ import pytest
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
 from unlearn_sweep.engine.models import load_model, load_tokenizer
 from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.worker import run_worker
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
@@ -88,15 +89,16 @@ class World:
 
     def train(self, name: str, method: str, params: dict[str, Any], **values: Any) -> tuple[str, TrainOutcome]:
         output = str(self.folder / name)
+        given = {key: value for key, value in values.items() if key in TrainingSettings.model_fields}
         job = {
             "start_model": self.original,
             "output_dir": output,
             "benchmark": {"name": "authors", "params": OPTIONS},
             "method": {"name": method, "params": params},
-            "global_batch_size": 8,
+            "training": {"global_batch_size": 8, "warmup_share": 0.0, **given},
             "seed": 3,
             "teacher_model": self.teacher,
-            **values,
+            **{key: value for key, value in values.items() if key not in given},
         }
         return output, TrainOutcome.model_validate(run_worker(job))
 
