@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 
 from unlearn_sweep.engine.mirror.plan import MARK, MODELS
 from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.stages.spread import spread
 from unlearn_sweep.engine.store import durable
 
 Given = TypeVar("Given")
@@ -166,28 +165,7 @@ def side_by_side(work: Callable[[Given], Made], items: list[Given], hands: int) 
     """
     if hands == 1 or len(items) < 2:
         return [work(item) for item in items]
-    waiting, made, errors = deque(enumerate(items)), dict[int, Made](), list[BaseException]()
-
-    def run() -> None:
-        with contextlib.suppress(IndexError):
-            while not errors:
-                place, item = waiting.popleft()
-                try:
-                    made[place] = work(item)
-                except BaseException as error:  # raised in the calling thread below
-                    errors.append(error)
-
-    threads = [threading.Thread(target=run, name="mirror-hand", daemon=True) for _ in range(min(hands, len(items)))]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        waiting.clear()
-    if errors:
-        raise errors[0]
-    return [made[place] for place in range(len(items))]
+    return spread(lambda item, _: work(item), items, range(hands))
 
 
 def probe(mirror: Mirror) -> None:

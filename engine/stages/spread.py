@@ -32,7 +32,7 @@ def spread(work: Callable[[Given, Hand], Made], items: Sequence[Given], hands: S
             except BaseException as error:  # raised in the calling thread
                 errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(hand,), name="prepare", daemon=True) for hand in hands[: len(items)]]
+    threads = [threading.Thread(target=run, args=(hand,), name="spread", daemon=True) for hand in hands[: len(items)]]
     try:
         for thread in threads:
             thread.start()
