@@ -73,6 +73,12 @@ def refusal(directory: Path, starts: Starts, code: Mapping[str, str], settled: i
     )
 
 
+UNRECORDED_CODE = (
+    "its trials were made by a version of unlearn-sweep that did not record its code; the report marks them, and "
+    "they are not comparable with new ones if the code has changed since"
+)
+
+
 def what_changed(starts: Starts, code: Mapping[str, str]) -> str:
     changed = starts.changed_since_last(code)
     if not changed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.changed_code import (
+    UNRECORDED_CODE,
     SweepChangedError,
     other_inputs,
     other_sweep,
@@ -108,6 +109,8 @@ def run_sweep(
         on_open()
         if driver.is_finished():
             announce("nothing to do: every trial of this sweep is settled")
+            if (lost := driver.lost_weights()) is not None:
+                announce(lost)
             return driver.records()
         stack.push(driver.note_stop)  # runs after Ray has stopped, so no stage writes a later event
         if watch is not None:
@@ -223,13 +226,19 @@ class Driver:
                 self.retention.release(holder_of(record.number, score.seed))
 
     def _refuse_changed_code(self, announce: Callable[[str], None]) -> None:
-        """Raise SweepChangedError if other code made settled trials, unless the new code is accepted."""
+        """Raise SweepChangedError if other code made settled trials, unless the new code is accepted.
+
+        A sweep of a version that did not record its code continues, because nothing shows that the code changed. Its
+        trials are marked, as those of accepted code are.
+        """
         settled = sum(self._counts(record) for record in self.settled.values())
         if not settled or self.starts.knows(self.code):
             return
-        if not self.accept_new_code:
+        unrecorded = not self.starts.all and all(record.code is None for record in self.settled.values())
+        if not (self.accept_new_code or unrecorded):
             raise SweepChangedError(refusal(self.directory, self.starts, self.code, settled))
-        notice = f"new code is accepted: {what_changed(self.starts, self.code)}"
+        reason = UNRECORDED_CODE if unrecorded else what_changed(self.starts, self.code)
+        notice = f"new code is accepted: {reason}"
         announce(notice)
         self.events.append("note", reason=notice, data={"code": self.code_version})
 
@@ -252,6 +261,10 @@ class Driver:
         if not enough or any(missing_seeds(self.records(), self.job.search.seeds_for_finalists)):
             return False
         return not self._without_weights()
+
+    def _can_be_rebuilt(self, record: TrialRecord) -> bool:
+        """Return whether this code gives a trial the weights it had. Other code trains another model."""
+        return record.code == self.code_version
 
     def _counts(self, record: TrialRecord) -> bool:
         """Return whether a record counts towards the sweep's number of trials."""
@@ -379,6 +392,8 @@ class Driver:
         self.retention.evict(reserve_bytes=self.reserve_bytes)
         if self.broker is not None:
             self.broker.flush()
+        if (lost := self.lost_weights()) is not None:
+            self.events.append("note", reason=lost)
         shutil.rmtree(self.directory / "ray", ignore_errors=True)
         event = "sweep_stopped" if self.stopped else "sweep_finished"
         self.events.append(event, seconds=time.monotonic() - self.began, reason=self.stopped)
@@ -478,19 +493,32 @@ class Driver:
             self.events.append("note", trial=record.number, reason=reason)
 
     def _without_weights(self) -> list[TrialRecord]:
-        """Return the front members whose weights are missing from the store and not yet being rebuilt.
+        """Return the front members whose weights are missing, can be rebuilt and are not yet being rebuilt.
 
         Weights can be missing because a trial with only cache hits is settled without them.
         """
         members = [record for record in members_of(self.records()) if record.number not in self._made_again]
-        return [
-            record
-            for record in members
-            if (key := record.stage_keys.get("unlearn")) is not None and not self._has_weights(key)
-        ]
+        return [record for record in members if self._can_be_rebuilt(record) and not self._has_weights(record)]
 
-    def _has_weights(self, key: str) -> bool:
-        """Return whether the store has a trial's weights, after `fetch_weights` looked for them elsewhere."""
+    def lost_weights(self) -> str | None:
+        """Return a notice of the front members whose weights are missing and were made by other code, or None."""
+        lost = [record for record in members_of(self.records()) if not self._can_be_rebuilt(record)]
+        numbers = ", ".join(str(record.number) for record in lost if not self._has_weights(record))
+        if not numbers:
+            return None
+        return (
+            f"weights of front members {numbers} are not stored. Other code made these trials, so they are not trained "
+            "again; to export one, go back to that version or run the sweep under another name"
+        )
+
+    def _has_weights(self, record: TrialRecord) -> bool:
+        """Return whether the store has a trial's weights, after `fetch_weights` looked for them elsewhere.
+
+        A trial without a training stage has none to lose.
+        """
+        key = record.stage_keys.get("unlearn")
+        if key is None:
+            return True
         if not self.store.has_weights(key) and self.fetch_weights is not None:
             self.fetch_weights(key)
         return self.store.has_weights(key)

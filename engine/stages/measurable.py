@@ -37,7 +37,8 @@ def check_measurable(job: SweepJob, lost: dict[str, str]) -> str | None:
     """Return the warning for a sweep that continues without some objectives; None if it has all of them.
 
     Raises:
-        UnmeasurableError: all objectives are lost, or some are and the sweep file has `search.unmeasured: stop`.
+        UnmeasurableError: all objectives are lost, or some are and the sweep file has `search.unmeasured: stop`. A
+            sweep of one trial only stops if all are: it searches nothing, and its trial has the other objectives.
     """
     if not lost:
         return None
@@ -47,7 +48,7 @@ def check_measurable(job: SweepJob, lost: dict[str, str]) -> str | None:
     text = f"no trial of this sweep can have {what}, given the scores of the original and gold model. {figures}"
     if len(lost) == len(objectives):
         raise UnmeasurableError(f"{text}. No trial was started: {ADVICE}")
-    if job.search.unmeasured == "stop":
+    if job.search.unmeasured == "stop" and job.search.trials > 1:
         rest = " and ".join(NAMES[name] for name in objectives if name not in lost)
         raise UnmeasurableError(
             f"{text}. No trial was started: {ADVICE}; or write search: {{unmeasured: go_on}} to have {rest} alone, "

@@ -243,10 +243,20 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
         return missing_reasons(self)
 
 
+UNRECORDED = "unrecorded"
+"""Stands for the code version of a trial that ran before records named their code."""
+
+
 def code_versions(records: Iterable[TrialRecord]) -> dict[str, int]:
     """Count the trials per code version, in order of first appearance. Skip trials that never ran."""
-    made = [version for record in records if (version := record.code) is not None]
+    made = [version for record in records if (version := _code_of(record)) is not None]
     return {version: made.count(version) for version in dict.fromkeys(made)}
+
+
+def _code_of(record: TrialRecord) -> str | None:
+    """Return the code version of a trial, `UNRECORDED` if the trial ran without one, None if it never ran."""
+    ran = record.state not in ("failed", "duplicate")
+    return record.code or (UNRECORDED if ran else None)
 
 
 def missing_reasons(trial: RobustnessScores | EvaluationScores) -> dict[str, str]:

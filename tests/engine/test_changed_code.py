@@ -19,7 +19,7 @@ from tests.support.recorded_attacks import recorded_job
 from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store import code
-from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.records import UNRECORDED, TrialRecord
 from unlearn_sweep.engine.store.snapshot import read_snapshot
 from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.sweeps.launch import EXIT_OK, EXIT_REFUSED, launch
@@ -183,10 +183,32 @@ def test_a_sweep_without_trials_takes_any_code(tmp_path: Path, tree: Path) -> No
     assert len(lock(job)["code"]) == 2
 
 
-def test_trials_of_unrecorded_code_are_refused(tmp_path: Path, tree: Path) -> None:
-    job = begun(tmp_path)
+def without_starts(job: SweepJob) -> None:
     path = job.directory / "spec.lock.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in lock(job).items() if key not in ("starts", "code")}))
+
+
+def test_a_sweep_that_never_recorded_its_code_continues_and_is_marked(tmp_path: Path, tree: Path) -> None:
+    job = begun(tmp_path)
+    Driver(job).write_record(record(0, None))
+    without_starts(job)
+    said: list[str] = []
+    driver = Driver(job)
+    driver.open(said.append)
+    assert "did not record its code" in said[0]
+    driver.write_record(record(1, driver.code_version))
+    report = load_report(job.directory)
+    assert report.code_versions == {UNRECORDED: 1, driver.code_version: 1}
+    assert "2 versions of the code" in " ".join(answer(report))
+    another_formula(tree)
+    more = job.model_copy(update={"search": job.search.model_copy(update={"trials": 3})})
+    with pytest.raises(SweepChangedError, match=r"evaluators\.objectives"):
+        Driver(more).open()
+
+
+def test_trials_that_name_a_code_that_the_lock_file_lacks_are_refused(tmp_path: Path, tree: Path) -> None:
+    job = begun(tmp_path)
+    without_starts(job)
     with pytest.raises(SweepChangedError, match="the code that made its trials is not recorded"):
         Driver(job).open()
     assert read_snapshot(job.directory).starts.all == ()

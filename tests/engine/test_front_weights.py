@@ -47,7 +47,7 @@ def driver(job: SweepJob, monkeypatch: pytest.MonkeyPatch) -> Driver:
     driver = Driver(job)
     driver.open()
     for made in (record(0, 0.9, 0.1), record(1, 0.1, 0.9), record(2, 0.05, 0.05)):
-        driver.write_record(made)
+        driver.write_record(made.model_copy(update={"code": driver.code_version}))
     monkeypatch.setattr(driver, "broker", Asked())
     return driver
 
@@ -65,6 +65,15 @@ def test_a_sweep_is_finished_when_its_front_has_its_weights(driver: Driver) -> N
     assert not driver.is_finished()
     driver.store.model_folder("m1").mkdir()
     assert driver.is_finished()
+
+
+def test_weights_of_other_code_are_not_made_again_and_the_sweep_is_finished(driver: Driver) -> None:
+    driver.write_record(driver.settled[1].model_copy(update={"code": "other"}))
+    assert driver.is_finished()
+    assert driver.next_task() is None
+    assert "weights of front members 1 are not stored" in (driver.lost_weights() or "")
+    driver.store.model_folder("m1").mkdir()
+    assert driver.lost_weights() is None
 
 
 def test_the_record_stays_as_it_is_and_a_failure_is_noted(driver: Driver) -> None:

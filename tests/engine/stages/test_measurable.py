@@ -52,6 +52,7 @@ def test_a_sound_sweep_is_measurable(ready: Ready) -> None:
 
 def test_equal_controls_leave_nothing_to_measure_forgetting_by(ready: Ready) -> None:
     job, prepared, _ = ready
+    job = job.model_copy(update={"search": job.search.model_copy(update={"trials": 2})})
     found = lost(job, gold_is_original(prepared))
     assert set(found) == {"ue", "rob"}
     assert "apart, which is within 2 x" in found["ue"]
@@ -60,6 +61,12 @@ def test_equal_controls_leave_nothing_to_measure_forgetting_by(ready: Ready) -> 
         check_measurable(job, found)
     on = job.model_copy(update={"search": job.search.model_copy(update={"unmeasured": "go_on"})})
     assert "can have UE and Rob" in str(check_measurable(on, found))
+
+
+def test_one_trial_alone_runs_for_the_objectives_it_has(ready: Ready) -> None:
+    job, prepared, _ = ready
+    alone = job.model_copy(update={"search": job.search.model_copy(update={"trials": 1})})
+    assert "can have UE and Rob" in str(check_measurable(alone, lost(job, gold_is_original(prepared))))
 
 
 def test_one_attack_without_a_span_does_not_stop_a_sweep(ready: Ready) -> None:
