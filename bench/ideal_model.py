@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from unlearn_sweep.evaluators.objectives import attack_score, unlearning_effectiveness
+from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
+from unlearn_sweep.evaluators.objectives.robustness import attack_score
 from unlearn_sweep.evaluators.scores import AttackTables
 from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS
 

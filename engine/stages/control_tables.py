@@ -82,7 +82,9 @@ class ControlTables:
         threading.Thread(target=self._read, name="read-controls", daemon=True).start()
 
     def _read(self) -> None:
-        import unlearn_sweep.evaluators.objectives  # noqa: F401  (loads the scoring code and its libraries)
+        # Loads the scoring code and its libraries.
+        import unlearn_sweep.evaluators.objectives.robustness
+        import unlearn_sweep.evaluators.objectives.utility  # noqa: F401
 
         _ = self.halves, self.gold
         for label, models in self._prepared.attacks.items():

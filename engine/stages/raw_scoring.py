@@ -75,7 +75,7 @@ class RawScorer:
 
     def _utility(self, rows: pd.DataFrame) -> Objective:
         if "original" in self.tables:
-            from unlearn_sweep.evaluators.objectives import utility_retention
+            from unlearn_sweep.evaluators.objectives.utility import utility_retention
 
             original, metrics = self.tables["original"], self.job.ut_metrics
             return utility_retention(rows, original, metrics, beside=self.job.beside)

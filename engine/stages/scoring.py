@@ -54,7 +54,7 @@ class Scorer:
         )
 
     def effectiveness(self, rows: pd.DataFrame, half: str) -> Objective:
-        from unlearn_sweep.evaluators.objectives import unlearning_effectiveness
+        from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
 
         groups = self.controls.halves[half]
         return unlearning_effectiveness(
@@ -62,7 +62,7 @@ class Scorer:
         )
 
     def utility(self, rows: pd.DataFrame, half: str) -> Objective:
-        from unlearn_sweep.evaluators.objectives import utility_retention
+        from unlearn_sweep.evaluators.objectives.utility import utility_retention
 
         return utility_retention(
             rows,
@@ -84,7 +84,7 @@ class Scorer:
         `utility` is the model's UT before the attack. It is used for states whose utility was not measured again,
         because the attack changed the prompts and not the model.
         """
-        from unlearn_sweep.evaluators.objectives import attack_score
+        from unlearn_sweep.evaluators.objectives.robustness import attack_score
 
         rows = self.store.rows(result.key)
         points = self._points(attack, rows, result.data["points"], utility)
@@ -124,7 +124,7 @@ class Scorer:
 
     def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores:
         """Return Rob on both halves, or its upper bound while attacks are missing; empty if the sweep has none."""
-        from unlearn_sweep.evaluators.objectives import robustness
+        from unlearn_sweep.evaluators.objectives.robustness import robustness
 
         families = {attack.label: attack.family for attack in self.job.attacks}
         if not families:
@@ -143,7 +143,8 @@ class Scorer:
 
     def gold_robustness(self) -> RobustnessScores:
         """Return Rob of the gold model as for a trial; None with a reason if no trial can have a Rob."""
-        from unlearn_sweep.evaluators.objectives import AttackTables, attack_score
+        from unlearn_sweep.evaluators.objectives.robustness import attack_score
+        from unlearn_sweep.evaluators.scores import AttackTables
 
         scores = []
         for attack in self.job.attacks:
@@ -166,14 +167,14 @@ class Scorer:
 
     def highest_robustness(self, scores: Mapping[str, float | None]) -> float | None:
         """Return the upper bound of Rob given these attack scores; None if all attacks are done without a score."""
-        from unlearn_sweep.evaluators.objectives import robustness
+        from unlearn_sweep.evaluators.objectives.robustness import robustness
 
         return robustness(scores, {attack.label: attack.family for attack in self.job.attacks}).value
 
     def _points(
         self, attack: AttackSettings, rows: pd.DataFrame, points: Sequence[Mapping[str, Any]], utility: float | None
     ) -> list[AttackTables]:
-        from unlearn_sweep.evaluators.objectives import AttackTables
+        from unlearn_sweep.evaluators.scores import AttackTables
 
         original, gold = (self.controls.attacked(attack.label, which) for which in ("original", "gold"))
         unlearned, nothing = by_strength(rows), rows.head(0)

@@ -27,7 +27,7 @@ from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.summary_text import answer
 
 ROOT = Path(__file__).parents[2]
-SCORING = "evaluators/objectives.py"
+SCORING = "evaluators/objectives/parts.py"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def another_formula(tree: Path) -> None:
 
 
 def reworded(tree: Path) -> None:
-    edit(tree, SCORING, "UE, UT and Rob from per-row tables", "Objectives from tables of rows")
+    edit(tree, SCORING, "Objectives are computed from per-row tables", "Objectives come from tables of rows")
 
 
 def the_job(tmp_path: Path, *, trials: int) -> SweepJob:
@@ -105,7 +105,7 @@ def test_changed_code_is_refused_before_anything_is_written_or_started(
     assert status == EXIT_REFUSED
     assert contents(job.storage) == before
     first, second = [line for line in said.splitlines() if str(job.directory) in line or "--accept-new-code" in line]
-    assert "changed since its last start: evaluators.objectives. Its settled trial is not comparable" in first
+    assert "changed since its last start: evaluators.objectives.parts. Its settled trial is not comparable" in first
     assert "another name" in second
     assert "the version of its last start (unlearn-sweep " in second
 

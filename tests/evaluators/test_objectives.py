@@ -13,13 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import hmean
 
 from tests.evaluators.tables import noisy, table
-from unlearn_sweep.evaluators.objectives import (
-    AttackTables,
-    attack_score,
-    robustness,
-    unlearning_effectiveness,
-    utility_retention,
-)
+from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
+from unlearn_sweep.evaluators.objectives.robustness import attack_score, robustness
+from unlearn_sweep.evaluators.objectives.utility import utility_retention
+from unlearn_sweep.evaluators.scores import AttackTables
 
 UE_METRICS = ["probability", "extraction_strength", "truth_ratio"]
 ORIGINAL = {"probability": 0.9, "extraction_strength": 0.8, "truth_ratio": 0.95}

@@ -18,7 +18,8 @@ from tests.evaluators import tiny_models
 from unlearn_sweep.evaluators.benchmarks.passages import document_row
 from unlearn_sweep.evaluators.catalog import COMPONENTS
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
-from unlearn_sweep.evaluators.objectives import unlearning_effectiveness, utility_retention
+from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
+from unlearn_sweep.evaluators.objectives.utility import utility_retention
 from unlearn_sweep.evaluators.rows import DOCUMENT, Row, Template, encode
 from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, NoValueError, split_values
 

@@ -22,7 +22,7 @@ from tests.faults.recorded_sweep import run
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["tests.faults.recorded_sweep", "pandas", "pyarrow.parquet", "unlearn_sweep.evaluators.objectives"]
+    ["tests.faults.recorded_sweep", "pandas", "pyarrow.parquet", "unlearn_sweep.evaluators.objectives.robustness"]
 )
 SHORT = 6
 LATEST_S = 0.02

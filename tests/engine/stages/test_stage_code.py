@@ -159,7 +159,7 @@ EDITS = {
     "how attacks are run": Edit("engine/stages/attack_run.py", more, ATTACKS | SWEEP),
     "metric": Edit("evaluators/memorization.py", put("if len(wrong) else n", "if len(wrong) else 0"), MEASURED | SWEEP),
     "how models are measured": Edit("engine/stages/measurement.py", more, MEASURED | SWEEP),
-    "objective's formula": Edit("evaluators/objectives.py", put("0.0, 1.0)", "0.0, 2.0)"), SWEEP),
+    "objective's formula": Edit("evaluators/objectives/parts.py", put("0.0, 1.0)", "0.0, 2.0)"), SWEEP),
     "normalisation": Edit("evaluators/normalise.py", put("NOISE_FACTOR = 2.0", "NOISE_FACTOR = 3.0"), SWEEP),
     "gate": Edit("engine/stages/gate.py", put("COLLAPSED_UT = 0.05", "COLLAPSED_UT = 0.5"), SWEEP),
     "rows": Edit("evaluators/rows.py", more, EVERYTHING),

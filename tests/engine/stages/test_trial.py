@@ -18,7 +18,8 @@ from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, Tria
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.evaluators.objectives import robustness, utility_retention
+from unlearn_sweep.evaluators.objectives.robustness import robustness
+from unlearn_sweep.evaluators.objectives.utility import utility_retention
 
 PARAMS = {
     "learning_rate": 1e-3, "epochs": 2, "beta": 0.5, "reduction": "sequence_sum", "forget_weight": 1.0,

@@ -1,0 +1,149 @@
+"""Unlearning effectiveness (UE): how far the forget rows went from the original's values to the gold model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+import pandas as pd
+
+from unlearn_sweep.evaluators.aggregate import (
+    Bootstrap,
+    Matched,
+    Values,
+    harmonic_mean,
+    lifted,
+    match_rows,
+    mean_of,
+    spread,
+)
+from unlearn_sweep.evaluators.catalog import metric_card
+from unlearn_sweep.evaluators.normalise import normalise_forgetting
+from unlearn_sweep.evaluators.objectives.parts import Drawn, check_metrics, clipped, nothing_left
+from unlearn_sweep.evaluators.scores import Normalised, Objective
+from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, NoValueError, split_values
+
+FORGET_SPLIT = "forget"
+
+Scored = tuple[Normalised, Values, float]
+"""A part, its bootstrap draws, and the noise of its score where it is one number over whole splits: 0 for the mean of a
+row metric."""
+
+
+def unlearning_effectiveness(
+    unlearned: pd.DataFrame,
+    original: pd.DataFrame,
+    gold: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    groups: frozenset[str] | None = None,
+    seed: int = 0,
+) -> Objective:
+    """UE: harmonic mean over metric groups of the mean normalised score inside a group, on rows of split "forget".
+
+    A harmonic mean takes the worst group's word, so a metric over whole splits may not say more than its rows can: its
+    group counts as no less than its noise (`lifted`), and `groups` holds what each counted as.
+    Each metric is taken on rows where all three models have a value; `groups` limits the facts (search or report half).
+    A metric whose anchors are too close is left out and its part says so; None where none is left.
+    Raises ValueError for an unknown metric, one that does not serve UE, or one a table does not have.
+    """
+    return effectiveness({"unlearned": unlearned, "original": original, "gold": gold}, metrics, groups, seed)[0]
+
+
+def effectiveness(
+    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str], groups: frozenset[str] | None, seed: int
+) -> tuple[Objective, Values]:
+    """UE and its bootstrap draws."""
+    check_metrics(metrics, "ue")
+    matched = match_rows(tables, splits=[FORGET_SPLIT], groups=groups)
+    bootstrap = Bootstrap.of(matched.clusters, seed=seed)
+    scored = [
+        _split_part(metric, tables, groups, seed)
+        if metric in SPLIT_METRICS
+        else _forgetting_part(matched, bootstrap, metric)
+        for metric in metrics
+    ]
+    parts = tuple(part for part, _, _ in scored)
+    members: dict[str, list[Scored]] = {}
+    for part in scored:
+        if part[0].score is not None:
+            members.setdefault(part[0].group, []).append(part)
+    if not members:
+        reason = nothing_left(parts, len(matched))
+        objective = Objective(value=None, parts=parts, reason=reason, rows=len(matched), dropped=matched.dropped)
+        return objective, np.empty(0)
+    least = np.array([fmean(noise for _, _, noise in inside) for inside in members.values()], dtype=np.float64)
+    means = np.array([[fmean(part.score or 0.0 for part, _, _ in inside)] for inside in members.values()])
+    counted = dict(zip(members, lifted(means, least)[:, 0].tolist(), strict=True))
+    raw = [np.mean([draws for _, draws, _ in inside], axis=0, dtype=np.float64) for inside in members.values()]
+    drawn = lifted(np.stack(raw).astype(np.float64), least)
+    with np.errstate(divide="ignore"):
+        draws = len(drawn) / (1.0 / drawn).sum(axis=0)
+    objective = Objective(
+        value=harmonic_mean(list(counted.values())),
+        standard_error=spread(draws),
+        parts=parts,
+        groups=counted,
+        rows=len(matched),
+        dropped=matched.dropped,
+    )
+    return objective, draws
+
+
+def _forgetting_part(matched: Matched, bootstrap: Bootstrap, metric: str) -> Scored:
+    """One metric between its anchors, on rows where all three models have a value."""
+    card = metric_card(metric)
+    columns = np.stack([matched.column(table, metric) for table in ("unlearned", "original", "gold")])
+    columns[:, np.isnan(columns).any(axis=0)] = np.nan
+    value, original, gold = (mean_of(column) for column in columns)
+    if value is None or original is None or gold is None:
+        reason = f"none of {len(matched)} rows has a value for all three models"
+        return Normalised.missing(metric, FORGET_SPLIT, card.group, reason), np.empty(0), 0.0
+    u, o, g = (bootstrap.means(column) for column in columns)
+    gap_sd = spread(o - g) if bootstrap.possible else None
+    return *_forgotten(metric, (value, original, gold), (u, o, g), gap_sd), 0.0
+
+
+def _split_part(metric: str, tables: Mapping[str, pd.DataFrame], groups: frozenset[str] | None, seed: int) -> Scored:
+    """One metric over whole splits between its anchors."""
+    try:
+        found = split_values(metric, tables, groups=groups, seed=seed)
+    except NoValueError as error:
+        return Normalised.missing(metric, FORGET_SPLIT, metric_card(metric).group, str(error)), np.empty(0), 0.0
+    gold, g, slack = found.gold_anchor(two_sided=metric_card(metric).better_on_forget == "gold")
+    u, o = found.draws["unlearned"], found.draws["original"]
+    value, original = found.values["unlearned"], found.values["original"]
+    gap_sd = spread(o - found.twin) if found.possible else None
+    part, draws = _forgotten(metric, (value, original, gold), (u, o, g), gap_sd, slack)
+    if part.score is None or gap_sd is None:
+        return part, draws, 0.0
+    return part, draws, gap_sd / (abs(original - gold) - slack)
+
+
+def _forgotten(
+    metric: str,
+    values: tuple[float, float, float],
+    draws: tuple[Values, Values, Values],
+    gap_sd: float | None,
+    slack: float = 0.0,
+) -> Drawn:
+    """A part from the values of the three models and their draws; `slack` as in `normalise_forgetting`."""
+    card = metric_card(metric)
+    value, original, gold = values
+    u, o, g = draws
+    score, reason = normalise_forgetting(value, original, gold, gap_sd, better=card.better_on_forget, slack=slack)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        beyond, gap = np.maximum(0.0, np.abs(u - g) - slack), np.maximum(0.0, np.abs(o - g) - slack)
+        share = 1.0 - beyond / gap if card.better_on_forget == "gold" else (o - u) / (o - g)
+    part = Normalised(
+        metric=metric,
+        split=FORGET_SPLIT,
+        group=card.group,
+        value=value,
+        original=original,
+        gold=gold,
+        score=score,
+        reason=reason,
+    )
+    return part, clipped(share)
