@@ -14,7 +14,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.models import model_digest, refuse_other_vocabulary
-from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.prepare import WHICH, Preparation
@@ -103,7 +103,7 @@ def run_audit(
 
 def _audit(driver: Driver, path: str, controls: Sequence[str], announce: Callable[[str], None]) -> TrialRecord:
     job, executor = driver.job, InProcessExecutor(timeout_s=driver.job.stage_timeout_s)
-    runner = StageRunner(driver.store, driver.events, room=Room(job.directory, executor.make_room))
+    runner = StageRunner(driver.store, driver.events, stage_lock=ExclusiveStageLock(job.directory, executor.make_room))
     prepared = Preparation(job, runner, [executor], in_turn=True, which=controls, here=True, probe_refuses=False).run()
     if prepared.prompt_note:
         driver.events.append("note", reason=prepared.prompt_note)

@@ -51,8 +51,8 @@ def why_not(path: str, error: Exception) -> str:
     if isinstance(error, LocalEntryNotFoundError):
         return f"{path}: no such folder, and the model hub cannot be reached; {_fetch(path)}"
     first = str(error).strip().partition("\n")[0]
-    said = f"{type(error).__name__}: {first}"
-    return f"{path}: no such folder, and the model hub did not return this model ({said}); {_fetch(path)}"
+    reason = f"{type(error).__name__}: {first}"
+    return f"{path}: no such folder, and the model hub did not return this model ({reason}); {_fetch(path)}"
 
 
 def _is_cached(name: str, revision: str) -> bool:
@@ -69,4 +69,4 @@ def _fetch(path: str) -> str:
 def missing_models(named: dict[str, str | None]) -> dict[str, str]:
     """Return the reason for each unavailable model, by its name in `named`. Absolute paths and None are skipped."""
     found = {name: missing_from_hub(path) for name, path in named.items() if path and not path.startswith("/")}
-    return {name: said for name, said in found.items() if said is not None}
+    return {name: reason for name, reason in found.items() if reason is not None}

@@ -26,7 +26,7 @@ from unlearn_sweep.engine.changed_code import (
 )
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.plugin_files import keep_plugins
-from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.stages import requests
@@ -178,12 +178,12 @@ class Driver:
         self.settled = {record.number: record for record in whole_records(self.directory, notices)}
         for notice in notices:
             announce(notice)
-        told: set[int] = set()
+        logged: set[int] = set()
         for event in self.events.read():
             if event.event == "trial_asked" and event.trial is not None:
                 self.asked[event.trial] = event.data
             elif event.event == "trial_settled" and event.trial is not None:
-                told.add(event.trial)
+                logged.add(event.trial)
         self.store.clear_remains()
         self._release_settled()
         if not says_the_same(self.directory, self.job.spec_text):
@@ -198,7 +198,7 @@ class Driver:
             self.events.append("note", reason=notice)
         self._write_lock_file()
         self._mark_feasible()
-        self._catch_up(told)
+        self._catch_up(logged)
 
     def _mark_feasible(self) -> None:
         """Mark infeasible trials in records written by a version that did not do so."""
@@ -207,11 +207,11 @@ class Driver:
             if now is not record:
                 self.write_record(now)
 
-    def _catch_up(self, told: set[int]) -> None:
+    def _catch_up(self, logged: set[int]) -> None:
         """Rebuild the front from all records, and write the settled events that a killed driver did not write."""
         front = None
         for record in sorted(self.settled.values(), key=lambda record: record.finished):
-            if record.number not in told:
+            if record.number not in logged:
                 self._say_settled(record)
             front = self.front.add(record)
         if front is not None:
@@ -308,7 +308,9 @@ class Driver:
             RayExecutor(name, workers=workers, storage=train_storage, timeout_s=limit_s) for name in pool.names
         ]
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
-        runner = StageRunner(self.store, self.events, room=Room(self.directory, executors[0].make_room))
+        runner = StageRunner(
+            self.store, self.events, stage_lock=ExclusiveStageLock(self.directory, executors[0].make_room)
+        )
         prepared = Preparation(self.job, runner, list(executors), in_turn=workers.count > 0).run()
         self._check_controls(prepared)
         timed = not self.job.search.reproducible

@@ -72,11 +72,11 @@ class AsPublished:
 
     def needs(self) -> Needs:
         needs, found = self.base.needs(), deviations(self.base, self.project)
-        asked = [deviation.reference for deviation in found if deviation.reference != "none"]
+        references = [deviation.reference for deviation in found if deviation.reference != "none"]
         return replace(
             needs,
             padded=tuple(dict.fromkeys(view for deviation in found for view in deviation.padded)),
-            reference=asked[0] if asked else needs.reference,
+            reference=references[0] if references else needs.reference,
         )
 
     def terms(self, step: Step) -> tuple[Term, ...]:

@@ -38,7 +38,7 @@ class MethodCard:
     `needs` are the views the defaults read, then "reference:<kind>", "teacher:<kind>", "grouped" and "state" where they
     apply. `parts`
     are the methods and wrappers of a composition. `reverses`: the kept weights are the training turned round
-    (`FinalWeights`), so wrappers and stages that act for the trained weights have no meaning with it.
+    (`FinalWeights`), so wrappers and phases that act for the trained weights have no meaning with it.
     """
 
     name: str

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
-from unlearn_sweep.methods.composed_card import SWITCH_AT, composed_card, in_order, misfit, parse, stage_prefixes
+from unlearn_sweep.methods.composed_card import SWITCH_AT, composed_card, in_order, misfit, parse, phase_prefixes
 from unlearn_sweep.methods.divergence_cards import (
     CEU,
     GRAD_ASCENT,
@@ -121,14 +121,14 @@ def _card(name: str, _: tuple[PluginFile, ...]) -> MethodCard:
         return FINETUNE
     if name in METHODS:
         return METHODS[name]
-    stages = parse(name)
-    for stage in stages:
-        _known(stage.method, METHODS, "method")
-        for wrapper in stage.wrappers:
+    phases = parse(name)
+    for phase in phases:
+        _known(phase.method, METHODS, "method")
+        for wrapper in phase.wrappers:
             _known(wrapper, WRAPPERS, "wrapper")
-    if (problem := misfit(stages, METHODS, WRAPPERS)) is not None:
+    if (problem := misfit(phases, METHODS, WRAPPERS)) is not None:
         raise ValueError(f"method {name!r}: {problem}")
-    return composed_card(stages, METHODS, WRAPPERS)
+    return composed_card(phases, METHODS, WRAPPERS)
 
 
 def _known(name: str, among: Mapping[str, MethodCard], kind: str) -> None:
@@ -156,18 +156,18 @@ def build(name: str, values: Mapping[str, Any]) -> Method:
     given = defaults(name) | dict(values)
     if not entry.parts:
         return _as_published(_instance(entry, given, ""), given, "")
-    from unlearn_sweep.methods.composition import Composed, Staged
+    from unlearn_sweep.methods.composition import Composed, Phased
 
     methods = []
-    for stage, prefix in zip(parse(name), stage_prefixes(parse(name)), strict=True):
-        base = _as_published(_instance(METHODS[stage.method], given, prefix), given, prefix)
-        around = tuple(_instance(WRAPPERS[wrapper], given, prefix) for wrapper in in_order(stage.wrappers))
+    for phase, prefix in zip(parse(name), phase_prefixes(parse(name)), strict=True):
+        base = _as_published(_instance(METHODS[phase.method], given, prefix), given, prefix)
+        around = tuple(_instance(WRAPPERS[wrapper], given, prefix) for wrapper in in_order(phase.wrappers))
         methods.append(Composed(base, around) if around else base)
-    return methods[0] if len(methods) == 1 else Staged(methods[0], methods[1], switch_at=float(given[SWITCH_AT]))
+    return methods[0] if len(methods) == 1 else Phased(methods[0], methods[1], switch_at=float(given[SWITCH_AT]))
 
 
 def _instance(entry: MethodCard, given: Mapping[str, Any], prefix: str) -> Any:
-    """The part's class with its share of the values; `prefix` stands before the names that two stages share."""
+    """The part's class with its share of the values; `prefix` stands before the names that two phases share."""
     names = [param.name for param in entry.params if param.name not in OUTSIDE_THE_LOSS]
     return entry.load()(**{name: given.get(f"{prefix}{name}", given.get(name)) for name in names})
 

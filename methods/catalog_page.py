@@ -73,15 +73,15 @@ COMPOSITIONS = """## Compositions
 
 A sweep file may name a method with wrappers, `npo+sam+irm`, or two methods in turn, `dpo>idk_ap`. The order of wrappers
 means nothing: each acts at its own place (terms, then the forward, then the forget gradient, then both gradients, then
-the weights). The parameters of all parts stand side by side; where both stages have a parameter of the same name, the
-second's has its stage in front (`idk_ap.beta`), and `switch_at` is the share of the steps after which the second method
+the weights). The parameters of all parts stand side by side; where both phases have a parameter of the same name, the
+second's has its method in front (`idk_ap.beta`), and `switch_at` is the share of the steps after which the second
 takes over, in the same training with the same optimizer and schedule.
 
 What is refused, when the file is read: two of `sam`, `rs`, `gnr` and `tar` (each replaces the forget gradient);
-`surgery` around a method without a retain term; stages of which one works on hidden states and the other does not;
-`lat` or `weight_avg` in a staged method; `task_vector` as a stage, or inside a wrapper other than `sam`, `rs`, `gnr`
-and `weight_avg` (it turns the whole training round, and what they are for with it); more votes than wordings in `gao`,
-or more wordings than the benchmark has.
+`surgery` around a method without a retain term; phases of which one works on hidden states and the other does not;
+`lat` or `weight_avg` in a method of two phases; `task_vector` as a phase, or inside a wrapper other than `sam`, `rs`,
+`gnr` and `weight_avg` (it turns the whole training round, and what they are for with it); more votes than wordings in
+`gao`, or more wordings than the benchmark has.
 
 Where each runs. All run on one process, under DistributedDataParallel and under DeepSpeed ZeRO 0 to 3, with or without
 LoRA. For each way in which a gradient comes about, two ranks give the weights of one to 1e-6 under DDP and ZeRO 1, 2

@@ -1,6 +1,6 @@
-"""Names of methods: plain, with wrappers (`npo+sam+irm`), or in stages (`dpo>idk_ap`), and the card such a name has.
+"""Names of methods: plain, with wrappers (`npo+sam+irm`), or in phases (`dpo>idk_ap`), and the card such a name has.
 
-The order of wrappers in a name means nothing. The parameters of all parts stand side by side; where two stages share
+The order of wrappers in a name means nothing. The parameters of all parts stand side by side; where two phases share
 a name, the first has it as it is and the second with its own in front (`idk_ap.beta`). Learning rate and epochs are
 the training's, so they are there once. No torch.
 """
@@ -34,25 +34,25 @@ SWITCH = Param(
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Phase:
     """One method with the wrappers around it."""
 
     method: str
     wrappers: tuple[str, ...] = ()
 
 
-def parse(name: str) -> tuple[Stage, ...]:
+def parse(name: str) -> tuple[Phase, ...]:
     """Split a name at `>` and `+`; blanks around the parts do not count."""
-    stages = []
+    phases = []
     for text in name.split(">"):
         first, *wrappers = (part.strip() for part in text.split("+"))
-        stages.append(Stage(first, tuple(wrappers)))
-    return tuple(stages)
+        phases.append(Phase(first, tuple(wrappers)))
+    return tuple(phases)
 
 
 def canonical_name(name: str) -> str:
     """One name for one meaning: no blanks, wrappers in the order they act; parts that are unknown stay as they are."""
-    return ">".join("+".join((stage.method, *in_order(stage.wrappers))) for stage in parse(name))
+    return ">".join("+".join((phase.method, *in_order(phase.wrappers))) for phase in parse(name))
 
 
 def in_order(wrappers: Sequence[str]) -> tuple[str, ...]:
@@ -60,53 +60,53 @@ def in_order(wrappers: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(wrappers, key=lambda name: (PLACES.index(name), "") if name in PLACES else (len(PLACES), name)))
 
 
-def stage_prefixes(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """What stands before the parameters of each stage that an earlier one has too."""
-    return ("", *(f"{stage.method}." for stage in stages[1:]))
+def phase_prefixes(phases: Sequence[Phase]) -> tuple[str, ...]:
+    """What stands before the parameters of each phase that an earlier one has too."""
+    return ("", *(f"{phase.method}." for phase in phases[1:]))
 
 
 def misfit(
-    stages: Sequence[Stage], methods: Mapping[str, MethodCard], wrappers: Mapping[str, MethodCard]
+    phases: Sequence[Phase], methods: Mapping[str, MethodCard], wrappers: Mapping[str, MethodCard]
 ) -> str | None:
     """Why known parts do not fit together; None where they do."""
-    if len(stages) > 2:
-        return "at most two stages"
-    for stage in stages:
-        if len(set(stage.wrappers)) < len(stage.wrappers):
+    if len(phases) > 2:
+        return "at most two phases"
+    for phase in phases:
+        if len(set(phase.wrappers)) < len(phase.wrappers):
             return "each wrapper once"
-        rivals = sorted(FORGET_GRADIENT & set(stage.wrappers))
+        rivals = sorted(FORGET_GRADIENT & set(phase.wrappers))
         if len(rivals) > 1:
             return f"{' and '.join(rivals)} each replace the forget gradient; take one of them"
-        if "surgery" in stage.wrappers and "retain" not in methods[stage.method].needs:
-            return f"surgery needs a retain gradient, and {stage.method} has none"
-        reversed_ones = sorted(set(stage.wrappers) - REVERSIBLE) if methods[stage.method].reverses else []
+        if "surgery" in phase.wrappers and "retain" not in methods[phase.method].needs:
+            return f"surgery needs a retain gradient, and {phase.method} has none"
+        reversed_ones = sorted(set(phase.wrappers) - REVERSIBLE) if methods[phase.method].reverses else []
         if reversed_ones:
-            return f"{stage.method} turns the training round at the end, and with it what {reversed_ones[0]} is for"
-    if len(stages) > 1 and (whole := [stage.method for stage in stages if methods[stage.method].reverses]):
-        return f"{whole[0]} turns the whole training round at the end, the other stage's steps too"
-    if len({methods[stage.method].family == "representation" for stage in stages}) > 1:
-        return "a stage on hidden states trains other weights than one on answers; they cannot share a training"
-    if len(stages) == 2 and stages[0].method == stages[1].method:
-        return "two stages of the same method are one"
-    if len(stages) == 2 and any({"weight_avg", "lat"} & set(stage.wrappers) for stage in stages):
-        return "weight_avg and lat hold for a whole training, not for one of its stages"
+            return f"{phase.method} turns the training round at the end, and with it what {reversed_ones[0]} is for"
+    if len(phases) > 1 and (whole := [phase.method for phase in phases if methods[phase.method].reverses]):
+        return f"{whole[0]} turns the whole training round at the end, the other phase's steps too"
+    if len({methods[phase.method].family == "representation" for phase in phases}) > 1:
+        return "a phase on hidden states trains other weights than one on answers; they cannot share a training"
+    if len(phases) == 2 and phases[0].method == phases[1].method:
+        return "two phases of the same method are one"
+    if len(phases) == 2 and any({"weight_avg", "lat"} & set(phase.wrappers) for phase in phases):
+        return "weight_avg and lat hold for a whole training, not for one of its phases"
     return None
 
 
 def composed_card(
-    stages: Sequence[Stage], methods: Mapping[str, MethodCard], wrappers: Mapping[str, MethodCard]
+    phases: Sequence[Phase], methods: Mapping[str, MethodCard], wrappers: Mapping[str, MethodCard]
 ) -> MethodCard:
     """The card of known parts that fit together."""
     cards = [
-        _wrapped(stage, methods[stage.method], [wrappers[name] for name in in_order(stage.wrappers)])
-        for stage in stages
+        _wrapped(phase, methods[phase.method], [wrappers[name] for name in in_order(phase.wrappers)])
+        for phase in phases
     ]
     if len(cards) == 1:
         return cards[0]
     first, second = cards
     taken = {param.name for param in first.params}
     renamed = [
-        replace(param, name=f"{stages[1].method}.{param.name}") if param.name in taken else param
+        replace(param, name=f"{phases[1].method}.{param.name}") if param.name in taken else param
         for param in second.params
         if param.name not in TRAINING_PARAMS
     ]
@@ -125,10 +125,10 @@ def composed_card(
     )
 
 
-def _wrapped(stage: Stage, base: MethodCard, around: Sequence[MethodCard]) -> MethodCard:
+def _wrapped(phase: Phase, base: MethodCard, around: Sequence[MethodCard]) -> MethodCard:
     if not around:
         return base
-    if "lat" in stage.wrappers:  # its adversary works on packed tokens
+    if "lat" in phase.wrappers:  # its adversary works on packed tokens
         base = replace(base, params=tuple(param for param in base.params if param.name != COMPAT))
     cost = base.cost
     for wrapper in around:

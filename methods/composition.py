@@ -40,7 +40,7 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class Phased:
     """Two methods one after the other, in one training with one schedule and one optimizer: the second takes over at
     the share `switch_at` of the steps.
     """
@@ -50,13 +50,13 @@ class Staged:
     switch_at: float
 
     def __post_init__(self) -> None:
-        for stage in (self.first, self.second):
-            final = final_weights(stage)
+        for phase in (self.first, self.second):
+            final = final_weights(phase)
             if final is not None:
-                raise ValueError(f"{type(final).__name__} makes the kept weights from the whole training: no stage can")
-            needs = stage.needs()
+                raise ValueError(f"{type(final).__name__} makes the kept weights from the whole training: no phase can")
+            needs = phase.needs()
             if needs.adversary is not None or needs.average is not None:
-                raise ValueError("an adversary or a mean of the weights is for the whole training: no stage can")
+                raise ValueError("an adversary or a mean of the weights is for the whole training: no phase can")
 
     def at(self, progress: float) -> Method:
         """The method of a step, by the share of steps behind it."""
@@ -95,7 +95,7 @@ def together(first: Needs, second: Needs) -> Needs:
         ValueError: they train other weights, or read hidden states of other layers: one training cannot do both.
     """
     if (first.trainable, first.layers, first.logits) != (second.trainable, second.layers, second.logits):
-        raise ValueError("stages that read other layers or train other weights cannot share a training")
+        raise ValueError("phases that read other layers or train other weights cannot share a training")
     kinds = {needs.reference for needs in (first, second)} - {"none"}
     return replace(
         first,

@@ -97,8 +97,8 @@ class ELM:
             total = token_nll(kept.logits, first_choice).sum()
             terms.append(Term(name="retain", total=total, view="retain", per="token", weight=self.retain_weight))
         if self.fluency_weight:
-            said = step.forward(self.fluent_view)
-            total = token_nll(said.logits, said.targets).sum()
+            fluent = step.forward(self.fluent_view)
+            total = token_nll(fluent.logits, fluent.targets).sum()
             terms.append(
                 Term(name="fluency", total=total, view=self.fluent_view, per="token", weight=self.fluency_weight)
             )

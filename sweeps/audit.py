@@ -130,11 +130,11 @@ def check(request: AuditRequest) -> CheckedAudit:
     _check_models(request, options)
     _check_hub(request, options)
     models = {which: _model(request, which, options) for which in ("model", "gold", "original")}
-    tokenizer = _place(request.tokenizer, request.folder) if options.sound(("--tokenizer",)) else None
+    tokenizer = _place(request.tokenizer, request.folder) if options.is_valid(("--tokenizer",)) else None
     problems, spec = list(options.problems), None
     try:
-        asked = tokenizer or models["original"] or models["model"]
-        spec = check_document(document, folder=request.folder, machine=None, model=asked)
+        reference = tokenizer or models["original"] or models["model"]
+        spec = check_document(document, folder=request.folder, machine=None, model=reference)
     except SpecError as error:
         problems += error.problems
     if spec is not None:
@@ -155,20 +155,26 @@ def check(request: AuditRequest) -> CheckedAudit:
 def _check_hub(request: AuditRequest, options: ProblemCollector) -> None:
     """Report hub ids (models and tokenizer) that cannot be downloaded."""
     named = {which: getattr(request, which) for which in ("model", "original", "gold", "tokenizer")}
-    asked = {f"--{which}": text for which, text in named.items() if options.sound((f"--{which}",)) and text != CHANCE}
-    hub = {name: text for name, text in asked.items() if text and not is_local(text, absolute(text, request.folder))}
-    for name, said in missing_models(hub).items():
-        options.add((name,), said)
+    named_options = {
+        f"--{which}": text for which, text in named.items() if options.is_valid((f"--{which}",)) and text != CHANCE
+    }
+    hub = {
+        name: text
+        for name, text in named_options.items()
+        if text and not is_local(text, absolute(text, request.folder))
+    }
+    for name, reason in missing_models(hub).items():
+        options.add((name,), reason)
 
 
 def _of_class(spec: SweepSpec, models: dict[str, str | None]) -> list[Problem]:
     """Return settings and attacks that the class of a given model folder does not support."""
-    draft = ProblemCollector(spec.document)
+    collector = ProblemCollector(spec.document)
     places = dict.fromkeys(Path(model) for model in models.values() if model is not None and model != CHANCE)
     for place in places:
         if place.is_dir():
-            check_class(ModelFolder(place), spec.file, spec.attacks, draft)
-    return draft.problems
+            check_class(ModelFolder(place), spec.file, spec.attacks, collector)
+    return collector.problems
 
 
 def _text(request: AuditRequest) -> str:
@@ -181,7 +187,7 @@ def _text(request: AuditRequest) -> str:
             "benchmark": {"name": request.benchmark, **_settings(request)},
             "model": {"dtype": request.dtype, "attention": request.attention},
             "methods": {"graddiff": "published"},
-            "evaluators": {name: asked for name in ("ue", "ut") if (asked := list(getattr(request, name)))},
+            "evaluators": {name: metrics for name in ("ue", "ut") if (metrics := list(getattr(request, name)))},
             "evaluation": {"resources": {"CPU": float(request.threads)}},
             "attacks": attacks,
             **({} if request.prompt is None else {"prompt": _parsed(request.prompt)}),
@@ -195,10 +201,10 @@ def _text(request: AuditRequest) -> str:
 def _name(request: AuditRequest) -> str:
     """Return the folder name: model name and hash of the request, so that different audits use different folders."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(request.model).name).strip("-.")[:40] or "model"
-    asked = [request.model, request.benchmark, request.gold, request.original, request.seed]
-    asked += [request.tokenizer, request.dtype, request.attention, list(request.ue), list(request.ut)]
-    asked += [list(request.settings), list(request.attacks), request.prompt]
-    return f"audit-{stem}-{digest(asked)[:8]}"
+    choices = [request.model, request.benchmark, request.gold, request.original, request.seed]
+    choices += [request.tokenizer, request.dtype, request.attention, list(request.ue), list(request.ut)]
+    choices += [list(request.settings), list(request.attacks), request.prompt]
+    return f"audit-{stem}-{digest(choices)[:8]}"
 
 
 def _settings(request: AuditRequest) -> dict[str, Any]:
@@ -219,7 +225,7 @@ def _model(request: AuditRequest, which: str, options: ProblemCollector) -> str 
     text = getattr(request, which)
     if text is None or (which == "gold" and text == CHANCE):
         return text
-    return _place(text, request.folder) if options.sound((f"--{which}",)) else None
+    return _place(text, request.folder) if options.is_valid((f"--{which}",)) else None
 
 
 def _place(text: str | None, folder: Path) -> str | None:
@@ -257,8 +263,8 @@ def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
 
     given = ModelSource(path="given")
     gold = job.gold if job.gold.floor is not None else given
-    asked = job.model_copy(update={"original": given, "gold": gold})
-    return [Problem(path="benchmark.name", message=text) for text in obstacles_of(asked, benchmark)]
+    with_originals = job.model_copy(update={"original": given, "gold": gold})
+    return [Problem(path="benchmark.name", message=text) for text in obstacles_of(with_originals, benchmark)]
 
 
 def _job(spec: SweepSpec, models: dict[str, str | None], tokenizer: str | None) -> SweepJob:

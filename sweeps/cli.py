@@ -42,10 +42,10 @@ def _path(text: str) -> Path:
     """
     from unlearn_sweep.sweeps.file.paths import expanded
 
-    return Path(expanded(_said(text)))
+    return Path(expanded(_required(text)))
 
 
-def _said(text: str | None) -> str:
+def _required(text: str | None) -> str:
     """Return the text of an option.
 
     Raises:
@@ -57,7 +57,7 @@ def _said(text: str | None) -> str:
 
 
 def _not_empty(text: str | None) -> str | None:
-    return None if text is None else _said(text)
+    return None if text is None else _required(text)
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", parser=_path, help="A sweep file (YAML).")]

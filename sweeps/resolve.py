@@ -84,8 +84,8 @@ def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placemen
     """Return how many trials fit at once; None if the size of the cluster is unknown."""
     if spec.machine is None:
         return None
-    asked = spec.file.search.max_concurrent
-    at_most = overrides.max_concurrent or (None if asked == "auto" else asked)
+    limit = spec.file.search.max_concurrent
+    at_most = overrides.max_concurrent or (None if limit == "auto" else limit)
     workers = spec.file.training.worker_group
     return place(workers, spec.file.evaluation.resources, spec.machine.resources(), trials=trials, at_most=at_most)
 
@@ -94,35 +94,35 @@ def _concurrent(spec: SweepSpec, overrides: Overrides, trials: int) -> int | Non
     placed = placement_of(spec, overrides, trials)
     if placed is not None:
         return max(1, placed.at_once)
-    asked = spec.file.search.max_concurrent
-    return overrides.max_concurrent or (None if asked == "auto" else asked)
+    limit = spec.file.search.max_concurrent
+    return overrides.max_concurrent or (None if limit == "auto" else limit)
 
 
 def _storage(spec: SweepSpec, overrides: Overrides) -> Path:
     if overrides.storage is None:
         return spec.storage
-    draft = ProblemCollector(spec.document)
-    place = check_storage(overrides.storage, ("--storage",), spec.folder, draft)
-    if draft.problems:
-        raise SpecError(spec.document.file, draft.problems)
+    collector = ProblemCollector(spec.document)
+    place = check_storage(overrides.storage, ("--storage",), spec.folder, collector)
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
     return place
 
 
 def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
-    draft = ProblemCollector(spec.document)
+    collector = ProblemCollector(spec.document)
     path = ("mirror",) if overrides.mirror is None else ("--mirror",)
     address = spec.file.mirror if overrides.mirror is None else overrides.mirror
-    check_mirror(address, path, storage, draft)
-    if draft.problems:
-        raise SpecError(spec.document.file, draft.problems)
+    check_mirror(address, path, storage, collector)
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
     return address
 
 
 def _check_warm_start(spec: SweepSpec, sweep: Path) -> None:
-    draft = ProblemCollector(spec.document)
-    check_not_begun(spec.file.search.warm_start, sweep, spec.folder, draft)
-    if draft.problems:
-        raise SpecError(spec.document.file, draft.problems)
+    collector = ProblemCollector(spec.document)
+    check_not_begun(spec.file.search.warm_start, sweep, spec.folder, collector)
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
 
 
 def trials_of(spec: SweepSpec, overrides: Overrides) -> int:

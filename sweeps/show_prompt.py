@@ -30,8 +30,8 @@ def prompt_lines(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             yield from shown(tokenizer, benchmark, f"training view {view}", rows[0])
     for split, rows in benchmark.evaluation.items():
         for kind in dict.fromkeys(row.kind for row in rows):
-            asked = [*dict.fromkeys([*job.ue_metrics, *job.ut_metrics])]
-            metrics = [name for name in asked if name in METRICS and kind in METRICS[name].kinds]
+            names = [*dict.fromkeys([*job.ue_metrics, *job.ut_metrics])]
+            metrics = [name for name in names if name in METRICS and kind in METRICS[name].kinds]
             first = next(row for row in rows if row.kind == kind)
             yield from shown(tokenizer, benchmark, f"metrics on {split} ({', '.join(metrics) or 'none'})", first)
     for attack in job.attacks:
@@ -63,9 +63,9 @@ def marked(tokenizer: PreTrainedTokenizerBase, title: str, example: Example) -> 
     answer = [str(tokenizer.decode([token])) for token in example.answer_ids]
     whole = str(tokenizer.decode(list(example.prompt_ids + example.answer_ids)))
     prompt = str(tokenizer.decode(list(example.prompt_ids)))
-    said = whole.removeprefix(prompt) if whole.startswith(prompt) else "".join(answer)
+    answer_text = whole.removeprefix(prompt) if whole.startswith(prompt) else "".join(answer)
     yield f"--- {title}, row {example.row_id}"
-    yield f"{prompt}{OPEN}{said}{CLOSE}"
+    yield f"{prompt}{OPEN}{answer_text}{CLOSE}"
     yield f"tokens {OPEN}{' '.join(repr(text) for text in answer)}{CLOSE}"
 
 

@@ -72,15 +72,15 @@ def _method(card: MethodCard) -> Iterator[Check]:
 
 
 def _terms(name: str, values: Mapping[str, Any]) -> Iterator[Check]:
-    said = ", ".join(f"{key}: {value}" for key, value in values.items()) or "defaults"
+    named = ", ".join(f"{key}: {value}" for key, value in values.items()) or "defaults"
     yield (
-        f"declared needs are what is asked for ({said})",
+        f"declared needs are what is asked for ({named})",
         partial(method_checks.needs_are_what_is_asked_for, name, values),
     )
     zero = partial(method_checks.nothing_supervised_is_a_zero_with_a_gradient, name, values)
-    yield f"no supervised token: a zero with a gradient ({said})", zero
+    yield f"no supervised token: a zero with a gradient ({named})", zero
     yield (
-        f"no row: a zero with a gradient ({said})",
+        f"no row: a zero with a gradient ({named})",
         partial(method_checks.a_rank_without_rows_gives_a_zero, name, values),
     )
 
@@ -111,30 +111,30 @@ def _attack(
     card: AttackCard, cases: Sequence[Mapping[str, Any]], identity: Mapping[str, Any] | None
 ) -> Iterator[Check]:
     for case in cases:
-        said = ", ".join(f"{key}: {value}" for key, value in case.items()) or "defaults"
+        named = ", ".join(f"{key}: {value}" for key, value in case.items()) or "defaults"
         private = isinstance(card.params.model_validate(dict(case)), WeightsParams)
         make = partial(build_attack, card.name, dict(case))
-        yield f"strengths grow ({said})", lambda make=make: attack_checks.strengths_grow(toy_target(), make)
+        yield f"strengths grow ({named})", lambda make=make: attack_checks.strengths_grow(toy_target(), make)
         yield (
-            f"model and random states are left as found ({said})",
+            f"model and random states are left as found ({named})",
             lambda make=make: attack_checks.everything_is_left_as_found(toy_target(), make),
         )
         yield (
-            f"it may be closed early ({said})",
+            f"it may be closed early ({named})",
             lambda make=make: attack_checks.closing_early_leaves_everything_as_found(toy_target(), make),
         )
         yield (
-            f"one seed gives one result ({said})",
+            f"one seed gives one result ({named})",
             lambda make=make: attack_checks.the_same_seed_gives_the_same_states(toy_target(), make),
         )
         yield (
-            f"the last state stays valid ({said})",
+            f"the last state stays valid ({named})",
             lambda make=make, private=private: attack_checks.the_last_state_outlives_the_attack(
                 toy_target(), make, private=private
             ),
         )
         yield (
-            f"works under no_grad and inference_mode ({said})",
+            f"works under no_grad and inference_mode ({named})",
             lambda make=make: attack_checks.works_under_no_grad_and_inference_mode(toy_target(), make),
         )
     if identity is not None:
@@ -147,10 +147,10 @@ def _attack(
 
 def _benchmark(card: BenchmarkCard, cases: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     for case in cases:
-        said = ", ".join(f"{key}: {value}" for key, value in case.items()) or "defaults"
-        yield f"views, splits and rows ({said})", partial(benchmark_checks.rows_are_sound, card, case)
-        yield f"loaded twice, it is the same ({said})", partial(benchmark_checks.two_loads_are_equal, card, case)
+        named = ", ".join(f"{key}: {value}" for key, value in case.items()) or "defaults"
+        yield f"views, splits and rows ({named})", partial(benchmark_checks.rows_are_sound, card, case)
+        yield f"loaded twice, it is the same ({named})", partial(benchmark_checks.two_loads_are_equal, card, case)
         yield (
-            f"its metrics have values for its rows ({said})",
+            f"its metrics have values for its rows ({named})",
             partial(benchmark_checks.metrics_fit_the_rows, card, case),
         )

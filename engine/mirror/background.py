@@ -160,7 +160,7 @@ class MirrorThread:
 def weights_from_mirror(job: SweepJob, say: Callable[[str], None]) -> Callable[[str], None]:
     """Return a function that fetches a model from the job's mirror into its store, given the stage key.
 
-    A mirror without this model, or one that does not answer, leaves the store as it is; the latter is said.
+    A mirror without this model, or one that does not answer, leaves the store as it is; the latter is reported.
     """
 
     def fetch(key: str) -> None:

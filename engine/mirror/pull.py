@@ -211,7 +211,7 @@ def _models_needed(job: SweepJob, there: Iterable[str]) -> list[str]:
     whole = set(there)
     if not whole:
         return []
-    asked = {request.key: request.stage for request in model_stages(job)}
+    stages = {request.key: request.stage for request in model_stages(job)}
     events = EventLog(job.directory / "events.jsonl").read()
-    asked |= {event.stage_key: event.stage for event in events if event.stage_key and event.stage}
-    return [key for key in models_worth_keeping(asked, ()) if key in whole]
+    stages |= {event.stage_key: event.stage for event in events if event.stage_key and event.stage}
+    return [key for key in models_worth_keeping(stages, ()) if key in whole]

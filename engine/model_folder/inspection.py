@@ -206,10 +206,10 @@ def _blocks(folder: ModelFolder, names: Iterable[str]) -> Iterator[Fault]:
 
 
 def _sizes(folder: ModelFolder) -> Iterator[Fault]:
-    stored, said = folder.ending(EMBEDDINGS), folder.text_config.get("vocab_size")
-    if stored is not None and isinstance(said, int) and len(stored.shape) == 2 and stored.shape[0] != said:
+    stored, configured = folder.ending(EMBEDDINGS), folder.text_config.get("vocab_size")
+    if stored is not None and isinstance(configured, int) and len(stored.shape) == 2 and stored.shape[0] != configured:
         yield Fault(
-            message=f"the embedding has {stored.shape[0]} rows, and config.json names a vocab_size of {said}",
+            message=f"the embedding has {stored.shape[0]} rows, and config.json names a vocab_size of {configured}",
             allowed="the same number",
             advice="correct vocab_size in config.json, or save the model again with save_pretrained",
         )
@@ -217,9 +217,9 @@ def _sizes(folder: ModelFolder) -> Iterator[Fault]:
 
 def _tie(folder: ModelFolder) -> Iterator[Fault]:
     """Yield a fault if config.json ties the head to the embedding but it is stored with other values."""
-    said = folder.text_config.get("tie_word_embeddings", folder.config.get("tie_word_embeddings"))
+    configured = folder.text_config.get("tie_word_embeddings", folder.config.get("tie_word_embeddings"))
     head, embedding = folder.ending(HEADS), folder.ending(EMBEDDINGS)
-    if said is True and head is not None and embedding is not None and _differ(head, embedding):
+    if configured is True and head is not None and embedding is not None and _differ(head, embedding):
         yield untied_fault()
 
 

@@ -162,8 +162,8 @@ class RayExecutor:
         """Free the models of every workbench in the pool. Wait at most `ROOM_MADE_S` seconds for them."""
         pool = self._name.rpartition("-")[0]
         names = [name for name in ray.util.list_named_actors() if name.startswith(f"{pool}-")]
-        asked: list[Any] = [ray.get_actor(name, namespace=NAMESPACE).make_room.remote() for name in names]
-        ray.wait(asked, num_returns=len(asked), timeout=ROOM_MADE_S)
+        pending: list[Any] = [ray.get_actor(name, namespace=NAMESPACE).make_room.remote() for name in names]
+        ray.wait(pending, num_returns=len(pending), timeout=ROOM_MADE_S)
 
     def _call(self, method: str, *arguments: Any) -> dict[str, Any]:
         """Call a method of the workbench and return its result.

@@ -55,12 +55,12 @@ class BrokerSearcher(Searcher):
     until the sweep ends.
     """
 
-    def __init__(self, director: SweepDriver, workbenches: list[str], tasks: Path) -> None:
+    def __init__(self, driver: SweepDriver, workbenches: list[str], tasks: Path) -> None:
         super().__init__()
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self._abandoned = False
-        self._director = director
+        self._driver = driver
         self._free = list(workbenches)
         self._tasks = tasks
         self._running: dict[str, tuple[TrialTask, str]] = {}
@@ -97,13 +97,13 @@ class BrokerSearcher(Searcher):
             durable.write_text(self._tasks / task.holder, task.model_dump_json())
             given = {"holder": task.holder, "task": str(self._tasks / task.holder)}
             return {**given, "workbench": workbench, "loss": loss}
-        if self._running or not self._director.no_more_tasks():
+        if self._running or not self._driver.no_more_tasks():
             return None  # a running trial may be lost and need another attempt
         self.ended.set()
         return Searcher.FINISHED
 
     def _next_task(self) -> TrialTask | None:
-        return self._again.pop(0) if self._again else self._director.next_task()
+        return self._again.pop(0) if self._again else self._driver.next_task()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         task, workbench = self._running.pop(trial_id, (None, None))
@@ -114,11 +114,11 @@ class BrokerSearcher(Searcher):
             if error or not result or RECORD not in result:
                 self._lost(task)
             else:
-                self._director.settle(task, unpacked(TrialRecord, result[RECORD]))
+                self._driver.settle(task, unpacked(TrialRecord, result[RECORD]))
                 (self._tasks / task.holder).unlink(missing_ok=True)
         except Exception as failure:  # `search` raises it in the driver's thread
             self._fail(failure)
-        if not self._again and not self._running and self._director.no_more_tasks():
+        if not self._again and not self._running and self._driver.no_more_tasks():
             self.ended.set()
 
     def _lost(self, task: TrialTask) -> None:
@@ -127,10 +127,10 @@ class BrokerSearcher(Searcher):
             raise ClusterLostError("Ray on the driver's machine has died")
         self._losses[task.holder] += 1
         if self._losses[task.holder] <= LOST_WORKER_RETRIES:
-            self._director.begun_again(task, "the trial's process was lost")
+            self._driver.begun_again(task, "the trial's process was lost")
             self._again.append(task)
         else:
-            self._director.lost(task, f"the trial's process was lost {self._losses[task.holder]} times")
+            self._driver.lost(task, f"the trial's process was lost {self._losses[task.holder]} times")
 
     def _fail(self, error: BaseException) -> str:
         self.error = self.error or error
@@ -181,8 +181,8 @@ def trial_function(config: dict[str, Any]) -> None:
     tune.report({RECORD: packed(record)})
 
 
-def search(director: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool) -> None:
-    """Run trials until `director` has no more. Return after the last is settled, waiting up to 20 s for Tune to end.
+def search(driver: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool) -> None:
+    """Run trials until `driver` has no more. Return after the last is settled, waiting up to 20 s for Tune to end.
 
     Tune runs in its own thread, so that its actors can be killed here at the end. An error in the driver (such as a
     full disk while a record is written) stops the search and is raised here.
@@ -192,7 +192,7 @@ def search(director: SweepDriver, job: SweepJob, prepared: Prepared, pool: Pool)
     # If fewer trials may be pending than may run, Tune ends processes that it needs again a moment later.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(pool.names))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost trial is logged as an event, without a traceback
-    searcher = BrokerSearcher(director, pool.names, job.directory / "ray" / "tasks")
+    searcher = BrokerSearcher(driver, pool.names, job.directory / "ray" / "tasks")
     tuner = _tuner(job, prepared, searcher)
     thread = threading.Thread(target=searcher.guard, args=(tuner.fit,), name="ray-tune", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.resources.memory_shortage import shortage_told
+from unlearn_sweep.engine.resources.memory_shortage import shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
@@ -139,12 +139,12 @@ def loss_behind(error: Exception) -> str | None:
 
 
 def _told(error: BaseException) -> str:
-    return shortage_told(error) or _first_line(error)
+    return shortage_message(error) or _first_line(error)
 
 
 def _for_memory(error: BaseException) -> str:
-    told = shortage_told(error)
-    return f": {told}" if told else ""
+    message = shortage_message(error)
+    return f": {message}" if message else ""
 
 
 def _is_broken_link(error: Exception) -> bool:

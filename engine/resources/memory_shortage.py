@@ -36,7 +36,7 @@ def says_out_of_memory(problem: BaseException | str | None) -> bool:
     return not kinds.isdisjoint(ERRORS) or any(text in str(problem) for text in TEXTS)
 
 
-def shortage_told(problem: BaseException) -> str | None:
+def shortage_message(problem: BaseException) -> str | None:
     """Return the line of an out-of-memory error that says so (Ray's text is pages long), or None for other errors."""
     if not says_out_of_memory(problem):
         return None
@@ -44,7 +44,7 @@ def shortage_told(problem: BaseException) -> str | None:
     return next((line for line in lines if any(text in line for text in TEXTS)), lines[0])
 
 
-class Room:
+class ExclusiveStageLock:
     """Read-write lock over the stages of a sweep, on all machines: stages share it, a retry after OOM has it alone.
 
     A stage that enters alone then calls `make_room`, which unloads cached models.

@@ -132,5 +132,5 @@ def _find_room(one_trial: Sequence[Mapping[str, float]], trials: int, nodes: Seq
 
 
 def _shown(resources: Mapping[str, float]) -> str:
-    told = {kind: amount for kind, amount in resources.items() if not kind.startswith(("node:", "object_store"))}
-    return "{" + ", ".join(f"{kind}: {amount:g}" for kind, amount in told.items()) + "}"
+    shown = {kind: amount for kind, amount in resources.items() if not kind.startswith(("node:", "object_store"))}
+    return "{" + ", ".join(f"{kind}: {amount:g}" for kind, amount in shown.items()) + "}"

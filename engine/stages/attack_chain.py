@@ -64,10 +64,10 @@ def run_attack(
     wanted = _link_left_behind(job, attack, victim, runner.store)
 
     def compute(folder: Path) -> dict[str, Any]:
-        asked = requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
+        call = requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
             update={"done": done}
         )
-        return executor.attack(asked) if wanted is None else _leave_link(asked, wanted, folder, runner, executor)
+        return executor.attack(call) if wanted is None else _leave_link(call, wanted, folder, runner, executor)
 
     return runner.run(request, compute)
 
@@ -120,8 +120,8 @@ def _link_work(
 ) -> Callable[[Path], dict[str, Any]]:
     def compute(folder: Path) -> dict[str, Any]:
         made = folder / "model"
-        asked = requests.attack_request(job, link.attack, path, original_path, folder)
-        answer = executor.attack(asked.model_copy(update={"measured": False, "keep": str(made)}))
+        request = requests.attack_request(job, link.attack, path, original_path, folder)
+        answer = executor.attack(request.model_copy(update={"measured": False, "keep": str(made)}))
         return _kept(link, answer, made, store)
 
     return compute
@@ -133,12 +133,12 @@ def _kept(link: Link, answer: Mapping[str, Any], made: Path, store: StageStore) 
 
 
 def _leave_link(
-    asked: AttackRequest, link: Link, folder: Path, runner: StageRunner, executor: Executor
+    request: AttackRequest, link: Link, folder: Path, runner: StageRunner, executor: Executor
 ) -> dict[str, Any]:
     """Run an attack on its own, save its last state as the link of a chain, and return the attack's result."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch, "model")
-        answer = executor.attack(asked.model_copy(update={"keep": str(made)}))
+        answer = executor.attack(request.model_copy(update={"keep": str(made)}))
         runner.run(link.request, lambda _: _kept(link, answer, made, runner.store))
     return {name: value for name, value in answer.items() if name != "last"}
 

@@ -85,9 +85,9 @@ def run_attack(bench: Bench, request: AttackRequest) -> dict[str, Any]:
     with closing(_states(request, target)) as states:
         for last in states:
             if request.measured:
-                table, asked = _evaluate_state(bench, request, target, last)
+                table, judged = _evaluate_state(bench, request, target, last)
                 tables.append(table)
-                judging.append(asked)
+                judging.append(judged)
             points.append({"strength": last.strength, "unit": last.unit, "notes": last.notes or {}})
     if last is None:
         raise ValueError(f"attack {request.attack!r} with {request.params} has no strength to measure")

@@ -116,8 +116,8 @@ class Preparation:
         if not self.job.prompt_probe or "original" not in paths or self.job.original.path is None:
             return ""
         request = requests.probe_stage(self.job, ids["original"], data)
-        asked = partial(requests.probe_request, self.job, paths["original"])
-        done = self.runner.run(request, lambda folder: self.executors[0].measure(asked(folder)))
+        probe = partial(requests.probe_request, self.job, paths["original"])
+        done = self.runner.run(request, lambda folder: self.executors[0].measure(probe(folder)))
         found = ProbeResult.model_validate(done.data)
         durable.write_text(self.job.directory / "prompt.json", found.model_dump_json(indent=1) + "\n")
         note = found.sentence()

@@ -104,7 +104,7 @@ def probe(
     tokenizer: PreTrainedTokenizerBase,
     name: str,
     configured: PromptSettings,
-    asked: Benchmark,
+    benchmark: Benchmark,
     plain: Benchmark,
 ) -> ProbeResult:
     """Score trained rows in the configured format and in others.
@@ -114,15 +114,15 @@ def probe(
         tokenizer: its tokenizer.
         name: name of the benchmark.
         configured: the sweep's prompt format.
-        asked: the benchmark in the configured format.
+        benchmark: the benchmark in the configured format.
         plain: the same benchmark with its own templates.
     """
-    rows = [row for view in ("forget", "retain") for row in trained_questions(asked, view)]
+    rows = [row for view in ("forget", "retain") for row in trained_questions(benchmark, view)]
     if not rows:
         return ProbeResult(rows=0)
     wanted = {row.row_id for row in rows}
     source = [row for view in ("forget", "retain") for row in plain.train[view] if row.row_id in wanted]
-    found = {"configured": examples_of(tokenizer, asked.template, rows)}
+    found = {"configured": examples_of(tokenizer, benchmark.template, rows)}
     settings = {"configured": configured}
     for other in others(name, configured):
         template = in_format(plain, other).template

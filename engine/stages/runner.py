@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.privacy import redact
-from unlearn_sweep.engine.resources.memory_shortage import Room, says_out_of_memory
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock, says_out_of_memory
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 REASON_CHARS = 2000
-TOLD = ("forward_passes",)
+LOGGED_FIELDS = ("forward_passes",)
 """Numbers of a stage's result that are logged with its "stage_finished" event."""
 STOPPING = "the sweep is stopping"
 LOSSES_OF_A_STAGE = 5
@@ -58,7 +58,7 @@ class StageRunner:
     Attributes:
         store: the stage store.
         events: the event log.
-        room: lock on the sweep's folder, shared by all runners of the sweep; runs a stage alone after it ran out of
+        stage_lock: lock shared by all runners of the sweep; runs a stage alone after it ran out of
             memory.
         trial: number of the trial, or None.
         attempt: number of the attempt at this trial, from 1.
@@ -77,11 +77,11 @@ class StageRunner:
         trial: int | None = None,
         attempt: int = 1,
         mark: Mapping[str, Any] | None = None,
-        room: Room | None = None,
+        stage_lock: ExclusiveStageLock | None = None,
     ) -> None:
         self.store = store
         self.events = events
-        self.room = room or Room(events.path.parent)
+        self.stage_lock = stage_lock or ExclusiveStageLock(events.path.parent)
         self.trial = trial
         self.attempt = attempt
         self.mark = dict(mark or {})
@@ -123,7 +123,7 @@ class StageRunner:
         return self._reuse(request, found)
 
     def _run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
-        with self.room.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
+        with self.stage_lock.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
             found, damage = self.store.look(request)  # another process may have finished it while we waited
             if found is not None:
                 return self._reuse(request, found)
@@ -180,8 +180,8 @@ class StageRunner:
     def _tell_finish(self, request: StageRequest, result: StageResult, *, seconds: float) -> None:
         self.seconds[request.stage] = seconds
         self.reused = [stage for stage in self.reused if stage != request.stage]  # recalled, then run for its weights
-        told = {name: result.data[name] for name in TOLD if name in result.data}
-        data = {**self.mark, **told, **self._note_judging(result)}
+        measured = {name: result.data[name] for name in LOGGED_FIELDS if name in result.data}
+        data = {**self.mark, **measured, **self._note_judging(result)}
         self._event("stage_finished", request, seconds=seconds, data=data)
 
     def _note_judging(self, result: StageResult) -> dict[str, Any]:

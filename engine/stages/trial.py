@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
-from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
@@ -105,8 +105,10 @@ def run_trial(
     events = EventLog(job.directory / "events.jsonl")
     attempt = count_attempt(job.directory / "attempts" / task.holder)
     mark = {"seed": task.seed} if task.finalist else {}
-    room = Room(job.directory, executor.make_room)
-    runner = StageRunner(StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark, room=room)
+    stage_lock = ExclusiveStageLock(job.directory, executor.make_room)
+    runner = StageRunner(
+        StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark, stage_lock=stage_lock
+    )
     event = "note" if task.weights_only else "finalist_started" if task.finalist else "trial_started"
     why = f"trial {task.number} is on the front, but its weights are not stored: training it again"
     mark_reason = {"reason": why} if task.weights_only else {}

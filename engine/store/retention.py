@@ -114,10 +114,10 @@ class Retention:
             if found is None:
                 return []
             if self.limit_bytes is None:
-                doomed = [model for model in found.free if model in found.own]
+                to_remove = [model for model in found.free if model in found.own]
             else:
-                doomed = self._over(found.free, self.limit_bytes - reserve_bytes)
-            return [model for model in doomed if self.store.evict_model(model)]
+                to_remove = self._over(found.free, self.limit_bytes - reserve_bytes)
+            return [model for model in to_remove if self.store.evict_model(model)]
 
     def obstacle(self, reserve_bytes: int) -> str | None:
         """Return why `reserve_bytes` do not fit below the limit even without all free models; None if they fit."""

@@ -186,9 +186,9 @@ class StageStore:
         if not folder.is_dir():
             return 0
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        doomed = folder.with_name(f".{key}.evicted")
-        folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        evicted = folder.with_name(f".{key}.evicted")
+        folder.rename(evicted)
+        shutil.rmtree(evicted, ignore_errors=True)
         return size
 
 

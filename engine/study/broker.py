@@ -300,7 +300,11 @@ class StudyBroker:
 
     def _from_records(self, study: optuna.Study, asked: Mapping[int, Mapping[str, Any]]) -> optuna.Study:
         """Rebuild the study: propose every known configuration under its number. Other numbers become failed asks."""
-        settings = {number: (str(said["method"]), said["params"]) for number, said in asked.items() if "params" in said}
+        settings = {
+            number: (str(proposal["method"]), proposal["params"])
+            for number, proposal in asked.items()
+            if "params" in proposal
+        }
         settings |= {number: (record.method, record.params) for number, record in self.settled.items()}
         for number in range(max(settings, default=-1) + 1):
             if number not in settings:

@@ -18,7 +18,7 @@ from unlearn_sweep.engine.training.memory import MemoryPeak
 from unlearn_sweep.engine.training.schedule import learning_rate
 from unlearn_sweep.engine.training.state import History, Totals, Training, TrainProgress
 from unlearn_sweep.engine.training.steps import MicroStep
-from unlearn_sweep.methods.composition import Staged
+from unlearn_sweep.methods.composition import Phased
 from unlearn_sweep.methods.interface import GradientWrapper, Method, Needs, StatefulMethod
 
 CURVE_POINTS = 200
@@ -42,7 +42,7 @@ def train(
     began, before = time.perf_counter(), history.seconds
     reported = began
     for index in range(first, steps):
-        enter_stage(training, index)
+        enter_phase(training, index)
         checked = index % every == 0 or index == steps - 1
         means = train_step(training, index, history, checked=checked)
         history.steps = index + 1
@@ -65,9 +65,9 @@ def train(
     return history
 
 
-def enter_stage(training: Training, index: int) -> None:
-    """If the method is staged, activate the stage of this step and its needs."""
-    if isinstance(training.method, Staged):
+def enter_phase(training: Training, index: int) -> None:
+    """If the method has two phases, activate the phase of this step and its needs."""
+    if isinstance(training.method, Phased):
         training.active = training.method.at(index / training.run.steps)
         training.run.needs = replace(training.active.needs(), gradients=training.method.needs().gradients)
 

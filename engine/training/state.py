@@ -52,7 +52,7 @@ class Training:
         backend: Runs forward, backward and step.
         ranks: This process's rank.
         loss_cap: Cross-entropy, in nats per token, above which the training stops as diverged.
-        active: The method of the current step: `method`, or its current stage if it is staged.
+        active: The method of the current step: `method`, or its current phase if it has two.
         average: The running mean of the weights; None unless the method has one.
     """
 

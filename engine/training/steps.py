@@ -33,7 +33,7 @@ class Run:
     """What all steps of a training share.
 
     Attributes:
-        needs: Declared needs of the method, or of the current stage if it is staged.
+        needs: Declared needs of the method, or of the current phase if it has two.
         steps: Planned optimizer steps.
         seed: Seed of the method's random numbers.
         device: Device of the batches.

@@ -186,12 +186,12 @@ class Views:
             choice = seed_of(self.seed, "alternate", row.row_id) % len(row.perturbed_answers)
             return Item((view, pick.row, choice), self.encoder.example(row, row.perturbed_answers[choice]))
         if view == CONTINUATION:
-            said = self.continuations[pick.row]
-            example = Example(row_id=row.row_id, prompt_ids=self._continuation_prompt(row), answer_ids=said)
+            continuation = self.continuations[pick.row]
+            example = Example(row_id=row.row_id, prompt_ids=self._continuation_prompt(row), answer_ids=continuation)
             return Item((view, pick.row, 0), example)
         if view in self.prefixes:
-            asked = replace(row, question=f"{self.prefixes[view]}{row.question}")
-            return Item((view, pick.row, 0), self.encoder.example(asked, row.answer))
+            changed = replace(row, question=f"{self.prefixes[view]}{row.question}")
+            return Item((view, pick.row, 0), self.encoder.example(changed, row.answer))
         if view.startswith(PARAPHRASE):
             other = self.wordings[pick.row][int(view.removeprefix(PARAPHRASE))]
             return Item((view, pick.row, 0), self.encoder.example(other, other.answer))
@@ -202,8 +202,8 @@ class Views:
         return [self._continuation_prompt(row) for row in self.rows["forget"]]
 
     def _continuation_prompt(self, row: Row) -> tuple[int, ...]:
-        asked = replace(row, question=f"{row.question}{self.subject_change}")
-        return self.encoder.example(asked, row.answer).prompt_ids
+        changed = replace(row, question=f"{row.question}{self.subject_change}")
+        return self.encoder.example(changed, row.answer).prompt_ids
 
     def _base_rows(self, benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:
         if base.startswith(TASK_VIEW):

@@ -70,8 +70,8 @@ def run_worker(
         loaded = assemble(task, data, _DATA, method=method)
         training = loaded.training
         try:
-            told = on_progress or progress_file(task)
-            history = train(training, told if training.ranks.first else None, loaded.checkpoints)
+            report_progress = on_progress or progress_file(task)
+            history = train(training, report_progress if training.ranks.first else None, loaded.checkpoints)
             for frozen in (training.run.frozen, training.run.teacher):
                 if frozen is not None:
                     frozen.check_unchanged()
@@ -165,7 +165,7 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
 
 
 def normalisation(conventions: Iterable[str]) -> str:
-    """Name what the terms are averaged over: "global", "micro" (`compat` of a method) or, in a staged method, both."""
+    """Name what the terms are averaged over: "global", "micro" (`compat` of a method) or both, for two phases."""
     kinds = {"micro" if "micro-batch" in text else "global" for text in conventions}
     return " and ".join(sorted(kinds))
 

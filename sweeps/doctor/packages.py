@@ -53,13 +53,13 @@ def _added_by(requirement: Requirement, extra: str) -> bool:
 
 def check_requirement(requirement: Requirement) -> Finding:
     """Check that a package is installed, is in its version range and has the packages of its extras."""
-    asked = f"{requirement.name}{requirement.specifier}"
+    required = f"{requirement.name}{requirement.specifier}"
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name=requirement.name, status="fail", detail=f"not installed, needs {asked}", advice=INSTALL)
+        return Finding(name=requirement.name, status="fail", detail=f"not installed, needs {required}", advice=INSTALL)
     if not requirement.specifier.contains(version, prereleases=True):
-        detail = f"{version}, needs {asked}"
+        detail = f"{version}, needs {required}"
         return Finding(name=requirement.name, status="fail", detail=detail, advice=INSTALL)
     missing = sorted({name for extra in requirement.extras for name in missing_of_extra(requirement.name, extra)})
     if missing:

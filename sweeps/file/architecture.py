@@ -18,33 +18,33 @@ WRITERS = (".o_proj.weight", ".down_proj.weight")
 
 
 def check_architecture(
-    file: SweepFile, attacks: Sequence[AttackSettings], folder: Path, draft: ProblemCollector
+    file: SweepFile, attacks: Sequence[AttackSettings], folder: Path, collector: ProblemCollector
 ) -> None:
     """Report settings and attacks that the original model does not support, if it is a local folder."""
-    if file.model.path is None or not draft.sound(("model", "path")):
+    if file.model.path is None or not collector.is_valid(("model", "path")):
         return
     place = absolute(file.model.path, folder)
     if not place.is_dir():
         return
     try:
-        check_class(ModelFolder(place), file, attacks, draft)
+        check_class(ModelFolder(place), file, attacks, collector)
     except BrokenWeightsError:
         return  # reported as a fault of the folder
 
 
 def check_class(
-    model: ModelFolder, file: SweepFile, attacks: Sequence[AttackSettings], draft: ProblemCollector
+    model: ModelFolder, file: SweepFile, attacks: Sequence[AttackSettings], collector: ProblemCollector
 ) -> None:
     """Report settings and attacks that `model` does not support."""
     kind = str(model.config.get("model_type"))
     if file.model.attention == "sdpa" and kind in NO_SDPA:
         message = f"a model of type {kind} has no sdpa"
-        draft.add(("model", "attention"), message, given="sdpa", allowed="auto, eager", advice="write auto")
+        collector.add(("model", "attention"), message, given="sdpa", allowed="auto, eager", advice="write auto")
     lora = file.training.lora
     if lora is not None and lora.dropout > 0 and lora.targets == "all" and has_experts(model.tensors):
         message = f"adapters of experts take no dropout, and this model ({kind}) is a mixture of experts"
         allowed = "dropout: 0, or targets: attention"
-        draft.add(("training", "lora", "dropout"), message, given=f"{lora.dropout:g}", allowed=allowed)
+        collector.add(("training", "lora", "dropout"), message, given=f"{lora.dropout:g}", allowed=allowed)
     for number, attack in enumerate(attacks):
         in_weights = any(name == "abliterate" and params.get("where") == "weights" for name, params in _links(attack))
         if in_weights and not writes_plainly(model.tensors):
@@ -52,7 +52,7 @@ def check_class(
                 f"a model of type {kind} does not write to its residual stream through plain o_proj and down_proj "
                 "layers, so no direction can be taken out of its weights"
             )
-            draft.add(("attacks", number), message, allowed="where: activations", advice="write where: activations")
+            collector.add(("attacks", number), message, allowed="where: activations", advice="write where: activations")
 
 
 def _links(attack: AttackSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:

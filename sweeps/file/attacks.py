@@ -25,7 +25,7 @@ CHAIN_FORM = "two or more attacks in order: [{quantize: {bits: 4}}, {relearn: {s
 
 
 def read_attacks(
-    attacks: Any, folder: Path, draft: ProblemCollector, machine: Machine | None = None
+    attacks: Any, folder: Path, collector: ProblemCollector, machine: Machine | None = None
 ) -> tuple[AttackSettings, ...]:
     """Return every valid attack in the file, in file order, with defaults and absolute paths. Report mistakes.
 
@@ -36,21 +36,21 @@ def read_attacks(
     found: list[AttackSettings] = []
     for index, item in enumerate(attacks):
         path: KeyPath = ("attacks", index)
-        for entry in _entries(item, path, draft):
-            attack = read_attack(entry, path, folder, draft)
+        for entry in _entries(item, path, collector):
+            attack = read_attack(entry, path, folder, collector)
             if attack is not None and machine is not None:
-                _check_quantizers(attack, path, machine, draft)
+                _check_quantizers(attack, path, machine, collector)
             found += [] if attack is None else [attack]
     return unique_labels(found)
 
 
-def _entries(item: Any, path: KeyPath, draft: ProblemCollector) -> list[Any]:
+def _entries(item: Any, path: KeyPath, collector: ProblemCollector) -> list[Any]:
     """Return the attacks of one list item: the item itself, or all attacks of a preset for `preset: name`."""
-    if not isinstance(item, dict) or set(item) != {PRESET} or not draft.sound(path):
+    if not isinstance(item, dict) or set(item) != {PRESET} or not collector.is_valid(path):
         return [item]
     name = item[PRESET]
     if name not in PRESETS:
-        draft.add(
+        collector.add(
             (*path, PRESET),
             "unknown preset",
             given=shown(name),
@@ -61,7 +61,7 @@ def _entries(item: Any, path: KeyPath, draft: ProblemCollector) -> list[Any]:
     return list(PRESETS[name].attacks)
 
 
-def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, draft: ProblemCollector) -> None:
+def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, collector: ProblemCollector) -> None:
     """Report quantization backends that cannot run on this machine, including those in chains."""
     links = [next(iter(step.items())) for step in attack.params["steps"]] if attack.name == CHAIN else []
     for name, params in links or [(attack.name, attack.params)]:
@@ -71,17 +71,17 @@ def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, d
             obstacles.append("this machine has no GPU")
         if obstacles:
             message = f"{backend} cannot run: {'; '.join(obstacles)}"
-            draft.add(path, message, given=backend, allowed="backend: plain", advice="write backend: plain")
+            collector.add(path, message, given=backend, allowed="backend: plain", advice="write backend: plain")
 
 
-def read_attack(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> AttackSettings | None:
+def read_attack(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> AttackSettings | None:
     """Return one attack. Report mistakes and return None if it is invalid. A name alone means default parameters."""
-    if not draft.sound(path):
+    if not collector.is_valid(path):
         return None
     entry = {item: {}} if isinstance(item, str) else item
     if not isinstance(entry, dict) or len(entry) != 1:
         allowed = f"{FORM}; names: {listing(ATTACKS)}"
-        draft.add(
+        collector.add(
             path,
             "not one attack",
             given=shown(item),
@@ -92,37 +92,41 @@ def read_attack(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector)
     name, params = next(iter(entry.items()))
     inner = path if isinstance(item, str) else (*path, name)
     if name not in ATTACKS:
-        draft.add_unknown((*path, name), "unknown attack", list(ATTACKS), listing(ATTACKS))
+        collector.add_unknown((*path, name), "unknown attack", list(ATTACKS), listing(ATTACKS))
         return None
     card = ATTACKS[name]
-    values = _chain(params, inner, folder, draft) if name == CHAIN else _params(card, params, inner, folder, draft)
+    values = (
+        _chain(params, inner, folder, collector) if name == CHAIN else _params(card, params, inner, folder, collector)
+    )
     if values is None:
         return None
     return AttackSettings(label=label_of(name, values), name=name, family=card.family, params=values)
 
 
 def _params(
-    card: AttackCard, params: Any, path: KeyPath, folder: Path, draft: ProblemCollector
+    card: AttackCard, params: Any, path: KeyPath, folder: Path, collector: ProblemCollector
 ) -> dict[str, Any] | None:
     """Return the parameters with defaults filled in. Report mistakes and return None if they are invalid."""
     params = {} if params is None else params
     if not isinstance(params, dict):
-        draft.add(path, "of the wrong type", given=shown(params), allowed="keys with values: {parameter: value, ...}")
+        collector.add(
+            path, "of the wrong type", given=shown(params), allowed="keys with values: {parameter: value, ...}"
+        )
         return None
     try:
         checked = card.params.model_validate(params)
     except ValidationError as error:
-        pydantic_errors.report(error, card.params, params, path, draft)
+        pydantic_errors.report(error, card.params, params, path, collector)
         return None
     values = complete(checked)
     if card.name == "finetune":
-        values["data"] = check_data_file(values["data"], (*path, "data"), folder, draft)
-        if draft.sound(path) and Path(values["data"]).is_file():
-            _check_task_file(values, (*path, "data"), draft)
-    return values if draft.sound(path) else None
+        values["data"] = check_data_file(values["data"], (*path, "data"), folder, collector)
+        if collector.is_valid(path) and Path(values["data"]).is_file():
+            _check_task_file(values, (*path, "data"), collector)
+    return values if collector.is_valid(path) else None
 
 
-def _check_task_file(values: dict[str, Any], path: KeyPath, draft: ProblemCollector) -> None:
+def _check_task_file(values: dict[str, Any], path: KeyPath, collector: ProblemCollector) -> None:
     """Check that a fine-tuning file has enough rows, and the task's columns in every row."""
     from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
     from unlearn_sweep.evaluators.benchmarks.task_data import TaskDataError, task_rows
@@ -130,7 +134,7 @@ def _check_task_file(values: dict[str, Any], path: KeyPath, draft: ProblemCollec
     try:
         task_rows(FinetuneParams.model_validate(values), seed=0)
     except TaskDataError as error:
-        draft.add(path, str(error).removeprefix("finetune data: "), given=shown(values["data"]))
+        collector.add(path, str(error).removeprefix("finetune data: "), given=shown(values["data"]))
 
 
 def complete(params: BaseModel) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def complete(params: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _chain(params: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> dict[str, Any] | None:
+def _chain(params: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> dict[str, Any] | None:
     """Return the steps of a chain, each checked like a single attack. Report mistakes and return None if invalid."""
     listed = isinstance(params, list)
     links = params if listed else params.get("steps") if isinstance(params, dict) else None
@@ -155,18 +159,18 @@ def _chain(params: Any, path: KeyPath, folder: Path, draft: ProblemCollector) ->
     if isinstance(params, dict):
         for key in params:
             if key != "steps":
-                draft.add_unknown((*path, key), "unknown key", ["steps"], "steps")
+                collector.add_unknown((*path, key), "unknown key", ["steps"], "steps")
     if not isinstance(links, list) or len(links) < 2:
         allowed = f"{CHAIN_FORM}; names: {listing(ATTACKS)}"
-        draft.add(inner, "not a chain", given=shown(params), allowed=allowed)
+        collector.add(inner, "not a chain", given=shown(params), allowed=allowed)
         return None
-    steps = [_link(item, (*inner, index), folder, draft) for index, item in enumerate(links)]
+    steps = [_link(item, (*inner, index), folder, collector) for index, item in enumerate(links)]
     found = [step for step in steps if step is not None]
-    return {"steps": found} if len(found) == len(steps) and draft.sound(path) else None
+    return {"steps": found} if len(found) == len(steps) and collector.is_valid(path) else None
 
 
-def _link(item: Any, path: KeyPath, folder: Path, draft: ProblemCollector) -> dict[str, dict[str, Any]] | None:
-    attack = read_attack(item, path, folder, draft)
+def _link(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> dict[str, dict[str, Any]] | None:
+    attack = read_attack(item, path, folder, collector)
     return None if attack is None else {attack.name: attack.params}
 
 

@@ -26,21 +26,21 @@ class BenchmarkChoice:
     params: dict[str, Any]
 
 
-def read_benchmark(benchmark: Any, folder: Path, draft: ProblemCollector) -> BenchmarkChoice | None:
+def read_benchmark(benchmark: Any, folder: Path, collector: ProblemCollector) -> BenchmarkChoice | None:
     """Return the chosen benchmark. Report mistakes and return None if it is invalid."""
     path = ("benchmark",)
     if not isinstance(benchmark, dict):
         return None
     if "name" not in benchmark:
-        draft.add((*path, "name"), "missing", allowed=listing(BENCHMARKS), advice="add the name of a benchmark")
+        collector.add((*path, "name"), "missing", allowed=listing(BENCHMARKS), advice="add the name of a benchmark")
         return None
     name = benchmark["name"]
-    if not draft.sound((*path, "name")):
+    if not collector.is_valid((*path, "name")):
         return None
     if not isinstance(name, str) or name not in BENCHMARKS:
         nearest = near_miss(name, BENCHMARKS) if isinstance(name, str) else None
         advice = f"write {nearest}" if nearest else None
-        draft.add(
+        collector.add(
             (*path, "name"),
             "unknown benchmark",
             given=shown(name),
@@ -50,19 +50,19 @@ def read_benchmark(benchmark: Any, folder: Path, draft: ProblemCollector) -> Ben
         )
         return None
     card = BENCHMARKS[name]
-    options = {key: value for key, value in benchmark.items() if key != "name" and draft.sound((*path, key))}
+    options = {key: value for key, value in benchmark.items() if key != "name" and collector.is_valid((*path, key))}
     try:
         checked = card.params.model_validate(options)
     except ValidationError as error:
-        pydantic_errors.report(error, card.params, options, path, draft)
+        pydantic_errors.report(error, card.params, options, path, collector)
         return None
-    return BenchmarkChoice(card=card, params=_with_paths(checked, folder, draft))
+    return BenchmarkChoice(card=card, params=_with_paths(checked, folder, collector))
 
 
-def _with_paths(params: BaseModel, folder: Path, draft: ProblemCollector) -> dict[str, Any]:
+def _with_paths(params: BaseModel, folder: Path, collector: ProblemCollector) -> dict[str, Any]:
     """Return the options as JSON values. Check options that are files or folders and make them absolute."""
     values = params.model_dump(mode="json")
     for name, value in values.items():
         if isinstance(value, str) and name.rpartition("_")[2] in PATH_NAMES:
-            values[name] = check_data_path(value, ("benchmark", name), folder, draft)
+            values[name] = check_data_path(value, ("benchmark", name), folder, collector)
     return values

@@ -30,45 +30,47 @@ MOST_GRID_POINTS = 100_000
 DEFAULT_TRIALS = 30
 
 
-def check_name(file: SweepFile, draft: ProblemCollector) -> None:
+def check_name(file: SweepFile, collector: ProblemCollector) -> None:
     if file.name.lower() in RESERVED_NAMES:  # some file systems ignore case
         allowed = f"anything but {listing(sorted(RESERVED_NAMES))}"
-        draft.add(("name",), "a folder of this name is used by the tool itself", given=file.name, allowed=allowed)
+        collector.add(("name",), "a folder of this name is used by the tool itself", given=file.name, allowed=allowed)
 
 
-def check_models(file: SweepFile, folder: Path, machine: Machine | None, draft: ProblemCollector) -> None:
+def check_models(file: SweepFile, folder: Path, machine: Machine | None, collector: ProblemCollector) -> None:
     """Check that the original and gold models have one source each, existing paths and a usable attention."""
-    _check_source(file.model, "model", folder, draft)
-    _check_source(file.gold, "gold", folder, draft)
+    _check_source(file.model, "model", folder, collector)
+    _check_source(file.gold, "gold", folder, collector)
     unsaid = file.gold.path is None and file.gold.train is None and file.gold.floor is None
-    if file.model.path is not None and unsaid and draft.sound(("gold",), ("model", "path")):
+    if file.model.path is not None and unsaid and collector.is_valid(("gold",), ("model", "path")):
         message = "missing: if model.path is given, the gold model must be given too"
         advice = "add gold: {path: ...}, or gold: {floor: chance} if there is no model trained without the forget set"
         allowed = "path, train with a base, or floor"
-        draft.add(("gold",), message, at=("model", "path"), allowed=allowed, advice=advice)
+        collector.add(("gold",), message, at=("model", "path"), allowed=allowed, advice=advice)
     if file.gold.floor is not None and (file.gold.path is not None or file.gold.train is not None):
         message = "conflicts with the gold model: a floor replaces a missing gold model"
-        draft.add(("gold", "floor"), message, allowed="floor alone", advice="remove it, or path and train")
+        collector.add(("gold", "floor"), message, allowed="floor alone", advice="remove it, or path and train")
     if file.model.trust_remote_code:
         message = "code that comes with a model is never run by this version"
-        draft.add(("model", "trust_remote_code"), message, given="true", allowed="false", advice="remove it")
+        collector.add(("model", "trust_remote_code"), message, given="true", allowed="false", advice="remove it")
     if machine is not None:
-        _check_attention(file.model, machine, draft)
+        _check_attention(file.model, machine, collector)
 
 
-def _check_source(source: SourceSection, name: str, folder: Path, draft: ProblemCollector) -> None:
-    if source.path is not None and source.train is not None and draft.sound((name,)):
-        draft.add(
+def _check_source(source: SourceSection, name: str, folder: Path, collector: ProblemCollector) -> None:
+    if source.path is not None and source.train is not None and collector.is_valid((name,)):
+        collector.add(
             (name, "train"), "conflicts with path", allowed="path or train, not both", advice="remove one of them"
         )
-    if source.train is not None and source.train.base is not None and draft.sound((name, "train", "base")):
-        check_model_path(source.train.base, (name, "train", "base"), folder, draft)
+    if source.train is not None and source.train.base is not None and collector.is_valid((name, "train", "base")):
+        check_model_path(source.train.base, (name, "train", "base"), folder, collector)
     if source.train is not None and source.train.base is not None and source.train.config is not None:
         message = "conflicts with base: the base model has its own configuration"
-        draft.add((name, "train", "config"), message, allowed="base or config, not both", advice="remove one of them")
+        collector.add(
+            (name, "train", "config"), message, allowed="base or config, not both", advice="remove one of them"
+        )
 
 
-def _check_attention(model: ModelSection, machine: Machine, draft: ProblemCollector) -> None:
+def _check_attention(model: ModelSection, machine: Machine, collector: ProblemCollector) -> None:
     if model.attention != "flash_attention_2":
         return
     obstacles = [] if machine.gpus else ["this machine has no GPU"]
@@ -76,69 +78,71 @@ def _check_attention(model: ModelSection, machine: Machine, draft: ProblemCollec
     obstacles += ["it cannot take float32"] if model.dtype == "float32" else []
     if obstacles:
         message = f"flash attention cannot run: {'; '.join(obstacles)}"
-        draft.add(
+        collector.add(
             ("model", "attention"), message, given=model.attention, allowed="auto, sdpa, eager", advice="write auto"
         )
 
 
-def check_training(training: TrainingSettings, draft: ProblemCollector) -> None:
+def check_training(training: TrainingSettings, collector: ProblemCollector) -> None:
     """Check that backend, workers, batch sizes and resources are consistent."""
-    if draft.sound(("training", "backend"), ("training", "workers")):
-        _check_backend(training, draft)
-    if draft.sound(("training", "global_batch_size"), ("training", "micro_batch_size"), ("training", "workers")):
-        _check_batches(training, draft)
-    if draft.sound(("training", "resources_per_worker")):
-        _check_resources(training.resources_per_worker, ("training", "resources_per_worker"), draft)
+    if collector.is_valid(("training", "backend"), ("training", "workers")):
+        _check_backend(training, collector)
+    if collector.is_valid(("training", "global_batch_size"), ("training", "micro_batch_size"), ("training", "workers")):
+        _check_batches(training, collector)
+    if collector.is_valid(("training", "resources_per_worker")):
+        _check_resources(training.resources_per_worker, ("training", "resources_per_worker"), collector)
         gpus = training.resources_per_worker.get("GPU", 0)
         if gpus != int(gpus):
             allowed = "a whole number of GPUs for each training worker"
-            draft.add(
+            collector.add(
                 ("training", "resources_per_worker", "GPU"), "a part of a GPU", given=shown(gpus), allowed=allowed
             )
 
 
-def _check_backend(training: TrainingSettings, draft: ProblemCollector) -> None:
+def _check_backend(training: TrainingSettings, collector: ProblemCollector) -> None:
     if training.backend == "deepspeed" and training.workers == 0:
         message = (
             "the deepspeed backend needs training workers, and there are none (workers: 0 trains inside the trial)"
         )
         at = ("training", "workers" if "workers" in training.model_fields_set else "backend")
-        draft.add(at, message, allowed="workers >= 1", advice="write workers: 1 or more, or backend: torch")
+        collector.add(at, message, allowed="workers >= 1", advice="write workers: 1 or more, or backend: torch")
 
 
-def _check_batches(training: TrainingSettings, draft: ProblemCollector) -> None:
+def _check_batches(training: TrainingSettings, collector: ProblemCollector) -> None:
     workers, batch = max(1, training.workers), training.global_batch_size
     if batch % workers:
         message = f"the batch cannot be shared by {workers} workers"
         given = f"{batch} rows"
-        draft.add(("training", "global_batch_size"), message, given=given, allowed=f"a multiple of {workers}")
+        collector.add(("training", "global_batch_size"), message, given=given, allowed=f"a multiple of {workers}")
     elif training.micro_batch_size is not None and (batch // workers) % training.micro_batch_size:
         message = f"each worker's share is {batch // workers} rows, which this does not divide"
         allowed = f"a divisor of {batch // workers}"
-        draft.add(("training", "micro_batch_size"), message, given=shown(training.micro_batch_size), allowed=allowed)
+        collector.add(
+            ("training", "micro_batch_size"), message, given=shown(training.micro_batch_size), allowed=allowed
+        )
 
 
-def check_evaluation(file: SweepFile, draft: ProblemCollector) -> None:
-    if draft.sound(("evaluation", "resources")):
-        _check_resources(file.evaluation.resources, ("evaluation", "resources"), draft)
+def check_evaluation(file: SweepFile, collector: ProblemCollector) -> None:
+    if collector.is_valid(("evaluation", "resources")):
+        _check_resources(file.evaluation.resources, ("evaluation", "resources"), collector)
 
 
-def _check_resources(resources: dict[str, float], path: tuple[str, ...], draft: ProblemCollector) -> None:
+def _check_resources(resources: dict[str, float], path: tuple[str, ...], collector: ProblemCollector) -> None:
     for name in resources:
         if name.upper() in ("CPU", "GPU") and name not in ("CPU", "GPU"):
-            draft.add_unknown(
+            collector.add_unknown(
                 (*path, name), "resources are named in capitals", ["CPU", "GPU"], "CPU, GPU, or a custom Ray resource"
             )
     if not any(resources.values()):
         advice = "remove it for one CPU each"
-        draft.add(path, "asks for nothing", given=shown(resources), allowed="CPU: 1, GPU: 1, ...", advice=advice)
+        collector.add(path, "asks for nothing", given=shown(resources), allowed="CPU: 1, GPU: 1, ...", advice=advice)
 
 
-def check_fits(file: SweepFile, machine: Machine, draft: ProblemCollector) -> None:
+def check_fits(file: SweepFile, machine: Machine, collector: ProblemCollector) -> None:
     """Report workers that this machine can never run because it has too few resources."""
     training = file.training
     places = (("training", "workers"), ("training", "resources_per_worker"), ("evaluation", "resources"))
-    if not draft.sound(*places):
+    if not collector.is_valid(*places):
         return
     placed = place(training.worker_group, file.evaluation.resources, machine.resources(), trials=1)
     if not placed.obstacles:
@@ -146,38 +150,42 @@ def check_fits(file: SweepFile, machine: Machine, draft: ProblemCollector) -> No
     alone = place(Workers(count=0, resources={}), file.evaluation.resources, machine.resources(), trials=1)
     path = places[2] if alone.obstacles else places[0] if training.workers else places[1]
     given = f"{training.workers} workers with {_amounts(training.resources_per_worker)} each"
-    given = given if path == places[0] else _amounts(draft.document.at(path) or {})
+    given = given if path == places[0] else _amounts(collector.document.at(path) or {})
     message = f"more than this machine has: {'; '.join(placed.obstacles)}"
     allowed = f"at most {_amounts(machine.resources())} in all"
-    draft.add(path, message, given=given, allowed=allowed, advice="ask for less, or give a cluster's --address")
+    collector.add(path, message, given=given, allowed=allowed, advice="ask for less, or give a cluster's --address")
 
 
 def _amounts(resources: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
 
 
-def check_search(search: SearchSection, spaces: Sequence[MethodSpace], methods: int, draft: ProblemCollector) -> None:
+def check_search(
+    search: SearchSection, spaces: Sequence[MethodSpace], methods: int, collector: ProblemCollector
+) -> None:
     """Check that sampler, trials, space and constraints are consistent. `methods` counts all methods in the file."""
-    trials_sound = draft.sound(("search", "trials"), ("search", "allocation"), ("methods",))
+    trials_sound = collector.is_valid(("search", "trials"), ("search", "allocation"), ("methods",))
     if trials_sound and search.trials is not None and search.allocation == "equal" and search.trials < methods:
         message = f"fewer trials than the {methods} methods, which are to get as many each"
         allowed = f"at least {methods}"
-        draft.add(
+        collector.add(
             ("search", "trials"),
             message,
             given=shown(search.trials),
             allowed=allowed,
             advice="or write allocation: free",
         )
-    if draft.sound(("search", "sampler")):
-        _check_sampler(search, draft)
-        if search.sampler == "grid" and draft.sound(("search", "grid_points")):
-            _check_grid(search, spaces, draft)
+    if collector.is_valid(("search", "sampler")):
+        _check_sampler(search, collector)
+        if search.sampler == "grid" and collector.is_valid(("search", "grid_points")):
+            _check_grid(search, spaces, collector)
     for name in ("ue", "ut", "rob"):
         path = ("search", "constraints", name)
         text = getattr(search.constraints, name)
-        if text is not None and draft.sound(path) and minimum_of(text) > 1:
-            draft.add(path, "out of range", given=shown(text), allowed="between 0 and 1: every objective lies there")
+        if text is not None and collector.is_valid(path) and minimum_of(text) > 1:
+            collector.add(
+                path, "out of range", given=shown(text), allowed="between 0 and 1: every objective lies there"
+            )
 
 
 def minimum_of(text: str) -> float:
@@ -185,10 +193,10 @@ def minimum_of(text: str) -> float:
     return float(text.replace(">=", ""))
 
 
-def _check_sampler(search: SearchSection, draft: ProblemCollector) -> None:
-    if search.grid_points is not None and search.sampler != "grid" and draft.sound(("search", "grid_points")):
+def _check_sampler(search: SearchSection, collector: ProblemCollector) -> None:
+    if search.grid_points is not None and search.sampler != "grid" and collector.is_valid(("search", "grid_points")):
         message = f"belongs to the grid sampler, and the sampler is {search.sampler}"
-        draft.add(
+        collector.add(
             ("search", "grid_points"),
             message,
             given=shown(search.grid_points),
@@ -197,30 +205,30 @@ def _check_sampler(search: SearchSection, draft: ProblemCollector) -> None:
     if (
         "startup_trials" in search.model_fields_set
         and not SAMPLERS[search.sampler].models
-        and draft.sound(("search", "startup_trials"))
+        and collector.is_valid(("search", "startup_trials"))
     ):
         modelling = listing(name for name, card in SAMPLERS.items() if card.models)
         message = f"belongs to {modelling}; the sampler is {search.sampler}"
-        draft.add(("search", "startup_trials"), message, given=shown(search.startup_trials), advice="remove it")
+        collector.add(("search", "startup_trials"), message, given=shown(search.startup_trials), advice="remove it")
 
 
-def _check_grid(search: SearchSection, spaces: Sequence[MethodSpace], draft: ProblemCollector) -> None:
+def _check_grid(search: SearchSection, spaces: Sequence[MethodSpace], collector: ProblemCollector) -> None:
     if search.grid_points is None:
         for space in spaces:
             for name, dimension in space.params.items():
                 if isinstance(dimension, Uniform | LogUniform | LogInteger):
                     path = ("methods", space.method, name)
                     advice = "write search: {grid_points: 3}, or a choice of values"
-                    draft.add(
+                    collector.add(
                         path,
                         "a range, and the grid sampler has no number of points",
                         allowed="choice, int, a value",
                         advice=advice,
                     )
     total = sum(grid_size(space, search.grid_points) for space in spaces)
-    if total > MOST_GRID_POINTS and draft.sound(("methods",)):
+    if total > MOST_GRID_POINTS and collector.is_valid(("methods",)):
         message = f"the grid has {total} points"
-        draft.add(
+        collector.add(
             ("search", "sampler"),
             message,
             allowed=f"at most {MOST_GRID_POINTS}",
@@ -239,7 +247,7 @@ def grid_size(space: MethodSpace, points: int | None) -> int:
     return total
 
 
-def check_epochs(file: SweepFile, draft: ProblemCollector) -> None:
+def check_epochs(file: SweepFile, collector: ProblemCollector) -> None:
     """Report methods that set epochs although `training.max_steps` gives the length of training."""
     if file.training.max_steps is None or not isinstance(file.methods, dict):
         return
@@ -247,24 +255,24 @@ def check_epochs(file: SweepFile, draft: ProblemCollector) -> None:
         if isinstance(value, dict) and "epochs" in value:
             path = ("methods", name, "epochs")
             message = "the length of training is given by training.max_steps"
-            draft.add(path, message, given=shown(value["epochs"]), advice="remove it, or remove max_steps")
+            collector.add(path, message, given=shown(value["epochs"]), advice="remove it, or remove max_steps")
 
 
-def check_tracking(text: str, draft: ProblemCollector) -> None:
+def check_tracking(text: str, collector: ProblemCollector) -> None:
     """Check that the MLflow setting is "auto", "off" or an address without a user name or password."""
     path = ("tracking", "mlflow")
-    if text in ("auto", "off") or not draft.sound(path):
+    if text in ("auto", "off") or not collector.is_valid(path):
         return
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        draft.add(path, f"no address: {error}", given=shown(text))
+        collector.add(path, f"no address: {error}", given=shown(text))
         return
     scheme = parts.scheme.partition("+")[0]
     allowed = f"auto, off, or an address that begins with {listing(f'{name}:' for name in TRACKING_SCHEMES)}"
     if parts.password or parts.username:
         advice = "remove it; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        draft.add(
+        collector.add(
             path,
             "a login inside an address would end up in records",
             given=f"{scheme}://...@{parts.hostname}",
@@ -274,4 +282,4 @@ def check_tracking(text: str, draft: ProblemCollector) -> None:
         nearest = "off" if text.lower() in ("no", "none", "false", "never") else near_miss(text, ("auto", "off"))
         advice = "MLflow no longer takes a folder: use sqlite:///..." if scheme in ("", "file") else None
         advice = f"write {nearest}" if nearest else advice
-        draft.add(path, "no tracking address", given=shown(text), allowed=allowed, nearest=nearest, advice=advice)
+        collector.add(path, "no tracking address", given=shown(text), allowed=allowed, nearest=nearest, advice=advice)

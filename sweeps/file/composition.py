@@ -23,19 +23,19 @@ class Refusal:
 
 def refusal(name: str) -> Refusal | None:
     """Return why a method name in a sweep file is invalid; None if it is valid."""
-    stages = parse(name)
-    for stage in stages:
-        if stage.method in WRAPPERS:
-            return _bare_wrapper(name, stage.method)
-        if stage.method not in METHODS:
-            return _unknown(name, stage.method, list(METHODS), "method")
-        for wrapper in stage.wrappers:
+    phases = parse(name)
+    for phase in phases:
+        if phase.method in WRAPPERS:
+            return _bare_wrapper(name, phase.method)
+        if phase.method not in METHODS:
+            return _unknown(name, phase.method, list(METHODS), "method")
+        for wrapper in phase.wrappers:
             if wrapper not in WRAPPERS:
                 return _unknown(name, wrapper, list(WRAPPERS), "wrapper")
-    problem = misfit(stages, METHODS, WRAPPERS)
+    problem = misfit(phases, METHODS, WRAPPERS)
     if problem is None:
         return None
-    return Refusal(message=problem, allowed=COMPOSES, nearest=stages[0].method, advice="take the parts apart")
+    return Refusal(message=problem, allowed=COMPOSES, nearest=phases[0].method, advice="take the parts apart")
 
 
 def _unknown(name: str, part: str, known: list[str], kind: str) -> Refusal:

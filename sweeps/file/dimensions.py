@@ -29,18 +29,18 @@ FORMS = (
 )
 
 
-def read_dimension(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+def read_dimension(param: Param, value: Any, path: KeyPath, collector: ProblemCollector) -> Dimension | None:
     """Return the dimension that a file value specifies. Report a mistake and return None if it is invalid."""
     if value == "published" and "published" not in param.choices:
         return published(param)
     if isinstance(value, dict):
-        return _read_form(param, value, path, draft)
+        return _read_form(param, value, path, collector)
     if isinstance(value, list):
-        draft.add(
+        collector.add(
             path, "a list is no space", given=shown(value), allowed=FORMS, advice=f"write {{choice: {shown(value)}}}"
         )
         return None
-    scalar = read_scalar(param, value, path, draft)
+    scalar = read_scalar(param, value, path, collector)
     return None if scalar is None else Fixed(scalar)
 
 
@@ -64,95 +64,97 @@ def make_range(scale: str, low: Any, high: Any) -> Dimension:
     return kinds[scale](low, high)
 
 
-def _read_form(param: Param, form: dict[str, Any], path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+def _read_form(param: Param, form: dict[str, Any], path: KeyPath, collector: ProblemCollector) -> Dimension | None:
     if len(form) != 1:
-        draft.add(path, "not one space", given=shown(form), allowed=FORMS, advice="keep one of its keys")
+        collector.add(path, "not one space", given=shown(form), allowed=FORMS, advice="keep one of its keys")
         return None
     word, bounds = next(iter(form.items()))
     if word not in (*RANGES, "choice"):
         names = [*RANGES, "choice"]
-        draft.add_unknown((*path, word), "unknown kind of space", names, listing(names))
+        collector.add_unknown((*path, word), "unknown kind of space", names, listing(names))
         return None
     inner = (*path, word)
-    if not draft.sound(inner):
+    if not collector.is_valid(inner):
         return None
     if word == "choice":
-        return _read_choice(param, bounds, inner, draft)
-    return _read_range(param, word, bounds, inner, draft)
+        return _read_choice(param, bounds, inner, collector)
+    return _read_range(param, word, bounds, inner, collector)
 
 
-def _read_choice(param: Param, values: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+def _read_choice(param: Param, values: Any, path: KeyPath, collector: ProblemCollector) -> Dimension | None:
     if not isinstance(values, list):
-        draft.add(path, "of the wrong type", given=shown(values), allowed="a list: [a, b]")
+        collector.add(path, "of the wrong type", given=shown(values), allowed="a list: [a, b]")
         return None
     if not values:
-        draft.add(path, "empty", allowed="at least one value", advice="name the values to try")
+        collector.add(path, "empty", allowed="at least one value", advice="name the values to try")
         return None
     kept: list[Scalar] = []
     for index, value in enumerate(values):
-        scalar = read_scalar(param, value, (*path, index), draft)
+        scalar = read_scalar(param, value, (*path, index), collector)
         if scalar is None:
             continue
         if any(scalar == other and type(scalar) is type(other) for other in kept):
-            draft.add((*path, index), "repeated value", given=shown(value), advice="keep it once")
+            collector.add((*path, index), "repeated value", given=shown(value), advice="keep it once")
         kept.append(scalar)
-    return as_choice(kept) if draft.sound(path) else None
+    return as_choice(kept) if collector.is_valid(path) else None
 
 
-def _read_range(param: Param, word: str, bounds: Any, path: KeyPath, draft: ProblemCollector) -> Dimension | None:
+def _read_range(param: Param, word: str, bounds: Any, path: KeyPath, collector: ProblemCollector) -> Dimension | None:
     if not is_number(param):
         allowed = f"one of {listing(param.choices)}" if param.choices else "text"
-        draft.add(path, f"{param.name} is no number", given=shown(bounds), allowed=allowed, advice="use choice")
+        collector.add(path, f"{param.name} is no number", given=shown(bounds), allowed=allowed, advice="use choice")
         return None
     if not isinstance(bounds, list) or len(bounds) != 2:
-        draft.add(path, "not a range", given=shown(bounds), allowed="two numbers: [low, high]")
+        collector.add(path, "not a range", given=shown(bounds), allowed="two numbers: [low, high]")
         return None
     if is_whole(param) and word in ("uniform", "log"):
         other = "int" if word == "uniform" else "log_int"
-        draft.add(
+        collector.add(
             path, f"{param.name} is a whole number", given=word, allowed="int, log_int, choice", advice=f"write {other}"
         )
         return None
     whole = word in ("int", "log_int")
-    ends = [read_number(param, end, (*path, index), draft, whole=whole) for index, end in enumerate(bounds)]
+    ends = [read_number(param, end, (*path, index), collector, whole=whole) for index, end in enumerate(bounds)]
     low, high = ends
     if low is None or high is None:
         return None
-    return _checked_range(word, low, high, bounds, path, draft)
+    return _checked_range(word, low, high, bounds, path, collector)
 
 
 def _checked_range(
-    word: str, low: float, high: float, bounds: list[Any], path: KeyPath, draft: ProblemCollector
+    word: str, low: float, high: float, bounds: list[Any], path: KeyPath, collector: ProblemCollector
 ) -> Dimension | None:
     if low > high:
         turned = f"[{shown(bounds[1])}, {shown(bounds[0])}]"
-        draft.add(path, "reversed range", given=shown(bounds), allowed="low first", advice=f"write {turned}")
+        collector.add(path, "reversed range", given=shown(bounds), allowed="low first", advice=f"write {turned}")
         return None
     if word in ("log", "log_int") and low <= 0:
         advice = f"begin above 0, or write {'uniform' if word == 'log' else 'int'}"
-        draft.add(path, "a logarithmic range must begin above 0", given=shown(bounds), allowed="low > 0", advice=advice)
+        collector.add(
+            path, "a logarithmic range must begin above 0", given=shown(bounds), allowed="low > 0", advice=advice
+        )
         return None
     return make_range(word, low, high)
 
 
-def read_scalar(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Scalar | None:
+def read_scalar(param: Param, value: Any, path: KeyPath, collector: ProblemCollector) -> Scalar | None:
     """Return a valid value of a parameter. Report a mistake and return None if it is invalid."""
     if param.choices:
-        return _read_choice_word(param, value, path, draft)
+        return _read_choice_word(param, value, path, collector)
     if isinstance(param.default, bool):
         if isinstance(value, bool):
             return value
-        draft.add(path, "of the wrong type", given=shown(value), allowed="true or false")
+        collector.add(path, "of the wrong type", given=shown(value), allowed="true or false")
         return None
     if isinstance(param.default, str):
         if isinstance(value, str) and value:
             return value
-        draft.add(path, "of the wrong type", given=shown(value), allowed="text")
+        collector.add(path, "of the wrong type", given=shown(value), allowed="text")
         return None
-    return read_number(param, value, path, draft, whole=is_whole(param))
+    return read_number(param, value, path, collector, whole=is_whole(param))
 
 
-def _read_choice_word(param: Param, value: Any, path: KeyPath, draft: ProblemCollector) -> Scalar | None:
+def _read_choice_word(param: Param, value: Any, path: KeyPath, collector: ProblemCollector) -> Scalar | None:
     found = next(
         (word for word in param.choices if word == value and isinstance(word, bool) == isinstance(value, bool)), None
     )
@@ -160,22 +162,26 @@ def _read_choice_word(param: Param, value: Any, path: KeyPath, draft: ProblemCol
         words = [str(word) for word in param.choices]
         nearest = near_miss(value, words) if isinstance(value, str) else None
         advice = f"write {nearest}" if nearest else None
-        draft.add(path, "not a valid value", given=shown(value), allowed=listing(words), nearest=nearest, advice=advice)
+        collector.add(
+            path, "not a valid value", given=shown(value), allowed=listing(words), nearest=nearest, advice=advice
+        )
     return found
 
 
-def read_number(param: Param, value: Any, path: KeyPath, draft: ProblemCollector, *, whole: bool) -> float | int | None:
+def read_number(
+    param: Param, value: Any, path: KeyPath, collector: ProblemCollector, *, whole: bool
+) -> float | int | None:
     """Return a number within the card's limits. Report a mistake and return None if it is invalid."""
     allowed = f"a {'whole ' if whole else ''}number{limits(param)}"
     if isinstance(value, str) and (found := plain_number(value, param.name, whole=whole)):
-        draft.add(path, found[0], given=shown(value), allowed=allowed, advice=found[1])
+        collector.add(path, found[0], given=shown(value), allowed=allowed, advice=found[1])
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
         advice = f"write {value:.0f}" if isinstance(value, float) and value.is_integer() else None
-        draft.add(path, "of the wrong type", given=shown(value), allowed=allowed, advice=advice)
+        collector.add(path, "of the wrong type", given=shown(value), allowed=allowed, advice=advice)
         return None
     if not math.isfinite(value) or not inside(param, value) or (whole and abs(value) > LARGEST_WHOLE):
-        draft.add(path, "out of range", given=shown(value), allowed=allowed)
+        collector.add(path, "out of range", given=shown(value), allowed=allowed)
         return None
     return value if whole else float(value)
 

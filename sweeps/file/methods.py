@@ -18,7 +18,7 @@ from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 FORMS = "published (the method's own ranges), nothing (its defaults), or parameters with a value or a space each"
 
 
-def read_spaces(methods: Any, epochs: float | None, draft: ProblemCollector) -> tuple[MethodSpace, ...]:
+def read_spaces(methods: Any, epochs: float | None, collector: ProblemCollector) -> tuple[MethodSpace, ...]:
     """Return the search space of every valid method in the file. Report mistakes.
 
     `epochs` is the sweep's `training.epochs`. It replaces the default and range in a card; `epochs` given for a method
@@ -32,7 +32,7 @@ def read_spaces(methods: Any, epochs: float | None, draft: ProblemCollector) -> 
         path = ("methods", name)
         found = refusal(name)
         if found is not None:
-            draft.add(
+            collector.add(
                 path,
                 found.message,
                 given=shown(name),
@@ -43,16 +43,18 @@ def read_spaces(methods: Any, epochs: float | None, draft: ProblemCollector) -> 
             continue
         entry = card(canonical_name(name))
         if (same := first.setdefault(entry.name, name)) != name:
-            draft.add(path, "named twice", given=shown(name), allowed="each method once", advice=f"{same} is the same")
+            collector.add(
+                path, "named twice", given=shown(name), allowed="each method once", advice=f"{same} is the same"
+            )
             continue
-        space = read_space(entry, value, path, epochs, draft)
+        space = read_space(entry, value, path, epochs, collector)
         if space is not None:
             spaces.append(space)
     return tuple(spaces)
 
 
 def read_space(
-    card: MethodCard, value: Any, path: KeyPath, epochs: float | None, draft: ProblemCollector
+    card: MethodCard, value: Any, path: KeyPath, epochs: float | None, collector: ProblemCollector
 ) -> MethodSpace | None:
     """Return the search space of one method; None if the file has mistakes there. Report them."""
     if value is None or value == {}:
@@ -60,26 +62,28 @@ def read_space(
     if value == "published":
         return MethodSpace(method=card.name, params=_published(card, epochs))
     if not isinstance(value, dict):
-        draft.add(path, "of the wrong type", given=shown(value), allowed=FORMS)
+        collector.add(path, "of the wrong type", given=shown(value), allowed=FORMS)
         return None
-    given = _given(card, value, path, draft)
-    if not draft.sound(path):
+    given = _given(card, value, path, collector)
+    if not collector.is_valid(path):
         return None
     return MethodSpace(method=card.name, params={**_defaults(card, epochs), **given})
 
 
-def _given(card: MethodCard, value: Mapping[str, Any], path: KeyPath, draft: ProblemCollector) -> dict[str, Dimension]:
+def _given(
+    card: MethodCard, value: Mapping[str, Any], path: KeyPath, collector: ProblemCollector
+) -> dict[str, Dimension]:
     """Return the dimensions that the file gives, by parameter name. Report mistakes."""
     names = [param.name for param in card.params]
     given: dict[str, Dimension] = {}
-    for name, said in value.items():
+    for name, chosen in value.items():
         param = card.param(name)
         if param is None:
-            draft.add_unknown((*path, name), f"unknown parameter of {card.name}", names, listing(names))
+            collector.add_unknown((*path, name), f"unknown parameter of {card.name}", names, listing(names))
             continue
-        if not draft.sound((*path, name)):
+        if not collector.is_valid((*path, name)):
             continue
-        dimension = read_dimension(param, said, (*path, name), draft)
+        dimension = read_dimension(param, chosen, (*path, name), collector)
         if dimension is not None:
             given[name] = dimension
     return given

@@ -14,36 +14,38 @@ Objective = Literal["ue", "ut"]
 
 
 def read_metrics(
-    objective: Objective, given: list[str] | None, benchmark: BenchmarkChoice | None, draft: ProblemCollector
+    objective: Objective, given: list[str] | None, benchmark: BenchmarkChoice | None, collector: ProblemCollector
 ) -> tuple[str, ...]:
     """Return the metrics of one objective: those in the file, else all that the benchmark names. Report mistakes."""
     path = ("evaluators", objective)
-    if not draft.sound(path):
+    if not collector.is_valid(path):
         return ()
     serving = [name for name, card in METRICS.items() if objective in card.serves]
     if given is None:
-        return _of_benchmark(objective, serving, benchmark, draft)
+        return _of_benchmark(objective, serving, benchmark, collector)
     for index, name in enumerate(given):
         place = (*path, index)
         if name not in METRICS:
             nearest = near_miss(name, serving)
             advice = f"write {nearest}" if nearest else None
-            draft.add(
+            collector.add(
                 place, "unknown metric", given=shown(name), allowed=listing(serving), nearest=nearest, advice=advice
             )
         elif name not in serving:
             message = f"{name} is no metric of {objective.upper()}"
-            draft.add(place, message, given=name, allowed=listing(serving), advice=f"put it under {_other(objective)}")
+            collector.add(
+                place, message, given=name, allowed=listing(serving), advice=f"put it under {_other(objective)}"
+            )
         elif name in given[:index]:
-            draft.add(place, "repeated metric", given=name, advice="keep it once")
+            collector.add(place, "repeated metric", given=name, advice="keep it once")
         else:
             for reason in missing_verdicts([name]):
-                draft.add(place, reason, given=name, advice="or leave the metric out")
+                collector.add(place, reason, given=name, advice="or leave the metric out")
     return tuple(given)
 
 
 def _of_benchmark(
-    objective: Objective, serving: list[str], benchmark: BenchmarkChoice | None, draft: ProblemCollector
+    objective: Objective, serving: list[str], benchmark: BenchmarkChoice | None, collector: ProblemCollector
 ) -> tuple[str, ...]:
     if benchmark is None:
         return ()
@@ -51,7 +53,7 @@ def _of_benchmark(
     own = tuple(name for name in named if name in serving)
     if not own:
         message = f"missing: the benchmark {benchmark.card.name} names no metric of {objective.upper()}"
-        draft.add(
+        collector.add(
             ("evaluators", objective),
             message,
             allowed=listing(serving),

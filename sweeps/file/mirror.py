@@ -23,23 +23,23 @@ NEEDS = {"sftp": "paramiko", "ssh": "paramiko", "smb": "smbprotocol", "hdfs": "p
 NAMED_USER = frozenset({"sftp", "ssh", "smb", "abfs", "az"})
 
 
-def check_mirror(text: str | None, path: KeyPath, storage: Path, draft: ProblemCollector) -> None:
+def check_mirror(text: str | None, path: KeyPath, storage: Path, collector: ProblemCollector) -> None:
     """Check that `text` is an fsspec address without secrets and outside the storage, whose package is installed."""
-    if text is None or not draft.sound(path):
+    if text is None or not collector.is_valid(path):
         return
     protocol, parts = text.partition("://")[0], _split(text)
     if parts is None or "://" not in text or not text.isprintable():
         advice = f"write file://{text}" if text.startswith("/") else None
-        _report(draft, path, "no address", given=shown(text), advice=advice)
+        _report(collector, path, "no address", given=shown(text), advice=advice)
     elif parts.password or (parts.username and protocol not in NAMED_USER) or parts.query or parts.fragment:
         message = "a login or a query inside an address would end up in records"
         advice = "remove it; credentials come from the environment (AWS_..., GOOGLE_..., AZURE_..., FSSPEC_...)"
-        _report(draft, path, message, given=f"{protocol}://...", advice=advice)
-    elif _is_protocol(protocol, path, draft):
-        _check_place(text, protocol, parts, path, storage, draft)
+        _report(collector, path, message, given=f"{protocol}://...", advice=advice)
+    elif _is_protocol(protocol, path, collector):
+        _check_place(text, protocol, parts, path, storage, collector)
 
 
-def _is_protocol(protocol: str, path: KeyPath, draft: ProblemCollector) -> bool:
+def _is_protocol(protocol: str, path: KeyPath, collector: ProblemCollector) -> bool:
     """Return whether fsspec has the protocol, it can store data and its package is installed. Report it if not."""
     from fsspec.registry import known_implementations
 
@@ -48,37 +48,37 @@ def _is_protocol(protocol: str, path: KeyPath, draft: ProblemCollector) -> bool:
         nearest = near_miss(protocol, fit)
         message = "cannot hold a copy" if protocol in UNFIT else "no protocol that fsspec knows"
         advice = f"write {nearest}://" if nearest else None
-        _report(draft, path, message, given=shown(protocol), nearest=nearest, advice=advice)
+        _report(collector, path, message, given=shown(protocol), nearest=nearest, advice=advice)
         return False
     module = str(known_implementations[protocol]["class"]).partition(".")[0]
     package = NEEDS.get(protocol) or module
     if importlib.util.find_spec(package) is not None:
         return True
     message = f"{protocol}:// needs the package {package}, which is not installed"
-    _report(draft, path, message, given=shown(protocol), advice=f"pip install {package}")
+    _report(collector, path, message, given=shown(protocol), advice=f"pip install {package}")
     return False
 
 
 def _check_place(
-    text: str, protocol: str, parts: SplitResult, path: KeyPath, storage: Path, draft: ProblemCollector
+    text: str, protocol: str, parts: SplitResult, path: KeyPath, storage: Path, collector: ProblemCollector
 ) -> None:
     """Check that the address has a bucket, a host or an absolute path. A local folder must not overlap the storage."""
     if protocol != "file":
         if not parts.netloc:
-            _report(draft, path, "no bucket or host", given=shown(text))
+            _report(collector, path, "no bucket or host", given=shown(text))
         return
     place = Path(parts.path)
     if parts.netloc or not place.is_absolute():
         advice = f"write file:///{parts.netloc}{parts.path}"
-        _report(draft, path, "a file address holds a whole path", given=shown(text), advice=advice)
+        _report(collector, path, "a file address holds a whole path", given=shown(text), advice=advice)
     elif place.resolve().is_relative_to(storage) or storage.is_relative_to(place.resolve()):
         allowed = "a folder outside the storage, on another disk"
-        _report(draft, path, "the storage itself, or a part of it", given=shown(text), allowed=allowed)
+        _report(collector, path, "the storage itself, or a part of it", given=shown(text), allowed=allowed)
 
 
-def _report(draft: ProblemCollector, path: KeyPath, message: str, **parts: str | None) -> None:
+def _report(collector: ProblemCollector, path: KeyPath, message: str, **parts: str | None) -> None:
     allowed = f"an fsspec address without a login: {listing(f'{name}://' for name in COMMON)}, ..."
-    draft.add(path, message, **{"allowed": allowed, **parts})
+    collector.add(path, message, **{"allowed": allowed, **parts})
 
 
 def _split(text: str) -> SplitResult | None:

@@ -22,78 +22,82 @@ MAX_CHARACTERS = 1024
 MAX_PART = 200
 
 
-def check_model_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector, **tokenizer: Any) -> str:
+def check_model_path(text: str, path: KeyPath, folder: Path, collector: ProblemCollector, **tokenizer: Any) -> str:
     """Return a model folder as an absolute path, or a hub id unchanged. Report models that cannot be loaded.
 
     The keyword arguments `tokenizer` and `elsewhere` are passed to `inspect_folder`.
     """
-    if not readable(text, path, draft):
+    if not readable(text, path, collector):
         return text
     place = absolute(text, folder)
     if not is_local(text, place):
         if not HUB_ID.match(text):
             allowed = "an existing folder, or a hub id owner/name[@revision]"
-            draft.add(path, "neither a folder nor a hub id", given=shown(text), allowed=allowed, advice=_advice(place))
+            collector.add(
+                path, "neither a folder nor a hub id", given=shown(text), allowed=allowed, advice=_advice(place)
+            )
         elif place.parent.is_dir() and nearest_path(place) is not None:
             wanted = "a model folder; for a hub id of this name, hf download it or run elsewhere"
-            report_missing(text, place, path, draft, wanted=wanted)
+            report_missing(text, place, path, collector, wanted=wanted)
         return text
     if not place.is_dir():
-        report_missing(text, place, path, draft, wanted="a model folder")
+        report_missing(text, place, path, collector, wanted="a model folder")
     else:
         for fault in inspect_folder(place, **tokenizer).faults:
-            draft.add(path, fault.message, given=shown(text), allowed=fault.allowed, advice=fault.advice)
+            collector.add(path, fault.message, given=shown(text), allowed=fault.allowed, advice=fault.advice)
     return str(place)
 
 
-def check_data_path(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
+def check_data_path(text: str, path: KeyPath, folder: Path, collector: ProblemCollector) -> str:
     """Return the absolute path of a file or folder. Report it if it does not exist."""
-    if not readable(text, path, draft):
+    if not readable(text, path, collector):
         return text
     place = absolute(text, folder)
     if not place.exists():
-        report_missing(text, place, path, draft, wanted="an existing file or folder")
+        report_missing(text, place, path, collector, wanted="an existing file or folder")
     return str(place)
 
 
-def check_data_file(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> str:
+def check_data_file(text: str, path: KeyPath, folder: Path, collector: ProblemCollector) -> str:
     """Return the absolute path of a local data file, or the name of a data set unchanged."""
-    if not readable(text, path, draft):
+    if not readable(text, path, collector):
         return text
     place = absolute(text, folder)
     if is_local(text, place) or text.endswith(DATA_ENDINGS):
-        return check_data_path(text, path, folder, draft)
+        return check_data_path(text, path, folder, collector)
     return text
 
 
-def check_storage(text: str, path: KeyPath, folder: Path, draft: ProblemCollector) -> Path:
+def check_storage(text: str, path: KeyPath, folder: Path, collector: ProblemCollector) -> Path:
     """Return the absolute path of the folder of all results. It need not exist yet. Report URLs and files."""
-    if not readable(text, path, draft):
+    if not readable(text, path, collector):
         return folder
     place = absolute(text, folder)
     if "://" in text:
         message = "an address, not a folder: results need atomic renames and file locks, which object stores lack"
         advice = "use a folder, and keep a copy on the object store with mirror: s3://bucket/runs"
         allowed = "a folder that every machine of the sweep sees"
-        draft.add(path, message, given=shown(text), allowed=allowed, advice=advice)
+        collector.add(path, message, given=shown(text), allowed=allowed, advice=advice)
         return place
     there = next(parent for parent in (place, *place.parents) if parent.exists())
     if not there.is_dir():
-        draft.add(path, f"{there} is a file", given=shown(text), allowed="a folder, existing or new")
+        collector.add(path, f"{there} is a file", given=shown(text), allowed="a folder, existing or new")
     return place
 
 
-def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
+def readable(text: str, path: KeyPath, collector: ProblemCollector) -> bool:
     """Return whether a text can be a path. Report it if not."""
     if not text.isprintable() or len(text) > MAX_CHARACTERS or any(len(part) > MAX_PART for part in text.split("/")):
-        draft.add(path, "not a path", given=shown(text), allowed=f"printable, each part at most {MAX_PART} characters")
+        collector.add(
+            path, "not a path", given=shown(text), allowed=f"printable, each part at most {MAX_PART} characters"
+        )
         return False
     if not text.strip():
-        draft.add(path, "empty: no path", given=shown(text), advice="a variable of the shell may be unset")
+        collector.add(path, "empty: no path", given=shown(text), advice="a variable of the shell may be unset")
         return False
     unset = sorted({name for name in _variables(text) if name not in os.environ})
     if unset:
-        draft.add(
+        collector.add(
             path,
             f"the environment has no variable {', '.join(unset)}",
             given=shown(text),
@@ -101,7 +105,7 @@ def readable(text: str, path: KeyPath, draft: ProblemCollector) -> bool:
         )
         return False
     if text.startswith("~") and os.path.expanduser(text) == text:
-        draft.add(path, "no such home folder", given=shown(text), advice="write the path from /")
+        collector.add(path, "no such home folder", given=shown(text), advice="write the path from /")
         return False
     return True
 
@@ -126,10 +130,10 @@ def is_local(text: str, place: Path) -> bool:
     return text.startswith((".", "/", "~", "$")) or text.count("/") > 1 or text.endswith("/") or place.exists()
 
 
-def report_missing(text: str, place: Path, path: KeyPath, draft: ProblemCollector, *, wanted: str) -> None:
+def report_missing(text: str, place: Path, path: KeyPath, collector: ProblemCollector, *, wanted: str) -> None:
     """Report a missing path and suggest the most similar existing one."""
     nearest = nearest_path(place)
-    draft.add(path, "no such path", given=shown(text), allowed=wanted, nearest=nearest, advice=_advice(place))
+    collector.add(path, "no such path", given=shown(text), allowed=wanted, nearest=nearest, advice=_advice(place))
 
 
 def nearest_path(place: Path) -> str | None:

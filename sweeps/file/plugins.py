@@ -17,7 +17,7 @@ from unlearn_sweep.sweeps.file.problems import shown
 CATALOGS: tuple[Catalog, ...] = (METHODS, WRAPPERS, METRICS, ATTACKS, BENCHMARKS)
 
 
-def read_plugins(paths: Iterable[object], folder: Path, draft: ProblemCollector) -> tuple[PluginFile, ...]:
+def read_plugins(paths: Iterable[object], folder: Path, collector: ProblemCollector) -> tuple[PluginFile, ...]:
     """Load plugins and report mistakes. Relative paths start at `folder`.
 
     Afterwards, exactly the returned plugins are in use: those without mistakes.
@@ -26,7 +26,7 @@ def read_plugins(paths: Iterable[object], folder: Path, draft: ProblemCollector)
     found: dict[PluginFile, tuple[Named, ...]] = {}
     for index, text in enumerate(paths):
         path = ("plugins", index)
-        if not isinstance(text, str) or not draft.sound(path) or not readable(text, path, draft):
+        if not isinstance(text, str) or not collector.is_valid(path) or not readable(text, path, collector):
             continue
         try:
             file, cards = checked_plugin(absolute(text, folder))
@@ -35,7 +35,7 @@ def read_plugins(paths: Iterable[object], folder: Path, draft: ProblemCollector)
             where = absolute(text, folder)
             nearest = None if where.exists() else nearest_path(where)
             advice = None if where.exists() else "relative paths start at the folder of the sweep file"
-            draft.add(path, str(error), given=shown(text), allowed="a Python file", nearest=nearest, advice=advice)
+            collector.add(path, str(error), given=shown(text), allowed="a Python file", nearest=nearest, advice=advice)
         else:
             found[file] = cards
     use(found)

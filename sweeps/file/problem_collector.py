@@ -15,12 +15,12 @@ class ProblemCollector:
         self.document = document
         self.problems: list[Problem] = list(document.problems)
         self.notes: list[str] = []
-        self._spoiled: set[KeyPath] = set(document.lost)
+        self._invalid: set[KeyPath] = set(document.lost)
 
     def add(self, path: KeyPath, message: str, **parts: Any) -> None:
         """Report a mistake at `path` and mark the path as invalid. `parts` are fields of `Problem`."""
         self.problems.append(self.document.problem(path, message, **parts))
-        self._spoiled.add(path)
+        self._invalid.add(path)
 
     def note(self, path: KeyPath, text: str) -> None:
         """Add a note about `path` that is not a mistake."""
@@ -36,10 +36,10 @@ class ProblemCollector:
             self.mark_invalid((*path[:-1], nearest))
 
     def mark_invalid(self, path: KeyPath) -> None:
-        self._spoiled.add(path)
+        self._invalid.add(path)
 
-    def sound(self, *paths: KeyPath) -> bool:
+    def is_valid(self, *paths: KeyPath) -> bool:
         """Whether nothing wrong was found at these paths, above or below them."""
         return not any(
-            broken[: len(path)] == path or path[: len(broken)] == broken for path in paths for broken in self._spoiled
+            broken[: len(path)] == path or path[: len(broken)] == broken for path in paths for broken in self._invalid
         )

@@ -17,15 +17,15 @@ OLDER = {"chat": "format", "prompt": "question", "answer_lead": "answer_lead"}
 
 
 def check_prompt(
-    file: SweepFile, benchmark: BenchmarkChoice | None, folder: Path, draft: ProblemCollector, model: str | None
+    file: SweepFile, benchmark: BenchmarkChoice | None, folder: Path, collector: ProblemCollector, model: str | None
 ) -> None:
     """Report conflicts of the section with the benchmark and the model. `model`, if set, replaces the file's model."""
-    if benchmark is None or not draft.sound(("prompt",)):
+    if benchmark is None or not collector.is_valid(("prompt",)):
         return
     settings, card = file.prompt, benchmark.card.name
     given = sorted(name for name in OLDER if benchmark.params.get(name) is not None)
     if given and settings.model_copy(update={"probe": "on"}) != PromptSettings():
-        draft.add(
+        collector.add(
             ("benchmark", given[0]),
             "given twice: there is also a section prompt",
             advice="remove it here and set it in section prompt",
@@ -33,14 +33,14 @@ def check_prompt(
         return
     chats = [name for name in CHAT_ONLY if getattr(settings, name) not in (None, {})]
     if settings.format == "auto" and chats and card in PUBLISHED and PUBLISHED[card].format == "plain":
-        draft.add(
+        collector.add(
             ("prompt", chats[0]),
             f"format: auto prompts {card} in plain text, and this setting applies to chat only",
             advice="write format: chat, or leave it out",
         )
     wanted = merged(settings, benchmark)
     if (wanted.format == "chat" or chats) and has_chat_template(_source(file, model), folder) is False:
-        draft.add(
+        collector.add(
             ("prompt", chats[0] if chats else "format"),
             "the model's tokenizer has no chat template, which this is for",
             advice="write format: plain, or name a model whose tokenizer has one",

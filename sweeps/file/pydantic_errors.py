@@ -41,14 +41,14 @@ BOUNDS = {
 
 
 def report(
-    error: ValidationError, model: type[BaseModel], value: Any, path: KeyPath, draft: ProblemCollector
+    error: ValidationError, model: type[BaseModel], value: Any, path: KeyPath, collector: ProblemCollector
 ) -> list[KeyPath]:
     """Add a problem for each place with an error. Return those places, relative to `value`."""
     places: dict[KeyPath, list[Any]] = {}
     for entry in error.errors(include_url=False):
         places.setdefault(_place(entry, value), []).append(entry)
     for place, entries in places.items():
-        _report_place(place, entries, model, path, draft)
+        _report_place(place, entries, model, path, collector)
     return list(places)
 
 
@@ -84,24 +84,24 @@ def _place(entry: Any, value: Any) -> KeyPath:
 
 
 def _report_place(
-    place: KeyPath, entries: list[Any], model: type[BaseModel], base: KeyPath, draft: ProblemCollector
+    place: KeyPath, entries: list[Any], model: type[BaseModel], base: KeyPath, collector: ProblemCollector
 ) -> None:
     path, first = (*base, *place), entries[0]
     kind, given = first["type"], first["input"]
     if kind == "extra_forbidden":
-        _report_unknown(path, place, model, draft)
+        _report_unknown(path, place, model, collector)
     elif kind == "missing":
-        draft.add(path, "missing", advice="add it")
+        collector.add(path, "missing", advice="add it")
     elif kind == "rule":
         found = first["ctx"]
-        draft.add(path, found["message"], given=shown(given), allowed=found["allowed"], advice=found["advice"])
+        collector.add(path, found["message"], given=shown(given), allowed=found["allowed"], advice=found["advice"])
     elif kind == "value_error":
-        draft.add(path, str(first["ctx"]["error"]), given=shown(given) if not isinstance(given, dict) else None)
+        collector.add(path, str(first["ctx"]["error"]), given=shown(given) if not isinstance(given, dict) else None)
     else:
-        _report_value(path, entries, given, draft)
+        _report_value(path, entries, given, collector)
 
 
-def _report_unknown(path: KeyPath, place: KeyPath, model: type[BaseModel], draft: ProblemCollector) -> None:
+def _report_unknown(path: KeyPath, place: KeyPath, model: type[BaseModel], collector: ProblemCollector) -> None:
     """Report an unknown key. At the top level of the file, also look for similar keys one level down."""
     names = keys_of(model, place[:-1])
     given = _name(path)
@@ -109,12 +109,12 @@ def _report_unknown(path: KeyPath, place: KeyPath, model: type[BaseModel], draft
     if len(path) == 1 and not near_miss(given, names) and (found := near_miss(given, below)):
         advice = f"write it under {below[found]}: {found}"
         nearest = f"{below[found]}.{found}"
-        draft.add(path, "unknown key", given=shown(given), allowed=listing(names), nearest=nearest, advice=advice)
+        collector.add(path, "unknown key", given=shown(given), allowed=listing(names), nearest=nearest, advice=advice)
         return
-    draft.add_unknown(path, "unknown key", names, listing(names))
+    collector.add_unknown(path, "unknown key", names, listing(names))
 
 
-def _report_value(path: KeyPath, entries: list[Any], given: Any, draft: ProblemCollector) -> None:
+def _report_value(path: KeyPath, entries: list[Any], given: Any, collector: ProblemCollector) -> None:
     allowed = " or ".join(dict.fromkeys(text for text in map(_wanted, entries) if text))
     if allowed == "text" and len(path) > 1 and "constraints" in path:
         allowed = PATTERNS[MINIMUM_PATTERN]
@@ -124,14 +124,14 @@ def _report_value(path: KeyPath, entries: list[Any], given: Any, draft: ProblemC
     if isinstance(given, str) and types_ & {"int_type", "float_type"}:
         found = plain_number(given, _name(path), whole="float_type" not in types_)
         if found:
-            draft.add(path, found[0], given=shown(given), allowed=allowed, advice=found[1])
+            collector.add(path, found[0], given=shown(given), allowed=allowed, advice=found[1])
             return
     words = [word for entry in entries if entry["type"] == "literal_error" for word in _literal_words(entry)]
     nearest = near_miss(given, words) if isinstance(given, str) else None
     advice = f"write {nearest}" if nearest else None
     if types_ & {"int_type", "int_from_float"} and isinstance(given, float) and given.is_integer():
         advice = f"write {given:.0f}"
-    draft.add(path, _message(entries), given=shown(given), allowed=allowed or None, nearest=nearest, advice=advice)
+    collector.add(path, _message(entries), given=shown(given), allowed=allowed or None, nearest=nearest, advice=advice)
 
 
 def _name(path: KeyPath) -> str:

@@ -18,25 +18,25 @@ NARROW = 512
 """Models with a smaller hidden size are toy models, which need learning rates that ruin a pretrained model."""
 
 
-def check_recipes(file: SweepFile, folder: Path, draft: ProblemCollector) -> None:
+def check_recipes(file: SweepFile, folder: Path, collector: ProblemCollector) -> None:
     """Report trainings of the original or gold model that cannot give a usable model."""
-    _check_gold_base(file, draft)
+    _check_gold_base(file, collector)
     for name, source in (("model", file.model), ("gold", file.gold)):
-        _check_rate(file, name, source, folder, draft)
+        _check_rate(file, name, source, folder, collector)
 
 
-def _check_gold_base(file: SweepFile, draft: ProblemCollector) -> None:
+def _check_gold_base(file: SweepFile, collector: ProblemCollector) -> None:
     gold = file.gold.train
-    if file.model.path is None or gold is None or gold.base is not None or not draft.sound(("gold", "train")):
+    if file.model.path is None or gold is None or gold.base is not None or not collector.is_valid(("gold", "train")):
         return
     message = "without base, gold would be a small model trained from scratch, but the original is a given model"
     advice = "write the model that the original was fine-tuned from as base"
-    draft.add(("gold", "train"), message, allowed="base: a model folder or hub id", advice=advice)
+    collector.add(("gold", "train"), message, allowed="base: a model folder or hub id", advice=advice)
 
 
-def _check_rate(file: SweepFile, name: str, source: SourceSection, folder: Path, draft: ProblemCollector) -> None:
+def _check_rate(file: SweepFile, name: str, source: SourceSection, folder: Path, collector: ProblemCollector) -> None:
     recipe, path = source.train, (name, "train", "learning_rate")
-    if recipe is None or recipe.learning_rate is None or not draft.sound(path):
+    if recipe is None or recipe.learning_rate is None or not collector.is_valid(path):
         return
     shared = file.model.train if name == "gold" and recipe.config is None else None
     base = recipe.base or (shared.base if shared is not None else None)
@@ -48,7 +48,7 @@ def _check_rate(file: SweepFile, name: str, source: SourceSection, folder: Path,
     message = f"a rate that ruins a pretrained model: it fine-tunes {what} {base}"
     usual = "about 2e-4" if lora else "1e-5 to 5e-5, up to 5e-4 below 200M parameters"
     allowed = f"at most {highest:g} for a base of hidden size {NARROW} or more"
-    draft.add(path, message, given=shown(recipe.learning_rate), allowed=allowed, advice=f"write {usual}")
+    collector.add(path, message, given=shown(recipe.learning_rate), allowed=allowed, advice=f"write {usual}")
 
 
 def _is_narrow(folder: Path) -> bool:

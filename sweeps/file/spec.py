@@ -103,26 +103,26 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     Raises:
         SpecError: The document has mistakes. The error contains all of them.
     """
-    draft = ProblemCollector(document)
-    file = _structure(document, draft)
+    collector = ProblemCollector(document)
+    file = _structure(document, collector)
     if file is None:
-        raise SpecError(document.file, draft.problems)
+        raise SpecError(document.file, collector.problems)
     data = document.data
-    checks.check_name(file, draft)
-    plugins = read_plugins(file.plugins, folder / Path(document.file).parent, draft)
-    benchmark = read_benchmark(data.get("benchmark"), folder, draft)
-    spaces = read_spaces(data.get("methods"), file.training.epochs, draft)
-    attacks = read_attacks(data.get("attacks"), folder, draft, machine)
-    ue = read_metrics("ue", file.evaluators.ue, benchmark, draft)
-    tasks = read_tasks(file.evaluators, folder, draft)
-    ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, draft), tasks, draft)
-    storage = check_storage(file.storage, ("storage",), folder, draft)
-    check_mirror(file.mirror, ("mirror",), storage, draft)
-    _check_together(file, spaces, folder, machine, draft)
-    check_architecture(file, attacks, folder, draft)
-    check_prompt(file, benchmark, folder, draft, model)
-    if draft.problems or benchmark is None:
-        raise SpecError(document.file, draft.problems)
+    checks.check_name(file, collector)
+    plugins = read_plugins(file.plugins, folder / Path(document.file).parent, collector)
+    benchmark = read_benchmark(data.get("benchmark"), folder, collector)
+    spaces = read_spaces(data.get("methods"), file.training.epochs, collector)
+    attacks = read_attacks(data.get("attacks"), folder, collector, machine)
+    ue = read_metrics("ue", file.evaluators.ue, benchmark, collector)
+    tasks = read_tasks(file.evaluators, folder, collector)
+    ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, collector), tasks, collector)
+    storage = check_storage(file.storage, ("storage",), folder, collector)
+    check_mirror(file.mirror, ("mirror",), storage, collector)
+    _check_together(file, spaces, folder, machine, collector)
+    check_architecture(file, attacks, folder, collector)
+    check_prompt(file, benchmark, folder, collector, model)
+    if collector.problems or benchmark is None:
+        raise SpecError(document.file, collector.problems)
     return SweepSpec(
         document=document,
         file=file,
@@ -135,29 +135,29 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
         ut_metrics=ut,
         tasks=tasks,
         storage=storage,
-        notes=tuple(draft.notes),
+        notes=tuple(collector.notes),
         plugins=plugins,
     )
 
 
 def _check_together(
-    file: SweepFile, spaces: tuple[MethodSpace, ...], folder: Path, machine: Machine | None, draft: ProblemCollector
+    file: SweepFile, spaces: tuple[MethodSpace, ...], folder: Path, machine: Machine | None, collector: ProblemCollector
 ) -> None:
     """Check the rules between parts of the file."""
-    checks.check_models(file, folder, machine, draft)
-    check_tokenizers(file, folder, draft)
-    check_recipes(file, folder, draft)
-    checks.check_training(file.training, draft)
-    checks.check_evaluation(file, draft)
-    checks.check_epochs(file, draft)
-    checks.check_search(file.search, spaces, len(file.methods), draft)
-    check_warm_start(file.search.warm_start, spaces, folder, draft)
-    checks.check_tracking(file.tracking.mlflow, draft)
+    checks.check_models(file, folder, machine, collector)
+    check_tokenizers(file, folder, collector)
+    check_recipes(file, folder, collector)
+    checks.check_training(file.training, collector)
+    checks.check_evaluation(file, collector)
+    checks.check_epochs(file, collector)
+    checks.check_search(file.search, spaces, len(file.methods), collector)
+    check_warm_start(file.search.warm_start, spaces, folder, collector)
+    checks.check_tracking(file.tracking.mlflow, collector)
     if machine is not None:
-        checks.check_fits(file, machine, draft)
+        checks.check_fits(file, machine, collector)
 
 
-def _structure(document: Document, draft: ProblemCollector) -> SweepFile | None:
+def _structure(document: Document, collector: ProblemCollector) -> SweepFile | None:
     """Validate the document against `SweepFile` and report structural mistakes.
 
     Leave out wrong values and replace missing required ones by `STAND_INS`, so that the rest can be checked too.
@@ -168,7 +168,7 @@ def _structure(document: Document, draft: ProblemCollector) -> SweepFile | None:
         found = "the file is empty" if data is None else "not a mapping"
         needed = [name for name, field in SweepFile.model_fields.items() if field.is_required()]
         given = None if data is None else shown(data)
-        draft.add(
+        collector.add(
             (),
             found,
             given=given,
@@ -180,7 +180,7 @@ def _structure(document: Document, draft: ProblemCollector) -> SweepFile | None:
     try:
         return SweepFile.model_validate(kept)
     except ValidationError as error:
-        broken = report(error, SweepFile, kept, (), draft)
+        broken = report(error, SweepFile, kept, (), collector)
     try:
         return SweepFile.model_validate({**STAND_INS, **without(kept, broken)})
     except ValidationError:

@@ -16,37 +16,39 @@ FOLDER = ("evaluators", "lm_eval_folder")
 SHOWN_NAMES = 8
 
 
-def read_tasks(section: EvaluatorsSection, folder: Path, draft: ProblemCollector) -> tuple[AskedTask, ...]:
+def read_tasks(section: EvaluatorsSection, folder: Path, collector: ProblemCollector) -> tuple[AskedTask, ...]:
     """Return the tasks with defaults filled in. Report mistakes and leave out the tasks that have them."""
-    if not draft.sound(PLACE) and section.lm_eval is None:
+    if not collector.is_valid(PLACE) and section.lm_eval is None:
         return ()
     own = None
     if section.lm_eval_folder is not None:
-        own = check_data_path(section.lm_eval_folder, FOLDER, folder, draft)
-        if not draft.sound(FOLDER):
+        own = check_data_path(section.lm_eval_folder, FOLDER, folder, collector)
+        if not collector.is_valid(FOLDER):
             return ()
     found: list[AskedTask] = []
     for name, settings in (section.lm_eval or {}).items():
-        task = _read(name, settings or TaskSettings(), own, folder, draft)
+        task = _read(name, settings or TaskSettings(), own, folder, collector)
         if task is not None:
             found.append(task)
     return tuple(found)
 
 
 def _read(
-    name: str, settings: TaskSettings, own: str | None, folder: Path, draft: ProblemCollector
+    name: str, settings: TaskSettings, own: str | None, folder: Path, collector: ProblemCollector
 ) -> AskedTask | None:
     place = (*PLACE, name)
     if settings.data is not None:
-        settings = settings.model_copy(update={"data": check_data_path(settings.data, (*place, "data"), folder, draft)})
+        settings = settings.model_copy(
+            update={"data": check_data_path(settings.data, (*place, "data"), folder, collector)}
+        )
     try:
         return asked_task(name, settings, own)
     except TaskError as error:
         if not error.field:
-            _add_unknown(name, error, own, draft)
+            _add_unknown(name, error, own, collector)
         else:
             given = getattr(settings, error.field, None)
-            draft.add(
+            collector.add(
                 (*place, error.field) if given is not None else place,
                 str(error),
                 given=None if given is None else shown(given),
@@ -56,14 +58,14 @@ def _read(
         return None
 
 
-def _add_unknown(name: str, error: TaskError, own: str | None, draft: ProblemCollector) -> None:
+def _add_unknown(name: str, error: TaskError, own: str | None, collector: ProblemCollector) -> None:
     """Report an unknown task. There are about 14,000 tasks, so only the nearest name is shown."""
     if not error.allowed:
-        draft.add((*PLACE, name), str(error), given=shown(name))
+        collector.add((*PLACE, name), str(error), given=shown(name))
         return
     nearest = near_miss(name, error.allowed)
     known = len(known_files(own))
-    draft.add(
+    collector.add(
         (*PLACE, name),
         str(error),
         given=shown(name),
@@ -73,11 +75,13 @@ def _add_unknown(name: str, error: TaskError, own: str | None, draft: ProblemCol
     )
 
 
-def with_tasks(metrics: tuple[str, ...], tasks: tuple[AskedTask, ...], draft: ProblemCollector) -> tuple[str, ...]:
+def with_tasks(metrics: tuple[str, ...], tasks: tuple[AskedTask, ...], collector: ProblemCollector) -> tuple[str, ...]:
     """Add the metric of the tasks to UT's metrics if there are tasks. Report it as a mistake if named without tasks."""
-    if METRIC in metrics and not tasks and draft.sound(PLACE):
+    if METRIC in metrics and not tasks and collector.is_valid(PLACE):
         message = f"{METRIC} is made of tasks, and evaluators.lm_eval names none"
-        draft.add(("evaluators", "ut"), message, given=METRIC, advice="add evaluators: {lm_eval: {mmlu: {limit: 20}}}")
+        collector.add(
+            ("evaluators", "ut"), message, given=METRIC, advice="add evaluators: {lm_eval: {mmlu: {limit: 20}}}"
+        )
     return (*metrics, METRIC) if tasks and METRIC not in metrics else metrics
 
 
@@ -85,8 +89,8 @@ def tasks_note(tasks: tuple[AskedTask, ...] | list[AskedTask]) -> tuple[str, ...
     """Return the notes of the plan about tasks: how they run, that their time is unknown, and unpinned data sets."""
     if not tasks:
         return ()
-    asked = "; ".join(task.described() for task in tasks)
-    notes = [f"lm-evaluation-harness asks {asked}: the time of that is not estimated"]
+    described = "; ".join(task.described() for task in tasks)
+    notes = [f"lm-evaluation-harness asks {described}: the time of that is not estimated"]
     floating = [task.name for task in tasks if not task.pinned]
     if floating:
         notes.append(f"the rows of {', '.join(floating)} come from the hub at no fixed revision (unpinned)")

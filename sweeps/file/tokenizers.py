@@ -36,37 +36,37 @@ class Given:
     tokenizer_path: KeyPath = ()
 
 
-def check_tokenizers(file: SweepFile, folder: Path, draft: ProblemCollector) -> None:
+def check_tokenizers(file: SweepFile, folder: Path, collector: ProblemCollector) -> None:
     """Check the models that a sweep file gives, and their tokenizers."""
     for name, source in (("model", file.model), ("gold", file.gold)):
-        if source.tokenizer is not None and source.path is None and draft.sound((name, "tokenizer")):
+        if source.tokenizer is not None and source.path is None and collector.is_valid((name, "tokenizer")):
             message = "without a path: a trained model has the tokenizer of its base"
-            draft.add((name, "tokenizer"), message, allowed="beside a path", advice="remove it")
-    original, gold = _given(file.model, "model", draft), _given(file.gold, "gold", draft)
-    check_given(original, [gold] if gold is not None else [], folder, draft)
+            collector.add((name, "tokenizer"), message, allowed="beside a path", advice="remove it")
+    original, gold = _given(file.model, "model", collector), _given(file.gold, "gold", collector)
+    check_given(original, [gold] if gold is not None else [], folder, collector)
 
 
-def _given(source: SourceSection, name: str, draft: ProblemCollector) -> Given | None:
-    if source.path is None or not draft.sound((name, "path"), (name, "tokenizer")):
+def _given(source: SourceSection, name: str, collector: ProblemCollector) -> Given | None:
+    if source.path is None or not collector.is_valid((name, "path"), (name, "tokenizer")):
         return None
     return Given(model=source.path, path=(name, "path"), tokenizer=source.tokenizer, tokenizer_path=(name, "tokenizer"))
 
 
-def check_given(original: Given | None, others: list[Given], folder: Path, draft: ProblemCollector) -> None:
+def check_given(original: Given | None, others: list[Given], folder: Path, collector: ProblemCollector) -> None:
     """Check the model folders, and compare their tokenizers with that of the original if it is on this machine."""
     shared = None
     if original is not None:
-        shared = _own(original, folder, draft)
+        shared = _own(original, folder, collector)
         elsewhere = shared is None and original.tokenizer is not None
-        _check(original, folder, shared, draft, elsewhere=elsewhere)
+        _check(original, folder, shared, collector, elsewhere=elsewhere)
     for other in others:
-        used = shared if other.tokenizer is None else _own(other, folder, draft)
-        _check(other, folder, used, draft, elsewhere=used is None)
-        if draft.sound(other.path) and used is not None and other.tokenizer is None:
-            _compare(other, folder, used, draft)
+        used = shared if other.tokenizer is None else _own(other, folder, collector)
+        _check(other, folder, used, collector, elsewhere=used is None)
+        if collector.is_valid(other.path) and used is not None and other.tokenizer is None:
+            _compare(other, folder, used, collector)
 
 
-def _own(given: Given, folder: Path, draft: ProblemCollector) -> Path | None:
+def _own(given: Given, folder: Path, collector: ProblemCollector) -> Path | None:
     """Return the folder of a model's tokenizer: the named one, else the model's. None if it is not on this machine."""
     if given.tokenizer is None:
         place = absolute(given.model, folder)
@@ -76,37 +76,39 @@ def _own(given: Given, folder: Path, draft: ProblemCollector) -> Path | None:
     if not is_local(given.tokenizer, place):
         if not HUB_ID.match(given.tokenizer):
             allowed = "a folder, or a hub id owner/name[@revision]"
-            draft.add(path, "neither a folder nor a hub id", given=shown(given.tokenizer), allowed=allowed)
+            collector.add(path, "neither a folder nor a hub id", given=shown(given.tokenizer), allowed=allowed)
         return None
     if not place.is_dir():
-        report_missing(given.tokenizer, place, path, draft, wanted="a folder with a tokenizer")
+        report_missing(given.tokenizer, place, path, collector, wanted="a folder with a tokenizer")
     elif not has_tokenizer(place):
         message = "no tokenizer in this folder"
-        draft.add(path, message, given=shown(given.tokenizer), allowed="tokenizer.json, tokenizer.model or vocab.json")
+        collector.add(
+            path, message, given=shown(given.tokenizer), allowed="tokenizer.json, tokenizer.model or vocab.json"
+        )
     else:
         return place
     return None
 
 
-def _check(given: Given, folder: Path, used: Path | None, draft: ProblemCollector, *, elsewhere: bool) -> None:
+def _check(given: Given, folder: Path, used: Path | None, collector: ProblemCollector, *, elsewhere: bool) -> None:
     """Report faults of a model folder with the tokenizer that it is used with, and add notes about loading it."""
-    check_model_path(given.model, given.path, folder, draft, tokenizer=used, elsewhere=elsewhere)
+    check_model_path(given.model, given.path, folder, collector, tokenizer=used, elsewhere=elsewhere)
     place = absolute(given.model, folder)
-    if draft.sound(given.path) and place.is_dir():
+    if collector.is_valid(given.path) and place.is_dir():
         for note in inspect_folder(place, used, elsewhere=elsewhere).notes:
-            draft.note(given.path, note)
+            collector.note(given.path, note)
 
 
-def _compare(other: Given, folder: Path, used: Path, draft: ProblemCollector) -> None:
+def _compare(other: Given, folder: Path, used: Path, collector: ProblemCollector) -> None:
     """Compare the tokenizer in a model's folder, which is not used, with the one that is used."""
     place = absolute(other.model, folder)
     ours, own = _facts(used), _facts(place)
     if place.is_dir() and own is None:
-        draft.note(other.path, "no tokenizer in its folder; the original's tokenizer is used")
+        collector.note(other.path, "no tokenizer in its folder; the original's tokenizer is used")
     if ours is None or own is None or not (found := differences(ours, own)):
         return
     if ours.vocabulary != own.vocabulary:
-        draft.add(
+        collector.add(
             other.path,
             f"its tokenizer has another vocabulary than the original's ({used}), so the same ids mean different tokens",
             given=shown(other.model),
@@ -114,7 +116,9 @@ def _compare(other: Given, folder: Path, used: Path, draft: ProblemCollector) ->
             advice="to prompt this model with its own tokenizer, name that tokenizer",
         )
         return
-    draft.note(other.path, f"its tokenizer is not the original's ({listing(found)}); the original's is used for it too")
+    collector.note(
+        other.path, f"its tokenizer is not the original's ({listing(found)}); the original's is used for it too"
+    )
 
 
 def _facts(folder: Path) -> TokenizerFacts | None:

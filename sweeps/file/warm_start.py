@@ -37,31 +37,33 @@ def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[dict[str
     return found
 
 
-def check_warm_start(text: str | None, spaces: Sequence[MethodSpace], folder: Path, draft: ProblemCollector) -> None:
+def check_warm_start(
+    text: str | None, spaces: Sequence[MethodSpace], folder: Path, collector: ProblemCollector
+) -> None:
     """Check that the folder is a sweep and that at least one trial on its front lies in this space."""
-    if text is None or not draft.sound(PATH, ("methods",)):
+    if text is None or not collector.is_valid(PATH, ("methods",)):
         return
     place = absolute(text, folder)
     try:
         members = len(_front(place))
     except (NotASweepError, OSError) as error:
-        draft.add(PATH, str(error), given=shown(text), allowed="the folder of a sweep: <storage>/<name>")
+        collector.add(PATH, str(error), given=shown(text), allowed="the folder of a sweep: <storage>/<name>")
         return
     if not first_settings(place, spaces):
         message = (
             f"none of its {members} trials on the front is in this search space" if members else "it has no front yet"
         )
-        draft.add(PATH, message, given=shown(text), advice="widen the ranges, or remove it")
+        collector.add(PATH, message, given=shown(text), advice="widen the ranges, or remove it")
 
 
-def check_not_begun(text: str | None, sweep: Path, folder: Path, draft: ProblemCollector) -> None:
+def check_not_begun(text: str | None, sweep: Path, folder: Path, collector: ProblemCollector) -> None:
     """Reject a changed `warm_start` for a sweep that has started: its first settings are fixed, so it has no effect."""
     if text is None or not (sweep / "spec.lock.yaml").exists():
         return
     before = _begun_with(sweep / "spec.yaml")
     if before is not None and (before == text or absolute(before, folder) == absolute(text, folder)):
         return
-    draft.add(
+    collector.add(
         PATH,
         f"{sweep} has already started, so its first settings are fixed",
         given=shown(text),

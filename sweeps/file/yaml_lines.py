@@ -240,9 +240,9 @@ class _Reading:
         mark = getattr(error, "problem_mark", None)
         place = self.place(mark.index) if mark else Place(1, 1)
         begun = getattr(error, "context_mark", None)
-        said = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
-        said += [f"begun on line {self.place(begun.index).line}"] if begun else []
-        message = f"not YAML: {', '.join(said) or error}"
+        reasons = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+        reasons += [f"begun on line {self.place(begun.index).line}"] if begun else []
+        message = f"not YAML: {', '.join(reasons) or error}"
         advice = (
             "indent with spaces, not tabs" if "\\t" in message else "check indentation, quotes, colons and brackets"
         )

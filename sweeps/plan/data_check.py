@@ -43,17 +43,17 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
     remote = spec.benchmark.card.remote(job.benchmark.params) and not hub
     if remote or (at_once and data_bytes(job) > READ_AT_ONCE_BYTES):
         return None
-    draft = ProblemCollector(spec.document)
+    collector = ProblemCollector(spec.document)
     try:
         benchmark = load_benchmark(job.benchmark.name, job.benchmark.params)
     except (OSError, ValueError) as error:
         for line in str(error).splitlines():
-            draft.add(place_of(line, job), line)
-        raise SpecError(spec.document.file, draft.problems) from error
+            collector.add(place_of(line, job), line)
+        raise SpecError(spec.document.file, collector.problems) from error
     for obstacle in (*obstacles_of(job, benchmark), *too_long(losses_of(job, benchmark))):
-        draft.add(("benchmark",), obstacle)
-    if draft.problems:
-        raise SpecError(spec.document.file, draft.problems)
+        collector.add(("benchmark",), obstacle)
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
     return benchmark
 
 
@@ -63,11 +63,11 @@ def check_hub(spec: SweepSpec, job: SweepJob) -> None:
     Raises:
         SpecError: lists the models that are not available, and what to do.
     """
-    draft = ProblemCollector(spec.document)
-    for name, said in missing_models(hub_models(job)).items():
-        draft.add(tuple(name.split(".")), said)
-    if draft.problems:
-        raise SpecError(spec.document.file, draft.problems)
+    collector = ProblemCollector(spec.document)
+    for name, reason in missing_models(hub_models(job)).items():
+        collector.add(tuple(name.split(".")), reason)
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
 
 
 def hub_models(job: SweepJob) -> dict[str, str | None]:

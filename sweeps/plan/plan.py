@@ -141,7 +141,7 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     losses = losses_of(job, benchmark)
     plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
     notes = [note for note in (str(losses), busy_note(spec.machine)) if note]
-    absent = [f"{name}: {said}" for name, said in missing_models(hub_models(job)).items()]
+    absent = [f"{name}: {reason}" for name, reason in missing_models(hub_models(job)).items()]
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes, *absent))
 
 

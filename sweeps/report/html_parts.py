@@ -127,8 +127,8 @@ def stage_table(report: Report) -> str:
 
 def time_line(report: Report) -> str:
     """Render the time break-down and the cost of judging, as one sentence each."""
-    asked = judging_text(report.judging)
-    judged = "" if asked is None else f"<p>Asked of judges: {escape(asked)}.</p>"
+    judging = judging_text(report.judging)
+    judged = "" if judging is None else f"<p>Asked of judges: {escape(judging)}.</p>"
     return f"<p>Where the time went: {escape(time_text(report.time))}.</p>{judged}"
 
 
@@ -193,9 +193,11 @@ def settings_text(trial: ReportTrial) -> str:
         usual = defaults(str(trial.method))
     except (KeyError, ValueError):  # the method does not exist in this version
         usual = {}
-    told = {name: value for name, value in trial.params.items() if name in TRAINING_PARAMS or value != usual.get(name)}
+    shown_params = {
+        name: value for name, value in trial.params.items() if name in TRAINING_PARAMS or value != usual.get(name)
+    }
     return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in told.items()
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in shown_params.items()
     )
 
 

@@ -50,9 +50,9 @@ def judging_text(costs: Iterable[JudgingCost]) -> str | None:
 
 
 def _part(cost: JudgingCost) -> str:
-    said = f"{cost.asked}: {cost.rows:,} rows"
+    text = f"{cost.asked}: {cost.rows:,} rows"
     if not cost.calls:
-        return said
-    said += f", {cost.calls:,} calls ({cost.prompt_tokens:,} tokens read, {cost.completion_tokens:,} written"
-    said += ")" if cost.dollars is None else f", ${cost.dollars:.4f})"
-    return said if not cost.failed else f"{said}, {cost.failed:,} without a verdict"
+        return text
+    text += f", {cost.calls:,} calls ({cost.prompt_tokens:,} tokens read, {cost.completion_tokens:,} written"
+    text += ")" if cost.dollars is None else f", ${cost.dollars:.4f})"
+    return text if not cost.failed else f"{text}, {cost.failed:,} without a verdict"

@@ -1,4 +1,4 @@
-"""Draw the report's PNG pictures, for a README or a paper draft: front, attacks, hypervolume, time."""
+"""Draw the report's PNG pictures, for a README or a paper collector: front, attacks, hypervolume, time."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.e2e.conftest import write_sweep
 from tests.faults.clusters import LocalCluster
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
-from unlearn_sweep.engine.resources.memory_shortage import Room
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
@@ -57,8 +57,10 @@ def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp
     done: dict[int, dict[str, Any]] = {}
 
     def work(trial: int, executor: RayExecutor) -> None:
-        room = Room(tmp_path, executor.make_room)
-        runner = StageRunner(StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"), trial=trial, room=room)
+        stage_lock = ExclusiveStageLock(tmp_path, executor.make_room)
+        runner = StageRunner(
+            StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"), trial=trial, stage_lock=stage_lock
+        )
         asked = MeasureRequest(model_path="", benchmark={}, metrics=[], rows_path="")
         stage = StageRequest(stage="evaluate", inputs={"trial": trial})
         done[trial] = runner.run(stage, lambda _: executor.measure(asked)).data

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.methods.golden import golden_step, terms_by_name
 from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, build, card
 from unlearn_sweep.methods.composed_card import REVERSIBLE, canonical_name
-from unlearn_sweep.methods.composition import Staged, final_weights
+from unlearn_sweep.methods.composition import Phased, final_weights
 from unlearn_sweep.methods.dpo import DPO
 from unlearn_sweep.methods.gao import GAO, agreement
 from unlearn_sweep.methods.gradient_norm import GradientNorm
@@ -258,7 +258,7 @@ def test_parameters_of_two_stages() -> None:
     assert len(set(names)) == len(names)
     assert {"beta", "idk_ap.beta", "switch_at", "learning_rate"} <= set(names)
     method = build("dpo>idk_ap", {"beta": 0.3, "idk_ap.beta": 0.7, "switch_at": 0.5})
-    assert isinstance(method, Staged)
+    assert isinstance(method, Phased)
     assert (method.at(0.49), method.at(0.5)) == (DPO(beta=0.3), IDKAP(beta=0.7))
     assert method.needs().views == ("forget_idk", "forget", "retain", "retain_idk")
 
@@ -283,9 +283,9 @@ def test_a_wrapper_says_what_the_driver_adds_to_the_training() -> None:
 @pytest.mark.parametrize("wrapper", ["lat", "weight_avg"])
 def test_no_stage_has_what_is_for_the_whole_training(wrapper: str) -> None:
     with pytest.raises(ValueError, match="for the whole training"):
-        Staged(build("npo", {}), build(f"idk+{wrapper}", {}), switch_at=0.5)
+        Phased(build("npo", {}), build(f"idk+{wrapper}", {}), switch_at=0.5)
 
 
 def test_stages_cannot_be_built_around_one_that_makes_the_kept_weights() -> None:
     with pytest.raises(ValueError, match="TaskVector makes the kept weights"):
-        Staged(build("npo", {}), build("task_vector+sam", {}), switch_at=0.5)
+        Phased(build("npo", {}), build("task_vector+sam", {}), switch_at=0.5)

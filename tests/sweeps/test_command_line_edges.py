@@ -53,9 +53,9 @@ def test_variables_in_a_path_are_expanded(text: str, tmp_path: Path, monkeypatch
 
 def test_an_unset_variable_is_a_mistake_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET_HERE", raising=False)
-    draft = ProblemCollector(parse_document("storage: $NOT_SET_HERE/runs\n", "s.yaml"))
-    check_storage("$NOT_SET_HERE/runs", ("storage",), Path("/"), draft)
-    (problem,) = draft.problems
+    collector = ProblemCollector(parse_document("storage: $NOT_SET_HERE/runs\n", "s.yaml"))
+    check_storage("$NOT_SET_HERE/runs", ("storage",), Path("/"), collector)
+    (problem,) = collector.problems
     assert problem.message == "the environment has no variable NOT_SET_HERE"
     assert (problem.path, problem.line) == ("storage", 1)
 

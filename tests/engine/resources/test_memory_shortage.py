@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-from unlearn_sweep.engine.resources.memory_shortage import Room, says_out_of_memory, shortage_told
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock, says_out_of_memory, shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError, StageFailedError, StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
@@ -45,7 +45,7 @@ def test_what_is_really_raised_is_known_and_told_in_one_line(work: Callable[[], 
     error = _raised(work)
     assert says_out_of_memory(error)
     assert says_out_of_memory(ProcessLostError(f"{type(error).__name__}: {error}"))
-    assert "\n" not in (shortage_told(error) or "\n")
+    assert "\n" not in (shortage_message(error) or "\n")
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_nobody_is_in_the_room_beside_one_who_is_alone(tmp_path: Path) -> None:
 
     def work(seed: int) -> None:
         chance = random.Random(seed)
-        room = Room(tmp_path, lambda: cleared.append(time.monotonic()))
+        stage_lock = ExclusiveStageLock(tmp_path, lambda: cleared.append(time.monotonic()))
         for _ in range(25):
             alone = chance.random() < 0.2
-            with room.enter(alone=alone):
+            with stage_lock.enter(alone=alone):
                 began = time.monotonic()
                 time.sleep(chance.random() * 0.004)
                 stays.append((began, time.monotonic(), alone))
@@ -97,16 +97,16 @@ def test_nobody_is_in_the_room_beside_one_who_is_alone(tmp_path: Path) -> None:
 
 
 def test_a_stage_within_a_stage_is_in_the_room_already(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+    stage_lock = ExclusiveStageLock(tmp_path)
     for alone in (False, True):
-        with room.enter(alone=alone), room.enter():
+        with stage_lock.enter(alone=alone), stage_lock.enter():
             pass
-    with Room(tmp_path).enter(alone=True):  # and it is left for good
+    with ExclusiveStageLock(tmp_path).enter(alone=True):  # and it is left for good
         pass
 
 
 def _stay(sweep: Path, alone: bool, there: Any) -> None:
-    with Room(sweep).enter(alone=alone):
+    with ExclusiveStageLock(sweep).enter(alone=alone):
         there.set()
         time.sleep(60)
 
@@ -120,7 +120,7 @@ def test_a_killed_worker_is_out_of_the_room(tmp_path: Path, alone: bool) -> None
     assert there.wait(60)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    with Room(tmp_path).enter(alone=True):
+    with ExclusiveStageLock(tmp_path).enter(alone=True):
         pass
 
 
@@ -152,8 +152,8 @@ def _request(name: str) -> StageRequest:
 
 
 def _runner(sweep: Path, trial: int, make_room: Callable[[], None] = lambda: None) -> StageRunner:
-    room = Room(sweep, make_room)
-    return StageRunner(StageStore(sweep), EventLog(sweep / "events.jsonl"), trial=trial, room=room)
+    stage_lock = ExclusiveStageLock(sweep, make_room)
+    return StageRunner(StageStore(sweep), EventLog(sweep / "events.jsonl"), trial=trial, stage_lock=stage_lock)
 
 
 def _said(sweep: Path, trial: int) -> list[str]:
