@@ -1,10 +1,31 @@
-"""Gate between evaluation and attacks: a model that lost its utility is not attacked."""
+"""Gates before each attack: a model that lost its utility, or that misses a constraint, is not attacked further."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import Objective
 
 COLLAPSED_UT = 0.05
+NAMES: Mapping[ObjectiveName, str] = {"ue": "UE", "ut": "UT", "rob": "Rob"}
+
+
+def missed_constraints(
+    values: Mapping[ObjectiveName, float | None], minimum: Mapping[ObjectiveName, float]
+) -> str | None:
+    """Return which minimum values the objectives miss, or None if they miss none.
+
+    An upper bound of Rob may stand in for Rob: if the bound is below the minimum, so is Rob.
+    """
+    missed = []
+    for name, least in minimum.items():
+        value = values[name]
+        if value is None:
+            missed.append(f"{NAMES[name]} has no value; the constraint is at least {least:g}")
+        elif value < least:
+            missed.append(f"{NAMES[name]} {value:.4g} is below {least:g}")
+    return "; ".join(missed) or None
 
 
 def collapse_reason(ut: Objective | None) -> str | None:

@@ -14,7 +14,7 @@ from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
-from unlearn_sweep.engine.stages.gate import collapse_reason
+from unlearn_sweep.engine.stages.gate import collapse_reason, missed_constraints
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.requests import Executor
@@ -43,6 +43,7 @@ BROKEN_MODEL = "NonFiniteLogits"  # raised by evaluators.likelihood; by name, si
 
 
 BETWEEN_STAGES = "scoring"
+BEATEN = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
 
 
 class TrialTask(BaseModel):
@@ -286,10 +287,13 @@ class Trial:
         hold_links(self.job, self.victim(model_path), self.runner.store, self.task.holder)
         waiting = list(self.job.attacks)
         while waiting:
-            if self.job.search.prune and not self.task.finalist and self.is_beaten():
-                self.skip(waiting)
+            scores = {score.attack: score.value for score in self.attacks}
+            if (reason := self.skip_reason(scores)) is not None:
+                self.skip(waiting, reason)
                 return
-            attack = next_attack(waiting, self.attacks, self.task.outlook, self.would_be_beaten)
+            attack = next_attack(
+                waiting, self.attacks, self.task.outlook, lambda then: self.skip_reason(then) is not None
+            )
             self.attacks.append(self.attack(attack, model_path))
             waiting.remove(attack)
 
@@ -310,25 +314,25 @@ class Trial:
 
     # --- lossless pruning ---------------------------------------------------------------------------------------------
 
-    def is_beaten(self) -> bool:
-        """Whether a finished trial dominates (UE, UT, upper bound of Rob) of this trial.
+    def skip_reason(self, scores: Mapping[str, float | None]) -> str | None:
+        """Return why the attacks that are not in `scores` cannot change the front, or None if they can.
 
-        It then dominates this trial's final point too, whatever the remaining attacks find. So skipping them does not
-        change the front. To dominate is to be at least as good in all objectives and better in one.
+        Skipping them leaves the front as it is in both cases: the trial misses a constraint whatever they find, or a
+        finished trial dominates (UE, UT, upper bound of Rob) of this one and so its final point. To dominate is to be
+        at least as good in all objectives and better in one. The bound counts attacks that are not in `scores` as 1.
         """
-        return self.would_be_beaten({score.attack: score.value for score in self.attacks})
-
-    def would_be_beaten(self, scores: Mapping[str, float | None]) -> bool:
-        """Like `is_beaten`, for the given attack scores. Attacks that are not in `scores` count as 1, the maximum."""
         from unlearn_sweep.evaluators.front import is_dominated
 
+        if not self.job.search.prune or self.task.finalist:
+            return None
         bound = self.scorer.highest_robustness(scores)
-        mine = (self.evaluation.ue, self.evaluation.ut, bound if bound is not None else 1.0)
-        return is_dominated(mine, self.task.rivals)
+        ue, ut, rob = self.evaluation.ue, self.evaluation.ut, bound if bound is not None else 1.0
+        if (missed := missed_constraints({"ue": ue, "ut": ut, "rob": rob}, self.job.search.minimum)) is not None:
+            return f"the trial misses the sweep's constraints: {missed}"
+        return BEATEN if is_dominated((ue, ut, rob), self.task.rivals) else None
 
-    def skip(self, attacks: Sequence[AttackSettings]) -> None:
+    def skip(self, attacks: Sequence[AttackSettings], reason: str) -> None:
         for attack in attacks:
-            reason = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
             self.runner.events.append(
                 "attack_skipped", trial=self.task.number, stage=f"attack:{attack.label}", reason=reason
             )

@@ -1,7 +1,7 @@
 """`search.constraints`: minimum values of objectives, and which trials miss them.
 
 An infeasible trial keeps its objective values. It is not on the front, dominates no other trial, is never recommended,
-gets no further seeds, and its model is not kept.
+gets no further seeds, and its model is not kept. The gate of `stages.gate` skips the attacks that it has left.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from unlearn_sweep.engine.search_settings import ObjectiveName
+from unlearn_sweep.engine.stages.gate import missed_constraints
 from unlearn_sweep.engine.store.records import TrialRecord
-
-NAMES: Mapping[ObjectiveName, str] = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 def infeasible_reason(record: TrialRecord, minimum: Mapping[ObjectiveName, float]) -> str | None:
@@ -21,14 +20,7 @@ def infeasible_reason(record: TrialRecord, minimum: Mapping[ObjectiveName, float
     """
     if record.state != "complete":
         return None
-    missed = []
-    for name, least in minimum.items():
-        value = getattr(record, name)
-        if value is None:
-            missed.append(f"{NAMES[name]} has no value; the constraint is at least {least:g}")
-        elif value < least:
-            missed.append(f"{NAMES[name]} {value:.4g} is below {least:g}")
-    return "; ".join(missed) or None
+    return missed_constraints({"ue": record.ue, "ut": record.ut, "rob": record.rob}, minimum)
 
 
 def marked(record: TrialRecord, minimum: Mapping[ObjectiveName, float]) -> TrialRecord:

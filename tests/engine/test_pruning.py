@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.recorded_attacks import Recorded, attack_list, recorded_job, run_all
+from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.front import front_of
 
@@ -87,3 +88,34 @@ def test_rob_does_not_depend_on_the_order(tmp_path: Path, beaten: list[Recorded]
     assert [record.rob for record in forth] == [record.rob for record in back]
     assert [score.attack for score in back[0].attacks] == LABELS[::-1]
     assert executor.attacks_run == []  # every stage was found in the store
+
+
+CONSTRAINTS: dict[ObjectiveName, float] = {"ut": 0.5, "rob": 0.3}
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trials=st.lists(trial, min_size=6, max_size=9))
+def test_constraints_end_trials_and_leave_the_front_as_it_is(trials: list[Recorded]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder)
+        gated, _ = run_all(recorded_job(storage, "on", ATTACKS, prune=True, minimum=CONSTRAINTS), trials, COSTS)
+        whole, _ = run_all(recorded_job(storage, "off", ATTACKS, prune=False, minimum=CONSTRAINTS), trials, COSTS)
+    assert _front(gated) == _front(whole)
+    for short, full in zip(gated, whole, strict=True):
+        assert full.infeasible is None or short.infeasible is not None or short.rob_is_bound
+        assert full.infeasible is not None or short.infeasible is None
+
+
+def test_a_trial_that_misses_a_constraint_is_not_attacked_further(tmp_path: Path) -> None:
+    """Trial 0 loses too much utility and is never attacked; trial 1 falls to the second attack, trial 2 to none."""
+    firm = dict.fromkeys(LABELS, 0.6)
+    trials = [Recorded(0.9, 0.4, firm), Recorded(0.5, 0.9, {**firm, "few_shot1": 0.0, "prefill0": 0.5}),
+              Recorded(0.4, 0.95, firm)]  # fmt: skip
+    job = recorded_job(tmp_path, "on", ATTACKS, prune=True, minimum=CONSTRAINTS)
+    records, executor = run_all(job, trials, COSTS)
+    assert executor.attacks_run == [(1, "prefill0"), (1, "few_shot1"), *((2, label) for label in LABELS)]
+    assert records[0].infeasible == "UT 0.4 is below 0.5"
+    assert records[1].infeasible == "Rob 0.25 is below 0.3"
+    assert records[1].rob_is_bound
+    assert records[2].infeasible is None
+    assert records[0].attacks[0].reason == "the trial misses the sweep's constraints: UT 0.4 is below 0.5"

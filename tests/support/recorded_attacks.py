@@ -15,7 +15,7 @@ import pandas as pd
 
 from tests.evaluators.tables import table
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
-from unlearn_sweep.engine.search_settings import SearchSettings
+from unlearn_sweep.engine.search_settings import ObjectiveName, SearchSettings
 from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
@@ -27,6 +27,7 @@ from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.study.broker import Proposal
+from unlearn_sweep.engine.study.constraints import marked
 from unlearn_sweep.engine.sweep import make_task
 from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
 from unlearn_sweep.engine.training.settings import TrainingSettings
@@ -120,7 +121,14 @@ def attack_list(*named: tuple[str, str]) -> list[AttackSettings]:
     ]
 
 
-def recorded_job(storage: Path, name: str, attacks: Sequence[AttackSettings], *, prune: bool) -> SweepJob:
+def recorded_job(
+    storage: Path,
+    name: str,
+    attacks: Sequence[AttackSettings],
+    *,
+    prune: bool,
+    minimum: Mapping[ObjectiveName, float] | None = None,
+) -> SweepJob:
     """Reproducible, so that costs are the given ones and no clock's."""
     return SweepJob(
         name=name,
@@ -135,7 +143,7 @@ def recorded_job(storage: Path, name: str, attacks: Sequence[AttackSettings], *,
         ue_metrics=["probability"],
         ut_metrics=["probability"],
         attacks=list(attacks),
-        search=SearchSettings(trials=1, prune=prune, reproducible=True),
+        search=SearchSettings(trials=1, prune=prune, reproducible=True, minimum=dict(minimum or {})),
     )
 
 
@@ -174,5 +182,6 @@ def run_all(
     for number in range(len(trials)):
         params = {"learning_rate": (number + 1) / 1000, "retain": "nll"}
         proposal = Proposal(number=number, key=f"k{number}", method="graddiff", params=params, seed=1)
-        records.append(run_trial(make_task(proposal, records, job, costs), job, prepared, executor))
+        record = run_trial(make_task(proposal, records, job, costs), job, prepared, executor)
+        records.append(marked(record, job.search.minimum))
     return records, executor
