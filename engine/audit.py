@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.driver_lock import only_driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.models import model_digest, refuse_other_vocabulary
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
@@ -23,11 +24,9 @@ from unlearn_sweep.engine.stages.raw_scoring import RawScorer
 from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import Trial, TrialTask, run_trial
-from unlearn_sweep.engine.store import durable
-from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.sweep import Driver, SweepBusyError
+from unlearn_sweep.engine.sweep_folder import SweepFolder
 
 METHOD = "audit"
 
@@ -83,41 +82,38 @@ def run_audit(
         ValueError: `path` is not a usable model, or its vocabulary differs from the original's.
     """
     with ExitStack() as stack:
-        try:
-            stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder_line()))
-        except durable.LockedElsewhereError as error:
-            raise SweepBusyError(f"{job.directory} is being run by {error}") from None
-        driver = Driver(job, repeat_failed=True)
-        driver.open(announce)
-        done = driver.settled.get(0)
+        stack.enter_context(only_driver(job.directory))
+        folder = SweepFolder(job, repeat_failed=True)
+        folder.open(announce)
+        done = folder.settled.get(0)
         if done is not None and done.state != "failed":
             announce("nothing to do: the audit of this model is complete")
             return done
-        stack.push(driver.note_stop)
+        stack.push(folder.note_stop)
         if watch is not None:
             stack.enter_context(watch(job.directory, 1))
-        record = _audit(driver, path, controls, announce)
-        driver.events.append("sweep_finished", seconds=time.monotonic() - driver.began, reason=record.reason)
+        record = _audit(folder, path, controls, announce)
+        folder.events.append("sweep_finished", seconds=time.monotonic() - folder.began, reason=record.reason)
         return record
 
 
-def _audit(driver: Driver, path: str, controls: Sequence[str], announce: Callable[[str], None]) -> TrialRecord:
-    job, executor = driver.job, InProcessExecutor(timeout_s=driver.job.stage_timeout_s)
-    runner = StageRunner(driver.store, driver.events, stage_lock=ExclusiveStageLock(job.directory, executor.make_room))
+def _audit(folder: SweepFolder, path: str, controls: Sequence[str], announce: Callable[[str], None]) -> TrialRecord:
+    job, executor = folder.job, InProcessExecutor(timeout_s=folder.job.stage_timeout_s)
+    runner = StageRunner(folder.store, folder.events, stage_lock=ExclusiveStageLock(job.directory, executor.make_room))
     prepared = Preparation(job, runner, [executor], in_turn=True, which=controls, here=True, probe_refuses=False).run()
     if prepared.prompt_note:
-        driver.events.append("note", reason=prepared.prompt_note)
+        folder.events.append("note", reason=prepared.prompt_note)
         announce(f"warning: {prepared.prompt_note}")
     if set(controls) == set(WHICH):
-        write_controls(job, prepared, driver.store)
+        write_controls(job, prepared, folder.store)
     used = job.original.tokenizer or prepared.paths.get("original")
     if job.original.tokenizer is None and used is not None:
         refuse_other_vocabulary(path, used)
     model = model_digest(path)
     key = digest({"model": model, "data": prepared.data, "controls": prepared.ids})
     task = TrialTask(number=0, key=key, method=METHOD, params={"model": path}, seed=job.seed)
-    driver.events.append("trial_asked", trial=0, data={"method": METHOD, "params": task.params, "key": key})
+    folder.events.append("trial_asked", trial=0, data={"method": METHOD, "params": task.params, "key": key})
     record = run_trial(task, job, prepared, executor, begin=lambda *parts: Audit(*parts, model=model, path=path))
-    driver.write_record(record)
-    driver.publish(record)
-    return driver.settled[record.number]
+    folder.write_record(record)
+    folder.publish(record)
+    return folder.settled[record.number]

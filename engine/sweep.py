@@ -2,7 +2,8 @@
 
     lock -> existing records -> Ray -> original, gold, controls -> search -> front, MLflow, done
 
-The driver writes the trial records, the front and the sweep's own events. Other modules write the rest.
+The driver writes the trial records, the front and the sweep's own events (`engine.sweep_folder`). Other modules write
+the rest.
 """
 
 from __future__ import annotations
@@ -14,18 +15,9 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.changed_code import (
-    UNRECORDED_CODE,
-    SweepChangedError,
-    other_inputs,
-    other_sweep,
-    refusal,
-    says_the_same,
-    starts_of,
-    what_changed,
-)
+from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs, other_sweep
+from unlearn_sweep.engine.driver_lock import only_driver
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.plugin_files import keep_plugins
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
 from unlearn_sweep.engine.search_settings import SearchPlan
@@ -37,37 +29,20 @@ from unlearn_sweep.engine.stages.memory_limit import memory_packing
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
-from unlearn_sweep.engine.stages.sweep_code import sweep_code
-from unlearn_sweep.engine.stages.trial import TrialTask, holder_of, weights_holder
-from unlearn_sweep.engine.stop import reason_of_stop
+from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store import durable
-from unlearn_sweep.engine.store.code import version_of
-from unlearn_sweep.engine.store.damaged import (
-    LAST_LINE,
-    DamagedFileError,
-    DamagedStorageError,
-    read_lock_file,
-    whole_records,
-)
-from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.holder import holder_line
+from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.store.retention import Retention, folder_bytes
-from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.engine.store.starts import Starts
+from unlearn_sweep.engine.store.retention import folder_bytes
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.constraints import marked
-from unlearn_sweep.engine.study.finalists import Finalists, missing_seeds, seed_score, with_seed
-from unlearn_sweep.engine.study.front import GrowingFront, members_of, rivals_of
-from unlearn_sweep.plugins import PluginFile, use
+from unlearn_sweep.engine.study.finalists import Finalists, seed_score, with_seed
+from unlearn_sweep.engine.study.front import rivals_of
+from unlearn_sweep.engine.sweep_folder import SweepFolder
 from unlearn_sweep.plugins import environment as plugin_environment
 
 REPRODUCIBLE_WINDOW = 8
-
-
-class SweepBusyError(RuntimeError):
-    """Another driver is running this sweep."""
 
 
 def run_sweep(
@@ -93,18 +68,21 @@ def run_sweep(
         on_settled: called after each settled trial (for the MLflow writer).
         announce: called with each line of text for the user.
         accept_new_code: continue a sweep although its code changed. Each trial record names the code that made it.
+        fetch_weights: called with the stage key of a front member's weights that are not in the store.
 
     Raises:
         SweepBusyError: another driver is running the sweep.
         SweepChangedError: the folder holds a different sweep, or trials made by other code.
     """
     with ExitStack() as stack:
-        try:
-            stack.enter_context(durable.file_lock(job.directory / "driver.lock", wait=False, holder=holder_line()))
-        except durable.LockedElsewhereError as error:
-            raise SweepBusyError(f"{job.directory} is being run by {error}") from None
-        driver = Driver(job, address=address, on_settled=on_settled, accept_new_code=accept_new_code)
-        driver.fetch_weights = fetch_weights
+        stack.enter_context(only_driver(job.directory))
+        driver = Driver(
+            job,
+            address=address,
+            on_settled=on_settled,
+            accept_new_code=accept_new_code,
+            fetch_weights=fetch_weights,
+        )
         driver.open(announce)
         on_open()
         if driver.is_finished():
@@ -119,8 +97,8 @@ def run_sweep(
         return driver.records()
 
 
-class Driver:
-    """Manages broker, records and budget of one sweep. The caller must hold the sweep's lock."""
+class Driver(SweepFolder):
+    """Runs the search of one sweep: broker, tasks and budget. The caller must hold the sweep's lock."""
 
     def __init__(
         self,
@@ -129,165 +107,18 @@ class Driver:
         address: str | None = None,
         on_settled: Callable[[], None] | None = None,
         accept_new_code: bool = False,
-        repeat_failed: bool = False,
+        fetch_weights: Callable[[str], None] | None = None,
     ) -> None:
-        """Create the driver. With `repeat_failed`, failed trials do not count as done and run again."""
-        self.job = job
-        self.accept_new_code = accept_new_code
-        self.repeat_failed = repeat_failed
-        self.code = sweep_code(job)
-        self.code_version = version_of(self.code)
-        self.starts = Starts()
+        super().__init__(job, accept_new_code=accept_new_code, fetch_weights=fetch_weights)
         self.address = address
-        self.directory = job.directory
-        self.events = EventLog(job.directory / "events.jsonl")
-        self.store = StageStore(job.storage)
-        limit = job.storage_limit_gib
-        self.retention = Retention(self.store, job.directory, limit_bytes=None if limit is None else int(limit * 2**30))
         self.reserve_bytes = 0
-        self.front = GrowingFront(job.search.trials)
         self.finalists = Finalists(job.search.seeds_for_finalists)
         self.attack_costs: dict[str, float] = {}
-        self.settled: dict[int, TrialRecord] = {}
-        self.plugins: tuple[PluginFile, ...] = ()
         self.broker: StudyBroker | None = None
-        self.identity: dict[str, Any] | None = None
-        self.asked: dict[int, Mapping[str, Any]] = {}
-        self._made_again: set[int] = set()
-        self.began = time.monotonic()  # monotonic: durations must not depend on clock changes
         self.stopped: str | None = None
-        self.fetch_weights: Callable[[str], None] | None = None
         self._on_settled = on_settled
 
-    # --- opening --------------------------------------------------------------------------------------------------
-
-    def open(self, announce: Callable[[str], None] = lambda _: None) -> None:
-        """Read the existing state of the folder and record the new start.
-
-        A damaged trial record is renamed and announced, and its trial runs again.
-
-        Raises:
-            SweepChangedError: the folder holds a different sweep, or trials made by other code.
-            DamagedFileError: the lock file cannot be read. No file is renamed in this case.
-        """
-        self.starts = starts_of(self.directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.plugins = keep_plugins(self.job.plugins, self.directory)
-        use(self.plugins)
-        notices: list[str] = []
-        self.settled = {record.number: record for record in whole_records(self.directory, notices)}
-        for notice in notices:
-            announce(notice)
-        logged: set[int] = set()
-        for event in self.events.read():
-            if event.event == "trial_asked" and event.trial is not None:
-                self.asked[event.trial] = event.data
-            elif event.event == "trial_settled" and event.trial is not None:
-                logged.add(event.trial)
-        self.store.clear_remains()
-        self._release_settled()
-        if not says_the_same(self.directory, self.job.spec_text):
-            self._refuse_another_sweep("digest", self.job.digest(), "the sweep file differs from the one it began with")
-        self._keep_first_settings()
-        if not self.is_finished():
-            self._refuse_changed_code(announce)
-            self.starts = self.starts.with_one_more(self.code)
-            event = "sweep_resumed" if self.asked else "sweep_started"
-            self.events.append(event, data={"trials": self.job.search.trials, "code": self.code_version})
-        for notice in notices:
-            self.events.append("note", reason=notice)
-        self._write_lock_file()
-        self._mark_feasible()
-        self._catch_up(logged)
-
-    def _mark_feasible(self) -> None:
-        """Mark infeasible trials in records written by a version that did not do so."""
-        for record in list(self.settled.values()):
-            now = marked(record, self.job.search.minimum)
-            if now is not record:
-                self.write_record(now)
-
-    def _catch_up(self, logged: set[int]) -> None:
-        """Rebuild the front from all records, and write the settled events that a killed driver did not write."""
-        front = None
-        for record in sorted(self.settled.values(), key=lambda record: record.finished):
-            if record.number not in logged:
-                self._say_settled(record)
-            front = self.front.add(record)
-        if front is not None:
-            durable.write_text(self.directory / "progress.json", front.model_dump_json(indent=1) + "\n")
-
-    def _release_settled(self) -> None:
-        """Release the models of trials that have a record, in case a driver was killed before it released them."""
-        for record in self.settled.values():
-            self.retention.release(str(record.number))
-            self.retention.release(weights_holder(record.number))
-            for score in record.seeds:
-                self.retention.release(holder_of(record.number, score.seed))
-
-    def _refuse_changed_code(self, announce: Callable[[str], None]) -> None:
-        """Raise SweepChangedError if other code made settled trials, unless the new code is accepted.
-
-        A sweep of a version that did not record its code continues, because nothing shows that the code changed. Its
-        trials are marked, as those of accepted code are.
-        """
-        settled = sum(self._counts(record) for record in self.settled.values())
-        if not settled or self.starts.knows(self.code):
-            return
-        unrecorded = not self.starts.all and all(record.code is None for record in self.settled.values())
-        if not (self.accept_new_code or unrecorded):
-            raise SweepChangedError(refusal(self.directory, self.starts, self.code, settled))
-        reason = UNRECORDED_CODE if unrecorded else what_changed(self.starts, self.code)
-        notice = f"new code is accepted: {reason}"
-        announce(notice)
-        self.events.append("note", reason=notice, data={"code": self.code_version})
-
-    def _refuse_another_sweep(self, field: str, now: object, what: str) -> None:
-        """Raise SweepChangedError if `field` of the lock file differs from `now`."""
-        before = read_lock_file(self.directory / "spec.lock.yaml")
-        self.identity = before.get("identity") if self.identity is None else self.identity
-        if before.get(field) is not None and before[field] != now:
-            raise SweepChangedError(other_sweep(self.directory, what))
-
-    def _keep_first_settings(self) -> None:
-        """Keep `search.first` of the first run, even if the sweep that it was taken from has continued since."""
-        locked = read_lock_file(self.directory / "spec.lock.yaml")
-        first = locked.get("job", {}).get("search", {}).get("first")
-        if first is not None:
-            self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": first})})
-
-    def is_finished(self) -> bool:
-        enough = sum(self._counts(record) for record in self.settled.values()) >= self.job.search.trials
-        if not enough or any(missing_seeds(self.records(), self.job.search.seeds_for_finalists)):
-            return False
-        return not self._without_weights()
-
-    def _can_be_rebuilt(self, record: TrialRecord) -> bool:
-        """Return whether this code gives a trial the weights it had. Other code trains another model."""
-        return record.code == self.code_version
-
-    def _counts(self, record: TrialRecord) -> bool:
-        """Return whether a record counts towards the sweep's number of trials."""
-        return record.state != "duplicate" and not (self.repeat_failed and record.state == "failed")
-
-    def records(self) -> list[TrialRecord]:
-        return [self.settled[number] for number in sorted(self.settled)]
-
-    def _write_lock_file(self) -> None:
-        """Write spec.yaml, and spec.lock.yaml with the resolved job, its starts and the identity (once it is known)."""
-        import yaml
-
-        job = self.job.model_dump(mode="json", exclude={"spec_text"})
-        content = {"job": job, "digest": self.job.digest()}
-        if self.identity is not None:
-            content["identity"] = self.identity
-        content |= self.starts.for_lock_file() | LAST_LINE
-        durable.write_text(
-            self.directory / "spec.lock.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        )
-        durable.write_text(self.directory / "spec.yaml", self.job.spec_text)
-
-    # --- running --------------------------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------------------------
 
     def run(self, stack: ExitStack, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         """Run an opened sweep: start Ray, prepare the controls, search, and finish."""
@@ -372,7 +203,7 @@ class Driver:
                 reason=f"the same configuration as trial {twin}: its result is reused, the sampler is asked again",
             ),
         )
-        self._write_lock_file()
+        self.write_lock_file()
 
     def _identity(self, prepared: Prepared) -> dict[str, Any]:
         """Return what all trials share. The identity of the first run is kept: the name of the study depends on it.
@@ -400,13 +231,7 @@ class Driver:
         event = "sweep_stopped" if self.stopped else "sweep_finished"
         self.events.append(event, seconds=time.monotonic() - self.began, reason=self.stopped)
 
-    def note_stop(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Write the event of a run that a signal stopped, for the views."""
-        if isinstance(error, KeyboardInterrupt):
-            seconds = time.monotonic() - self.began
-            self.events.append("sweep_stopped", seconds=seconds, reason=reason_of_stop(error))
-
-    # --- interface for the searcher (SweepDriver) ---------------------------------------------------------------------
+    # --- interface for the searcher (SweepDriver) -------------------------------------------------------------------
 
     def next_task(self) -> TrialTask | None:
         broker = self._broker()
@@ -426,7 +251,7 @@ class Driver:
             return self.stopped is not None
         if not broker.all_settled:
             return self.job.search.seeds_for_finalists < 2
-        return self.finalists.are_given(self.settled) and not self._without_weights()
+        return self.finalists.are_given(self.settled) and not self.weights.missing(self.records())
 
     def settle(self, task: TrialTask, record: TrialRecord) -> None:
         """Write the record first, then the study, then the events, so that a crash in between loses nothing.
@@ -459,23 +284,6 @@ class Driver:
         self._broker().settle(record)
         self.publish(record)
 
-    def publish(self, record: TrialRecord) -> None:
-        """Write the event of a settled trial and the updated front, for the views."""
-        self._say_settled(record)
-        front = self.front.add(record)
-        durable.write_text(self.directory / "progress.json", front.model_dump_json(indent=1) + "\n")
-
-    def _say_settled(self, record: TrialRecord) -> None:
-        compute = sum(record.stage_seconds.values())
-        objectives = {name: getattr(record, name) for name in ("ue", "ut", "rob")}
-        self.events.append(
-            "trial_settled",
-            trial=record.number,
-            seconds=record.finished - record.started,
-            reason=record.reason or record.unmoved or record.rob_reason,
-            data={"state": record.state, "compute_s": compute, **objectives},
-        )
-
     def _settle_finalist(self, task: TrialTask, record: TrialRecord) -> None:
         """Add the result of one more seed to the record of its trial."""
         score = seed_score(record)
@@ -493,42 +301,6 @@ class Driver:
         if record.state == "failed":
             reason = f"trial {record.number} is on the front, and rebuilding its weights failed: {record.reason}"
             self.events.append("note", trial=record.number, reason=reason)
-
-    def _without_weights(self) -> list[TrialRecord]:
-        """Return the front members whose weights are missing, can be rebuilt and are not yet being rebuilt.
-
-        Weights can be missing because a trial with only cache hits is settled without them.
-        """
-        members = [record for record in members_of(self.records()) if record.number not in self._made_again]
-        return [record for record in members if self._can_be_rebuilt(record) and not self._has_weights(record)]
-
-    def lost_weights(self) -> str | None:
-        """Return a notice of the front members whose weights are missing and were made by other code, or None."""
-        lost = [record for record in members_of(self.records()) if not self._can_be_rebuilt(record)]
-        numbers = ", ".join(str(record.number) for record in lost if not self._has_weights(record))
-        if not numbers:
-            return None
-        return (
-            f"weights of front members {numbers} are not stored. Other code made these trials, so they are not trained "
-            "again; to export one, go back to that version or run the sweep under another name"
-        )
-
-    def _has_weights(self, record: TrialRecord) -> bool:
-        """Return whether the store has a trial's weights, after `fetch_weights` looked for them elsewhere.
-
-        A trial without a training stage has none to lose.
-        """
-        key = record.stage_keys.get("unlearn")
-        if key is None:
-            return True
-        if not self.store.has_weights(key) and self.fetch_weights is not None:
-            self.fetch_weights(key)
-        return self.store.has_weights(key)
-
-    def write_record(self, record: TrialRecord) -> None:
-        sealed = record.sealed()
-        durable.write_text(self.directory / "trials" / f"{record.number}.json", sealed.model_dump_json(indent=1) + "\n")
-        self.settled[record.number] = sealed
 
     def begun_again(self, task: TrialTask, reason: str) -> None:
         """Write an event: the process or machine of a trial was lost. The trial resumes from its finished stages."""
@@ -554,10 +326,9 @@ class Driver:
 
     def _weights_task(self) -> TrialTask | None:
         """Return a task that rebuilds the weights of a front member, or None if no weights are missing."""
-        record = next(iter(self._without_weights()), None)
+        record = self.weights.take(self.records())
         if record is None:
             return None
-        self._made_again.add(record.number)
         proposal = self._broker().proposal_of(record.number, record.method, record.params, seed=record.seed)
         return make_task(proposal, [], self.job, self.attack_costs).model_copy(update={"weights_only": True})
 

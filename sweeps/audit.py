@@ -313,11 +313,12 @@ def _of_option(problem: Problem) -> Problem:
 def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool = False) -> int:
     """Run or resume an audit, write its report and return the exit status. A failure is printed as a short message."""
     from unlearn_sweep.engine.audit import run_audit
+    from unlearn_sweep.engine.changed_code import SweepChangedError
+    from unlearn_sweep.engine.driver_lock import SweepBusyError
     from unlearn_sweep.engine.privacy import redact, silence_telemetry
     from unlearn_sweep.engine.stages.runner import StageFailedError
     from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
     from unlearn_sweep.engine.store.damaged import DamagedFileError
-    from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
     from unlearn_sweep.sweeps import launch
 
     def say(text: str) -> None:

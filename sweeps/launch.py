@@ -52,6 +52,8 @@ def launch(
         return EXIT_REFUSED
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
+    from unlearn_sweep.engine.changed_code import SweepChangedError
+    from unlearn_sweep.engine.driver_lock import SweepBusyError
     from unlearn_sweep.engine.mirror.address import MirrorError
     from unlearn_sweep.engine.on_ray.head_failure import GO_ON, end_process, ray_was_up
     from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError
@@ -61,7 +63,6 @@ def launch(
     from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
     from unlearn_sweep.engine.store import durable
     from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
-    from unlearn_sweep.engine.sweep import SweepBusyError, SweepChangedError
 
     try:
         with stop_signals():

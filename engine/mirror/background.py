@@ -6,16 +6,15 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from unlearn_sweep.engine.driver_lock import only_driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told, first_line, probe
 from unlearn_sweep.engine.mirror.presence import Heart, other_driver, place_of
 from unlearn_sweep.engine.mirror.pull import fetch_model, is_another_sweep, pull
 from unlearn_sweep.engine.mirror.push import Pusher
-from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.engine.sweep import SweepBusyError
 
 PUSH_EVERY_S = 30.0
 CLOSE_S = 300.0
@@ -38,13 +37,9 @@ def mirrored(
         yield None
         return
     store = StageStore(job.storage)
-    holder = holder_line()
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(durable.file_lock(store.lock(f"mirror-{job.name}"), wait=False, holder=holder))
-        except durable.LockedElsewhereError as error:
-            raise SweepBusyError(f"{job.directory} is being run by {error}") from None
-        mirror, heart = _connect(job, place_of(store), holder)
+        stack.enter_context(only_driver(job.directory, store.lock(f"mirror-{job.name}")))
+        mirror, heart = _connect(job, place_of(store), holder_line())
         stack.callback(heart.stop)
         with errors_told():
             heart.start()

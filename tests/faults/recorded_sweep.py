@@ -39,8 +39,8 @@ def job_of(storage: Path) -> SweepJob:
 def run(storage: str, mirror: str | None = None) -> list[TrialRecord]:
     """Run the sweep in `storage`, or go on with it. The records of all trials."""
     job = job_of(Path(storage)).model_copy(update={"mirror": mirror})
-    driver = Driver(job)
-    driver.fetch_weights = weights_from_mirror(job, print) if mirror is not None else None
+    fetch_weights = weights_from_mirror(job, print) if mirror is not None else None
+    driver = Driver(job, fetch_weights=fetch_weights)
     driver.open()
     prepared, executor = prepare(job), RecordedExecutor(TRIALS)
     driver.attack_costs = base_costs(ATTACKS, prepared, driver.store, timed=False)

@@ -1,0 +1,30 @@
+"""One driver at a time: the lock that a driver holds while it works on a sweep, and the error of a second one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.holder import holder_line
+
+
+class SweepBusyError(RuntimeError):
+    """Another driver is running this sweep or audit."""
+
+
+@contextmanager
+def only_driver(sweep: Path, lock: Path | None = None) -> Iterator[None]:
+    """Hold a sweep's lock in the context. `lock` is the lock file; by default that of the sweep's own folder.
+
+    Raises:
+        SweepBusyError: another process holds the lock; the message names it.
+    """
+    with ExitStack() as stack:
+        try:
+            held = durable.file_lock(lock or sweep / "driver.lock", wait=False, holder=holder_line())
+            stack.enter_context(held)
+        except durable.LockedElsewhereError as error:
+            raise SweepBusyError(f"{sweep} is being run by {error}") from None
+        yield
