@@ -21,7 +21,7 @@ from unlearn_sweep.sweeps.file.attacks import CHAIN, PRESET
 from unlearn_sweep.sweeps.file.dimensions import is_number, is_whole
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 
-DIALECT = "https://json-schema.org/collector/2020-12/schema"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
 

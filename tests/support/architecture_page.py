@@ -1,6 +1,6 @@
 """Prints docs/models.md with the matrix of the recorded table in it: `python -m tests.support.architecture_page`.
 
-`--record` does every cell anew and writes the table. The slow test compares table and outcomes.
+`--record` does every cell anew and writes the table, and prints no page. The slow test compares table and outcomes.
 """
 
 from __future__ import annotations
@@ -63,5 +63,6 @@ def page() -> str:
 
 if __name__ == "__main__":
     if "--record" in sys.argv:
-        record()
-    print(page(), end="")
+        record()  # libraries log to stdout meanwhile, so the page is printed by a run of its own
+    else:
+        print(page(), end="")

@@ -28,6 +28,7 @@ def errors(data: Any) -> list[str]:
 
 def test_it_is_a_schema_and_plain_json() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$id"]
     assert json.loads(json.dumps(SCHEMA, allow_nan=False)) == SCHEMA
 
 
