@@ -83,8 +83,8 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
 
 def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
     """The study as a sweep opens it, each proposal made from every result there is."""
+    from unlearn_sweep.engine.changed_code import trial_identity
     from unlearn_sweep.engine.search_settings import SearchPlan
-    from unlearn_sweep.engine.stages import requests
     from unlearn_sweep.engine.study.broker import StudyBroker
 
     plan = SearchPlan(
@@ -94,7 +94,7 @@ def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
         seed=job.seed,
         startup_trials=job.search.startup_trials,
     )
-    identity = requests.trial_identity(job, prepared.ids["original"], prepared.data)
+    identity = trial_identity(job, prepared.ids["original"], prepared.data)
     journal = job.directory / "study.journal"
     return StudyBroker(journal, job.spaces, plan, identity=identity, known=driver.settled.values())
 

@@ -24,7 +24,7 @@ from unlearn_sweep.engine.on_ray.pool import Pool, WorkbenchActor
 from unlearn_sweep.engine.on_ray.search import search
 from unlearn_sweep.engine.search_settings import SearchPlan, SearchSettings
 from unlearn_sweep.engine.search_space import Fixed, LogUniform, MethodSpace
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
@@ -202,12 +202,13 @@ def _prepare(job: SweepJob) -> Prepared:
         return pd.concat([_rows("forget", forget[which]), _rows("retain", 1.0)], ignore_index=True)
 
     evaluations = {
-        which: runner.run(requests.evaluate_stage(job, which, "d"), keep(whole(which))).key for which in forget
+        which: runner.run(measuring_requests.evaluate_stage(job, which, "d"), keep(whole(which))).key
+        for which in forget
     }
     attacked = {
         attack.label: {
             which: runner.run(
-                requests.attack_stage(job, attack, which, "original", "d"), keep(_attacked(1 - level))
+                measuring_requests.attack_stage(job, attack, which, "original", "d"), keep(_attacked(1 - level))
             ).key
             for which, level in forget.items()
         }

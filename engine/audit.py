@@ -17,11 +17,11 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.models import model_digest, refuse_other_vocabulary
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages.controls import write_controls
+from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.prepare import WHICH, Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.raw_scoring import RawScorer
-from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import Trial, TrialTask, run_trial
 from unlearn_sweep.engine.store.keys import digest

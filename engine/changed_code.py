@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store.damaged import LOCK_ADVICE, DamagedFileError, read_lock_file, why_unreadable
+from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.starts import Start, Starts, read_starts
 
 SHOWN_MODULES = 8
@@ -102,3 +104,12 @@ def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any], *, original_
     same_code = before.get("code") == now.get("code")
     names = [*WITHOUT_CODE, "original"] if same_code or original_given else [*WITHOUT_CODE]
     return sorted(name for name in names if before.get(name) != now.get(name))
+
+
+def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, Any]:
+    """Return the inputs shared by all trials of a study. With method, parameters and seed they form the trial key."""
+    return {
+        "original": original,
+        "data": data,
+        "training": digest(job.training.identity()),
+    }

@@ -15,13 +15,12 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs, other_sweep
+from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs, other_sweep, trial_identity
 from unlearn_sweep.engine.driver_lock import only_driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
 from unlearn_sweep.engine.search_settings import SearchPlan
-from unlearn_sweep.engine.stages import requests
 from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.measurable import UnmeasurableError, check_measurable, unmeasurable
@@ -211,7 +210,7 @@ class Driver(SweepFolder):
         Raises:
             SweepChangedError: an input differs from that of the first run.
         """
-        now = requests.trial_identity(self.job, prepared.ids["original"], prepared.data) | {"code": self.code_version}
+        now = trial_identity(self.job, prepared.ids["original"], prepared.data) | {"code": self.code_version}
         if self.identity is None:
             return now
         changed = other_inputs(self.identity, now, original_given=self.job.original.path is not None)

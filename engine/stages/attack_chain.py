@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest, LastState
-from unlearn_sweep.engine.stages.requests import Executor
+from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.retention import Retention, links_holder
@@ -57,14 +57,14 @@ def run_attack(
     Raises:
         StageFailedError: the attack or one of its links failed.
     """
-    request = requests.attack_stage(job, attack, victim.model, victim.original, victim.data)
+    request = measuring_requests.attack_stage(job, attack, victim.model, victim.original, victim.data)
     path, done = victim.path, []
     if attack.name == CHAIN and runner.store.find(request) is None:
         path, done = _run_links(job, links(job, attack, victim), victim, runner, executor)
     wanted = _link_left_behind(job, attack, victim, runner.store)
 
     def compute(folder: Path) -> dict[str, Any]:
-        call = requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
+        call = measuring_requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
             update={"done": done}
         )
         return executor.attack(call) if wanted is None else _leave_link(call, wanted, folder, runner, executor)
@@ -81,7 +81,7 @@ def links(job: SweepJob, chain: AttackSettings, victim: AttackedModel) -> list[L
     for name, values in params.links()[: min(params.plain_links(), len(params.steps) - 1)]:
         label = f"{before}-{name}" if before else name
         attack = AttackSettings(label=label, name=name, family=chain.family, params=dict(values))
-        request = requests.link_stage(job, attack, model, victim.original, victim.data)
+        request = measuring_requests.link_stage(job, attack, model, victim.original, victim.data)
         found.append(Link(attack=attack, request=request))
         model, before = request.key, label
     return found
@@ -120,7 +120,7 @@ def _link_work(
 ) -> Callable[[Path], dict[str, Any]]:
     def compute(folder: Path) -> dict[str, Any]:
         made = folder / "model"
-        request = requests.attack_request(job, link.attack, path, original_path, folder)
+        request = measuring_requests.attack_request(job, link.attack, path, original_path, folder)
         answer = executor.attack(request.model_copy(update={"measured": False, "keep": str(made)}))
         return _kept(link, answer, made, store)
 
@@ -128,7 +128,7 @@ def _link_work(
 
 
 def _kept(link: Link, answer: Mapping[str, Any], made: Path, store: StageStore) -> dict[str, Any]:
-    requests.keep_weights(store, link.request.key, made)
+    store.keep_weights(link.request.key, made)
     return {"last": answer["last"]}
 
 
@@ -148,7 +148,7 @@ def _link_left_behind(job: SweepJob, attack: AttackSettings, victim: AttackedMod
     if attack.name == CHAIN:
         return None
     alone = attack.model_copy(update={"label": attack.name})
-    key = requests.link_stage(job, alone, victim.model, victim.original, victim.data).key
+    key = measuring_requests.link_stage(job, alone, victim.model, victim.original, victim.data).key
     same = (link for link in _all_links(job, victim) if link.request.key == key)
     return next((link for link in same if store.find(link.request) is None), None)
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Literal
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.stages.measuring_requests import metrics_of
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.requests import metrics_of
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import Control, Controls, Measured

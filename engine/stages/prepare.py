@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests, model_identity, training_requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
+from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.prompt_probe import ProbeResult, PromptFormatError
 from unlearn_sweep.engine.stages.recipes import recipe_of
-from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.spread import spread
 from unlearn_sweep.engine.store import durable
@@ -99,7 +99,7 @@ class Preparation:
             if source.floor is not None:  # no gold model: use the original's rows, set to chance values on reading
                 which, source = "original", self.job.original
             if source.path is not None:
-                return requests.source_id(source), source.path
+                return model_identity.source_id(source), source.path
             whole = recipe_of(self.job, which, recipe)
             if whole is None:
                 raise ValueError(f"{which}: benchmark {self.job.benchmark.name!r} has no training recipe: give a path")
@@ -115,8 +115,8 @@ class Preparation:
         """
         if not self.job.prompt_probe or "original" not in paths or self.job.original.path is None:
             return ""
-        request = requests.probe_stage(self.job, ids["original"], data)
-        probe = partial(requests.probe_request, self.job, paths["original"])
+        request = measuring_requests.probe_stage(self.job, ids["original"], data)
+        probe = partial(measuring_requests.probe_request, self.job, paths["original"])
         done = self.runner.run(request, lambda folder: self.executors[0].measure(probe(folder)))
         found = ProbeResult.model_validate(done.data)
         durable.write_text(self.job.directory / "prompt.json", found.model_dump_json(indent=1) + "\n")
@@ -162,7 +162,9 @@ class Preparation:
 
         If `weights` is false, a finished training whose weights were evicted is not repeated.
         """
-        request = requests.finetune_stage(self.job, which, requests.start_stage(recipe, data).key, recipe, data)
+        request = training_requests.finetune_stage(
+            self.job, which, training_requests.start_stage(recipe, data).key, recipe, data
+        )
         named = request.key, str(self.store.model_folder(request.key))
         found = self.store.find(request) if weights else self.runner.recall(request)
         if found is not None:
@@ -171,9 +173,9 @@ class Preparation:
 
         def train(folder: Path) -> dict[str, Any]:
             partial = self.store.partial_folder(request.key)
-            job = requests.finetune_job(self.job, which, start_path, recipe, folder / "model", partial)
+            job = training_requests.finetune_job(self.job, which, start_path, recipe, folder / "model", partial)
             outcome = executor.train(job, name=f"{self.job.name}-{which}-{request.key}")
-            requests.keep_weights(self.store, request.key, folder / "model")
+            self.store.keep_weights(request.key, folder / "model")
             return outcome.model_dump(mode="json")
 
         self.runner.run(request, train)
@@ -184,11 +186,11 @@ class Preparation:
 
         Original and gold usually share one. If both request it at the same time, the second waits for the first.
         """
-        request = requests.start_stage(recipe, data)
+        request = training_requests.start_stage(recipe, data)
 
         def create(folder: Path) -> dict[str, Any]:
-            executor.start_model(requests.start_request(self.job, recipe, folder / "model"))
-            requests.keep_weights(self.store, request.key, folder / "model")
+            executor.start_model(training_requests.start_request(self.job, recipe, folder / "model"))
+            self.store.keep_weights(request.key, folder / "model")
             return {}
 
         self.runner.run(request, create)
@@ -236,16 +238,16 @@ class Preparation:
     def _is_measured(self, victim: AttackedModel) -> bool:
         """Whether all measurements of a control are in the store."""
         named = victim.model, victim.original, victim.data
-        wanted = [requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)]
-        wanted += [requests.attack_stage(self.job, attack, *named) for attack in self.job.attacks]
+        wanted = [measuring_requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)]
+        wanted += [measuring_requests.attack_stage(self.job, attack, *named) for attack in self.job.attacks]
         return all(self.store.find(request) is not None for request in wanted)
 
     def _measure(self, victim: AttackedModel, executor: Executor) -> StageResult:
-        request = requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)
+        request = measuring_requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)
         return self.runner.run(
             request,
             lambda folder: executor.measure(
-                requests.measure_request(self.job, victim.path, folder, victim.original_path)
+                measuring_requests.measure_request(self.job, victim.path, folder, victim.original_path)
             ),
         )
 
@@ -270,8 +272,8 @@ def model_stages(job: SweepJob) -> list[StageRequest]:
     for which, _ in wanted:
         if (whole := recipe_of(job, which, recipe)) is None:
             continue
-        start = requests.start_stage(whole, data)
-        model = requests.finetune_stage(job, which, start.key, whole, data)
+        start = training_requests.start_stage(whole, data)
+        model = training_requests.finetune_stage(job, which, start.key, whole, data)
         found |= {start.key: start, model.key: model}
     return list(found.values())
 

@@ -6,15 +6,8 @@ from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
-from unlearn_sweep.engine.stages.requests import (
-    ATTACK_CODE,
-    EVALUATION_CODE,
-    FINETUNE_CODE,
-    TRAINING_CODE,
-    attack_modules,
-    metrics_of,
-    needs_teacher,
-)
+from unlearn_sweep.engine.stages.measuring_requests import ATTACK_CODE, EVALUATION_CODE, attack_modules, metrics_of
+from unlearn_sweep.engine.stages.training_requests import FINETUNE_CODE, TRAINING_CODE, needs_teacher
 from unlearn_sweep.engine.store.code import code_digests
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.evaluators.catalog import measuring_facts, metric_modules, scoring_facts

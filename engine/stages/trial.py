@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
+from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.gate import collapse_reason, missed_constraints
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.requests import Executor
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
@@ -202,7 +202,9 @@ class Trial:
 
     def unlearn_request(self) -> StageRequest:
         task, original = self.task, self.prepared.ids["original"]
-        return requests.unlearn_stage(self.job, task.method, task.params, task.seed, original, self.prepared.data)
+        return training_requests.unlearn_stage(
+            self.job, task.method, task.params, task.seed, original, self.prepared.data
+        )
 
     def train(self, request: StageRequest) -> StageResult:
         """Train with the trial's method and put the weights in the store under the stage's key."""
@@ -213,12 +215,12 @@ class Trial:
         def train(folder: Path) -> dict[str, Any]:
             self.scorer.read_ahead()  # while the workers train, this process only waits
             original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
-            job = requests.unlearn_job(
+            job = training_requests.unlearn_job(
                 self.job, task.method, task.params, task.seed, original, folder / "model", partial
             )
             job = job.model_copy(update={"teacher_model": teacher})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
-            requests.keep_weights(store, request.key, folder / "model")
+            store.keep_weights(request.key, folder / "model")
             return outcome.model_dump(mode="json")
 
         return self.runner.run(request, train)
@@ -243,16 +245,16 @@ class Trial:
             StageFailedError: the training of the teacher failed or diverged.
         """
         task, store = self.task, self.runner.store
-        params = requests.teacher_params(task.method, task.params)
+        params = training_requests.teacher_params(task.method, task.params)
         if params is None:
             return None
-        request = requests.teacher_stage(self.job, params, self.prepared.ids["original"], self.prepared.data)
+        request = training_requests.teacher_stage(self.job, params, self.prepared.ids["original"], self.prepared.data)
 
         def train(folder: Path) -> dict[str, Any]:
             original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
-            job = requests.teacher_job(self.job, params, original, folder / "model", partial)
+            job = training_requests.teacher_job(self.job, params, original, folder / "model", partial)
             outcome = self.executor.train(job, name=f"{self.job.name}-teacher-{request.key}-{self.runner.attempt}")
-            requests.keep_weights(store, request.key, folder / "model")
+            store.keep_weights(request.key, folder / "model")
             return outcome.model_dump(mode="json")
 
         outcome = TrainOutcome.model_validate(self.runner.run(request, train).data)
@@ -262,13 +264,13 @@ class Trial:
 
     def evaluate(self, model_path: str) -> pd.DataFrame:
         known, paths = self.prepared.ids, self.prepared.paths
-        request = requests.evaluate_stage(self.job, self.model, self.prepared.data, known.get("original", ""))
+        request = measuring_requests.evaluate_stage(self.job, self.model, self.prepared.data, known.get("original", ""))
         if self.runner.store.find(request) is None:
             self.need_weights()
         self.runner.run(
             request,
             lambda folder: self.executor.measure(
-                requests.measure_request(self.job, model_path, folder, paths.get("original"))
+                measuring_requests.measure_request(self.job, model_path, folder, paths.get("original"))
             ),
         )
         return self.runner.store.rows(request.key)
@@ -276,7 +278,7 @@ class Trial:
     def attack(self, attack: AttackSettings, model_path: str) -> AttackScore:
         """Run one attack, measure it, and score it against the same attack on original and gold."""
         victim = self.victim(model_path)
-        request = requests.attack_stage(self.job, attack, victim.model, victim.original, victim.data)
+        request = measuring_requests.attack_stage(self.job, attack, victim.model, victim.original, victim.data)
         if self.runner.store.find(request) is None:
             self.need_weights()
         result = run_attack(self.job, attack, victim, self.runner, self.executor)

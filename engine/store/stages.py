@@ -55,6 +55,14 @@ class StageStore:
     def model_folder(self, key: str) -> Path:
         return self.root / "models" / key
 
+    def keep_weights(self, key: str, made: Path) -> None:
+        """Move a trained model from a stage's scratch folder to its folder in the store, by one rename."""
+        target = self.model_folder(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # left by a crash after the rename and before the stage's record was written
+            shutil.rmtree(target)
+        made.rename(target)
+
     def partial_folder(self, key: str) -> Path:
         """Return the folder for checkpoints of a running training, which deletes them when it is done."""
         return self.root / "partial" / key

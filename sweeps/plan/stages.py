@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
@@ -90,7 +90,11 @@ def plan_stages(
     evaluate = _evaluate(given)
     attacks = [_attack(given, attack) for attack in job.attacks]
     per_trial = [
-        *(_teacher(given, space, shares[space.method]) for space in job.spaces if requests.needs_teacher(space.method)),
+        *(
+            _teacher(given, space, shares[space.method])
+            for space in job.spaces
+            if training_requests.needs_teacher(space.method)
+        ),
         *(_unlearn(given, space, shares[space.method]) for space in job.spaces),
         StagePlan(name="evaluate", per="trial", count=trials, **evaluate),
         *(
@@ -129,8 +133,8 @@ def prepare_requests(job: SweepJob, benchmark: Benchmark, data: str) -> dict[str
     for which, source in sources.items():
         own = recipe_of(job, which, benchmark.recipe) if source.path is None else None
         if own is not None:
-            start = made["prepare:start"] = requests.start_stage(own, data)
-            made[f"prepare:{which}"] = requests.finetune_stage(job, which, start.key, own, data)
+            start = made["prepare:start"] = training_requests.start_stage(own, data)
+            made[f"prepare:{which}"] = training_requests.finetune_stage(job, which, start.key, own, data)
     return made
 
 
@@ -161,10 +165,12 @@ def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str,
     def cached(make: Any) -> bool | None:
         return all(store.find(make(key)) is not None for key in ids.values()) if complete else None
 
-    found = cached(lambda key: requests.evaluate_stage(job, key, given.data, ids["original"]))
+    found = cached(lambda key: measuring_requests.evaluate_stage(job, key, given.data, ids["original"]))
     yield StagePlan(name="control evaluate", per="sweep", count=2, cached=found, **evaluate)
     for attack, time in zip(job.attacks, attacks, strict=True):
-        found = cached(lambda key, attack=attack: requests.attack_stage(job, attack, key, ids["original"], given.data))
+        found = cached(
+            lambda key, attack=attack: measuring_requests.attack_stage(job, attack, key, ids["original"], given.data)
+        )
         yield StagePlan(name=f"control attack:{attack.label}", per="sweep", count=2, cached=found, **time)
 
 
@@ -218,7 +224,7 @@ def _unlearn_seconds(given: Given, space: MethodSpace) -> tuple[float | None, st
 
 
 def _evaluate(given: Given) -> dict[str, Any]:
-    metrics = requests.metrics_of(given.job)
+    metrics = measuring_requests.metrics_of(given.job)
 
     def fits(inputs: Mapping[str, Any]) -> bool:
         return inputs.get("data") == given.data and inputs.get("metrics") == metrics

@@ -13,7 +13,7 @@ pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (e
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.stages.requests import evaluate_stage
+from unlearn_sweep.engine.stages.measuring_requests import evaluate_stage
 from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
 from unlearn_sweep.engine.store.records import Normalised
 from unlearn_sweep.engine.store.stages import StageStore

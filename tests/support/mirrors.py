@@ -12,7 +12,6 @@ from unlearn_sweep.engine.mirror.address import Mirror
 from unlearn_sweep.engine.mirror.pull import pull
 from unlearn_sweep.engine.mirror.push import Pusher
 from unlearn_sweep.engine.stages.prepare import model_stages
-from unlearn_sweep.engine.stages.requests import keep_weights
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore
@@ -39,7 +38,7 @@ def prepare_models(job: SweepJob, model_bytes: int) -> None:
             (folder / "model").mkdir()
             (folder / "model" / WEIGHTS).write_bytes(key.encode() * (model_bytes // 16))
             (folder / "model" / "config.json").write_text("{}")
-            keep_weights(store, key, folder / "model")
+            store.keep_weights(key, folder / "model")
             return {}
 
         runner.run(request, make)

@@ -16,7 +16,7 @@ import pandas as pd
 from tests.evaluators.tables import table
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.search_settings import ObjectiveName, SearchSettings
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.prepared import Prepared
@@ -157,11 +157,13 @@ def prepare(job: SweepJob) -> Prepared:
 
     evaluations, attacked = {}, {}
     for which, model in anchors.items():
-        evaluations[which] = runner.run(requests.evaluate_stage(job, which, "d"), keep(evaluation_rows(model))).key
+        evaluations[which] = runner.run(
+            measuring_requests.evaluate_stage(job, which, "d"), keep(evaluation_rows(model))
+        ).key
     for attack in job.attacks:
         attacked[attack.label] = {
             which: runner.run(
-                requests.attack_stage(job, attack, which, "original", "d"), keep(attack_rows(model.ue))
+                measuring_requests.attack_stage(job, attack, which, "original", "d"), keep(attack_rows(model.ue))
             ).key
             for which, model in anchors.items()
         }

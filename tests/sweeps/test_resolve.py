@@ -11,7 +11,7 @@ import pytest
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.search_space import Fixed, LogUniform
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.sweeps.file.problems import SpecError
@@ -228,7 +228,7 @@ def test_every_training_option_of_the_file_reaches_the_training(tmp_path: Path) 
         "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": "attention"},
     }
     job = job_of(tmp_path, training=f"training: {json.dumps(options)}")
-    training = requests.unlearn_job(job, "npo", {"learning_rate": 1e-4}, 0, "start", tmp_path / "out").training
+    training = training_requests.unlearn_job(job, "npo", {"learning_rate": 1e-4}, 0, "start", tmp_path / "out").training
     assert training.model_dump(mode="json", exclude={"max_steps"}) == options
     defaults = TrainingSettings().model_dump(mode="json", exclude={"max_steps"})
     assert [name for name in defaults if defaults[name] == options[name]] == []
@@ -236,8 +236,10 @@ def test_every_training_option_of_the_file_reaches_the_training(tmp_path: Path) 
 
 def test_a_methods_own_epochs_replace_the_sweeps(tmp_path: Path) -> None:
     job = job_of(tmp_path, training="training: {epochs: 3}")
-    own = requests.unlearn_job(job, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out")
+    own = training_requests.unlearn_job(job, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out")
     assert own.training == job.training.model_copy(update={"epochs": 7.0})
     steps = job_of(tmp_path, training="training: {max_steps: 9}")
-    counted = requests.unlearn_job(steps, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out")
+    counted = training_requests.unlearn_job(
+        steps, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out"
+    )
     assert (counted.training.epochs, counted.training.max_steps) == (None, 9)

@@ -20,7 +20,7 @@ from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, links, run_attack
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
-from unlearn_sweep.engine.stages.requests import attack_request
+from unlearn_sweep.engine.stages.measuring_requests import attack_request
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore

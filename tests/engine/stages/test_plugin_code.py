@@ -18,7 +18,7 @@ from unlearn_sweep.engine.job import (
 )
 from unlearn_sweep.engine.plugin_files import keep_plugins
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.store.code import code_digests, code_version, version_of
 from unlearn_sweep.plugins import PluginError, plugin_file, use
@@ -72,11 +72,11 @@ def keys(folder: Path, method: str, metric: str) -> dict[str, str]:
     made = job(Path("/storage"))
     params = {"learning_rate": 1e-5}
     found = {
-        "unlearn hinge": requests.unlearn_stage(made, "hinge", params, 1, "o", "d"),
-        "unlearn npo": requests.unlearn_stage(made, "npo", params, 1, "o", "d"),
-        "evaluate": requests.evaluate_stage(made, "m", "d"),
-        "attack": requests.attack_stage(made, QUANTIZE, "m", "o", "d"),
-        "link": requests.link_stage(made, QUANTIZE, "m", "o", "d"),
+        "unlearn hinge": training_requests.unlearn_stage(made, "hinge", params, 1, "o", "d"),
+        "unlearn npo": training_requests.unlearn_stage(made, "npo", params, 1, "o", "d"),
+        "evaluate": measuring_requests.evaluate_stage(made, "m", "d"),
+        "attack": measuring_requests.attack_stage(made, QUANTIZE, "m", "o", "d"),
+        "link": measuring_requests.link_stage(made, QUANTIZE, "m", "o", "d"),
     }
     return {name: request.key for name, request in found.items()} | {"sweep": version_of(sweep_code(made))}
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.training.settings import LoraSettings
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
@@ -85,12 +85,14 @@ def test_what_the_file_says_of_training_reaches_original_and_gold(tmp_path: Path
     for which in ("original", "gold"):
         recipe = recipe_of(job, which, OWN)
         assert recipe is not None
-        told = requests.finetune_job(job, which, "/start", recipe, tmp_path / "out").training
+        told = training_requests.finetune_job(job, which, "/start", recipe, tmp_path / "out").training
         assert (told.micro_batch_size, told.gradient_clip, told.activation_checkpointing) == (2, 0.5, True)
         assert told.lora == LoraSettings(rank=4)
     from_nothing = recipe_of(job_of(tmp_path, training=training), "original", OWN)
     assert from_nothing is not None
-    assert requests.finetune_job(job, "original", "/start", from_nothing, tmp_path / "out").training.lora is None
+    assert (
+        training_requests.finetune_job(job, "original", "/start", from_nothing, tmp_path / "out").training.lora is None
+    )
 
 
 def test_what_changes_the_weights_changes_the_stage(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_what_changes_the_weights_changes_the_stage(tmp_path: Path) -> None:
         job = job_of(tmp_path, model=BASE, training=f"training: {{global_batch_size: 8, {training}}}")
         recipe = recipe_of(job, "gold", OWN)
         assert recipe is not None
-        return requests.finetune_stage(job, "gold", "start", recipe, "data").key
+        return training_requests.finetune_stage(job, "gold", "start", recipe, "data").key
 
     plain = key("workers: 0")
     assert key("micro_batch_size: 2") == key("activation_checkpointing: true") == plain

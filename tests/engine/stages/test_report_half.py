@@ -15,7 +15,7 @@ import pytest
 from tests.evaluators.tables import table
 from tests.support.recorded_attacks import OUTCOME, attack_list, label_of, recorded_job
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
@@ -102,13 +102,15 @@ def prepared_by_hand(job: SweepJob) -> Prepared:
     level = {"original": 0.0, "gold": 1.0}
     (job.storage / "original").mkdir(parents=True)  # its weights are there, so no trial trains it again
     evaluations = {
-        which: runner.run(requests.evaluate_stage(job, which, "d"), keep(evaluated(Half(ue, ue), Half(1.0, 1.0)))).key
+        which: runner.run(
+            measuring_requests.evaluate_stage(job, which, "d"), keep(evaluated(Half(ue, ue), Half(1.0, 1.0)))
+        ).key
         for which, ue in level.items()
     }
     attacks = {
         attack.label: {
             which: runner.run(
-                requests.attack_stage(job, attack, which, "original", "d"),
+                measuring_requests.attack_stage(job, attack, which, "original", "d"),
                 keep(attacked([Half(ue, ue)] * len(STILL[attack.label]))),
             ).key
             for which, ue in level.items()

@@ -20,7 +20,7 @@ import pytest
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob, TrainingSettings
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.store import code
 from unlearn_sweep.evaluators import catalog
@@ -69,15 +69,15 @@ def keys() -> dict[str, str]:
         return AttackSettings(label=name, name=name, family="x", params=dict(values))
 
     found = {
-        "prepare:start": requests.start_stage(RECIPE, "d"),
-        "prepare:original": requests.finetune_stage(made, "original", "s", RECIPE, "d"),
-        "evaluate": requests.evaluate_stage(made, "m", "d"),
-        "link quantize": requests.link_stage(made, attack("quantize", {"bits": 4}), "m", "o", "d"),
+        "prepare:start": training_requests.start_stage(RECIPE, "d"),
+        "prepare:original": training_requests.finetune_stage(made, "original", "s", RECIPE, "d"),
+        "evaluate": measuring_requests.evaluate_stage(made, "m", "d"),
+        "link quantize": measuring_requests.link_stage(made, attack("quantize", {"bits": 4}), "m", "o", "d"),
     }
     for method in UNLEARNED:
-        found[f"unlearn {method}"] = requests.unlearn_stage(made, method, params, 1, "o", "d")
+        found[f"unlearn {method}"] = training_requests.unlearn_stage(made, method, params, 1, "o", "d")
     for name, values in (("relearn", {}), ("quantize", {"bits": 4}), ("prefill", {}), ("chain", CHAIN)):
-        found[f"attack {name}"] = requests.attack_stage(made, attack(name, values), "m", "o", "d")
+        found[f"attack {name}"] = measuring_requests.attack_stage(made, attack(name, values), "m", "o", "d")
     return {name: request.key for name, request in found.items()} | {"sweep": code.version_of(sweep_code(made))}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
-from unlearn_sweep.engine.stages import requests
+from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.scoring import Scorer
@@ -145,7 +145,7 @@ def test_trials_share_the_teacher_they_learn_from(ready: Ready) -> None:
     assert (first.state, second.state) == ("complete", "complete"), (first.reason, second.reason)
     assert _stage_events(ready[0], 8, "stage_finished")[:2] == ["reinforce", "unlearn"]
     assert second.reused_stages == ["reinforce"]
-    usual = requests.teacher_params("whp", {"learning_rate": 1e-3, "epochs": 2})
+    usual = training_requests.teacher_params("whp", {"learning_rate": 1e-3, "epochs": 2})
     assert usual == {"learning_rate": 3e-6, "epochs": 3}  # the card's, where a trial says nothing
     other = run_trial(_task(10, method="whp", params=params | {"reinforce_epochs": 2}), *ready)
     assert other.reused_stages == []

@@ -1,0 +1,200 @@
+"""Define the stages that make models: the key of each, and the request that computes it. Scheduling is done elsewhere.
+
+The stages are the start model, the original and gold models, the models of trials and the teachers of some methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.stages.model_identity import tokenizer_identity
+from unlearn_sweep.engine.stages.workbench import StartRequest
+from unlearn_sweep.engine.store.code import code_version
+from unlearn_sweep.engine.store.keys import named_files
+from unlearn_sweep.engine.store.stages import StageRequest
+from unlearn_sweep.engine.training.job import Choice, TrainJob
+from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
+
+TRAINING_CODE = "unlearn_sweep.engine.training.worker"
+FINETUNE_CODE = "unlearn_sweep.methods.finetune"
+MODEL_CODE = "unlearn_sweep.engine.models"
+START_FIELDS = ("base", "config", "vocab_size", "seed")
+PER_METHOD = ("learning_rate", "epochs")
+
+
+def start_stage(recipe: Mapping[str, Any], data: str) -> StageRequest:
+    """Return the stage of the untrained (or base) model that a recipe trains."""
+    inputs = {"recipe": {name: recipe[name] for name in START_FIELDS}, "data": data, "code": code_version(MODEL_CODE)}
+    return StageRequest(stage="prepare:start", inputs=inputs, weights=True)
+
+
+def start_request(job: SweepJob, recipe: Mapping[str, Any], output: Path) -> StartRequest:
+    return StartRequest(benchmark=job.benchmark.model_dump(), recipe=dict(recipe), output=str(output))
+
+
+def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, Any], data: str) -> StageRequest:
+    """Return the stage that trains the original model (`which` "original") or the gold model ("gold").
+
+    The key leaves out the backend, the number of workers and memory-saving options, since they change no result.
+    """
+    inputs = {
+        "start": start,
+        "views": finetune_views(which),
+        "recipe": recipe,
+        "gradient_clip": job.training.gradient_clip,
+        "lora": lora.model_dump() if (lora := finetune_lora(job, recipe)) is not None else None,
+        "dtype": job.dtype,
+        "data": data,
+        "code": code_version(TRAINING_CODE, FINETUNE_CODE),
+    }
+    return StageRequest(stage=f"prepare:{which}", inputs=inputs, weights=True)
+
+
+def finetune_views(which: str) -> list[str]:
+    """Return the views to train on. Gold is trained without the forget rows."""
+    return ["forget", "retain"] if which == "original" else ["retain"]
+
+
+def finetune_lora(job: SweepJob, recipe: Mapping[str, Any]) -> LoraSettings | None:
+    """Return the sweep's LoRA settings if the recipe has a base model, else None.
+
+    Adapters cannot train randomly initialised weights.
+    """
+    return job.training.lora if recipe.get("base") is not None else None
+
+
+def finetune_job(
+    job: SweepJob, which: str, start_path: str, recipe: Mapping[str, Any], output: Path, checkpoints: Path | None = None
+) -> TrainJob:
+    """Return the training job of `finetune_stage`. Length and rates come from the recipe, the rest from the sweep."""
+    return TrainJob(
+        start_model=start_path,
+        output_dir=str(output),
+        benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
+        method=Choice(name="finetune"),
+        train_groups=tuple(finetune_views(which)),
+        learning_rate=recipe["learning_rate"],
+        training=_recipe_training(job, recipe),
+        seed=recipe["seed"],
+        dtype=job.dtype,
+        attention=job.attention,
+        threads=job.threads,
+        checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
+    )
+
+
+def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettings:
+    """Combine a recipe's length and optimizer with the sweep's backend and memory options.
+
+    Without training workers, the backend is torch.
+    """
+    sweep = job.training
+    return TrainingSettings(
+        epochs=recipe["epochs"],
+        global_batch_size=recipe["batch_size"],
+        micro_batch_size=sweep.micro_batch_size,
+        warmup_share=recipe["warmup_share"],
+        weight_decay=recipe["weight_decay"],
+        gradient_clip=sweep.gradient_clip,
+        activation_checkpointing=sweep.activation_checkpointing,
+        lora=finetune_lora(job, recipe),
+        backend=sweep.backend if sweep.workers else "torch",
+        zero_stage=sweep.zero_stage if sweep.workers else None,
+        checkpoint_every_s=sweep.checkpoint_every_s,
+    )
+
+
+def unlearn_stage(
+    job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
+) -> StageRequest:
+    """Return the stage that unlearns with one configuration and leaves the unlearned model."""
+    from unlearn_sweep.methods.catalog import modules
+
+    learnt_from = teacher_params(method, params)
+    teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
+    inputs = {
+        "method": method,
+        "params": params,
+        **named_files(params),
+        **teacher,
+        "seed": seed,
+        "training": job.training.identity(),
+        "dtype": job.dtype,
+        "original": original,
+        **tokenizer_identity(job, ""),
+        "data": data,
+        "code": code_version(TRAINING_CODE, *modules(method, params)),
+    }
+    return StageRequest(stage="unlearn", inputs=inputs, weights=True)
+
+
+def unlearn_job(
+    job: SweepJob,
+    method: str,
+    params: Mapping[str, Any],
+    seed: int,
+    original_path: str,
+    output: Path,
+    checkpoints: Path | None = None,
+) -> TrainJob:
+    """Return the training job of `unlearn_stage`.
+
+    The learning rate is taken from `params`. So is the number of epochs if present, unless the sweep sets `max_steps`.
+    """
+    own = job.training.max_steps is None and "epochs" in params
+    return TrainJob(
+        start_model=original_path,
+        tokenizer=job.original.tokenizer,
+        output_dir=str(output),
+        benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
+        method=Choice(name=method, params={name: value for name, value in params.items() if name not in PER_METHOD}),
+        learning_rate=params["learning_rate"],
+        training=job.training.lasting(params["epochs"]) if own else job.training,
+        seed=seed,
+        checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
+        dtype=job.dtype,
+        attention=job.attention,
+        threads=job.threads,
+    )
+
+
+def needs_teacher(method: str) -> bool:
+    """Whether a method learns from a teacher model that must be trained first."""
+    from unlearn_sweep.methods.catalog import card
+
+    return "teacher:reinforced" in card(method).needs
+
+
+def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return learning rate and epochs of the method's teacher; None if the method needs no teacher."""
+    from unlearn_sweep.methods.catalog import defaults
+
+    if not needs_teacher(method):
+        return None
+    found = {
+        name.rpartition(".")[2].removeprefix("reinforce_"): value
+        for name, value in (defaults(method) | dict(params)).items()
+        if "reinforce_" in name
+    }
+    return {name: found[name] for name in PER_METHOD}
+
+
+def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest:
+    """Return the stage that trains the original further on the forget rows, with the sweep's seed.
+
+    All trials with the same teacher `params` share it.
+    """
+    request = unlearn_stage(job, "finetune", params, job.seed, original, data)
+    return StageRequest(stage="reinforce", inputs={**request.inputs, "views": ["forget"]}, weights=True)
+
+
+def teacher_job(
+    job: SweepJob, params: Mapping[str, Any], original_path: str, output: Path, checkpoints: Path | None = None
+) -> TrainJob:
+    """Return the training job of `teacher_stage`."""
+    training = unlearn_job(job, "finetune", params, job.seed, original_path, output, checkpoints)
+    length = training.training.lasting(params["epochs"])
+    return training.model_copy(update={"train_groups": ("forget",), "training": length})
