@@ -15,6 +15,15 @@ import typer
 
 from unlearn_sweep import __version__
 from unlearn_sweep.plugins import PluginError
+from unlearn_sweep.sweeps.answers import answers
+from unlearn_sweep.sweeps.arguments import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    AsJson,
+    Folder,
+    given_text,
+    path_argument,
+)
 from unlearn_sweep.sweeps.examples import chosen_file, example
 
 if TYPE_CHECKING:
@@ -22,8 +31,6 @@ if TYPE_CHECKING:
     from unlearn_sweep.sweeps.file.spec import SweepSpec
     from unlearn_sweep.sweeps.resolve import Overrides
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -35,33 +42,11 @@ app = typer.Typer(
 )
 
 
-def _path(text: str) -> Path:
-    """Return a path argument with `~` and variables expanded.
-
-    An empty text is rejected: it comes from an unset shell variable and would otherwise mean the current folder.
-    """
-    from unlearn_sweep.sweeps.file.paths import expanded
-
-    return Path(expanded(_required(text)))
-
-
-def _required(text: str | None) -> str:
-    """Return the text of an option.
-
-    Raises:
-        typer.BadParameter: the text is missing or blank.
-    """
-    if text is None or not text.strip():
-        raise typer.BadParameter("is empty; a variable of the shell may be unset")
-    return text
-
-
 def _not_empty(text: str | None) -> str | None:
-    return None if text is None else _required(text)
+    return None if text is None else given_text(text)
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", parser=_path, help="A sweep file (YAML).")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", parser=_path, help="A sweep's folder: <storage>/<name>.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", parser=path_argument, help="A sweep file (YAML).")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all, in place of the file's; more extend a sweep.")]
 Storage = Annotated[
     str | None, typer.Option(metavar="DIR", callback=_not_empty, help="Folder of all results, in place of the file's.")
@@ -84,13 +69,13 @@ Address = Annotated[
 AcceptNewCode = Annotated[
     bool, typer.Option("--accept-new-code", help="Go on over changed code; each trial names the code that made it.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="A file with cards of your own; may be repeated."),
 ]
 
 app.command()(example)
+app.command()(answers)
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,7 +95,9 @@ def options(
 
 @app.command()
 def run(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", parser=_path, help="A sweep file (YAML).")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", parser=path_argument, help="A sweep file (YAML).")
+    ] = None,
     example: Annotated[
         str | None, typer.Option(metavar="NAME", help="A sweep file that comes with the package, in place of FILE.")
     ] = None,
@@ -236,7 +223,7 @@ def report(directory: Folder, as_json: AsJson = False) -> None:
         typer.echo(build.report_json(_of_folder(build.load_report, directory)))
         return
     paths = _of_folder(build.build_report, directory)
-    for path in (paths.page, paths.data, paths.table, *paths.pictures):
+    for path in (paths.page, paths.data, paths.table, paths.answers, *paths.pictures):
         typer.echo(str(path))
 
 
@@ -244,7 +231,7 @@ def report(directory: Folder, as_json: AsJson = False) -> None:
 def export(
     directory: Folder,
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Number or key of a trial.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", parser=_path, help="New folder for the model.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", parser=path_argument, help="New folder for the model.")],
 ) -> None:
     """Write the unlearned model of a trial as an ordinary Hugging Face folder."""
     from unlearn_sweep.sweeps.export import export_trial

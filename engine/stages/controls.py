@@ -24,16 +24,17 @@ def write_controls(job: SweepJob, prepared: Prepared, store: StageStore) -> Cont
     """
     scorer = Scorer(job, prepared, store)
     controls = Controls(
-        original=_control("original", job, prepared.paths["original"], scorer),
-        gold=_control("gold", job, NO_GOLD if prepared.gold_at_chance else prepared.paths["gold"], scorer),
+        original=_control("original", job, prepared, scorer),
+        gold=_control("gold", job, prepared, scorer),
     )
     durable.write_text(job.directory / "controls.json", controls.model_dump_json(indent=1) + "\n")
     return controls
 
 
-def _control(which: Literal["original", "gold"], job: SweepJob, path: str, scorer: Scorer) -> Control:
+def _control(which: Literal["original", "gold"], job: SweepJob, prepared: Prepared, scorer: Scorer) -> Control:
     from unlearn_sweep.evaluators.aggregate import measure
 
+    no_model = which == "gold" and prepared.gold_at_chance
     tables = scorer.controls
     rows = tables.original if which == "original" else tables.gold
     halves: tuple[Literal["search", "report"], ...] = ("search", "report")
@@ -45,11 +46,17 @@ def _control(which: Literal["original", "gold"], job: SweepJob, path: str, score
     ue, ut = scorer.effectiveness(rows, "search"), scorer.utility(rows, "search")
     return Control(
         model=which,
-        model_path=path,
+        model_path=NO_GOLD if no_model else prepared.paths[which],
         measured=measured,
         ue=ue.value,
         ut=ut.value,
         ue_reason=ue.reason,
         ut_reason=ut.reason,
         attacks={attack.label: scorer.control_attack(attack, which) for attack in job.attacks},
+        stage_keys={} if no_model else _stage_keys(prepared, which),
     )
+
+
+def _stage_keys(prepared: Prepared, which: str) -> dict[str, str]:
+    attacks = {f"attack:{label}": keys[which] for label, keys in prepared.attacks.items()}
+    return {"evaluate": prepared.evaluations[which], **attacks}

@@ -269,7 +269,8 @@ def missing_reasons(trial: RobustnessScores | EvaluationScores) -> dict[str, str
 class Control(Record):
     """Measurements of the original or gold model: objectives by the same formula as a trial's, and the same attacks.
 
-    `ue_reason` and `ut_reason` are the reasons if an objective has no value.
+    `ue_reason` and `ut_reason` are the reasons if an objective has no value. `stage_keys` maps "evaluate" and
+    "attack:<label>" to keys of the store; empty if there is no such model or an older version wrote the record.
     """
 
     model: Literal["original", "gold"]
@@ -280,6 +281,7 @@ class Control(Record):
     ue_reason: str | None = None
     ut_reason: str | None = None
     attacks: dict[str, list[AttackPoint]] = Field(default_factory=dict)
+    stage_keys: dict[str, str] = Field(default_factory=dict)
 
 
 class Controls(Record):

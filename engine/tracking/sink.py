@@ -21,6 +21,7 @@ from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, StoredTrial, read_snapshot
+from unlearn_sweep.engine.tracking.answer_table import add_answers
 from unlearn_sweep.engine.tracking.fields import (
     Fields,
     Point,
@@ -43,8 +44,8 @@ _SOURCE = {"mlflow.source.name": "unlearn-sweep"}
 _SWEEP_STATUS = {"finished": "FINISHED", "stopped": "KILLED"}
 _NOTE = (
     "One sweep; its trials are the child runs. `tags.on_front = 'yes'` keeps the Pareto front, `metrics.rob` sorts by "
-    "robustness, `curve/` holds forgetting against the strength of each attack. The artifacts hold the front as a "
-    "table and, once `unlearn-sweep report` has run, as a figure."
+    "robustness, `curve/` holds forgetting against the strength of each attack. The artifacts hold the front and a "
+    "sample of the models' answers as tables and, once `unlearn-sweep report` has run, as a figure."
 )
 
 
@@ -281,6 +282,7 @@ def _write_sweep(store: RunStore, snapshot: Snapshot, parent: KnownRun) -> None:
     digest = _sweep_digest(snapshot, fields, report)
     if parent.tags.get("sweep_digest") != digest:
         _add_hypervolume(store, snapshot, parent, now_ms)
+        add_answers(fields, snapshot)
         store.fill(parent.run_id, fields, now_ms)
         for path in (snapshot.folder / "spec.yaml", snapshot.folder / "spec.lock.yaml"):
             if path.is_file():

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn_sweep.engine.answers import read_answers
 from unlearn_sweep.engine.store.durable import write_text
+from unlearn_sweep.sweeps.report.answer_sheet import answer_sheet
 from unlearn_sweep.sweeps.report.document import Report, make_report
 from unlearn_sweep.sweeps.report.page import render_page
 from unlearn_sweep.sweeps.report.records import no_garbage_collection, read_sweep
-from unlearn_sweep.sweeps.report.table import trials_csv
+from unlearn_sweep.sweeps.report.table import answers_csv, trials_csv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,7 @@ class ReportPaths:
     page: Path
     data: Path
     table: Path
+    answers: Path
     pictures: list[Path]
 
 
@@ -47,15 +50,19 @@ def build_report(directory: Path | str) -> ReportPaths:
 
     folder = Path(directory) / "report"
     with no_garbage_collection():
-        report = load_report(directory)
+        data = read_sweep(directory)
+        report = make_report(data)
+        answers = read_answers(data.snapshot, [pick.number for pick in report.picks])
         folder.mkdir(exist_ok=True)
         paths = ReportPaths(
             page=folder / "index.html",
             data=folder / "report.json",
             table=folder / "trials.csv",
+            answers=folder / "answers.csv",
             pictures=draw_pictures(report, folder),
         )
-        write_text(paths.page, render_page(report))
+        write_text(paths.page, render_page(report, answer_sheet(answers)))
+        write_text(paths.answers, answers_csv(answers))
         write_text(paths.data, report_json(report) + "\n")
         write_text(paths.table, trials_csv(report))
     return paths

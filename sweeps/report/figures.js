@@ -263,6 +263,7 @@ function startFigures() {
   on("selection", drawRings);
   on("theme", drawFront);
   whenSeen("attacks", startAttacks);
+  if (DATA.answers && DATA.answers.rows.length) whenSeen("answers", startAnswers);
   whenSeen("settings", startSettings);
   whenSeen("time", startTime);
 }

@@ -16,6 +16,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from unlearn_sweep.sweeps.report.answer_sheet import AnswerSheet
 from unlearn_sweep.sweeps.report.colours import method_styles
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.figure_choices import projections, report_methods, shown_half
@@ -33,7 +34,7 @@ from unlearn_sweep.sweeps.report.html_parts import (
 )
 from unlearn_sweep.sweeps.report.summary_text import answer
 
-SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js")
+SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js", "answers.js")
 CURVES_ON_PAGE = 400
 _CURVES_AND_PARTS: Any = {
     "attacks": {"__all__": {"curve"}},
@@ -48,8 +49,8 @@ _SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
-def render_page(report: Report) -> str:
-    """Return the page as HTML text, including plotly.js (about 5 MB)."""
+def render_page(report: Report, answers: AnswerSheet | None = None) -> str:
+    """Return the page as HTML text, including plotly.js (about 5 MB). Without `answers`, leave that section out."""
     from plotly.offline import get_plotlyjs  # slow to import, and needed only here
 
     # Inside a script element, the HTML parser only looks for its end tag.
@@ -71,7 +72,8 @@ def render_page(report: Report) -> str:
         "saved": saved_table(report),
         "lost": lost_tables(report),
         "again": run_again(report),
-        "data": script_json(page_data(report)),
+        **_answer_parts(answers),
+        "data": script_json(page_data(report) | {"answers": answers.model_dump() if answers is not None else None}),
         "plotly": plotly,
         "script": script,
     }
@@ -136,6 +138,16 @@ def _policy(*scripts: str) -> str:
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def _answer_parts(answers: AnswerSheet | None) -> dict[str, str]:
+    hidden = " hidden"
+    texts = answers.problems if answers is not None else []
+    return {
+        "no_answers": hidden if answers is None else "",
+        "no_answer_rows": hidden if answers is None or not answers.rows else "",
+        "answer_problems": "".join(f'<p class="note">Left out: {escape(text)}</p>' for text in texts),
+    }
 
 
 def _volume(report: Report) -> str:

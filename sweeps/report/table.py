@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+from unlearn_sweep.engine.answers import Answers
 from unlearn_sweep.engine.store.records import missing_reasons
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 
@@ -48,6 +49,19 @@ def trials_csv(report: Report) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(line.get(column)) for column in columns] for line in lines)
+    return text.getvalue()
+
+
+def answers_csv(answers: Answers) -> str:
+    """Return the answers as CSV, one line for each model, attack strength and row; text as in `trials_csv`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(answers.table.columns)
+    known = answers.table.notna()
+    for line, mask in zip(
+        answers.table.itertuples(index=False, name=None), known.itertuples(index=False, name=None), strict=True
+    ):
+        writer.writerow([_cell(value) if there else None for value, there in zip(line, mask, strict=True)])
     return text.getvalue()
 
 

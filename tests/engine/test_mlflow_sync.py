@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.answered_sweep import write_answered_sweep
 from tests.support.mlflow_store import runs_of, sink_of
 from tests.support.sweep_folder import trial, write_sweep, write_trial
 from unlearn_sweep.engine.store.events import EventLog
@@ -137,3 +139,16 @@ def test_a_tracking_server_gets_the_same_runs(server: str, tmp_path: Path) -> No
     assert [run.data.tags["trial_number"] for run in found] == ["0"]
     assert found[0].data.metrics["ue"] == trial(0).ue
     assert [file.path for file in client.list_artifacts(found[0].info.run_id)] == ["attack_curves.json"]
+
+
+def test_the_run_of_a_finished_sweep_has_the_answers_as_a_table(storage: Path) -> None:
+    folder = write_answered_sweep(storage / "demo")
+    sync(folder)
+    parent = runs_of(folder, "sweep")[0]
+    place = MlflowClient(default_tracking_uri(storage)).download_artifacts(parent.info.run_id, "answers.json")
+    table = json.loads(Path(place).read_text())
+    lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+    assert {line["model"] for line in lines} >= {"original", "gold"}
+    said = {line["answer"] == f"It is {line['reference']}." for line in lines if line["model"] == "original"}
+    assert said == {True}
+    assert "answers.json" in parent.data.tags["mlflow.loggedArtifacts"]

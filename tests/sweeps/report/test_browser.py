@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.answered_sweep import write_answered_sweep
 from tests.sweeps.report.written_sweep import mixed_trials, special, write_sweep
 from unlearn_sweep.sweeps.report.build import build_report
 
@@ -221,3 +222,36 @@ def test_the_page_fits_a_phone_whatever_the_names(look: Look) -> None:
         assert await tab.value("document.documentElement.scrollWidth") <= 390
 
     look(examine)
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_report(write_answered_sweep(tmp_path_factory.mktemp("answered") / "runs" / "demo")).page
+
+
+def test_answers_are_side_by_side_with_the_words_of_the_reference_marked(answered: Path, tmp_path: Path) -> None:
+    cells = "[...document.querySelectorAll('#answer-table tbody tr')].map((row) => [...row.cells].map((one) => one.%s))"
+    titles = "[...document.querySelectorAll('#answer-table thead th')].map((one) => one.textContent)"
+    set_to = "(() => { const box = document.getElementById('%s'); box.%s; box.dispatchEvent(new Event('input')); })()"
+
+    async def session() -> None:
+        async with opened(answered, tmp_path / "profile") as tab:
+            await tab.value("document.getElementById('answers').scrollIntoView()")
+            await tab.until("document.querySelectorAll('#answer-table tbody tr').length > 3")
+            heads = await tab.value(titles)
+            assert heads[:4] == ["question", "reference", "original", "gold"]
+            methods = {n: await tab.value(f"BY_NUMBER.get({n}).method") for n in (0, 1)}
+            assert set(heads[4:]) <= {f"trial {n} ({method})" for n, method in methods.items()}
+            assert len(heads) > 4
+            first = (await tab.value(cells % "textContent"))[0]
+            assert first[2] == f"It is {first[1]}."
+            assert first[3] == "nothing"
+            marks = "[...document.querySelectorAll('#answer-table tbody tr:first-child td:nth-child(3) mark')]"
+            assert await tab.value(f"{marks}.map((one) => one.textContent).join(' ')") == f"{first[1]}."
+            await tab.value(set_to % ("answer-attack", "value = 'relearn-forget'"))
+            assert "at strength 20 steps" in await tab.value("document.getElementById('answer-note').textContent")
+            await tab.value(set_to % ("answer-text", f"value = {first[1]!r}"))
+            assert {row[1] for row in await tab.value(cells % "textContent")} == {first[1]}
+            assert tab.of("Runtime.exceptionThrown") == []
+
+    asyncio.run(session())

@@ -11,7 +11,16 @@ from unlearn_sweep.sweeps.report.build import build_report, load_report
 from unlearn_sweep.sweeps.report.document import Report
 from unlearn_sweep.sweeps.report.records import SweepNotFoundError
 
-FILES = {"index.html", "report.json", "trials.csv", "front.png", "attacks.png", "hypervolume.png", "time.png"}
+FILES = {
+    "index.html",
+    "report.json",
+    "trials.csv",
+    "answers.csv",
+    "front.png",
+    "attacks.png",
+    "hypervolume.png",
+    "time.png",
+}
 
 
 def test_the_report_folder_is_filled_and_filled_anew(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""`unlearn-sweep answers`: print what original, gold and unlearned models answer, side by side."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unlearn_sweep.sweeps.arguments import EXIT_REFUSED, AsJson, Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.text import Text
+
+    from unlearn_sweep.engine.answers import Answers
+
+ROWS = 10
+
+
+def answers(
+    directory: Folder,
+    trial: Annotated[int | None, typer.Argument(metavar="TRIAL", help="Number of a trial; else the picks.")] = None,
+    attack: Annotated[str | None, typer.Option(metavar="ATTACK", help="Only under this attack.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only rows of this split, such as forget.")] = None,
+    search: Annotated[str | None, typer.Option(metavar="TEXT", help="Only questions with this text in them.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Questions to print.")] = ROWS,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the original, the gold and the unlearned models answer, before and under each attack."""
+    try:
+        found = _read(directory, trial)
+        table = _narrowed(found.table, attack=attack, split=split, search=search)
+    except ValueError as error:
+        from unlearn_sweep.engine.privacy import visible
+
+        typer.echo(visible(str(error)), err=True)
+        raise typer.Exit(EXIT_REFUSED) from None
+    if as_json:
+        typer.echo(table.to_json(orient="records", indent=1, force_ascii=False))
+    else:
+        _print(table, rows)
+    for problem in found.problems:
+        typer.echo(f"left out: {problem}", err=True)
+
+
+def _read(directory: Path, trial: int | None) -> Answers:
+    from unlearn_sweep.engine.answers import read_answers
+    from unlearn_sweep.sweeps.report.document import make_report
+    from unlearn_sweep.sweeps.report.records import read_sweep
+
+    data = read_sweep(directory)
+    picks = [pick.number for pick in make_report(data).picks]
+    return read_answers(data.snapshot, picks if trial is None else [trial])
+
+
+def _narrowed(table: pd.DataFrame, *, attack: str | None, split: str | None, search: str | None) -> pd.DataFrame:
+    """Return the lines that match all conditions.
+
+    Raises:
+        ValueError: No answer is under this attack or in this split; the message lists those that have answers.
+    """
+    for name, wanted in (("attack", attack), ("split", split)):
+        known = sorted(filter(None, table[name].unique()))
+        if wanted is not None and wanted not in known:
+            raise ValueError(f"no answers of {name} {wanted!r}; there are answers of {', '.join(known) or 'none'}")
+        if wanted is not None:
+            table = table.loc[table[name] == wanted]
+    if search is not None:
+        texts = table["question"].fillna("") + "\n" + table["reference"].fillna("") + "\n" + table["answer"]
+        ids = table.loc[texts.str.contains(search, case=False, regex=False), "row_id"]
+        table = table.loc[table["row_id"].isin(ids.unique().tolist())]
+    return table
+
+
+def _print(table: pd.DataFrame, rows: int) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    blocks = [block for _, block in table.groupby(["split", "row_id"], sort=False)]
+    for block in blocks[:rows]:
+        first = block.iloc[0]
+        question = first["question"] if isinstance(first["question"], str) else f"row {first['row_id']}"
+        console.print(Text.assemble((question, "bold"), f"  [{first['split']}]"), soft_wrap=True)
+        lines = list(_lines(block))
+        width = max(len(label) for label, _ in lines)
+        for label, text in lines:
+            console.print(Text.assemble(f"  {label:<{width}}  ", text), soft_wrap=True, highlight=False)
+    shown = min(rows, len(blocks))
+    typer.echo(f"{shown} of {len(blocks)} questions; words of the reference are bold. --rows N prints more.")
+
+
+def _lines(block: pd.DataFrame) -> Iterator[tuple[str, Text]]:
+    from rich.text import Text
+
+    reference = block.iloc[0]["reference"]
+    known = isinstance(reference, str)
+    yield "reference", Text(reference if known else "unknown")
+    names = ("model", "attack", "strength", "unit", "answer")
+    for model, attack, strength, unit, answer in zip(*(block[name] for name in names), strict=True):
+        label = model if not attack else f"{model} under {attack}"
+        if attack and not math.isnan(strength):
+            label += f" {strength:g} {unit}"
+        yield label, marked(answer, reference if known else "")
+
+
+def marked(answer: str, reference: str) -> Text:
+    """Return the answer with the words that it shares with the reference, in the same order, in bold."""
+    from rich.text import Text
+
+    if not answer.strip():
+        return Text("(empty)", style="dim")
+    words = answer.split()
+    match = difflib.SequenceMatcher(
+        None, [_plain(word) for word in words], [_plain(word) for word in reference.split()]
+    )
+    shared = {place for start, _, size in match.get_matching_blocks() for place in range(start, start + size)}
+    text = Text()
+    for place, word in enumerate(words):
+        text.append(word, style="bold" if place in shared and _plain(word) else "")
+        text.append(" ")
+    return text
+
+
+def _plain(word: str) -> str:
+    return "".join(char for char in word.lower() if char.isalnum())
