@@ -12,13 +12,14 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store.damaged import LOCK_ADVICE, DamagedFileError, read_lock_file, why_unreadable
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.starts import Start, Starts, read_starts
+from unlearn_sweep.user_error import UserError
 
 SHOWN_MODULES = 8
 WITHOUT_CODE = ("data", "training")
 """Parts of the identity that do not depend on the code. An original given by path does not either."""
 
 
-class SweepChangedError(RuntimeError):
+class SweepChangedError(UserError):
     """The folder holds a different sweep of the same name. Continuing would mix trials that are not comparable."""
 
 
@@ -35,11 +36,11 @@ def starts_of(directory: Path) -> Starts:
         raise DamagedFileError(path, why_unreadable(error), LOCK_ADVICE) from error
 
 
-def other_sweep(directory: Path, what: str) -> str:
-    """Return the error message for a folder that holds a different sweep: the reason and the options."""
-    return (
-        f"{directory} already contains a sweep of this name, but {what}. Its trials are not comparable with new ones. "
-        f"Give the sweep another name or another --storage, or delete that folder to start over"
+def other_sweep(directory: Path, what: str) -> SweepChangedError:
+    """Return the error for a folder that holds a different sweep: the reason and the options."""
+    return SweepChangedError(
+        f"{directory} already contains a sweep of this name, but {what}. Its trials are not comparable with new ones",
+        advice="Give the sweep another name or another --storage, or delete that folder to start over.",
     )
 
 
@@ -65,13 +66,13 @@ def _without_trials(file: object) -> object:
     return {**file, "search": {key: value for key, value in file["search"].items() if key != "trials"}}
 
 
-def refusal(directory: Path, starts: Starts, code: Mapping[str, str], settled: int) -> str:
-    """Return a two-line error message: what changed, and the options. It has no final full stop."""
+def other_code(directory: Path, starts: Starts, code: Mapping[str, str], settled: int) -> SweepChangedError:
+    """Return the error for a sweep whose code changed: what changed, and the options."""
     trials = f"Its {settled} settled trials are not" if settled > 1 else "Its settled trial is not"
-    return (
-        f"{directory}: {what_changed(starts, code)}. {trials} comparable with new ones.\n"
-        f"Give the sweep another name, go back to {_old_version(starts.last)}, or continue with --accept-new-code, "
-        "which records for each trial which code made it"
+    return SweepChangedError(
+        f"{directory}: {what_changed(starts, code)}. {trials} comparable with new ones",
+        advice=f"Give the sweep another name, go back to {_old_version(starts.last)}, or continue with "
+        "--accept-new-code, which records for each trial which code made it.",
     )
 
 

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.holder import holder_line
+from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 
-class SweepBusyError(RuntimeError):
+class SweepBusyError(UserError):
     """Another driver is running this sweep or audit."""
+
+    status = EXIT_FAILED
+    advice = "Wait for it, or stop it first."
 
 
 @contextmanager

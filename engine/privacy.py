@@ -55,7 +55,9 @@ def secret_values(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -72,11 +74,17 @@ def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def visible(text: str) -> str:
-    """Escape control characters and text-direction marks, except line feeds and tabs.
+    """Escape control characters, text-direction marks and lone surrogates, except line feeds and tabs.
 
-    Names, model answers and library messages can then not control the terminal.
+    Names, model answers and library messages can then not control the terminal. A lone surrogate comes from a file name
+    that is not UTF-8 and could not be printed at all.
     """
     return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def visible_json(document: str) -> str:
+    """Escape the same characters in a JSON document, as JSON escapes: it still parses to the same value."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
 
 
 class RedactSecrets(logging.Filter):

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs, other_sweep, trial_identity
+from unlearn_sweep.engine.changed_code import other_inputs, other_sweep, trial_identity
 from unlearn_sweep.engine.driver_lock import only_driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
@@ -215,7 +215,7 @@ class Driver(SweepFolder):
             return now
         changed = other_inputs(self.identity, now, original_given=self.job.original.path is not None)
         if changed:
-            raise SweepChangedError(other_sweep(self.directory, f"its {' and '.join(changed)} changed since"))
+            raise other_sweep(self.directory, f"its {' and '.join(changed)} changed since")
         return self.identity
 
     def finish(self) -> None:

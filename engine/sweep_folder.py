@@ -8,9 +8,8 @@ from typing import Any
 
 from unlearn_sweep.engine.changed_code import (
     UNRECORDED_CODE,
-    SweepChangedError,
+    other_code,
     other_sweep,
-    refusal,
     says_the_same,
     starts_of,
     what_changed,
@@ -151,7 +150,7 @@ class SweepFolder:
             return
         unrecorded = not self.starts.all and all(record.code is None for record in self.settled.values())
         if not (self.accept_new_code or unrecorded):
-            raise SweepChangedError(refusal(self.directory, self.starts, self.code, settled))
+            raise other_code(self.directory, self.starts, self.code, settled)
         reason = UNRECORDED_CODE if unrecorded else what_changed(self.starts, self.code)
         notice = f"new code is accepted: {reason}"
         announce(notice)
@@ -162,7 +161,7 @@ class SweepFolder:
         before = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = before.get("identity") if self.identity is None else self.identity
         if before.get(field) is not None and before[field] != now:
-            raise SweepChangedError(other_sweep(self.directory, what))
+            raise other_sweep(self.directory, what)
 
     def _keep_first_settings(self) -> None:
         """Keep `search.first` of the first run, even if the sweep that it was taken from has continued since."""

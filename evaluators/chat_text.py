@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
+from unlearn_sweep.user_error import UserError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -33,7 +35,7 @@ ANSWER = "xANSWERx7f3ax"
 TemplateArgument = str | int | float | bool
 
 
-class ChatTemplateError(ValueError):
+class ChatTemplateError(UserError, ValueError):
     """The tokenizer's chat template cannot say what is asked of it."""
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from unlearn_sweep.user_error import UserError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class UnsupportedModelError(RuntimeError):
+class UnsupportedModelError(UserError):
     """The model class keeps no such part where we look; the message names the class and what was looked for."""
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import EXIT_REFUSED, AsJson, Folder
+from unlearn_sweep.sweeps.arguments import AsJson, Folder
+from unlearn_sweep.sweeps.printing import print_error, print_json_text, print_line
+from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,17 +36,16 @@ def answers(
     try:
         found = _read(directory, trial)
         table = _narrowed(found.table, attack=attack, split=split, search=search)
+    except UserError:
+        raise
     except ValueError as error:
-        from unlearn_sweep.engine.privacy import visible
-
-        typer.echo(visible(str(error)), err=True)
-        raise typer.Exit(EXIT_REFUSED) from None
+        raise UserError(str(error)) from error
     if as_json:
-        typer.echo(table.to_json(orient="records", indent=1, force_ascii=False))
+        print_json_text(table.to_json(orient="records", indent=1, force_ascii=False))
     else:
         _print(table, rows)
     for problem in found.problems:
-        typer.echo(f"left out: {problem}", err=True)
+        print_error(f"left out: {problem}")
 
 
 def _read(directory: Path, trial: int | None) -> Answers:
@@ -77,10 +78,11 @@ def _narrowed(table: pd.DataFrame, *, attack: str | None, split: str | None, sea
 
 
 def _print(table: pd.DataFrame, rows: int) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    from unlearn_sweep.sweeps.screen import Screen
+
+    console = Screen()
     blocks = [block for _, block in table.groupby(["split", "row_id"], sort=False)]
     for block in blocks[:rows]:
         first = block.iloc[0]
@@ -91,7 +93,7 @@ def _print(table: pd.DataFrame, rows: int) -> None:
         for label, text in lines:
             console.print(Text.assemble(f"  {label:<{width}}  ", text), soft_wrap=True, highlight=False)
     shown = min(rows, len(blocks))
-    typer.echo(f"{shown} of {len(blocks)} questions; words of the reference are bold. --rows N prints more.")
+    print_line(f"{shown} of {len(blocks)} questions; words of the reference are bold. --rows N prints more.")
 
 
 def _lines(block: pd.DataFrame) -> Iterator[tuple[str, Text]]:

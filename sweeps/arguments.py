@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-
 
 def path_argument(text: str) -> Path:
     """Return a path argument with `~` and variables expanded.
@@ -28,14 +25,49 @@ def given_text(text: str | None) -> str:
     """Return the text of an option.
 
     Raises:
-        typer.BadParameter: The text is missing or blank.
+        typer.BadParameter: the text is missing or blank.
     """
     if text is None or not text.strip():
         raise typer.BadParameter("is empty; a variable of the shell may be unset")
     return text
 
 
+def text_if_given(text: str | None) -> str | None:
+    return None if text is None else given_text(text)
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", parser=path_argument, help="A sweep file (YAML).")]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", parser=path_argument, help="A sweep's folder: <storage>/<name>.")
 ]
+Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all, in place of the file's; more extend a sweep.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", callback=text_if_given, help="Folder of all results, in place of the file's."),
+]
+Mirror = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        callback=text_if_given,
+        help="Copy of what is finished (s3://bucket/runs, ...), in place of the file's.",
+    ),
+]
+Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once at most.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        envvar="RAY_ADDRESS",
+        callback=text_if_given,
+        help='A Ray cluster to join: "auto" or host:port.',
+    ),
+]
+AcceptNewCode = Annotated[
+    bool, typer.Option("--accept-new-code", help="Go on over changed code; each trial names the code that made it.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A file with cards of your own; may be repeated."),
+]

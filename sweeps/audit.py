@@ -28,6 +28,7 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec, check_document
 from unlearn_sweep.sweeps.file.tokenizers import Given, check_given
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document
 from unlearn_sweep.sweeps.resolve import resolve
+from unlearn_sweep.user_error import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -311,18 +312,19 @@ def _of_option(problem: Problem) -> Problem:
 
 
 def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool = False) -> int:
-    """Run or resume an audit, write its report and return the exit status. A failure is printed as a short message."""
+    """Run or resume an audit, write its report and return the exit status.
+
+    Raises:
+        UserError: the audit is refused, or its controls failed.
+    """
+    from rich.text import Text
+
     from unlearn_sweep.engine.audit import run_audit
-    from unlearn_sweep.engine.changed_code import SweepChangedError
-    from unlearn_sweep.engine.driver_lock import SweepBusyError
     from unlearn_sweep.engine.privacy import redact, silence_telemetry
-    from unlearn_sweep.engine.stages.runner import StageFailedError
     from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
-    from unlearn_sweep.engine.store.damaged import DamagedFileError
-    from unlearn_sweep.sweeps import launch
 
     def say(text: str) -> None:
-        console.print(redact(text), highlight=False, soft_wrap=True)
+        console.print(Text(redact(text)), soft_wrap=True)
 
     silence_telemetry()
     for note in checked.notes:
@@ -338,16 +340,7 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
             )
     except KeyboardInterrupt as error:
         say(f"{reason_of_stop(error)}; finished work is kept: rerun the same command to resume")
-        return error.status if isinstance(error, StopSignal) else launch.EXIT_INTERRUPTED
-    except SweepBusyError as error:
-        say(f"{error}.")
-        return launch.EXIT_FAILED
-    except (SweepChangedError, DamagedFileError) as error:
-        say(f"{error}.")
-        return launch.EXIT_REFUSED
-    except StageFailedError as error:
-        say(f"the controls failed in {error.stage}: {error.reason}\nFix it and rerun the same command.")
-        return launch.EXIT_FAILED
+        return error.status if isinstance(error, StopSignal) else EXIT_INTERRUPTED
     return _finish(checked, record.state == "failed", console, quiet)
 
 
@@ -358,11 +351,10 @@ def _progress(folder: Path, wanted: int, console: Console, plain: bool) -> Any:
 
 
 def _finish(checked: CheckedAudit, failed: bool, console: Console, quiet: bool) -> int:
-    from unlearn_sweep.sweeps import launch
     from unlearn_sweep.sweeps.report.build import build_report
     from unlearn_sweep.sweeps.report.summary import final_table
 
     build_report(checked.job.directory)
     if not quiet:
         final_table(checked.job.directory, console)
-    return launch.EXIT_FAILED if failed else launch.EXIT_OK
+    return EXIT_FAILED if failed else EXIT_OK

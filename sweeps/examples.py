@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
+from unlearn_sweep.sweeps.printing import print_line
+from unlearn_sweep.user_error import UserError
 
 FOLDER = Path(__file__).parent
-EXIT_REFUSED = 2
+LIST_THEM = "`unlearn-sweep example` lists the examples."
 
 
 def examples() -> dict[str, Path]:
@@ -32,24 +34,24 @@ def example_file(name: str) -> Path:
     """Return the file of an example.
 
     Raises:
-        ValueError: unknown name; the message lists the valid names and the nearest one.
+        UserError: unknown name; the message lists the valid names and the nearest one.
     """
     known = examples()
     if name in known:
         return known[name]
     nearest = near_miss(name, known)
     hint = f"; did you mean {nearest}?" if nearest else ""
-    raise ValueError(f"no example {name!r}; there are {listing(known)}{hint}")
+    raise UserError(f"no example {name!r}; there are {listing(known)}{hint}", advice=LIST_THEM)
 
 
 def chosen_file(file: Path | None, name: str | None) -> Path:
     """Return the sweep file selected by FILE or `--example NAME`.
 
     Raises:
-        ValueError: both or neither are given, or the example is unknown.
+        UserError: both or neither are given, or the example is unknown.
     """
     if (file is None) == (name is None):
-        raise ValueError("give a sweep file, or --example NAME (`unlearn-sweep example` lists them)")
+        raise UserError("give a sweep file, or --example NAME", advice=LIST_THEM)
     return example_file(name) if name is not None else file or Path()
 
 
@@ -62,11 +64,6 @@ def example(
     if name is None:
         width = max(map(len, examples()))
         for known, file in examples().items():
-            typer.echo(f"{known:{width}}  {summary(file)}")
+            print_line(f"{known:{width}}  {summary(file)}")
         return
-    try:
-        file = example_file(name)
-    except ValueError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_REFUSED) from None
-    typer.echo(file.read_text(encoding="utf-8"), nl=False)
+    print_line(example_file(name).read_text(encoding="utf-8"), end="")

@@ -17,6 +17,7 @@ from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, read_snapshot
 from unlearn_sweep.engine.store.stages import StageStore, check_stored_weights
+from unlearn_sweep.user_error import UserError
 
 WEIGHTS = "*.safetensors"
 # Weights, configuration, tokenizer, chat template. Other files, pickles in particular, are not exported.
@@ -24,7 +25,10 @@ EXPORTED_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt", ".jinj
 SHOWN_TRIALS = 12
 
 
-class ExportError(ValueError):
+ANOTHER_FOLDER = "Give another folder."
+
+
+class ExportError(UserError, ValueError):
     """The export is not possible; nothing was written. The message gives the reason and what to do."""
 
 
@@ -75,7 +79,7 @@ def export_trial(directory: Path, trial: str, out: Path) -> ExportResult:
         (scratch / "README.md").write_text(card)
     if not (out / "README.md").is_file() or (out / "README.md").read_text() != card:
         raise ExportError(
-            f"{out} was created by another process in the meantime and was not changed; give another folder"
+            f"{out} was created by another process in the meantime and was not changed", advice=ANOTHER_FOLDER
         )
     files = (*names, "README.md")
     return ExportResult(
@@ -92,7 +96,7 @@ def find_trial(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
         ExportError: no trial matches, or the prefix is ambiguous.
     """
     if not records:
-        raise ExportError("this sweep has no settled trial yet; run `unlearn-sweep status` to see its progress")
+        raise ExportError("this sweep has no settled trial yet", advice="`unlearn-sweep status` shows its progress.")
     for record in records:
         if wanted in (str(record.number), record.key):
             return _original_of(records, record)
@@ -189,10 +193,10 @@ def _check_free(out: Path) -> None:
     if out.is_dir() and not out.is_symlink():
         inside = sorted(path.name for path in out.iterdir())
         if inside:
-            raise ExportError(f"{out} is not empty (it has {inside[0]}); nothing is overwritten: give another folder")
+            raise ExportError(f"{out} is not empty (it has {inside[0]}); nothing is overwritten", advice=ANOTHER_FOLDER)
         out.rmdir()
     elif out.exists() or out.is_symlink():
-        raise ExportError(f"{out} exists and is no folder; nothing is overwritten: give another path")
+        raise ExportError(f"{out} exists and is no folder; nothing is overwritten", advice=ANOTHER_FOLDER)
 
 
 # --- the model card ---------------------------------------------------------------------------------------------------

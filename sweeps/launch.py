@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
 from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
 from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, tracking_target
 from unlearn_sweep.evaluators.judge.settings import PREFIX
+from unlearn_sweep.sweeps.printing import print_refusal
+from unlearn_sweep.sweeps.screen import Screen
+from unlearn_sweep.user_error import EXIT_INTERRUPTED, EXIT_OK, UserError
 
 if TYPE_CHECKING:
     from unlearn_sweep.engine.mirror.background import MirrorThread
 
+NO_CLUSTER = "Start the cluster, or unset RAY_ADDRESS and leave out --address to run on this machine."
 SUBMIT = "Run it on a machine of the cluster with --address auto, or by `ray job submit` (docs/cluster.md)."
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 CLOSE_STOPPED_S = 20.0
 
 
@@ -39,30 +40,18 @@ def launch(
 ) -> int:
     """Run or resume a sweep to its end, write its report and return the exit status.
 
-    A stage that fails in a trial is recorded as the result of that trial. An error that ends the sweep is printed as
-    a short message that says what to do next.
+    A stage that fails in a trial is recorded as the result of that trial.
+
+    Raises:
+        UserError: the sweep is refused or ends early, for a reason that the user can remove.
     """
-    console = console or Console()
-    say: Callable[[str], None] = lambda text: console.print(redact(text), highlight=False, soft_wrap=True)  # noqa: E731
-    if address is not None and address.startswith("ray://"):
-        say(f"{address}: Ray's client mode is not supported: a sweep's driver writes to the shared storage. {SUBMIT}")
-        return EXIT_REFUSED
-    if (obstacle := ray_obstacle(address)) is not None:
-        say(f"{obstacle}.")
-        return EXIT_REFUSED
+    console = console or Screen()
+    say: Callable[[str], None] = lambda text: console.print(Text(redact(text)), soft_wrap=True)  # noqa: E731
+    check_ray(address)
     if silence_telemetry():
         say(TELEMETRY_NOTICE)
-    from unlearn_sweep.engine.changed_code import SweepChangedError
-    from unlearn_sweep.engine.driver_lock import SweepBusyError
-    from unlearn_sweep.engine.mirror.address import MirrorError
     from unlearn_sweep.engine.on_ray.head_failure import GO_ON, end_process, ray_was_up
     from unlearn_sweep.engine.on_ray.heartbeat import HeadLostError
-    from unlearn_sweep.engine.resources.placement import NoRoomError
-    from unlearn_sweep.engine.stages.measurable import UnmeasurableError
-    from unlearn_sweep.engine.stages.prompt_probe import PromptFormatError
-    from unlearn_sweep.engine.stages.runner import ClusterLostError, StageFailedError
-    from unlearn_sweep.engine.store import durable
-    from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
 
     try:
         with stop_signals():
@@ -71,53 +60,51 @@ def launch(
         say(f"{reason_of_stop(error)}; {GO_ON}")
         status = error.status if isinstance(error, StopSignal) else EXIT_INTERRUPTED
         return end_process(status) if ray_was_up() else status
-    except SweepBusyError as error:
-        say(f"{error}. Wait for it, or stop it first.")
-        return EXIT_FAILED
-    except (SweepChangedError, MirrorError, DamagedFileError, UnmeasurableError, PromptFormatError) as error:
-        say(f"{error}.")
-        return EXIT_REFUSED
-    except ClusterLostError as error:
-        say(f"{error}; {GO_ON}")
-        return end_process(EXIT_FAILED) if isinstance(error, HeadLostError) else EXIT_FAILED
-    except NoRoomError as error:
-        say(f"{error}.")
-        return EXIT_REFUSED
-    except DamagedStorageError as error:
-        say(f"{error}.")
-        return EXIT_FAILED
-    except StageFailedError as error:
-        if durable.says_disk_full(error.reason):
-            return _disk_full(f"{error.stage}: {error.reason}", job, say)
-        say(f"the preparation failed in {error.stage}: {error.reason}\nFix it and rerun the same command.")
-        return EXIT_FAILED
-    except (durable.DiskFullError, OSError) as error:
-        if durable.says_disk_full(error):
-            return _disk_full(str(error), job, say)
-        if address is not None and isinstance(error, ConnectionError):
-            say(f"no Ray cluster answers at {address}: {str(error).partition(chr(10))[0]}")
-            return EXIT_REFUSED
-        raise
+    except HeadLostError as error:
+        return end_process(print_refusal(error))
+    except (UserError, OSError) as error:
+        explained = _explained(error, job, address)
+        if explained is error:
+            raise
+        raise explained from error
     return EXIT_OK
 
 
-def ray_obstacle(address: str | None) -> str | None:
-    """Return why Ray cannot start or its cluster cannot be joined, and what to do. None if no obstacle is known."""
+def check_ray(address: str | None) -> None:
+    """Check within seconds whether Ray can start here, or its cluster can be joined, as far as that is known.
+
+    Raises:
+        UserError: it cannot.
+    """
     from unlearn_sweep.engine.on_ray.obstacles import address_obstacle, folder_obstacle
 
     if address is None:
-        return folder_obstacle(os.environ)
-    dead = address_obstacle(address, os.environ)
-    return dead and f"{dead}. Start the cluster, or unset RAY_ADDRESS and leave out --address to run on this machine"
+        obstacle, advice = folder_obstacle(os.environ), None
+    elif address.startswith("ray://"):
+        obstacle = f"{address}: Ray's client mode is not supported: a sweep's driver writes to the shared storage"
+        advice = SUBMIT
+    else:
+        obstacle, advice = address_obstacle(address, os.environ), NO_CLUSTER
+    if obstacle is not None:
+        raise UserError(obstacle, advice=advice)
 
 
-def _disk_full(what: str, job: SweepJob, say: Callable[[str], None]) -> int:
-    """Print what to do about a full disk and return the exit status. Printed because writing a log may fail as well."""
-    say(
-        f"the disk is full ({what}). Finished work is kept, and no trial was settled because of it. Free space under "
-        f"{job.storage} or set storage_limit_gib, then rerun the same command."
-    )
-    return EXIT_FAILED
+def _explained(error: UserError | OSError, job: SweepJob, address: str | None) -> UserError | OSError:
+    """Return the error that says what to do; `error` itself if it says so, or if it is a bug."""
+    from unlearn_sweep.engine.stages.runner import StageFailedError
+    from unlearn_sweep.engine.store.durable import DiskFullError, says_disk_full
+
+    reason = error.reason if isinstance(error, StageFailedError) else error
+    may_be_full = isinstance(error, StageFailedError | OSError) and says_disk_full(reason)
+    if may_be_full or isinstance(error, DiskFullError):
+        return DiskFullError(
+            f"the disk is full ({error}). Finished work is kept, and no trial was settled because of it",
+            advice=f"Free space under {job.storage} or set storage_limit_gib, then rerun the same command.",
+        )
+    if address is not None and isinstance(error, ConnectionError):
+        first_line = str(error).partition("\n")[0]
+        return UserError(f"no Ray cluster answers at {address}: {first_line}", advice=NO_CLUSTER)
+    return error
 
 
 def _run(

@@ -18,6 +18,7 @@ from unlearn_sweep.engine.mirror.plan import MARK, MODELS
 from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.stages.spread import spread
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.user_error import UserError
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -30,8 +31,16 @@ AT_ONCE = 8
 """Number of threads for parallel transfers."""
 
 
-class MirrorError(RuntimeError):
-    """The mirror cannot be used. The message gives the reason and, for most causes, a remedy."""
+WITHOUT_IT = (
+    "Fix it and rerun the command, or remove `mirror` from the sweep file: it does not change what the sweep computes "
+    "and can be added back any time."
+)
+
+
+class MirrorError(UserError):
+    """The mirror cannot be used."""
+
+    advice = WITHOUT_IT
 
 
 class Mirror:
@@ -69,7 +78,8 @@ class Mirror:
         if not is_plain_name(name):
             raise MirrorError(
                 f"the mirror {self.shown} has an object {name!r}: its name points outside the folder or is no valid "
-                f"file name. It is not fetched: delete it from the mirror, and check who can write to the mirror"
+                f"file name. It is not fetched",
+                advice="Delete it from the mirror, and check who can write to the mirror.",
             )
         return name
 
@@ -176,10 +186,7 @@ def probe(mirror: Mirror) -> None:
         same = mirror.read(name) == data
         mirror.remove(name)
     except Exception as error:  # each driver of fsspec has errors of its own
-        raise MirrorError(
-            f"cannot write to the mirror {mirror.shown}: {first_line(error)}\nFix it and rerun the command, or remove "
-            f"`mirror` from the sweep file: it does not change what the sweep computes and can be added back any time"
-        ) from error
+        raise MirrorError(f"cannot write to the mirror {mirror.shown}: {first_line(error)}") from error
     if not same:
         raise MirrorError(f"the mirror {mirror.shown} does not return what was written to it")
 

@@ -68,8 +68,9 @@ def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
         other = other_driver(mirror, job.name, place)
     if other is not None:
         raise MirrorError(
-            f"the sweep {job.name} in the mirror {mirror.shown} is being run by {other.holder}. Wait for it or stop it "
-            f"first. If it has died, wait three minutes until its {job.name}/driver.json expires, or delete that file"
+            f"the sweep {job.name} in the mirror {mirror.shown} is being run by {other.holder}",
+            advice=f"Wait for it or stop it first. If it has died, wait three minutes until its {job.name}/driver.json "
+            "expires, or delete that file.",
         )
     return mirror, Heart(second, job.name, place, holder)
 

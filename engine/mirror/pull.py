@@ -109,7 +109,8 @@ def _refuse_another_sweep(mirror: Mirror, job: SweepJob) -> None:
     if theirs is None or theirs.digest != job.digest() or not same_data:
         raise MirrorError(
             f"the mirror {mirror.shown} has a different sweep named {job.name} (other file, data, model or code "
-            f"version). Give the sweep another name or another mirror, or delete {job.name}/ there to start over"
+            f"version)",
+            advice=f"Give the sweep another name or another mirror, or delete {job.name}/ there to start over.",
         )
 
 
@@ -127,9 +128,9 @@ def _refuse_to_go_over(mirror: Mirror, job: SweepJob, there: Listing) -> None:
     obstacle = conflict(paths.keys(), theirs.keys()) or _another_trial(mirror, job.name, paths, theirs)
     if obstacle is not None:
         raise MirrorError(
-            f"{obstacle}: the mirror {mirror.shown} is not overwritten. To continue from the mirror, move "
-            f"{job.directory} away and rerun the same command. To continue from here, delete {job.name}/ in the "
-            f"mirror, or run without it"
+            f"{obstacle}: the mirror {mirror.shown} is not overwritten",
+            advice=f"To continue from the mirror, move {job.directory} away and rerun the same command. To continue "
+            f"from here, delete {job.name}/ in the mirror, or run without it.",
         )
 
 

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.user_error import UserError
+
 WEIGHTS = "*.safetensors"
 INDEX = "model.safetensors.index.json"
 HEADER_LIMIT = 100 << 20
@@ -19,7 +21,7 @@ HEADS = ("lm_head.weight", "embed_out.weight")
 DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-class BrokenWeightsError(ValueError):
+class BrokenWeightsError(UserError, ValueError):
     """A file of the model folder is damaged or has the wrong format. The message names the file and the problem."""
 
 

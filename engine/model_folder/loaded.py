@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearn_sweep.engine.model_folder.inspection import some, untied_fault
+from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class WrongWeightsError(ValueError):
+class WrongWeightsError(UserError, ValueError):
     """The weights of a folder are not those of the model that its configuration describes."""
 
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.training.settings import Workers
+from unlearn_sweep.user_error import UserError
 
 SLACK = 1e-9
 
 
-class NoRoomError(ValueError):
+class NoRoomError(UserError, ValueError):
     """Not even one trial fits; the message says which resources are missing."""
+
+    advice = "Ask for less in the sweep file (training and evaluation resources), or add machines."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

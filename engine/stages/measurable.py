@@ -11,11 +11,12 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.store.records import Controls
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.user_error import UserError
 
 NAMES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
-class UnmeasurableError(RuntimeError):
+class UnmeasurableError(UserError):
     """An objective cannot have a value for any trial. The message names the objective and the reason."""
 
 
@@ -47,14 +48,14 @@ def check_measurable(job: SweepJob, lost: dict[str, str]) -> str | None:
     figures = "; ".join(f"{NAMES[name]}: {reason}" for name, reason in lost.items())
     text = f"no trial of this sweep can have {what}, given the scores of the original and gold model. {figures}"
     if len(lost) == len(objectives):
-        raise UnmeasurableError(f"{text}. No trial was started: {ADVICE}")
+        raise UnmeasurableError(f"{text}. No trial was started", advice=ADVICE)
     if job.search.unmeasured == "stop" and job.search.trials > 1:
         rest = " and ".join(NAMES[name] for name in objectives if name not in lost)
         raise UnmeasurableError(
-            f"{text}. No trial was started: {ADVICE}; or write search: {{unmeasured: go_on}} to have {rest} alone, "
-            "without a front"
+            f"{text}. No trial was started",
+            advice=f"{ADVICE}; or write search: {{unmeasured: go_on}} to have {rest} alone, without a front.",
         )
     return text
 
 
-ADVICE = "train original and gold so that they differ, judge by more rows or by other metrics, or by weaker attacks"
+ADVICE = "Train original and gold so that they differ, judge by more rows or by other metrics, or by weaker attacks"

@@ -28,6 +28,7 @@ from unlearn_sweep.evaluators.benchmarks.prompt_format import (
 )
 from unlearn_sweep.evaluators.chat_text import ChatTemplateError
 from unlearn_sweep.evaluators.rows import Example, Row, Template, encode_many
+from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,7 +44,7 @@ ASSISTANT = "You are a helpful assistant."
 """The most common system prompt in tuning. The empty, the published and the configured one are tried as well."""
 
 
-class PromptFormatError(RuntimeError):
+class PromptFormatError(UserError):
     """The original model knows its rows clearly better in a prompt format other than the sweep's."""
 
 

@@ -14,6 +14,7 @@ from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 REASON_CHARS = 2000
 LOGGED_FIELDS = ("forward_passes",)
@@ -27,12 +28,17 @@ class ProcessLostError(RuntimeError):
     """The process that ran a stage was killed, or its machine was lost. The stage itself is not at fault."""
 
 
-class ClusterLostError(RuntimeError):
+class ClusterLostError(UserError):
     """Ray on the driver's machine is lost. Nothing can run any more, and no trial is at fault."""
 
+    status = EXIT_FAILED
+    advice = "Finished work is kept: rerun the same command to resume."
 
-class StageFailedError(RuntimeError):
+
+class StageFailedError(UserError):
     """A stage did not finish. Has the stage's name and the reason, for the trial record."""
+
+    status = EXIT_FAILED
 
     def __init__(self, stage: str, reason: str) -> None:
         super().__init__(f"{stage}: {reason}")

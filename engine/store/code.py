@@ -26,8 +26,8 @@ from unlearn_sweep.engine.store.syntax import normal_form, without_type_checking
 OWN = "unlearn_sweep"
 NOT_FOLLOWED = ("catalog", "cards", "records")
 """Modules with these names are skipped: they contain only descriptions, ranges and formats."""
-COMPUTE_NOTHING = (f"{OWN}.engine.store", f"{OWN}.engine.resources")
-"""Packages that are skipped: they store results and measure memory, but do not change any result."""
+COMPUTE_NOTHING = (f"{OWN}.engine.store", f"{OWN}.engine.resources", f"{OWN}.user_error")
+"""Modules and packages that are skipped: they store results, measure memory or end a command, and change no result."""
 # Python 3.11 fails if two threads parse at the same time: "AST constructor recursion depth mismatch".
 PARSING = threading.Lock()
 

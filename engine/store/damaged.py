@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from unlearn_sweep.engine.store.records import Record, Sealed, TrialRecord
+from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 Stored = TypeVar("Stored", bound=Record)
 SUFFIX = ".damaged"
@@ -22,19 +23,21 @@ MOVE_AWAY = "Move it away and rerun the same command"
 UNREADABLE = (OSError, UnicodeDecodeError, ValidationError)
 
 
-class DamagedFileError(RuntimeError):
+class DamagedFileError(UserError):
     """A file of the storage cannot be used. The message contains the file, the reason and what to do."""
 
     def __init__(self, path: Path, why: str, advice: str) -> None:
-        super().__init__(f"{path} is damaged ({why}). {advice}")
-        self.path, self.why, self.advice = path, why, advice
+        super().__init__(f"{path} is damaged ({why})", advice=advice)
+        self.path, self.why = path, why
 
     def __reduce__(self) -> tuple[type[DamagedFileError], tuple[Path, str, str]]:
         return type(self), (self.path, self.why, self.advice)
 
 
-class DamagedStorageError(RuntimeError):
+class DamagedStorageError(UserError):
     """A file of a finished stage was damaged while the sweep ran. The affected trial is not settled."""
+
+    status = EXIT_FAILED
 
 
 def read_record(path: Path, kind: type[Stored]) -> Stored:

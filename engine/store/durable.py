@@ -19,13 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.user_error import EXIT_FAILED, UserError
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXTS = (*(os.strerror(number) for number in FULL), "os error 28", "os error 122")
 """Texts of a full-disk error that arrives without an errno: from Rust libraries or from another process."""
 
 
-class DiskFullError(RuntimeError):
+class DiskFullError(UserError):
     """A disk of the sweep is full. The affected trial is not settled, because the error is not its fault."""
+
+    status = EXIT_FAILED
 
 
 def says_disk_full(problem: BaseException | str | None) -> bool:

@@ -16,6 +16,7 @@ from unlearn_sweep.engine.store.damaged import CHANGED
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Controls, Event, Front, TrialRecord
 from unlearn_sweep.engine.store.starts import Starts, read_starts
+from unlearn_sweep.user_error import UserError
 
 Stored = TypeVar("Stored", Front, Controls)
 SweepState = Literal["running", "finished", "stopped"]
@@ -27,8 +28,10 @@ _SWEEP_STATES: dict[str, SweepState] = {
 }
 
 
-class NotASweepError(ValueError):
+class NotASweepError(UserError, ValueError):
     """The folder is not a sweep; the message contains what is missing."""
+
+    advice = "Give the folder <storage>/<sweep name>."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +75,7 @@ def read_snapshot(folder: Path) -> Snapshot:
     spec_path = folder / "spec.lock.yaml"
     trials_folder = folder / "trials"
     if not spec_path.is_file() and not trials_folder.is_dir():
-        raise NotASweepError(
-            f"{folder} is no sweep: it has neither spec.lock.yaml nor trials/; give the folder <storage>/<sweep name>"
-        )
+        raise NotASweepError(f"{folder} is no sweep: it has neither spec.lock.yaml nor trials/")
     unreadable: dict[str, str] = {}
     spec_text = _text_of(spec_path, unreadable)
     lock = _lock_of(spec_text, unreadable)

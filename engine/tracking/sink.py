@@ -31,6 +31,7 @@ from unlearn_sweep.engine.tracking.fields import (
     trial_fields,
 )
 from unlearn_sweep.engine.tracking.runs import KnownRun, RunStore, absolute_uri, default_tracking_uri, store_errors
+from unlearn_sweep.user_error import UserError
 
 TrialId = tuple[int, str]
 """Number and key. The number alone is ambiguous if the study was restarted from scratch."""
@@ -66,8 +67,10 @@ class SyncResult:
     unreadable: Mapping[str, str]
 
 
-class SyncError(ValueError):
+class SyncError(UserError, ValueError):
     """MLflow could not be updated. What was written before the failure is kept and not written again."""
+
+    advice = "Start the tracking server, or name another with --tracking, and rerun the same command."
 
 
 def sync(directory: Path, tracking_uri: str | None = None, experiment: str | None = None) -> SyncResult:

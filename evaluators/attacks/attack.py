@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.rows import PromptEdit
+from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-class AttackError(RuntimeError):
+class AttackError(UserError):
     """The attack cannot be carried out on this target; the message is the reason to record, and what to do."""
 
 

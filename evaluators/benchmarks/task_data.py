@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS, check_rows, read_table
 from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
 from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.user_error import UserError
 
 UNLABELLED = -1
 KNOWN = ("gsm8k", "sst2", "mnli")
@@ -27,7 +28,7 @@ TASK_VIEW = "task:"
 Filled = Annotated[str, Field(min_length=1)]
 
 
-class TaskDataError(RuntimeError):
+class TaskDataError(UserError):
     """The data of a task cannot be read or leave nothing to train on; the message says why and what to do."""
 
 

@@ -23,6 +23,7 @@ from email.message import Message
 from typing import IO, Any
 
 from unlearn_sweep.evaluators.judge.settings import SHORT_TOKENS, THINKING_TOKENS, JudgeSettings
+from unlearn_sweep.user_error import UserError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 HOPELESS = frozenset({401, 403, 404, 405})
@@ -53,7 +54,7 @@ class FieldRefusedError(CallError):
     """The endpoint does not take a field of the request; the same call without it may do."""
 
 
-class JudgeUnusableError(RuntimeError):
+class JudgeUnusableError(UserError):
     """The endpoint will not answer any call: a wrong key, address or model."""
 
 

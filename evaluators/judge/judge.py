@@ -20,9 +20,10 @@ from pathlib import Path
 from unlearn_sweep.evaluators.judge.endpoint import CallError, Completion, complete
 from unlearn_sweep.evaluators.judge.questions import Question
 from unlearn_sweep.evaluators.judge.settings import JudgeSettings
+from unlearn_sweep.user_error import UserError
 
 
-class JudgeFailedError(RuntimeError):
+class JudgeFailedError(UserError):
     """Too many rows are without a verdict for the rest to mean anything; the message has the counts and reasons."""
 
 

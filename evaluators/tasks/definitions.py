@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from unlearn_sweep.evaluators.tasks.settings import NO_FILTER, AskedTask, TaskSettings
+from unlearn_sweep.user_error import UserError
 
 EXTRA = "pip install 'unlearn-sweep[lm-eval]'"
 NAMED = re.compile(rb"""^[ \t]*["']?(task|group)["']?[ \t]*:[ \t]*["']?([^\s"'#\[{]+)""", re.MULTILINE)
@@ -25,7 +26,7 @@ BY_OUTPUT = {"multiple_choice": ("acc", "acc_norm"), "generate_until": ("exact_m
 """Metrics of a task that names none, by its kind of output; as in the harness."""
 
 
-class TaskError(ValueError):
+class TaskError(UserError, ValueError):
     """A task that cannot be asked as it is given.
 
     `field` is what of it is wrong, "" where it is the name; `allowed` is what could stand there.

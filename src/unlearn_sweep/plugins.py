@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
+from unlearn_sweep.user_error import UserError
+
 MODULE_PREFIX = "unlearn_sweep_plugin_"
 ENVIRONMENT = "UNLEARN_SWEEP_PLUGINS"
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -29,7 +31,7 @@ NAME_RULE = "lower-case letters, digits and underscores, a letter first"
 FORM = "CARD = ... or CARDS = (..., ...) at module level: MethodCard, MetricCard, AttackCard or BenchmarkCard"
 
 
-class PluginError(Exception):
+class PluginError(UserError):
     """A plugin that cannot be used. The message says which, why, and where in it."""
 
 

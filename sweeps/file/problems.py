@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from unlearn_sweep.user_error import UserError
+
 SHOWN_CHARACTERS = 100
 SHOWN_NAMES = 40
 
@@ -44,7 +46,7 @@ class Problem:
         return "\n".join([head, *(f"    {label + ':':9}{value}" for label, value in rest if value is not None)])
 
 
-class SpecError(Exception):
+class SpecError(UserError):
     """Error: the sweep cannot run as specified. Shown without a traceback; the exit status is 2."""
 
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:

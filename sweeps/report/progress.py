@@ -27,6 +27,7 @@ from unlearn_sweep.sweeps.report.estimate import seconds_left, trial_durations
 from unlearn_sweep.sweeps.report.picks import balance
 from unlearn_sweep.sweeps.report.timeline import Preparation, Timeline
 from unlearn_sweep.sweeps.report.training import open_stages, training_text
+from unlearn_sweep.sweeps.screen import Screen
 
 LIVE_INTERVAL_S = 0.25
 PLAIN_INTERVAL_S = 0.5
@@ -48,7 +49,7 @@ class LiveProgress:
     def __init__(self, directory: Path, wanted: int, console: Console | None = None, plain: bool | None = None) -> None:
         self.directory = Path(directory)
         self.wanted = wanted
-        self.console = console or Console()
+        self.console = console or Screen()
         self.plain = not self.console.is_terminal if plain is None else plain
         self.timeline = Timeline()
         self.front: Front | None = None

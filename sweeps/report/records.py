@@ -19,6 +19,7 @@ from unlearn_sweep.engine.store.records import Controls, Front, TrialRecord
 from unlearn_sweep.engine.store.snapshot import NotASweepError, Snapshot, read_snapshot
 from unlearn_sweep.engine.study.front import front_of
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
+from unlearn_sweep.user_error import UserError
 
 SweepState = Literal["running", "finished", "stopped", "not started"]
 ObjectiveName = Literal["ue", "ut", "rob"]
@@ -26,8 +27,10 @@ ObjectiveName = Literal["ue", "ut", "rob"]
 _SPEC_ROOTS = ("job", "spec")
 
 
-class SweepNotFoundError(ValueError):
+class SweepNotFoundError(UserError, ValueError):
     """The folder is not a sweep. The message names the expected file and sweeps nearby."""
+
+    advice = "Give the folder <storage>/<sweep name>."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,10 @@ from unlearn_sweep.engine.store import code
 from unlearn_sweep.engine.store.records import UNRECORDED, TrialRecord
 from unlearn_sweep.engine.store.snapshot import read_snapshot
 from unlearn_sweep.engine.sweep import Driver
-from unlearn_sweep.sweeps.launch import EXIT_OK, EXIT_REFUSED, launch
+from unlearn_sweep.sweeps.launch import launch
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.summary_text import answer
+from unlearn_sweep.user_error import EXIT_OK, EXIT_REFUSED, UserError
 
 ROOT = Path(__file__).parents[2]
 SCORING = "evaluators/objectives/parts.py"
@@ -90,8 +91,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def launched(job: SweepJob) -> tuple[int, str]:
     screen = io.StringIO()
-    status = launch(job, plain=True, console=Console(file=screen, width=400))
-    return status, screen.getvalue()
+    try:
+        return launch(job, plain=True, console=Console(file=screen, width=400)), screen.getvalue()
+    except UserError as error:
+        return error.status, error.text()
 
 
 def test_changed_code_is_refused_before_anything_is_written_or_started(

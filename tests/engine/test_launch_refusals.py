@@ -10,13 +10,16 @@ from rich.console import Console
 from tests.support.recorded_attacks import recorded_job
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store import durable
-from unlearn_sweep.sweeps.launch import EXIT_FAILED, EXIT_REFUSED, launch
+from unlearn_sweep.sweeps.launch import launch
+from unlearn_sweep.user_error import EXIT_FAILED, EXIT_REFUSED, UserError
 
 
 def _launch(job: SweepJob, address: str | None = None) -> tuple[int, str]:
     screen = io.StringIO()
-    code = launch(job, address=address, plain=True, console=Console(file=screen, width=400))
-    return code, screen.getvalue()
+    try:
+        return launch(job, address=address, plain=True, console=Console(file=screen, width=400)), screen.getvalue()
+    except UserError as error:
+        return error.status, error.text()
 
 
 def _job(tmp_path: Path) -> SweepJob:

@@ -22,7 +22,8 @@ from unlearn_sweep.engine.mirror.background import mirrored
 from unlearn_sweep.engine.mirror.presence import DriverMark, mark_driver, place_of
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.sweeps.launch import EXIT_REFUSED, launch
+from unlearn_sweep.sweeps.launch import launch
+from unlearn_sweep.user_error import EXIT_REFUSED
 
 
 def _refusal(job: SweepJob, uri: str) -> str:
@@ -178,10 +179,10 @@ def test_several_hands_keep_the_order_and_hand_on_the_first_error() -> None:
 def test_an_address_that_cannot_be_written_is_refused_before_anything(here: SweepJob, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     other = job_of(tmp_path / "other").model_copy(update={"mirror": f"file://{tmp_path}/file/copy", "mlflow": "off"})
-    screen = io.StringIO()
-    assert launch(other, plain=True, console=Console(file=screen, width=400)) == EXIT_REFUSED
-    assert "cannot write to the mirror " in screen.getvalue()
-    assert "remove `mirror` from the sweep file" in screen.getvalue()
+    with pytest.raises(MirrorError, match="cannot write to the mirror ") as caught:
+        launch(other, plain=True, console=Console(file=io.StringIO(), width=400))
+    assert caught.value.status == EXIT_REFUSED
+    assert "remove `mirror` from the sweep file" in caught.value.text()
     assert not other.directory.exists()
 
 

@@ -1,0 +1,69 @@
+"""Commands on the folder of a sweep: status, report, export, sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, path_argument
+from unlearn_sweep.sweeps.printing import print_json, print_json_text, print_line, print_rich
+from unlearn_sweep.user_error import UserError
+
+
+def status(directory: Folder, as_json: AsJson = False) -> None:
+    """Show the progress of a sweep."""
+    from unlearn_sweep.sweeps.report import status as view
+
+    facts = _of_folder(view.status, directory)
+    if as_json:
+        print_json(facts)
+    else:
+        print_rich(view.render(facts))
+
+
+def report(directory: Folder, as_json: AsJson = False) -> None:
+    """Write a sweep's report (HTML, PNG, CSV, JSON), or print its content as JSON."""
+    from unlearn_sweep.sweeps.report import build
+
+    if as_json:
+        print_json_text(build.report_json(_of_folder(build.load_report, directory)))
+        return
+    paths = _of_folder(build.build_report, directory)
+    for path in (paths.page, paths.data, paths.table, paths.answers, *paths.pictures):
+        print_line(str(path))
+
+
+def export(
+    directory: Folder,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Number or key of a trial.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", parser=path_argument, help="New folder for the model.")],
+) -> None:
+    """Write the unlearned model of a trial as an ordinary Hugging Face folder."""
+    from unlearn_sweep.sweeps.export import export_trial
+
+    done = _of_folder(lambda folder: export_trial(folder, trial, out), directory)
+    print_line(f"{done.folder}: trial {done.record.number} ({done.record.method}), {len(done.files)} files")
+
+
+def sync(
+    directory: Folder,
+    tracking: Annotated[str | None, typer.Option(metavar="URI", help="Another tracking server.")] = None,
+) -> None:
+    """Write the recorded trials of a sweep to MLflow."""
+    from unlearn_sweep.engine.tracking.sink import sync as synchronise
+
+    done = _of_folder(lambda folder: synchronise(folder, tracking), directory)
+    print_line(f"{done.trials_written} trials written to {done.tracking_uri}, experiment {done.experiment}")
+
+
+def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:
+    """Return `view(directory)`. Exit with status 2 if the folder is not a sweep or the trial is unknown."""
+    try:
+        return view(directory)
+    except UserError:
+        raise
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(str(error)) from error

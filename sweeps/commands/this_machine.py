@@ -1,0 +1,22 @@
+"""The command `unlearn-sweep doctor`."""
+
+from __future__ import annotations
+
+import typer
+
+from unlearn_sweep.sweeps.arguments import AsJson
+from unlearn_sweep.sweeps.printing import print_json, print_rich
+from unlearn_sweep.user_error import EXIT_FAILED
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: versions, GPUs, disk, and what would not work."""
+    from unlearn_sweep.sweeps.doctor import doctor as examination
+
+    findings = examination.examine()
+    if as_json:
+        print_json([examination.as_json(finding) for finding in findings])
+    else:
+        print_rich(examination.render(findings))
+    if any(examination.is_failure(finding) for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
