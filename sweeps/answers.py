@@ -41,7 +41,7 @@ def answers(
     except ValueError as error:
         raise UserError(str(error)) from error
     if as_json:
-        print_json_text(table.to_json(orient="records", indent=1, force_ascii=False))
+        print_json_text(str(table.to_json(orient="records", indent=1, force_ascii=False)))
     else:
         _print(table, rows)
     for problem in found.problems:

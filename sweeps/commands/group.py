@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -13,20 +13,20 @@ from unlearn_sweep.engine.privacy import visible
 from unlearn_sweep.sweeps.printing import print_error, print_refusal
 from unlearn_sweep.user_error import EXIT_INTERRUPTED, UserError
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
 """Typer's error of unknown commands, options and values; typer itself exports only this subclass."""
 
 
 class CommandGroup(TyperGroup):
     """Runs a command. Prints a UserError without a traceback and exits with its status."""
 
-    def parse_args(self, *arguments: Any) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _errors_explained():
-            return super().parse_args(*arguments)
+            return super().parse_args(ctx, args)
 
-    def invoke(self, *arguments: Any) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         with _errors_explained():
-            return super().invoke(*arguments)
+            return super().invoke(ctx)
 
 
 @contextlib.contextmanager
