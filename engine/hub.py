@@ -1,39 +1,107 @@
-"""Check whether a hub model is available, from this machine's cache or from the hub. Does not import torch."""
+"""Check whether models and data sets are available, from this machine's cache or from the hub. Imports no torch."""
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 ANSWER_TIMEOUT_S = 10.0
+Kind = Literal["model", "dataset"]
 
 
-def missing_from_hub(path: str) -> str | None:
-    """Return one line saying why the hub id `owner/name[@revision]` is unavailable and what to do, or None.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """Why something cannot be had from the hub.
 
-    Return None if the model is a local folder, is cached, or can be downloaded. Query the hub only if the model is not
-    cached, with a timeout of 10 s.
+    Attributes:
+        words: One line: what is missing and what to do. Contains no token.
+        certain: The hub said so. False if it could not be asked; the files may still be there when the sweep runs.
     """
-    name, _, revision = path.partition("@")
-    if Path(path).expanduser().is_dir() or _is_cached(name, revision):
+
+    words: str
+    certain: bool
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class HubId:
+    """A repository of the hub, `owner/name[@revision]`.
+
+    Attributes:
+        name: `owner/name`.
+        revision: Branch, tag or commit; None for the newest.
+        kind: What the repository holds.
+    """
+
+    name: str
+    revision: str | None = None
+    kind: Kind = "model"
+
+    @classmethod
+    def of(cls, path: str, kind: Kind = "model") -> HubId:
+        name, _, revision = path.partition("@")
+        return cls(name=name, revision=revision or None, kind=kind)
+
+    def __str__(self) -> str:
+        return self.name + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def fetch(self) -> str:
+        """What to run on a machine with a network."""
+        data = " --repo-type dataset" if self.kind == "dataset" else ""
+        pinned = f" --revision {self.revision}" if self.revision else ""
+        return f"fetch it where there is a network: hf download {self.name}{data}{pinned}"
+
+    @property
+    def page(self) -> str:
+        return f"https://huggingface.co/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
+
+    @property
+    def cached(self) -> Path | None:
+        """The newest snapshot in this machine's cache, or that of `revision`; None if there is none."""
+        folder = _cache() / f"{self.kind}s--{self.name.replace('/', '--')}"
+        named = folder / "refs" / (self.revision or "main")
+        commit = named.read_text(encoding="utf-8").strip() if named.is_file() else self.revision
+        place = folder / "snapshots" / commit if commit else None
+        return place if place is not None and place.is_dir() else None
+
+
+def missing_from_hub(wanted: HubId, known: Iterable[str] = (), *, weights: bool = True) -> Unavailable | None:
+    """Return why a repository is unavailable and what to do, or None if it is cached or can be downloaded.
+
+    Query the hub only if it is not cached, with a timeout of 10 s. `known` are ids to suggest one of if there is none
+    of this name. `weights` false: a tokenizer alone is wanted.
+    """
+    if is_cached(wanted):
         return None
     import httpx2
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
     if constants.HF_HUB_OFFLINE:
-        return f"{path} is not in this machine's cache, and the hub is switched off (HF_HUB_OFFLINE); {_fetch(path)}"
+        words = f"{wanted} is not in this machine's cache, and the hub is switched off (HF_HUB_OFFLINE); {wanted.fetch}"
+        return Unavailable(words=words, certain=False)
+    api = HfApi()
     try:
-        api = HfApi()
-        info = api.model_info(name, revision=revision or None, timeout=ANSWER_TIMEOUT_S)
+        ask = api.model_info if wanted.kind == "model" else api.dataset_info
+        info = ask(wanted.name, revision=wanted.revision, timeout=ANSWER_TIMEOUT_S)
         if info.gated:
-            api.auth_check(name)
+            api.auth_check(wanted.name, repo_type=wanted.kind)
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        return why_not(path, error)
-    return None
+        return refused(wanted, error, known)
+    return _unusable(wanted, [file.rfilename for file in info.siblings or ()]) if weights else None
 
 
-def why_not(path: str, error: Exception) -> str:
-    """Describe an error of the hub client in one line, with what to do. The text contains no token."""
+def refused(wanted: HubId, error: Exception, known: Iterable[str] = ()) -> Unavailable:
+    """Describe an error of the hub client in one line, with what to do."""
+    import httpx2
     from huggingface_hub.errors import (
         GatedRepoError,
         LocalEntryNotFoundError,
@@ -41,32 +109,118 @@ def why_not(path: str, error: Exception) -> str:
         RevisionNotFoundError,
     )
 
-    name, _, revision = path.partition("@")
+    what = "model" if wanted.kind == "model" else "data set"
+    folder = "no such folder, and " if wanted.kind == "model" else ""
     if isinstance(error, GatedRepoError):
-        return f"{path} is gated: request access on its page, then log in (hf auth login, or HF_TOKEN)"
-    if isinstance(error, RevisionNotFoundError):
-        return f"{path}: the model {name} has no revision {revision}"
-    if isinstance(error, RepositoryNotFoundError):
-        return f"{path}: no such folder, and the model hub has no such model, or it is private and needs a login"
-    if isinstance(error, LocalEntryNotFoundError):
-        return f"{path}: no such folder, and the model hub cannot be reached; {_fetch(path)}"
-    first = str(error).strip().partition("\n")[0]
-    reason = f"{type(error).__name__}: {first}"
-    return f"{path}: no such folder, and the model hub did not return this model ({reason}); {_fetch(path)}"
+        words = (
+            f"{wanted} is gated: request access on its page ({wanted.page}), then log in (hf auth login, or HF_TOKEN)"
+        )
+    elif isinstance(error, RevisionNotFoundError):
+        words = f"{wanted}: the {what} {wanted.name} has no revision {wanted.revision}{_revisions(wanted)}"
+    elif isinstance(error, RepositoryNotFoundError):
+        near = difflib.get_close_matches(wanted.name, {*known, *_cached_names(wanted.kind)} - {wanted.name}, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        words = f"{wanted}: {folder}the hub has no such {what}, or it is private and needs a login{meant}"
+    elif isinstance(error, LocalEntryNotFoundError | ConnectionError | httpx2.TransportError):
+        return _unreachable(wanted)
+    else:
+        first = str(error).strip().partition("\n")[0]
+        reason = f"{type(error).__name__}: {first}"
+        words = f"{wanted}: {folder}the hub did not return this {what} ({reason}); {wanted.fetch}"
+    certain = isinstance(error, GatedRepoError | RevisionNotFoundError | RepositoryNotFoundError)
+    return Unavailable(words=words, certain=certain)
 
 
-def _is_cached(name: str, revision: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str)
-
-
-def _fetch(path: str) -> str:
-    name, _, revision = path.partition("@")
-    return f"fetch it where there is a network: hf download {name}" + (f" --revision {revision}" if revision else "")
+def why_not(path: str, error: Exception) -> str:
+    """Describe an error of the hub client about a model in one line, with what to do. Contains no token."""
+    return refused(HubId.of(path), error).words
 
 
-def missing_models(named: dict[str, str | None]) -> dict[str, str]:
-    """Return the reason for each unavailable model, by its name in `named`. Absolute paths and None are skipped."""
-    found = {name: missing_from_hub(path) for name, path in named.items() if path and not path.startswith("/")}
-    return {name: reason for name, reason in found.items() if reason is not None}
+def is_cached(wanted: HubId) -> bool:
+    """Return whether this machine's cache has the repository: a model's `config.json`, any file of a data set."""
+    if wanted.kind == "dataset" and any(_data_cache().glob(f"{wanted.name.replace('/', '___')}/*")):
+        return wanted.revision is None or wanted.cached is not None
+    if wanted.cached is None:
+        return False
+    return wanted.kind == "dataset" or (wanted.cached / "config.json").is_file()
+
+
+def cached_folder(path: str) -> Path | None:
+    """Return the snapshot of a model in this machine's cache if it has configuration and weights, else None."""
+    folder = HubId.of(path).cached
+    complete = folder is not None and (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    return folder if complete else None
+
+
+def unavailable(named: Mapping[str, HubId], known: Iterable[str] = ()) -> dict[str, Unavailable]:
+    """Return why repositories are unavailable, by their name in `named`. A hub that cannot be reached is asked once."""
+    found: dict[str, Unavailable] = {}
+    silent = False
+    for name, wanted in named.items():
+        if silent and not is_cached(wanted):
+            reason: Unavailable | None = _unreachable(wanted)
+        else:
+            reason = missing_from_hub(wanted, known, weights=not name.endswith("tokenizer"))
+        if reason is not None:
+            found[name] = reason
+            silent |= not reason.certain
+    return found
+
+
+def model_ids(named: Mapping[str, str | None]) -> dict[str, HubId]:
+    """Return the models that are named by a hub id. Absolute paths, folders and None are skipped."""
+    given = {name: path for name, path in named.items() if path and not path.startswith("/")}
+    return {name: HubId.of(path) for name, path in given.items() if not Path(path).expanduser().is_dir()}
+
+
+def _unreachable(wanted: HubId) -> Unavailable:
+    folder = "no such folder, and " if wanted.kind == "model" else ""
+    return Unavailable(words=f"{wanted}: {folder}the hub cannot be reached; {wanted.fetch}", certain=False)
+
+
+def _unusable(wanted: HubId, files: list[str]) -> Unavailable | None:
+    """Return why the files of a model repository are no model, or None. An id of a tokenizer alone passes."""
+    if wanted.kind != "model" or not {"config.json", "adapter_config.json"} & set(files):
+        return None
+    if any(fnmatch(name, "*.safetensors") for name in files) and "adapter_config.json" not in files:
+        return None
+    pickled = [name for name in files if fnmatch(name, "*.bin") or fnmatch(name, "*.pt*")]
+    if "adapter_config.json" in files:
+        words = f"{wanted} is an adapter, not a model: merge it into its base with merge_and_unload and name the folder"
+    elif pickled:
+        words = f"{wanted} has only pickled weights ({pickled[0]}), which can run code when opened: convert it first"
+    else:
+        return None
+    return Unavailable(words=words, certain=True)
+
+
+def _revisions(wanted: HubId) -> str:
+    """Return the nearest revision that the hub has, or the first few; empty if it does not say."""
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        refs = HfApi().list_repo_refs(wanted.name, repo_type=wanted.kind)
+    except (HfHubHTTPError, httpx2.HTTPError, OSError):
+        return ""
+    names = [ref.name for ref in (*refs.branches, *refs.tags)]
+    near = difflib.get_close_matches(wanted.revision or "", names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:5])}" if names else ""
+
+
+def _cached_names(kind: Kind) -> list[str]:
+    return [folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1) for folder in _cache().glob(f"{kind}s--*--*")]
+
+
+def _cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _data_cache() -> Path:
+    """The folder of prepared data sets, by the rules of the datasets library (which would import pandas)."""
+    from huggingface_hub import constants
+
+    return Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")

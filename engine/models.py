@@ -18,10 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from unlearn_sweep.engine.hub import why_not
+from unlearn_sweep.engine.model_folder.configuration import model_class, read_config
 from unlearn_sweep.engine.model_folder.headers import WEIGHTS, ModelFolder
 from unlearn_sweep.engine.model_folder.inspection import inspect_folder
 from unlearn_sweep.engine.model_folder.loaded import check_loaded
-from unlearn_sweep.engine.model_folder.tokenizer_files import TOKENIZER_FILES, has_tokenizer, read_tokenizer
+from unlearn_sweep.engine.model_folder.tokenizer_files import (
+    MORE_TEMPLATES,
+    TOKENIZER_FILES,
+    has_tokenizer,
+    read_tokenizer,
+)
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 
 if TYPE_CHECKING:
@@ -32,7 +38,9 @@ PADDING = "<|pad|>"
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("auto", "flash_attention_2", "sdpa", "eager")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
-TOKENIZER_FETCH = ("config.json", *TOKENIZER_FILES)
+TOKENIZER_FETCH = ("config.json", *TOKENIZER_FILES, f"{MORE_TEMPLATES}/*.jinja")
+OTHER_COPIES = ["consolidated*.safetensors", "*/*.safetensors", "*/*.json"]
+"""Files of a hub repository that transformers does not read: weights in another layout, models in sub-folders."""
 VOLATILE_KEYS = frozenset(
     {"transformers_version", "_name_or_path", "name_or_path", "dtype", "torch_dtype", "is_local", "local_files_only"}
 )
@@ -120,13 +128,14 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     folder = whole_folder(path)
+    wanted = model_class(read_config(folder))
     place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numbers = choose_dtype(dtype, place)
     with without_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=numbers,
-            attn_implementation=choose_attention(attention, place, numbers, model_class(folder)),
+            attn_implementation=choose_attention(attention, place, numbers, wanted),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_loaded reports them with all other faults
             use_safetensors=True,
@@ -155,23 +164,11 @@ def whole_folder(path: str) -> Path:
     return folder
 
 
-def model_class(folder: Path) -> type[PreTrainedModel] | None:
-    """Return the model class of a folder's configuration, or None if transformers has no causal LM class for it."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    found = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    return found[0] if isinstance(found, list | tuple) else found
-
-
 def model_context(path: str) -> int | None:
     """Return the maximum sequence length of the model of a folder or hub id, or None if its configuration has none."""
-    from transformers import AutoConfig
-
     from unlearn_sweep.evaluators.inference import positions
 
-    folder = model_folder(path)
-    return positions(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+    return positions(read_config(model_folder(path)))
 
 
 def load_tokenizer(path: str, *, model: str | None = None) -> PreTrainedTokenizerBase:
@@ -341,8 +338,11 @@ def model_folder(path: str) -> Path:
     raise ValueError(f"{path}: {'; '.join(fault.text() for fault in inspect_folder(folder).faults)}")
 
 
-def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKENIZER_FILES)) -> Path:
-    """Return the local snapshot of a hub id, with the files that match `wanted`. Download what is not cached."""
+def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKENIZER_FETCH)) -> Path:
+    """Return the local snapshot of a hub id, with the files that match `wanted`. Download what is not cached.
+
+    Other copies of the weights in the repository (`OTHER_COPIES`) are not downloaded.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -350,7 +350,11 @@ def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKEN
         raise ValueError(f"{path}: no such folder, and not a hub id of the form owner/name[@revision]")
     name, _, revision = path.partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(wanted)))
+        return Path(
+            snapshot_download(
+                name, revision=revision or None, allow_patterns=list(wanted), ignore_patterns=OTHER_COPIES
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(why_not(path, error)) from error
 
@@ -386,10 +390,10 @@ def parameter_count(model: str | PreTrainedConfig) -> int:
     Raises:
         ValueError: the folder or model does not exist.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     if isinstance(model, str):
-        model = AutoConfig.from_pretrained(model_folder(model), local_files_only=True, trust_remote_code=False)
+        model = read_config(model_folder(model))
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(model, trust_remote_code=False)
     return sum(parameter.numel() for parameter in shell.parameters())

@@ -8,7 +8,7 @@ template writes is always given, through `date_string` and `strftime_now`, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -64,11 +64,7 @@ class ChatText:
         date: str,
         arguments: Mapping[str, TemplateArgument],
     ) -> None:
-        template = tokenizer.get_chat_template() if tokenizer.chat_template else None
-        if template is None:
-            raise ChatTemplateError(
-                "the tokenizer has no chat template; ask plainly (prompt: {format: plain}) or give a tokenizer with one"
-            )
+        template = default_template(tokenizer)
         self._template = FIXED_DATE + template if "strftime_now" in template else template
         self._system = system
         self._arguments = {"date_string": date, "fixed_date": _written(date), **arguments}
@@ -145,6 +141,30 @@ class ChatText:
             roles = " with a system prompt" if self._system is not None else ""
             raise ChatTemplateError(f"the chat template refuses the conversation{roles}: {error}") from error
         return cast("str", text)
+
+
+def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The chat template that is used where none is named.
+
+    Raises:
+        ChatTemplateError: there is none, or several with names of which none is the default.
+    """
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        raise ChatTemplateError(no_default(tokenizer.chat_template))
+    if not tokenizer.chat_template:
+        raise ChatTemplateError(
+            "the tokenizer has no chat template; ask plainly (prompt: {format: plain}) or give a tokenizer with one"
+        )
+    return tokenizer.get_chat_template()
+
+
+def no_default(names: Iterable[str]) -> str:
+    """Why chat templates with names alone cannot be used, and what to do."""
+    return (
+        f"the tokenizer has chat templates with names ({', '.join(sorted(names))}) and none is the default, so the one "
+        "that the model was trained with is unknown; save it as chat_template.jinja in the tokenizer's folder, or ask "
+        "plainly (prompt: {format: plain})"
+    )
 
 
 _KNOWN: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[object, ...], ChatText]] = WeakKeyDictionary()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.hub import missing_models
+from unlearn_sweep.engine.hub import HubId, unavailable
 from unlearn_sweep.engine.job import ModelSource, SweepJob
+from unlearn_sweep.engine.loadable import misfits
 from unlearn_sweep.engine.model_folder.headers import ModelFolder
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.store.keys import digest
@@ -27,6 +28,7 @@ from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, check_document
 from unlearn_sweep.sweeps.file.tokenizers import Given, check_given
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document
+from unlearn_sweep.sweeps.plan.hub_check import known_models
 from unlearn_sweep.sweeps.resolve import resolve
 from unlearn_sweep.user_error import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
@@ -131,6 +133,7 @@ def check(request: AuditRequest) -> CheckedAudit:
     _check_models(request, options)
     _check_hub(request, options)
     models = {which: _model(request, which, options) for which in ("model", "gold", "original")}
+    _check_fit(models, options)
     tokenizer = _place(request.tokenizer, request.folder) if options.is_valid(("--tokenizer",)) else None
     problems, spec = list(options.problems), None
     try:
@@ -160,11 +163,18 @@ def _check_hub(request: AuditRequest, options: ProblemCollector) -> None:
         f"--{which}": text for which, text in named.items() if options.is_valid((f"--{which}",)) and text != CHANCE
     }
     hub = {
-        name: text
+        name: HubId.of(text)
         for name, text in named_options.items()
         if text and not is_local(text, absolute(text, request.folder))
     }
-    for name, reason in missing_models(hub).items():
+    for name, reason in unavailable(hub, known_models()).items():
+        options.add((name,), reason.words)
+
+
+def _check_fit(models: dict[str, str | None], options: ProblemCollector) -> None:
+    """Report models on this machine that cannot be loaded: class, names and shapes of the weights."""
+    given = {f"--{which}": model for which, model in models.items() if model != CHANCE}
+    for name, reason in misfits(given).items():
         options.add((name,), reason)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from unlearn_sweep.user_error import UserError
 
 WEIGHTS = "*.safetensors"
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 HEADER_LIMIT = 100 << 20
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight")
@@ -70,7 +71,13 @@ class ModelFolder:
         return found
 
     def _weight_files(self) -> list[Path]:
+        """Return the files that transformers loads: `WHOLE`, else those of the index. Other files are ignored.
+
+        Repositories keep other copies of the weights next to them (`consolidated.safetensors`, an older index).
+        """
         index = self.path / INDEX
+        if (self.path / WHOLE).is_file():
+            return [self.path / WHOLE]
         if not index.is_file():
             return sorted(self.path.glob(WEIGHTS))
         listed = read_json(index).get("weight_map")

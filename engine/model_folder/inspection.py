@@ -15,6 +15,9 @@ from typing import Literal
 from unlearn_sweep.engine.model_folder.headers import (
     EMBEDDINGS,
     HEADS,
+    INDEX,
+    WEIGHTS,
+    WHOLE,
     BrokenWeightsError,
     ModelFolder,
     StoredTensor,
@@ -35,6 +38,11 @@ FIRST = {"module.": "DataParallel or DDP", "model.": "a module around the model"
 INSIDE_MODEL = re.compile(r"model\.(?=(model|transformer|gpt_neox|lm_head|embed_out)\.)")
 BLOCK = re.compile(r"^(?P<stack>.*?\b(?:layers|h|blocks))\.(?P<number>\d+)\.")
 ADAPTED = re.compile(r"\.(base_layer|lora_[AB]|modules_to_save|original_module)\.")
+NO_WRITERS = re.compile(
+    r"For(MaskedLM|PreTraining|SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice"
+    r"|NextSentencePrediction|ImageClassification|AudioClassification|CTC)\Z"
+)
+"""Classes whose heads give no next token. A masked language model would even see the answer that it is asked for."""
 COMPARED_BYTES = 1 << 16
 SHOWN_KEYS = 3
 
@@ -78,7 +86,8 @@ def inspect_folder(path: Path, tokenizer: Path | None = None, *, elsewhere: bool
         kind = list(_kind(path))
         if kind:
             return Inspection(faults=tuple(kind), notes=())
-        faults = [*_quantised(folder), *_adapted(folder.tensors), *_sizes(folder), *_tie(folder)]
+        faults = [*_no_causal_model(folder), *_quantised(folder), *_adapted(folder.tensors), *_sizes(folder)]
+        faults += _tie(folder)
         faults += [*(_wrapped(folder.tensors)), *(_blocks(folder, folder.tensors))][:1]
         words = None if elsewhere else read_tokenizer(tokenizer or path)
         if not elsewhere:
@@ -121,13 +130,38 @@ def _kind(path: Path) -> Iterator[Fault]:
         return
     if not whole:
         yield Fault(message="no model folder: it has no config.json", allowed="a Hugging Face model folder")
-    elif not any(path.glob("*.safetensors")):
+    elif not any(path.glob(WEIGHTS)):
         pickled = sorted(found.name for pattern in PICKLES for found in path.glob(pattern))
         message = f"only pickled weights ({some(pickled)}), which can run code when opened"
         advice = "load it where you trust it and call save_pretrained, which writes safetensors"
         if not pickled:
             message, advice = "no weights in this folder", "copy or download the folder again"
         yield Fault(message=message, allowed="*.safetensors", advice=advice)
+    elif not (path / WHOLE).is_file() and not (path / INDEX).is_file():
+        yield Fault(
+            message=f"weights under other names than transformers reads: {some(f.name for f in path.glob(WEIGHTS))}",
+            allowed=f"{WHOLE}, or shards with {INDEX}",
+            advice=f"rename a single file to {WHOLE}; of shards, copy or download the index as well",
+        )
+
+
+def _no_causal_model(folder: ModelFolder) -> Iterator[Fault]:
+    """Yield a fault if the configuration is one of a model that does not write a text from left to right."""
+    named = folder.config.get("architectures")
+    names = [str(name) for name in named] if isinstance(named, list) else []
+    wrong = [name for name in names if NO_WRITERS.search(name)]
+    if folder.config.get("is_encoder_decoder") is True:
+        which = f" ({names[0]})" if names else ""
+        yield Fault(
+            message=f"an encoder-decoder model{which}: answers are scored and trained as the rest of one text",
+            allowed="a causal language model",
+        )
+    elif wrong:
+        yield Fault(
+            message=f"a {wrong[0]}, which predicts no next token",
+            allowed="a causal language model, such as LlamaForCausalLM",
+            advice="name the checkpoint that it was made from, or export the language model with its head",
+        )
 
 
 def _adapter(file: Path, *, beside_model: bool) -> Fault:

@@ -23,6 +23,9 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+DEFAULT_TEMPLATE = "default"
+MORE_TEMPLATES = "additional_chat_templates"
+"""Folder of chat templates with a name. `chat_template.jinja` next to it is the default one."""
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 """Files that contain a vocabulary. Any of them makes a tokenizer; the other files only describe it."""
 SPECIAL = ("bos_token", "eos_token", "unk_token", "add_bos_token", "add_eos_token")
@@ -35,7 +38,8 @@ class TokenizerFacts:
     Attributes:
         vocabulary: Digest of the entries without added tokens, or of the vocabulary file if its entries are unreadable.
         special: Values of the settings named in `SPECIAL`, in that order.
-        chat_template: The chat template, or None.
+        chat_template: The chat template that is used if none is named, or None.
+        named_templates: Names of other chat templates, for tools and the like. They are never used.
         ids: Id of each entry by its text. Empty without `tokenizer.json` (such as a SentencePiece model alone).
         pad: The padding token, or None.
     """
@@ -45,6 +49,7 @@ class TokenizerFacts:
     chat_template: str | None
     ids: Mapping[str, int]
     pad: str | None
+    named_templates: tuple[str, ...] = ()
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -59,12 +64,14 @@ def read_tokenizer(folder: Path) -> TokenizerFacts | None:
     own = _entries(whole)
     added = {str(token["content"]): int(token["id"]) for token in whole.get("added_tokens", ())}
     names = {**read_json(folder / "special_tokens_map.json"), **settings}
+    templates = _templates(folder, settings)
     return TokenizerFacts(
         vocabulary=_digest({name: at for name, at in own.items() if name not in added}) if own else _bytes(folder),
         special=tuple(_content(names.get(name)) for name in SPECIAL),
-        chat_template=_template(folder, settings),
+        chat_template=templates.pop(DEFAULT_TEMPLATE, None),
         ids=own | added,
         pad=_content(names.get("pad_token")),
+        named_templates=tuple(sorted(templates)),
     )
 
 
@@ -93,12 +100,17 @@ def _content(token: Any) -> str | None:
     return None if token is None else str(token)
 
 
-def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    apart = folder / "chat_template.jinja"
-    if apart.is_file():
-        return apart.read_text(encoding="utf-8").strip()
+def _templates(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the chat templates by name. As in transformers, files of their own come before tokenizer_config.json."""
+    found = {file.stem: file for file in (folder / MORE_TEMPLATES).glob("*.jinja")}
+    if (apart := folder / "chat_template.jinja").is_file():
+        found[DEFAULT_TEMPLATE] = apart
+    if found:
+        return {name: file.read_text(encoding="utf-8").strip() for name, file in found.items()}
     inside = settings.get("chat_template")
-    return None if inside is None else inside.strip() if isinstance(inside, str) else json.dumps(inside, sort_keys=True)
+    if isinstance(inside, list):
+        return {str(entry.get("name")): str(entry.get("template")).strip() for entry in inside}
+    return {} if inside is None else {DEFAULT_TEMPLATE: str(inside).strip()}
 
 
 def _digest(entries: Mapping[str, int]) -> str:

@@ -156,6 +156,16 @@ def benchmark_card(name: str) -> BenchmarkCard:
     raise ValueError(f"unknown benchmark {name!r}; known: {', '.join(BENCHMARKS)}{hint}")
 
 
+def hub_sets(name: str, params: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
+    """The hub's data sets that a benchmark reads with these options, with their revisions. Errors as `load_benchmark`.
+
+    Empty for benchmarks of plugins, which do not say.
+    """
+    options = {option: value for option, value in params.items() if option != FORMAT_KEY}
+    given = benchmark_card(name).params.model_validate(options)
+    return given.hub_sets() if isinstance(given, DataParams) else ()
+
+
 def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
     """The benchmark of this name with these options, validated by its card's model, in the prompt format among them.
 

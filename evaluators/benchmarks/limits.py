@@ -44,6 +44,10 @@ class DataParams(BaseModel):
         f"None: {DEFAULT_TOKENS}, or what the benchmark's authors read; never beyond the model's context",
     )
 
+    def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
+        """The hub's data sets that are read with these options, each with its revision (None: the newest)."""
+        return ()
+
 
 class Cut(NamedTuple):
     """What is lost of one split: rows that are cut, their tokens beyond the limit, rows without room for an answer."""

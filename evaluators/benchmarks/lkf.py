@@ -43,6 +43,17 @@ class LkfParams(DataParams):
     retain_facts: int | None = Field(default=400, ge=2, description="first facts to judge utility by; None: all")
     relearn: bool = Field(default=False, description="also load view relearn, for the attack of that name")
 
+    def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
+        return (
+            ()
+            if self.path is not None
+            else tuple(
+                (f"{OWNER.partition('/')[0]}/LKF-{side}_{part}", self.revision)
+                for side in ("forget", "retain")
+                for part in ("standard", "eval_para")
+            )
+        )
+
 
 class FactRecord(BaseModel):
     """A row of the training sets."""

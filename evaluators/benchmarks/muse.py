@@ -44,6 +44,9 @@ class MuseParams(DataParams):
     retain_documents: int | None = Field(default=None, ge=1, description="first documents of retain1; None: all")
     evaluation_rows: int | None = Field(default=None, ge=2, description="rows to judge by of each kind; None: all 100")
 
+    def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
+        return () if self.path is not None else ((HUBS[self.corpus], self.revision),)
+
 
 class Record(BaseModel):
     """Columns that are not named are left alone."""

@@ -52,6 +52,9 @@ class RwkuParams(DataParams):
     )
     ability_rows: int | None = Field(default=100, ge=2, description="rows of each of these sets; None: all")
 
+    def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
+        return () if self.path is not None else ((HUB, self.revision),)
+
 
 class Record(BaseModel):
     """Columns that are not named are left alone."""

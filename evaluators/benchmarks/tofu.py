@@ -51,6 +51,9 @@ class TofuParams(DataParams):
     holdout: bool = Field(default=False, description="also measure holdoutNN, authors that no model saw, for mia_*_auc")
     max_new_tokens: int = Field(default=200, ge=1, description="tokens a generated answer may have")
 
+    def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
+        return () if self.path is not None else ((self.hub, self.revision),)
+
 
 class TofuRow(BaseModel):
     """One line of `forget*.json` and `retain*.json`."""

@@ -58,6 +58,13 @@ class WmdpParams(DataParams):
     evaluation_rows: int | None = Field(default=None, ge=4, description="WMDP questions, drawn by hash; None: all")
     open_questions: bool = Field(default=False, description="also ask for the answer in words, for entailment")
 
+    def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
+        return (
+            ()
+            if self.path is not None
+            else ((QUESTIONS, self.revision), (CORPORA, self.corpora_revision), (GENERAL, self.mmlu_revision))
+        )
+
 
 class ChoiceRecord(BaseModel):
     """A row of `cais/wmdp` or `cais/mmlu`; `answer` counts from 0."""

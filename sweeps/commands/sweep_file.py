@@ -49,11 +49,13 @@ def run(
     spec = _spec(chosen_file(file, example), address=address)
     overrides = _overrides(trials, storage, max_concurrent, mirror)
     from unlearn_sweep.sweeps.launch import launch
-    from unlearn_sweep.sweeps.plan.data_check import check_hub, check_rows
+    from unlearn_sweep.sweeps.plan.data_check import check_rows
+    from unlearn_sweep.sweeps.plan.hub_check import check_fit, check_hub
     from unlearn_sweep.sweeps.resolve import resolve
 
     job = resolve(spec, overrides)
     check_hub(spec, job)
+    check_fit(spec, job)
     check_rows(spec, job, hub=True)
     for note in spec.notes:
         print_line(f"note: {note}")
@@ -98,7 +100,7 @@ def validate(
     from unlearn_sweep.sweeps.resolve import resolve
 
     job = resolve(spec)
-    rows = _checked_rows(spec, job, as_json=as_json)
+    rows, remote = _checked_rows(spec, job, as_json=as_json)
     facts = {
         "file": str(file),
         "valid": True,
@@ -109,7 +111,7 @@ def validate(
         "benchmark": job.benchmark.name,
         "directory": str(job.directory),
         "rows": rows,
-        "notes": list(spec.notes),
+        "notes": [*spec.notes, *remote],
         "problems": [],
     }
     if as_json:
@@ -118,7 +120,7 @@ def validate(
     parts = f"{job.search.trials} trials of {', '.join(facts['methods'])} on {job.benchmark.name}"
     print_line(f"{file}: valid; {parts}; attacks {', '.join(facts['attacks'])}")
     print_line(f"rows: {rows}")
-    for note in spec.notes:
+    for note in (*spec.notes, *remote):
         print_line(f"note: {note}")
     if show_prompt:
         _show_prompts(spec, job)
@@ -170,12 +172,17 @@ def _show_prompts(spec: SweepSpec, job: SweepJob) -> None:
         raise UserError(f"no prompt can be shown: {error}") from error
 
 
-def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> str:
-    """Check the benchmark's rows if they are on this machine and small enough; return a summary."""
+def _checked_rows(spec: SweepSpec, job: SweepJob, *, as_json: bool) -> tuple[str, list[str]]:
+    """Check the benchmark's rows if they are on this machine and small enough, and what is on the hub.
+
+    Return a summary of the rows, and notes on what could not be asked of the hub.
+    """
     from unlearn_sweep.sweeps.plan.data_check import check_rows, describe
+    from unlearn_sweep.sweeps.plan.hub_check import check_hub
 
     with mistakes_as_json(as_json):
-        return describe(spec, job, check_rows(spec, job, at_once=True))
+        rows = describe(spec, job, check_rows(spec, job, at_once=True))
+        return rows, check_hub(spec, job, certain=True)
 
 
 def _overrides(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.model_folder.tokenizer_files import read_tokenizer
+from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError
+from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, read_tokenizer
 from unlearn_sweep.evaluators.benchmarks.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided
+from unlearn_sweep.evaluators.chat_text import no_default
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice
 from unlearn_sweep.sweeps.file.file_schema import ModelSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute, is_local
@@ -39,6 +41,11 @@ def check_prompt(
             advice="write format: chat, or leave it out",
         )
     wanted = merged(settings, benchmark)
+    facts = tokenizer_facts(_source(file, model), folder)
+    undecided = facts is not None and facts.chat_template is None and bool(facts.named_templates)
+    if facts is not None and undecided and may_chat(wanted, card):
+        collector.add(("prompt",), no_default(facts.named_templates))
+        return
     if (wanted.format == "chat" or chats) and has_chat_template(_source(file, model), folder) is False:
         collector.add(
             ("prompt", chats[0] if chats else "format"),
@@ -80,12 +87,32 @@ def has_chat_template(source: SourceSection, folder: Path) -> bool | None:
 
     False for a new model without a base: its tokenizer has no chat template.
     """
-    own = source.tokenizer if isinstance(source, ModelSection) else None
-    name = own or source.path or (source.train.base if source.train is not None else None)
-    if name is None:
+    if tokenizer_place(source) is None:
         return False
-    place = absolute(name, folder)
-    if not is_local(name, place):
-        return None
-    facts = read_tokenizer(place)
+    facts = tokenizer_facts(source, folder)
     return None if facts is None else facts.chat_template is not None
+
+
+def may_chat(settings: PromptSettings, benchmark: str) -> bool:
+    """Return whether these settings use the chat template of a tokenizer that has one."""
+    published = PUBLISHED.get(benchmark)
+    return settings.format == "chat" or (
+        settings.format == "auto" and (published is None or published.format == "auto")
+    )
+
+
+def tokenizer_place(source: SourceSection) -> str | None:
+    """Return the folder or hub id of a model's tokenizer; None for a new model without a base."""
+    own = source.tokenizer if isinstance(source, ModelSection) else None
+    return own or source.path or (source.train.base if source.train is not None else None)
+
+
+def tokenizer_facts(source: SourceSection, folder: Path) -> TokenizerFacts | None:
+    """Return the facts of a model's tokenizer; None if its files are not on this machine."""
+    name = tokenizer_place(source)
+    if name is None or not is_local(name, place := absolute(name, folder)):
+        return None
+    try:
+        return read_tokenizer(place)
+    except BrokenWeightsError:
+        return None  # reported as a fault of the folder

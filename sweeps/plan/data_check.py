@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.hub import missing_models
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
@@ -55,28 +54,6 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
     if collector.problems:
         raise SpecError(spec.document.file, collector.problems)
     return benchmark
-
-
-def check_hub(spec: SweepSpec, job: SweepJob) -> None:
-    """Check that every model named by a hub id can be downloaded or is cached.
-
-    Raises:
-        SpecError: lists the models that are not available, and what to do.
-    """
-    collector = ProblemCollector(spec.document)
-    for name, reason in missing_models(hub_models(job)).items():
-        collector.add(tuple(name.split(".")), reason)
-    if collector.problems:
-        raise SpecError(spec.document.file, collector.problems)
-
-
-def hub_models(job: SweepJob) -> dict[str, str | None]:
-    """Return the models and tokenizers of a job by their key in the sweep file."""
-    named: dict[str, str | None] = {}
-    for name, source in (("model", job.original), ("gold", job.gold)):
-        named |= {f"{name}.path": source.path, f"{name}.tokenizer": source.tokenizer}
-        named[f"{name}.train.base"] = (source.recipe or {}).get("base")
-    return named
 
 
 def place_of(message: str, job: SweepJob) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.hub import missing_models
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.placement import Placement
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
@@ -23,8 +22,9 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
 from unlearn_sweep.sweeps.machine import busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
-from unlearn_sweep.sweeps.plan.data_check import hub_models, hub_note
+from unlearn_sweep.sweeps.plan.data_check import hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
+from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
@@ -127,6 +127,15 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     """
     overrides = overrides or Overrides()
     job = resolve(spec, overrides)
+    plan, absent = _plan_of(spec, job, overrides), missing(job)
+    certain = [f"{name}: {reason}" for name, reason in absent.items() if reason.certain]
+    wrong = [f"{name}: {reason}" for name, reason in unloadable(job).items()]
+    unknown = [f"{name}: {reason}" for name, reason in absent.items() if not reason.certain]
+    return replace(plan, obstacles=(*plan.obstacles, *certain, *wrong), notes=(*plan.notes, *unknown))
+
+
+def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
+    """Return the plan without what is to say about models and the hub."""
     placement = placement_of(spec, overrides, job.search.trials)
     if spec.benchmark.card.remote(job.benchmark.params):
         return _unloaded(job, placement, spec.benchmark.card)
@@ -141,8 +150,7 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     losses = losses_of(job, benchmark)
     plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
     notes = [note for note in (str(losses), busy_note(spec.machine)) if note]
-    absent = [f"{name}: {reason}" for name, reason in missing_models(hub_models(job)).items()]
-    return replace(plan, notes=(*spec.notes, *plan.notes, *notes, *absent))
+    return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 
 def prompt_words(job: SweepJob) -> str:

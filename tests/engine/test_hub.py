@@ -1,79 +1,121 @@
-"""Models on the hub that cannot be had, in one line each. Oracle: a loopback server that answers as the hub does."""
+"""Repositories of the hub that cannot be had, in one line each. Oracle: a loopback server that answers as the hub does.
+
+What the cache has is not asked for: the server keeps what it was asked.
+"""
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
-from unlearn_sweep.engine.hub import missing_from_hub, missing_models
+from tests.support.hub_server import Hub, serving
+from tests.support.model_folders import write_model_folder
+from unlearn_sweep.engine.hub import HubId, Unavailable, missing_from_hub, model_ids, unavailable
 
-ERRORS = {"none/such": ("RepoNotFound", 401), "shut/gate": ("GatedRepo", 403), "open/old": ("RevisionNotFound", 404)}
+SECRET = "hf_secretsecretsecretsecret"
+PICKLED = {"config.json": "{}", "pytorch_model.bin": "x"}
+ADAPTER = {"adapter_config.json": "{}", "adapter_model.safetensors": "x"}
 
 
-class _Hub(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        name = "/".join(self.path.split("/")[3:5])
-        code, status = ERRORS.get(name, ("", 200))
-        if name == "shut/gate" and not self.path.endswith("auth-check"):
-            code, status = "", 200  # the page of a gated model is open to all
-        body = json.dumps({"id": name, "gated": "manual" if name == "shut/gate" else False, "siblings": []}).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        if code:
-            self.send_header("X-Error-Code", code)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+def written(folder: Path, files: dict[str, str]) -> Path:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    whole = write_model_folder(tmp_path / "whole")
+    models = {
+        "open/model": {"main": whole, "v1.0": whole},
+        "shut/gate": {"main": whole},
+        "old/pickles": {"main": written(tmp_path / "pickles", PICKLED)},
+        "some/adapter": {"main": written(tmp_path / "adapter", ADAPTER)},
+    }
+    sets = {"shut/data": {"main": {"default": {"train": [{"question": "Who?", "answer": "Orla"}]}}}}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    yield
-    server.shutdown()
-    server.server_close()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "data"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with serving(sets, models=models, gated=frozenset({"shut/gate", "shut/data"}), token=SECRET) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
 
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "words"),
     [
-        ("none/such", "the model hub has no such model"),
-        ("shut/gate", "is gated: request access on its page, then log in"),
-        ("open/old@v7", "the model open/old has no revision v7"),
+        ("open/modell", "the hub has no such model, or it is private and needs a login; did you mean open/model?"),
+        ("shut/gate", "is gated: request access on its page (https://huggingface.co/shut/gate), then log in (hf auth"),
+        ("open/model@v1.1", "the model open/model has no revision v1.1; did you mean v1.0?"),
+        ("open/model@release", "has no revision release; it has main, v1.0"),
+        ("old/pickles", "has only pickled weights (pytorch_model.bin)"),
+        ("some/adapter", "is an adapter, not a model: merge it"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(path: str, said: str) -> None:
-    line = missing_from_hub(path)
-    assert line is not None
-    assert said in line
-    assert line.startswith(path)
-    assert "\n" not in line
-    assert "hf_secret" not in line
+def test_what_the_hub_refuses_is_one_line(path: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrongwrongwrongwrong")
+    reason = missing_from_hub(HubId.of(path), known=["open/model"])
+    assert reason is not None
+    assert words in reason.words
+    assert reason.words.startswith(path)
+    assert reason.certain
+    assert "\n" not in reason.words
+    assert "hf_wrong" not in reason.words
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_the_hub_has_is_nothing_to_say(tmp_path: Path) -> None:
-    assert missing_models({"model.path": "open/new", "gold.path": str(tmp_path), "gold.tokenizer": None}) == {}
+def test_a_gated_repository_opens_to_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    shut = HubId("shut/data", kind="dataset")
+    assert "https://huggingface.co/datasets/shut/data" in str(missing_from_hub(shut))
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert missing_from_hub(shut) is None
+    assert missing_from_hub(HubId("shut/gate")) is None
 
 
-def test_a_hub_that_does_not_answer_and_one_that_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("hub")
+def test_a_tokenizer_needs_no_weights() -> None:
+    named = {"model.path": HubId("old/pickles"), "model.tokenizer": HubId("old/pickles")}
+    assert list(unavailable(named)) == ["model.path"]
+
+
+def test_what_is_in_the_cache_is_not_asked_for(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot_download("open/model", endpoint=hub.url, cache_dir=constants.HF_HUB_CACHE)
+    before = len(hub.paths)
+    assert missing_from_hub(HubId("open/model")) is None
+    assert len(hub.paths) == before
+    assert missing_from_hub(HubId("open/model", "v1.0")) is None, "another revision is asked for"
+    assert len(hub.paths) > before
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "switched off (HF_HUB_OFFLINE); fetch it where there is a network: hf download a/b --revision v1" in str(
-        missing_from_hub("a/b@v1")
+    assert missing_from_hub(HubId("open/model")) is None
+
+
+def test_folders_are_no_hub_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "one").mkdir(parents=True)
+    named = {"a": str(tmp_path), "b": "models/one", "c": None, "d": "owner/name@v1"}
+    assert model_ids(named) == {"d": HubId("owner/name", "v1")}
+
+
+def test_a_hub_that_is_switched_off_or_silent_is_asked_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {"model.path": HubId("a/b", "v1"), "benchmark": HubId("c/d", kind="dataset")}
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert missing_from_hub(named["model.path"]) == Unavailable(
+        words="a/b@v1 is not in this machine's cache, and the hub is switched off (HF_HUB_OFFLINE); fetch it where "
+        "there is a network: hf download a/b --revision v1",
+        certain=False,
     )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "hf download a/b" in str(missing_from_hub("a/b"))
+    silent = unavailable(named)
+    assert [reason.certain for reason in silent.values()] == [False, False]
+    assert "hf download a/b --revision v1" in silent["model.path"].words
+    assert "hf download c/d --repo-type dataset" in silent["benchmark"].words
+    assert hub.paths == []

@@ -154,7 +154,7 @@ def test_folders_without_weights_and_names_that_are_nothing_are_told(tmp_path: P
         model_folder(str(tmp_path))
     with pytest.raises(ValueError, match="no such folder, and not a hub id"):
         model_folder("./no/such/folder")
-    with pytest.raises(ValueError, match="no-such-owner/no-such-model: no such folder, and the model hub"):
+    with pytest.raises(ValueError, match="no-such-owner/no-such-model: no such folder, and the hub cannot be reached"):
         model_folder("no-such-owner/no-such-model")
 
 

@@ -8,7 +8,21 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TINY_SHAPES = {"model.embed_tokens.weight": [4, 2], "model.layers.0.mlp.up_proj.weight": [3, 2]}
+TINY = {"hidden_size": 2, "intermediate_size": 3, "num_attention_heads": 1, "num_key_value_heads": 1}
+BLOCK_SHAPES = {
+    "input_layernorm": [2],
+    "post_attention_layernorm": [2],
+    **{f"self_attn.{name}_proj": [2, 2] for name in "qkvo"},
+    "mlp.gate_proj": [3, 2],
+    "mlp.up_proj": [3, 2],
+    "mlp.down_proj": [2, 3],
+}
+TINY_SHAPES = {
+    "model.embed_tokens.weight": [4, 2],
+    **{f"model.layers.0.{name}.weight": shape for name, shape in BLOCK_SHAPES.items()},
+    "model.norm.weight": [2],
+}
+"""All weights of a Llama with one block of width 2 and a tied head."""
 
 
 def write_safetensors(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -22,9 +36,9 @@ def write_safetensors(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
 
 
 def write_model_folder(folder: Path) -> Path:
-    """The smallest folder that headers find no fault with."""
+    """The smallest folder that can be loaded: a Llama of zeros."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": "llama", "num_hidden_layers": 1, "vocab_size": 4}
+    config = {"model_type": "llama", "num_hidden_layers": 1, "vocab_size": 4, "tie_word_embeddings": True, **TINY}
     (folder / "config.json").write_text(json.dumps(config))
     write_safetensors(folder / "model.safetensors", TINY_SHAPES)
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": []}))

@@ -1,0 +1,91 @@
+"""Check models and data sets before anything starts: what is on the hub, and whether models can be loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from unlearn_sweep.engine.hub import HubId, Unavailable, model_ids, unavailable
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.loadable import misfits
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, hub_sets
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import SpecError
+from unlearn_sweep.sweeps.file.spec import SweepSpec
+
+NAMED_IN_CARDS = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def check_hub(spec: SweepSpec, job: SweepJob, *, certain: bool = False) -> list[str]:
+    """Check that every model and data set that is on the hub can be downloaded or is cached.
+
+    Args:
+        spec: The checked sweep file.
+        job: Its job.
+        certain: Report only what the hub itself says is missing, gated or unusable. What could not be asked is
+            returned as notes.
+
+    Raises:
+        SpecError: lists what is not available, and what to do.
+    """
+    found = missing(job)
+    refused = {name: reason for name, reason in found.items() if reason.certain or not certain}
+    _raise(spec, {name: reason.words for name, reason in refused.items()})
+    return [f"{name}: {reason}" for name, reason in found.items()]
+
+
+def check_fit(spec: SweepSpec, job: SweepJob) -> None:
+    """Check that the models on this machine can be loaded: class, names and shapes of the weights, but no values.
+
+    Raises:
+        SpecError: lists the models that cannot be loaded, and why.
+    """
+    _raise(spec, unloadable(job))
+
+
+def unloadable(job: SweepJob) -> dict[str, str]:
+    """Return why models that are on this machine cannot be loaded, by their key in the sweep file."""
+    return misfits({name: path for name, path in given_models(job).items() if not name.endswith(".tokenizer")})
+
+
+def missing(job: SweepJob) -> dict[str, Unavailable]:
+    """Return models and data sets that are not available, by their key in the sweep file."""
+    found = unavailable(model_ids(given_models(job)), known_models())
+    sets = hub_sets(job.benchmark.name, job.benchmark.params)
+    data = {f"benchmark[{number}]": HubId(name, at, "dataset") for number, (name, at) in enumerate(sets)}
+    return found | _merged(unavailable(data, {name for card in BENCHMARKS.values() for name in _names(card.hub)}))
+
+
+def known_models() -> frozenset[str]:
+    """Return the hub ids that the cards of benchmarks name, to suggest for a mistyped one."""
+    return frozenset(name for card in BENCHMARKS.values() for name in (*_names(card.original), *_names(card.gold)))
+
+
+def given_models(job: SweepJob) -> dict[str, str | None]:
+    """Return the models and tokenizers of a job by their key in the sweep file."""
+    named: dict[str, str | None] = {}
+    for name, source in (("model", job.original), ("gold", job.gold)):
+        named |= {f"{name}.path": source.path, f"{name}.tokenizer": source.tokenizer}
+        named[f"{name}.train.base"] = (source.recipe or {}).get("base")
+    return named
+
+
+def _merged(found: Mapping[str, Unavailable]) -> dict[str, Unavailable]:
+    """Return all answers about data sets as one, under the key `benchmark`."""
+    if not found:
+        return {}
+    words = "; ".join(dict.fromkeys(reason.words for reason in found.values()))
+    advice = "; or give local files (docs/benchmarks.md)"
+    return {"benchmark": Unavailable(words=words + advice, certain=any(reason.certain for reason in found.values()))}
+
+
+def _names(text: str) -> list[str]:
+    return NAMED_IN_CARDS.findall(text)
+
+
+def _raise(spec: SweepSpec, reasons: Mapping[str, str]) -> None:
+    collector = ProblemCollector(spec.document)
+    for name, words in reasons.items():
+        collector.add(tuple(name.split(".")), words)
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
