@@ -8,7 +8,7 @@ from typing import Literal
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.measuring_requests import metrics_of
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.stages.scoring import FORGET, Scorer
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import Control, Controls, Measured
 from unlearn_sweep.engine.store.stages import StageStore
@@ -26,6 +26,7 @@ def write_controls(job: SweepJob, prepared: Prepared, store: StageStore) -> Cont
     controls = Controls(
         original=_control("original", job, prepared, scorer),
         gold=_control("gold", job, prepared, scorer),
+        forget_facts=_forget_facts(scorer),
     )
     durable.write_text(job.directory / "controls.json", controls.model_dump_json(indent=1) + "\n")
     return controls
@@ -55,6 +56,11 @@ def _control(which: Literal["original", "gold"], job: SweepJob, prepared: Prepar
         attacks={attack.label: scorer.control_attack(attack, which) for attack in job.attacks},
         stage_keys={} if no_model else _stage_keys(prepared, which),
     )
+
+
+def _forget_facts(scorer: Scorer) -> int:
+    rows = scorer.controls.original
+    return int(rows.loc[rows["split"] == FORGET, "group_id"].nunique())
 
 
 def _stage_keys(prepared: Prepared, which: str) -> dict[str, str]:

@@ -285,10 +285,15 @@ class Control(Record):
 
 
 class Controls(Record):
-    """controls.json: measurements of the two reference models."""
+    """controls.json: measurements of the two reference models.
+
+    `forget_facts` is the number of facts that the forget split is judged by, in both halves together; None if an older
+    version wrote the record.
+    """
 
     original: Control
     gold: Control
+    forget_facts: int | None = None
 
 
 class Front(Record):

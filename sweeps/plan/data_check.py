@@ -13,6 +13,7 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
@@ -72,7 +73,13 @@ def describe(spec: SweepSpec, job: SweepJob, benchmark: Benchmark | None) -> str
     trained = ", ".join(f"{len(rows)} {view}" for view, rows in benchmark.train.items())
     judged = ", ".join(f"{len(rows)} {split}" for split, rows in benchmark.evaluation.items())
     losses = str(losses_of(job, benchmark))
-    return f"checked; to train on {trained}; to judge by {judged}{'; ' if losses else ''}{losses}"
+    few = few_facts(forget_facts(benchmark))
+    return "; ".join(filter(None, ("checked", f"to train on {trained}", f"to judge by {judged}", str(losses), few)))
+
+
+def forget_facts(benchmark: Benchmark) -> int:
+    """Return the number of facts that the forget side is judged by: groups of rows that halves never split."""
+    return len({row.group_id for row in benchmark.evaluation["forget"]})
 
 
 def hub_note(card: BenchmarkCard, params: Mapping[str, Any]) -> str:

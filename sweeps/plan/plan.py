@@ -17,12 +17,13 @@ from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, described
 from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.file.problems import count_of
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
 from unlearn_sweep.sweeps.machine import busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
-from unlearn_sweep.sweeps.plan.data_check import hub_note
+from unlearn_sweep.sweeps.plan.data_check import forget_facts, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
 from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
@@ -149,7 +150,8 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     plan = _plan(job, benchmark, placement, memory_gib)
     losses = losses_of(job, benchmark)
     plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
-    notes = [note for note in (str(losses), busy_note(spec.machine)) if note]
+    few = few_facts(forget_facts(benchmark))
+    notes = [note for note in (str(losses), busy_note(spec.machine), few) if note]
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 

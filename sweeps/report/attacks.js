@@ -5,15 +5,38 @@ const ATTACKED = TRIALS.filter((trial) => trial.attacks.length && trial.state !=
 const HEAT_ROWS = 60;
 
 const attackOf = (trial, name) => trial.attacks.find((attack) => attack.attack === name);
-const pointsOf = (trial, name) => (attackOf(trial, name) || { curve: [] }).curve;
+const leftOf = (attack) => (STATE.half === "report" ? attack.report_value : attack.value);
+const pointsOf = (trial, name) => {
+  const curve = (attackOf(trial, name) || { curve: [] }).curve;
+  return rises(curve) ? [beforeAttack(trial, curve[0].unit), ...curve] : curve;
+};
 const allPoints = (name) => TRIALS.flatMap((trial) => pointsOf(trial, name));
-const controlPoints = (which, name) => (REPORT.controls ? REPORT.controls[which].attacks[name] || [] : []);
+
+// Curves over a strength that grows from above 0 begin at 0, with what was measured before the attack.
+function rises(curve) {
+  return curve.length > 1 && curve[0].strength > 0 && curve[curve.length - 1].strength > curve[0].strength;
+}
+
+function beforeAttack(trial, unit) {
+  const parts = (trial.ue_detail || { parts: [] }).parts;
+  const metrics = Object.fromEntries((parts || []).filter((part) => known(part.value)).map((part) => [part.metric, part.value]));
+  return { strength: 0, unit, still_forgotten: trial.ue, utility: trial.ut, metrics };
+}
+
+function controlPoints(which, name) {
+  const control = REPORT.controls ? REPORT.controls[which] : null;
+  const curve = control ? control.attacks[name] || [] : [];
+  if (!rises(curve)) return curve;
+  const before = control.measured.filter((one) => one.split === "forget" && one.half === "search" && known(one.value));
+  const metrics = Object.fromEntries(before.map((one) => [one.metric, one.value]));
+  return [{ strength: 0, unit: curve[0].unit, still_forgotten: control.ue, utility: control.ut, metrics }, ...curve];
+}
 
 function drawHeat() {
   const rows = ATTACKED.slice().sort((one, other) => rank(other) - rank(one) || one.number - other.number).slice(0, HEAT_ROWS).reverse();
   const some = rows.length < ATTACKED.length ? `The ${rows.length} best of ${ATTACKED.length} attacked trials; all are in trials.csv. ` : "";
   byId("heat-note").textContent = rows.length
-    ? `Stars are on the front. ${some}Values on the search half; point at a cell for more, also for why it has no value.`
+    ? `Stars are on the front. ${some}Measured on the ${STATE.half === "report" ? "rows the search never saw" : "rows the search used"}; point at a cell for more, also for why it has no value.`
     : "No trial has been attacked yet.";
   byId("plot-heat").hidden = !rows.length;
   if (!rows.length) return;
@@ -22,7 +45,7 @@ function drawHeat() {
     type: "heatmap",
     x: ATTACKS.map((name) => safe(name.slice(0, 40))),
     y: rows.map((trial) => safe(`${trial.on_front ? "\u2605 " : ""}${trial.number} ${trial.method || ""}`.slice(0, 28))),
-    z: cells((attack) => (attack && known(attack.value) ? attack.value : null)),
+    z: cells((attack) => (attack && known(leftOf(attack)) ? leftOf(attack) : null)),
     zmin: 0,
     zmax: 1,
     colorscale: "Viridis",
@@ -42,7 +65,7 @@ function drawHeat() {
 
 function cellLabel(attack) {
   if (!attack) return "";
-  return known(attack.value) ? number(attack.value, 2) : attack.skipped ? "skipped" : "no value";
+  return known(leftOf(attack)) ? number(leftOf(attack), 2) : attack.skipped ? "skipped" : "no value";
 }
 
 function cellText(attack, trial) {
@@ -50,7 +73,7 @@ function cellText(attack, trial) {
   if (!attack) return [...lines, "not attacked this way"].join("<br>");
   lines.push(`${safe(attack.attack)} (${safe(attack.family)})`);
   if (known(attack.value)) {
-    lines.push(`forgetting left ${number(attack.value)} search, ${number(attack.report_value)} unseen`, `utility under attack ${number(attack.utility)}`);
+    lines.push(`forgetting left ${plusMinus(attack.value, attack.standard_error)} search, ${plusMinus(attack.report_value, attack.report_standard_error)} unseen`, `utility under attack ${number(attack.utility)}`);
   } else {
     lines.push(`${cellLabel(attack)}: ${safe((attack.reason || "no reason recorded").slice(0, 160))}`);
   }
@@ -137,7 +160,7 @@ function drawCurves() {
   Plotly.react("plot-curve", curves(name, (point) => point.still_forgotten), layout(left), CONFIG);
   const raw = [...curves(name, (point) => point.metrics[metric]), ...controlCurves(name, metric)];
   Plotly.react("plot-raw", raw, layout(right), CONFIG);
-  byId("curve-note").textContent = "Strong lines are on the front. Left: between the controls, which are the dashed lines. "
+  byId("curve-note").textContent = "Strong lines are on the front. Both figures are measured on the rows the search used, from before the attack (strength 0) on. Left: between the controls, which are the dashed lines. "
     + "Right: the metric as measured, with the original and the gold model under the same attack in the colour of the text."
     + (DATA.curves_left_out ? ` Curves of ${DATA.curves_left_out} further trials are left out of the page; report.json has them.` : "");
 }
@@ -146,6 +169,7 @@ function startAttacks() {
   if (!OBJECTIVES.includes("rob")) return;
   drawHeat();
   on("theme", drawHeat);
+  on("half", drawHeat);
   if (ATTACKED.length) linked("plot-heat");
   const withCurves = ATTACKS.filter((name) => allPoints(name).length);
   const strengths = (name) => new Set(allPoints(name).map((point) => point.strength)).size;

@@ -29,12 +29,14 @@ from unlearn_sweep.engine.store.records import (
 from unlearn_sweep.engine.store.starts import Start
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
+from unlearn_sweep.sweeps.report.cautions import cautions
 from unlearn_sweep.sweeps.report.estimate import slots_of
 from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
 from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
 from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepState
 from unlearn_sweep.sweeps.report.savings import Savings, savings
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
+from unlearn_sweep.sweeps.report.uncertainty import Half, alike, chosen_half, standard_errors
 
 Reasoned = TypeVar("Reasoned", AttackScore, Objective, Robustness, SeedScore)
 DETAILS = tuple(name for name in TrialRecord.model_fields if name.endswith("_detail"))
@@ -56,6 +58,8 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
         stages_open: Names of the stages that are running now.
         seeds: The runs of a finalist with other seeds.
         over_seeds: Mean and spread over `seeds` and the trial's own run.
+        errors: Standard errors by objective (`uncertainty.standard_errors`).
+        cautions: What a reader must know before trusting the numbers (`cautions.cautions`).
     """
 
     key: str | None
@@ -83,6 +87,8 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
     code: str | None = None
     seeds: list[SeedScore] = Field(default_factory=list)
     over_seeds: SeedSummary | None = None
+    errors: dict[str, float] = Field(default_factory=dict)
+    cautions: list[str] = Field(default_factory=list)
 
 
 _SHARED_FIELDS = tuple(name for name in ReportTrial.model_fields if name in TrialRecord.model_fields)
@@ -107,6 +113,8 @@ class Report(View):
         publishable: False for the built-in benchmark.
         front: Keys of the trials on the Pareto front.
         hypervolume: Hypervolume of the front, on the search half of the rows.
+        alike: For each recommended trial, the front members that cannot be told apart from it, on the half of
+            `compared_on`.
         tracking: The MLflow setting: "auto", "off" or an address.
         versions: Package versions at the last start of the sweep.
         starts: All starts of the sweep.
@@ -130,6 +138,8 @@ class Report(View):
     hypervolume: float
     hypervolume_curve: list[tuple[int, float]]
     picks: list[Pick]
+    alike: dict[int, list[int]]
+    compared_on: Half
     controls: Controls | None
     stages: list[StageTime]
     pruning: Savings
@@ -147,10 +157,12 @@ def make_report(data: SweepData) -> Report:
     """Build the report of a sweep that was read from disk. Remove this machine's secrets from all free texts."""
     front, cleaner, starts = data.front, Cleaner(), data.snapshot.starts
     members = set(front.front)
-    trials = [_settled(trial, members, cleaner) for trial in data.trials]
+    trials = [_settled(trial, members, cleaner, data.controls) for trial in data.trials]
     trials += [_open(trial, cleaner) for trial in data.open_trials]
     on_front = [trial for trial in data.trials if trial.key in members and trial.state != "duplicate"]
     now = time.time()
+    picks, half = pick_trials(on_front, data.objectives), chosen_half(on_front, data.objectives)
+    picked = {pick.number: next(trial for trial in on_front if trial.number == pick.number) for pick in picks}
     elapsed = data.timeline.elapsed_seconds(now, alive=data.state == "running")
     slots = slots_of(data.timeline, data.spec_value("concurrent_trials"))
     return Report(
@@ -170,7 +182,9 @@ def make_report(data: SweepData) -> Report:
         reference_point=front.reference_point,
         hypervolume=front.hypervolume,
         hypervolume_curve=front.hypervolume_curve,
-        picks=pick_trials(on_front, data.objectives),
+        picks=picks,
+        alike={number: alike(trial, on_front, data.objectives, half) for number, trial in picked.items()},
+        compared_on=half,
         controls=data.controls,
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),
@@ -234,7 +248,7 @@ class Cleaner:
         return record if clean == record.reason else record.model_copy(update={"reason": clean})
 
 
-def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner) -> ReportTrial:
+def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner, controls: Controls | None) -> ReportTrial:
     same = {name: getattr(trial, name) for name in _SHARED_FIELDS}
     same["params"] = cleaner.value(trial.params)
     same["method"] = cleaner.text(trial.method)
@@ -247,7 +261,12 @@ def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner) -> ReportT
             same[name] = cleaner.reason(same[name])
     on_front = trial.key in members and trial.state != "duplicate"
     return ReportTrial(
-        **same, on_front=on_front, over_seeds=over_seeds, seconds=max(0.0, trial.finished - trial.started)
+        **same,
+        on_front=on_front,
+        over_seeds=over_seeds,
+        errors=standard_errors(trial),
+        cautions=cautions(trial, controls),
+        seconds=max(0.0, trial.finished - trial.started),
     )
 
 

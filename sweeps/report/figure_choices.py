@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Literal
 
 from unlearn_sweep.sweeps.report.document import Report
+from unlearn_sweep.sweeps.report.uncertainty import Half
 
 
-def shown_half(report: Report) -> Literal["report", "search"]:
-    """Return the half of the rows whose values to show.
-
-    "report" (rows that the search never saw) if every front member has all objectives there, else "search".
-    """
-    members = [trial for trial in report.trials if trial.on_front]
-    names = [f"report_{objective}" for objective in report.objectives]
-    whole = all(getattr(trial, name) is not None for trial in members for name in names)
-    return "report" if members and whole else "search"
+def shown_half(report: Report) -> Half:
+    """Return the half of the rows whose values to show (`uncertainty.chosen_half`)."""
+    return report.compared_on
 
 
 def projections(report: Report) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ function madeHoverText(trial) {
   const values = OBJECTIVES.map((objective) => `${NAMES[objective]} ${measuredText(trial, objective)}`).join("  ");
   const pairs = Object.entries(trial.params).slice(0, 12);
   const settingLines = pairs.map(([name, value]) => safe(`${name} = ${setting(value)}`.slice(0, 80)));
-  const notes = [trial.on_front ? "on the front" : "", trial.infeasible ? "infeasible" : "", trial.rob_is_bound ? "Rob is an upper bound" : ""];
+  const notes = [trial.on_front ? "on the front" : "", ...trial.cautions.map((text) => safe(text.split(/[:;]/)[0])), trial.infeasible ? "infeasible" : "", trial.rob_is_bound ? "Rob is an upper bound" : ""];
   const marks = notes.filter(Boolean).join(", ");
   const head = `<b>${safe(trial.number)} ${safe(trial.method)}</b>${marks ? ` (${marks})` : ""}`;
   return [head, values, ...settingLines].join("<br>");
@@ -98,11 +98,10 @@ function marks(x, y) {
   return traces;
 }
 
-// Standard errors are known for UE and UT on the search half.
+// One standard error, on the half that is shown.
 function errorBars(trials, x, y) {
-  if (STATE.half !== "search") return {};
   const bars = (objective) => {
-    const array = trials.map((trial) => (trial[`${objective}_detail`] || {}).standard_error || 0);
+    const array = trials.map((trial) => errorOf(trial, objective) || 0);
     return { type: "data", array, visible: array.some((value) => value > 0), thickness: 1, width: 0, color: themed("--soft") };
   };
   return { error_x: bars(x), error_y: bars(y) };
@@ -153,7 +152,7 @@ function drawFront() {
   }
   const scored = TRIALS.filter((trial) => trial.state !== "duplicate");
   const missing = scored.filter((trial) => !OBJECTIVES.every((objective) => known(measured(trial, objective)))).length;
-  byId("front-note").textContent = "Large outlined marks are on the front, hollow ones have an upper bound for Rob. "
+  byId("front-note").textContent = "Large outlined marks are on the front, hollow ones have an upper bound for Rob, bars are one standard error. "
     + "Click a mark to keep it marked everywhere; draw round marks with the lasso to filter the table."
     + (missing ? ` ${missing} of ${scored.length} trials lack an objective here, so a picture or all of them miss them.` : "");
 }

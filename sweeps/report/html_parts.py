@@ -9,6 +9,7 @@ from html import escape
 from unlearn_sweep.engine.store.records import missing_reasons
 from unlearn_sweep.methods.catalog import defaults
 from unlearn_sweep.methods.shared_params import TRAINING_PARAMS
+from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.report.accounting import time_text
 from unlearn_sweep.sweeps.report.commands import export_command, run_command
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
@@ -16,6 +17,7 @@ from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.report.judging import judging_text
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
+from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
 LINES_SHOWN = 200
 REASON_SHOWN = 240
@@ -65,6 +67,8 @@ def warnings(report: Report) -> str:
             f"The benchmark {report.benchmark!r} is synthetic, made for this project, and used with a very small "
             "model. It shows how a sweep behaves; it is no benchmark to publish numbers on."
         )
+    if (few := few_facts(report.controls.forget_facts if report.controls else None)) is not None:
+        texts.append(few)
     if report.state in ("running", "not started"):
         texts.append("The sweep is still running: this page shows what was settled when it was made.")
     if report.state == "stopped":
@@ -76,9 +80,9 @@ def warnings(report: Report) -> str:
 
 
 def pick_cards(report: Report) -> str:
-    """Render one card per recommended trial, with the objectives on the rows that the search never saw if known."""
+    """Render one card per recommended trial, with its objectives and standard errors on both halves of the rows."""
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
-    return "".join(_card(by_number[pick.number], pick.roles, report.objectives) for pick in report.picks)
+    return "".join(_card(by_number[pick.number], pick.roles, report) for pick in report.picks)
 
 
 def seed_table(report: Report) -> str:
@@ -201,27 +205,28 @@ def settings_text(trial: ReportTrial) -> str:
     )
 
 
-def _card(trial: ReportTrial, roles: Sequence[str], objectives: Sequence[str]) -> str:
-    gauges = "".join(_gauge(name, getattr(trial, f"report_{name}"), getattr(trial, name)) for name in objectives)
+def _card(trial: ReportTrial, roles: Sequence[str], report: Report) -> str:
+    gauges = "".join(_gauge(name, trial) for name in report.objectives)
+    head = "<span></span><span></span><span>search half</span><span>unseen half</span>"
+    same = report.alike.get(trial.number, [])
+    notes = [f"cannot be told apart from {trials_text(same)}", *trial.cautions] if same else trial.cautions
+    said = "".join(f'<span class="caution">{escape(note)}</span>' for note in notes)
     return (
         f'<button type="button" class="card" data-trial="{trial.number}">'
         f'<span class="role">{escape("; ".join(roles))}</span>'
         f'<span class="who">Trial {trial.number}: {escape(str(trial.method))}</span>'
-        f'<span class="gauges">{gauges}</span>'
+        f'<span class="gauges">{head}{gauges}</span>{said}'
         f'<span class="settings">{escape(settings_text(trial)[:300])}</span></button>'
     )
 
 
-def _gauge(name: str, unseen: float | None, searched: float | None) -> str:
-    value = searched if unseen is None else unseen
-    label = {"ue": "UE", "ut": "UT", "rob": "Rob"}[name]
-    if value is None:
-        return f"<span>{label}</span><span></span><span>\N{EN DASH}</span>"
-    where = "search half" if unseen is None else "rows that the search never saw"
-    share = 100 * max(0.0, min(1.0, value))
+def _gauge(name: str, trial: ReportTrial) -> str:
+    searched, unseen = (with_error(trial, name, half) for half in ("search", "report"))
+    value = getattr(trial, f"report_{name}")
+    share = 100 * max(0.0, min(1.0, getattr(trial, name) if value is None else value or 0.0))
     return (
-        f'<span>{label}</span><span class="gauge"><i style="width:{share:.0f}%"></i></span>'
-        f'<span title="{where}">{value:.2f}</span>'
+        f'<span>{OBJECTIVE_LABELS[name]}</span><span class="gauge"><i style="width:{share:.0f}%"></i></span>'
+        f"<span>{searched}</span><span>{unseen}</span>"
     )
 
 

@@ -68,9 +68,18 @@ function measured(trial, objective, half = STATE.half) {
   return trial[half === "report" ? `report_${objective}` : objective];
 }
 
+function errorOf(trial, objective, half = STATE.half) {
+  return (trial.errors || {})[half === "report" ? `report_${objective}` : objective];
+}
+
+function plusMinus(value, error) {
+  return number(value) + (known(value) && known(error) ? ` \u00b1 ${number(error)}` : "");
+}
+
 function measuredText(trial, objective, half = STATE.half) {
   const value = measured(trial, objective, half);
-  return (objective === "rob" && trial.rob_is_bound && known(value) ? "\u2264 " : "") + number(value);
+  const bound = objective === "rob" && trial.rob_is_bound && known(value) ? "\u2264 " : "";
+  return bound + plusMinus(value, errorOf(trial, objective, half));
 }
 
 function whyMissing(trial, objective, half = STATE.half) {
@@ -104,10 +113,11 @@ function detailOf(trial) {
   const title = `Trial ${trial.number}: ${trial.method || "unknown method"}`;
   const head = element("h3", {}, title, trial.on_front ? " \u2605 on the front" : trial.infeasible ? " (infeasible)" : "");
   const lists = [objectiveList(trial), settingList(trial), attackList(trial), recordList(trial)];
+  const notes = trial.cautions.map((text) => element("p", { class: "caution" }, text));
   const columns = element("div", { class: "columns" }, ...lists);
   const why = trial.reason ? element("p", { class: "reason" }, `${trial.state}: ${trial.reason}`) : null;
   const missed = trial.infeasible ? element("p", { class: "reason" }, `infeasible: ${trial.infeasible}`) : null;
-  return [close, head, why, missed, columns].filter(Boolean);
+  return [close, head, why, missed, ...notes, columns].filter(Boolean);
 }
 
 function listed(title, pairs) {
@@ -120,11 +130,9 @@ function listed(title, pairs) {
 
 function objectiveList(trial) {
   const rows = OBJECTIVES.map((objective) => {
-    const detail = trial[`${objective}_detail`];
-    const error = detail && known(detail.standard_error) ? ` \u00b1 ${number(detail.standard_error)}` : "";
     const missing = known(trial[objective]) ? "" : ` (${whyMissing(trial, objective)})`;
     const [unseen, searched] = ["report", "search"].map((half) => measuredText(trial, objective, half));
-    return [NAMES[objective], `${unseen} unseen rows; ${searched}${error} search rows${missing}`];
+    return [NAMES[objective], `${unseen} unseen rows; ${searched} search rows${missing}`];
   });
   const parts = ["ue", "ut"].flatMap((objective) => (trial[`${objective}_detail`] || {}).parts || []);
   return listed("Objectives", rows.concat(parts.map((part) => [`${part.metric}, ${part.split}`, partText(part)])));
@@ -147,7 +155,7 @@ function attackList(trial) {
 
 function attackText(attack) {
   if (!known(attack.value)) return `${attack.skipped ? "skipped" : "no value"}${attack.reason ? `: ${attack.reason}` : ""}`;
-  return `${number(attack.report_value)} unseen rows; ${number(attack.value)} search rows; utility ${number(attack.utility)}`;
+  return `${plusMinus(attack.report_value, attack.report_standard_error)} unseen rows; ${plusMinus(attack.value, attack.standard_error)} search rows; utility ${number(attack.utility)}`;
 }
 
 function recordList(trial) {

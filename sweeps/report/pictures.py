@@ -135,6 +135,7 @@ def _projection(
 
     if steps := staircase(places(trial for trial in trials if trial.on_front)):
         axes.plot(*zip(*steps, strict=True), color="#888888", linewidth=1.0, linestyle=":", zorder=1)
+    _error_bars(axes, [trial for trial in trials if trial.on_front], prefix + x, prefix + y)
     for method, style in styles.items():
         own = [trial for trial in trials if trial.method == method]
         label: str | None = plain(method)[:40]
@@ -144,6 +145,16 @@ def _projection(
                 _scatter(axes, points, style, kind, label)
                 label = None  # one legend entry per method, with its most prominent mark
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel=LABELS[x], ylabel=LABELS[y])
+
+
+def _error_bars(axes: Axes, members: list[ReportTrial], x: str, y: str) -> None:
+    """Draw one standard error of each front member in both directions, where it is known."""
+    for trial in members:
+        horizontal, vertical = getattr(trial, x), getattr(trial, y)
+        if horizontal is not None and vertical is not None:
+            across, up = trial.errors.get(x, 0.0), trial.errors.get(y, 0.0)
+            look = {"ecolor": "#777777", "elinewidth": 0.9, "zorder": 2}
+            axes.errorbar([horizontal], [vertical], xerr=across, yerr=up, fmt="none", **look)
 
 
 def _kind(trial: ReportTrial) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.commands import export_command, mlflow_command, report_command, status_command
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
@@ -16,6 +17,7 @@ from unlearn_sweep.sweeps.report.html_parts import settings_text
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
 from unlearn_sweep.sweeps.report.summary_text import answer
+from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
 
 def final_table(directory: Path | str, console: Console) -> None:
@@ -29,6 +31,8 @@ def final_table(directory: Path | str, console: Console) -> None:
         console.print(_picks(report))
         for line in _picked_for(report):
             console.print(line, soft_wrap=True)
+        for line in _notes(report):
+            console.print(line, soft_wrap=True, highlight=False)
     else:
         console.print(Text(" ".join(answer(report))))
     for trial in [trial for trial in report.trials if trial.state == "failed"][:3]:
@@ -51,7 +55,7 @@ def _picks(report: Report) -> Table:
         trial = by_number[pick.number]
         values = [_both_halves(trial, name) for name in report.objectives]
         table.add_row(str(trial.number), Text(str(trial.method)), *values)
-    table.caption = "on rows the search never saw (on those it used)"
+    table.caption = "on rows the search never saw ± one standard error (on those it used and chose by)"
     return table
 
 
@@ -79,9 +83,20 @@ def _over_seeds(trial: ReportTrial, objectives: Sequence[str]) -> str:
 
 
 def _both_halves(trial: ReportTrial, name: str) -> str:
-    unseen, searched = getattr(trial, f"report_{name}"), getattr(trial, name)
-    shown = ["\N{EN DASH}" if value is None else f"{value:.2f}" for value in (unseen, searched)]
-    return f"{shown[0]} ({shown[1]})"
+    return f"{with_error(trial, name, 'report')}\n({with_error(trial, name, 'search')})"
+
+
+def _notes(report: Report) -> list[Text]:
+    """Return what to know about the recommended trials before trusting their numbers."""
+    by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
+    lines = []
+    for pick in report.picks:
+        same = report.alike.get(pick.number, [])
+        apart = [f"cannot be told apart from {trials_text(same)}"] if same else []
+        for note in (*apart, *by_number[pick.number].cautions):
+            lines.append(Text(f"trial {pick.number:<3} {note}", style="yellow"))
+    few = few_facts(report.controls.forget_facts if report.controls else None)
+    return [*lines, *([Text(few, style="yellow")] if few else [])]
 
 
 def _places(report: Report, directory: Path | str) -> list[tuple[str, str]]:

@@ -6,6 +6,10 @@ from collections import Counter
 
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.picks import Pick
+from unlearn_sweep.sweeps.report.uncertainty import Half
+from unlearn_sweep.sweeps.report.values import trials_text, with_error
+
+HALVES: dict[Half, str] = {"report": "the rows that the search never saw", "search": "the rows that the search used"}
 
 
 def answer(report: Report) -> list[str]:
@@ -66,31 +70,45 @@ def _picks(report: Report) -> list[str]:
         return []
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
     first = report.picks[0]
-    sentences = [_describe(by_number[first.number], first)]
+    described = _describe(by_number[first.number], first, report)
+    sentences = [sentence for sentence in (described, _same(report)) if sentence]
     rest = [f"trial {pick.number} ({by_number[pick.number].method}): {_roles(pick)}" for pick in report.picks[1:]]
     if rest:
         sentences.append(f"Also look at {_listed(rest, separator='; ')}.")
-    return sentences
+    return [*sentences, *_cautions(report)]
 
 
-def _describe(trial: ReportTrial, pick: Pick) -> str:
-    (ue, ut, rob), where = _half(trial)
-    robust = f", and a Rob of {_number(rob)} under the family of attacks that hurts it most" if rob is not None else ""
+def _describe(trial: ReportTrial, pick: Pick, report: Report) -> str:
+    half = report.compared_on
+    other: Half = "search" if half == "report" else "report"
+    texts = [f"{with_error(trial, name, half)} ({with_error(trial, name, other)})" for name in ("ue", "ut", "rob")]
+    ue, ut, rob = texts
+    robust = f", and a Rob of {rob} under the family of attacks that hurts it most" if trial.rob is not None else ""
     return (
-        f"Start with trial {trial.number} ({trial.method}): {_roles(pick)}. On {where} it has a UE of {_number(ue)} "
-        f"(a model that never saw the data has 1) with a UT of {_number(ut)} (the original model has 1){robust}."
+        f"Start with trial {trial.number} ({trial.method}): {_roles(pick)}, by the half of the rows that the search "
+        f"used. On {HALVES[half]} (in brackets: {HALVES[other]}) it has a UE of {ue}, where a model that never saw the "
+        f"data has 1, with a UT of {ut}, where the original model has 1{robust}."
     )
 
 
-def _half(trial: ReportTrial) -> tuple[tuple[float | None, float | None, float | None], str]:
-    """Return (UE, UT, Rob) and a description of the rows that they were measured on.
+def _same(report: Report) -> str:
+    """Return which front members cannot be told apart from the first recommended trial; empty if there are none."""
+    first = report.picks[0].number
+    same = report.alike.get(first, [])
+    if not same:
+        return ""
+    cannot = f"{trials_text(same)[0].upper()}{trials_text(same)[1:]} cannot be told apart from it"
+    return f"{cannot}: no objective differs by more than two standard errors."
 
-    Held-out rows if every objective that is known on the search rows is known there too, else the search rows.
-    """
-    held_out = (trial.report_ue, trial.report_ut, trial.report_rob)
-    searched = (trial.ue, trial.ut, trial.rob)
-    whole = all((unseen is None) == (seen is None) for unseen, seen in zip(held_out, searched, strict=True))
-    return (held_out, "the rows that the search never saw") if whole else (searched, "the rows that the search used")
+
+def _cautions(report: Report) -> list[str]:
+    """Return the cautions of the first recommended trial as sentences."""
+    by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
+    return [
+        f"Trial {pick.number} is {text}." if text.startswith("beyond") else f"Trial {pick.number} has its {text}."
+        for pick in report.picks[:1]
+        for text in by_number[pick.number].cautions
+    ]
 
 
 def _unmoved(report: Report) -> str:
@@ -117,10 +135,6 @@ def _weakest_attack(report: Report) -> str:
 
 def _roles(pick: Pick) -> str:
     return _listed(pick.roles)
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
 
 
 def _listed(words: list[str], separator: str = ", ") -> str:

@@ -73,11 +73,15 @@ function cell(trial, column) {
     const share = `--share:${Math.round(100 * Math.max(0, Math.min(1, value)))}%`;
     const unseen = column.half === "report";
     const looks = { class: `number ${unseen ? "measured" : "other"}`, title, style: unseen && known(value) ? share : null };
-    return element("td", looks, measuredText(trial, column.objective, column.half));
+    const high = column.objective === "rob" && known(value) && value > measured(trial, "ue", column.half) + 0.005 && !trial.rob_is_bound;
+    const mark = high ? element("span", { class: "warn", title: "Rob above UE: see the trial's details" }, " \u26a0") : null;
+    return element("td", looks, measuredText(trial, column.objective, column.half), mark);
   }
   if (column.id === "number") {
     const star = trial.on_front ? element("span", { class: "star", title: "on the front" }, "\u2605 ") : null;
-    return element("td", { class: "number" }, star, String(trial.number));
+    const beyond = trial.cautions.find((text) => text.startsWith("beyond gold"));
+    const mark = beyond ? element("span", { class: "warn", title: beyond }, "\u26a0 ") : null;
+    return element("td", { class: "number" }, mark, star, String(trial.number));
   }
   if (column.id === "state") {
     const stages = trial.stages_open.join(", ");

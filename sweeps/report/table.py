@@ -68,8 +68,8 @@ def answers_csv(answers: Answers) -> str:
 def _line(trial: ReportTrial) -> dict[str, Any]:
     """Return the cells of one trial. Standard errors, parameters, attacks and stages are separate columns."""
     line: dict[str, Any] = {name: getattr(trial, name) for name in FIXED}
-    details = {name: getattr(trial, f"{name}_detail") for name in ("ue", "ut", "report_ue", "report_ut")}
-    line |= {f"{name}_standard_error": detail.standard_error for name, detail in details.items() if detail is not None}
+    line |= {f"{name}_standard_error": error for name, error in trial.errors.items()}
+    line |= {"cautions": "; ".join(trial.cautions)} if trial.cautions else {}
     line |= {f"{name}_missing": reason for name, reason in missing_reasons(trial).items()}
     line |= {f"param.{name}": value for name, value in trial.params.items()}
     for attack in trial.attacks:

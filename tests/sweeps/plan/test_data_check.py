@@ -50,7 +50,9 @@ def test_rows_that_have_all_are_described(tmp_path: Path) -> None:
     )
     job = resolve(spec)
     found = check_rows(spec, job)
-    assert describe(spec, job, found) == "checked; to train on 6 forget, 6 retain; to judge by 6 forget, 6 retain"
+    parts = describe(spec, job, found).split("; ")
+    assert parts[:3] == ["checked", "to train on 6 forget, 6 retain", "to judge by 6 forget, 6 retain"]
+    assert parts[3].startswith("few rows: the forget side is judged by 6 facts, about 3 in each half")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def described(folder: Path, *, answer: str = "He", question: str = "Who 0?", opt
 
 
 def test_short_rows_have_nothing_to_say(folder: Path) -> None:
-    assert described(folder).endswith("to judge by 6 forget, 5 retain")
+    assert described(folder).partition("; few rows")[0].endswith("to judge by 6 forget, 5 retain")
 
 
 def test_a_long_answer_is_counted_against_the_models_context(folder: Path) -> None:

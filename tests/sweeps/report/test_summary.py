@@ -31,7 +31,8 @@ def test_the_three_picks_and_the_next_commands(tmp_path: Path) -> None:
     by_number = {trial.number: trial for trial in report.trials}
     for pick in report.picks:
         trial = by_number[pick.number]
-        assert f"{trial.report_ue:.2f} ({trial.ue:.2f})" in text
+        assert f"{trial.report_ue:.2f}" in text
+        assert f"({trial.ue:.2f} ± 0.02)" in text
         assert pick.roles[0] in text
     assert str(folder / "report" / "index.html") in text
     assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'mlflow.db'}" in text
