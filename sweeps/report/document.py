@@ -32,6 +32,7 @@ from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
 from unlearn_sweep.sweeps.report.cautions import cautions
 from unlearn_sweep.sweeps.report.estimate import slots_of
 from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
+from unlearn_sweep.sweeps.report.method_table import MethodLine, PublishedLine, method_lines, published_lines
 from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
 from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepState
 from unlearn_sweep.sweeps.report.savings import Savings, savings
@@ -115,6 +116,8 @@ class Report(View):
         hypervolume: Hypervolume of the front, on the search half of the rows.
         alike: For each recommended trial, the front members that cannot be told apart from it, on the half of
             `compared_on`.
+        methods: What each method reached, the highest hypervolume first.
+        published: Published numbers of the same benchmark and methods.
         tracking: The MLflow setting: "auto", "off" or an address.
         versions: Package versions at the last start of the sweep.
         starts: All starts of the sweep.
@@ -140,6 +143,8 @@ class Report(View):
     picks: list[Pick]
     alike: dict[int, list[int]]
     compared_on: Half
+    methods: list[MethodLine]
+    published: list[PublishedLine]
     controls: Controls | None
     stages: list[StageTime]
     pruning: Savings
@@ -163,6 +168,8 @@ def make_report(data: SweepData) -> Report:
     now = time.time()
     picks, half = pick_trials(on_front, data.objectives), chosen_half(on_front, data.objectives)
     picked = {pick.number: next(trial for trial in on_front if trial.number == pick.number) for pick in picks}
+    methods = method_lines(data.trials, front.front, data.objectives)
+    options = data.spec_value("benchmark", "params") or {}
     elapsed = data.timeline.elapsed_seconds(now, alive=data.state == "running")
     slots = slots_of(data.timeline, data.spec_value("concurrent_trials"))
     return Report(
@@ -185,6 +192,8 @@ def make_report(data: SweepData) -> Report:
         picks=picks,
         alike={number: alike(trial, on_front, data.objectives, half) for number, trial in picked.items()},
         compared_on=half,
+        methods=[line.model_copy(update={"method": cleaner.text(line.method)}) for line in methods],
+        published=published_lines(methods, data.trials, data.benchmark, options),
         controls=data.controls,
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from unlearn_sweep.engine.store.records import missing_reasons
@@ -14,13 +14,13 @@ from unlearn_sweep.sweeps.report.accounting import time_text
 from unlearn_sweep.sweeps.report.commands import export_command, run_command
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.html_table import table
 from unlearn_sweep.sweeps.report.judging import judging_text
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
 LINES_SHOWN = 200
-REASON_SHOWN = 240
 LOST = {
     "Failed": "They ended with an error and are not on the front.",
     "Collapsed": "The model broke; it was not attacked further. Scores up to there are kept.",
@@ -104,7 +104,7 @@ def seed_table(report: Report) -> str:
         "Members of the front, trained again with other seeds and attacked in full: mean \N{PLUS-MINUS SIGN} standard "
         "deviation over seeds, on rows that the search never saw. The search chose by the trial's own seed."
     )
-    return f"<h3>Finalists over seeds</h3><p>{text}</p>" + _table(head, lines, numeric_from=1)
+    return f"<h3>Finalists over seeds</h3><p>{text}</p>" + table(head, lines, label="Finalists", numeric_from=1)
 
 
 def _two(value: float | None) -> str:
@@ -126,7 +126,8 @@ def stage_table(report: Report) -> str:
         )
         for entry in report.stages
     ]
-    return _table(("stage", "finished", "reused", "failed", "compute", "mean of one", "share"), lines, numeric_from=1)
+    head = ("stage", "finished", "reused", "failed", "compute", "mean of one", "share")
+    return table(head, lines, label="Stages", numeric_from=1)
 
 
 def time_line(report: Report) -> str:
@@ -146,7 +147,8 @@ def saved_table(report: Report) -> str:
         for entry in report.pruning.attacks
     ]
     head = f"<h3>Saved by pruning</h3><p>{escape(text)}. The front is the same as without.</p>"
-    return head + _table(("attack", "skipped", "mean of one", "saved"), lines, numeric_from=1)
+    titles = ("attack", "skipped", "mean of one", "saved")
+    return head + table(titles, lines, label="Saved by pruning", numeric_from=1)
 
 
 def lost_tables(report: Report) -> str:
@@ -177,7 +179,7 @@ def run_again(report: Report) -> str:
 def _versions(report: Report) -> str:
     """Render the package versions at the last start, and the date and code version of every start."""
     shown = [(name, version or "not installed") for name, version in sorted(report.versions.items())]
-    text = _table(("package", "version at the last start"), shown) if shown else ""
+    text = table(("package", "version at the last start"), shown, label="Versions") if shown else ""
     starts = [
         (
             start.date,
@@ -188,7 +190,7 @@ def _versions(report: Report) -> str:
         for start in report.starts
     ]
     head = ("start (UTC)", "unlearn-sweep", "code", "trials of that code")
-    return text + (_table(head, starts) if starts else "")
+    return text + (table(head, starts, label="Starts") if starts else "")
 
 
 def settings_text(trial: ReportTrial) -> str:
@@ -250,7 +252,7 @@ def _lost_group(title: str, text: str, trials: Sequence[ReportTrial]) -> str:
     ]
     rest = f"<p>and {len(trials) - LINES_SHOWN} more, in trials.csv.</p>" if len(trials) > LINES_SHOWN else ""
     head = f"<h3>{escape(title)}: {len(trials)}</h3><p>{escape(text)}</p>"
-    return head + _table(("#", "method", "stage", "reason", "settings"), lines) + rest
+    return head + table(("#", "method", "stage", "reason", "settings"), lines, label=title) + rest
 
 
 def _why(trial: ReportTrial) -> str:
@@ -267,20 +269,3 @@ def _why(trial: ReportTrial) -> str:
     reasons += [f"{label}: {missing[name]}" for name, label in OBJECTIVE_LABELS.items() if name in missing]
     reasons += [f"{', '.join(attacks)}: {reason}" for reason, attacks in unscored.items()]
     return "; ".join(reason for reason in dict.fromkeys(reasons) if reason) or "no reason recorded"
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, numeric_from: int | None = None) -> str:
-    def cells(texts: Sequence[str], tag: str) -> str:
-        kinds = [' class="number"' if numeric_from is not None and i >= numeric_from else "" for i in range(len(texts))]
-        return "".join(f"<{tag}{kind}>{_folded(text)}</{tag}>" for text, kind in zip(texts, kinds, strict=True))
-
-    body = "".join(f"<tr>{cells(line, 'td')}</tr>" for line in lines)
-    return f'<div class="plain"><table><thead><tr>{cells(head, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _folded(text: str) -> str:
-    """Return the escaped text; collapse it if it is longer than `REASON_SHOWN` characters."""
-    if len(text) <= REASON_SHOWN:
-        return escape(text)
-    start = f"{escape(text[:REASON_SHOWN])} \N{HORIZONTAL ELLIPSIS}"
-    return f'<details><summary>{start}</summary><div class="reason">{escape(text)}</div></details>'

@@ -50,6 +50,7 @@ function number(value, digits = 3) {
 }
 
 function setting(value) {
+  if (typeof value === "number" && value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)) return value.toExponential(2);
   if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
   return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
 }
@@ -93,7 +94,17 @@ function whyMissing(trial, objective, half = STATE.half) {
 
 function select(trialNumber) {
   STATE.selected = STATE.selected === trialNumber ? null : trialNumber;
+  history.replaceState(null, "", STATE.selected === null ? location.pathname + location.search : `#trial-${STATE.selected}`);
   tell("selection");
+}
+
+// An address that ends in #trial-10 opens that trial.
+function openAddress() {
+  const found = /^#trial-(\d+)$/.exec(location.hash);
+  if (!found || !BY_NUMBER.has(Number(found[1]))) return;
+  STATE.selected = null;
+  select(Number(found[1]));
+  byId("detail").scrollIntoView({ block: "center" });
 }
 
 function hover(trialNumber) {
@@ -111,7 +122,8 @@ function showDetail() {
 function detailOf(trial) {
   const close = element("button", { type: "button", style: "float:right", onclick: () => select(trial.number) }, "close");
   const title = `Trial ${trial.number}: ${trial.method || "unknown method"}`;
-  const head = element("h3", {}, title, trial.on_front ? " \u2605 on the front" : trial.infeasible ? " (infeasible)" : "");
+  const link = element("a", { href: `#trial-${trial.number}`, class: "note" }, ` #trial-${trial.number}`);
+  const head = element("h3", {}, title, trial.on_front ? " \u2605 on the front" : trial.infeasible ? " (infeasible)" : "", link);
   const lists = [objectiveList(trial), settingList(trial), attackList(trial), recordList(trial)];
   const notes = trial.cautions.map((text) => element("p", { class: "caution" }, text));
   const columns = element("div", { class: "columns" }, ...lists);
@@ -183,5 +195,8 @@ function start() {
   on("selection", showDetail);
   startTable();
   startFigures();
+  addEventListener("hashchange", openAddress);
+  openAddress();
+  addEventListener("keydown", (event) => { if (event.key === "Escape" && STATE.selected !== null) select(STATE.selected); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colours.clear(); tell("theme"); });
 }

@@ -32,6 +32,7 @@ from unlearn_sweep.sweeps.report.html_parts import (
     time_line,
     warnings,
 )
+from unlearn_sweep.sweeps.report.method_parts import method_section
 from unlearn_sweep.sweeps.report.summary_text import answer
 
 SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js", "answers.js")
@@ -66,6 +67,7 @@ def render_page(report: Report, answers: AnswerSheet | None = None) -> str:
         "answer": escape(" ".join(answer(report))),
         "picks": pick_cards(report),
         "seeds": seed_table(report),
+        "methods": method_section(report),
         "volume": _volume(report),
         "time": time_line(report),
         "stages": stage_table(report),

@@ -2,6 +2,22 @@
 // The table of trials: sorted and filtered here, drawn a page at a time so that thousands of trials open at once.
 const PAGE = 100;
 const VIEW = { column: "order", descending: false, shown: PAGE };
+// Settings that vary have a column each, the most common ones first; the rest stand together in one.
+const PARAM_COLUMNS = 12;
+const VARYING = (() => {
+  const seen = new Map();
+  for (const trial of TRIALS) {
+    for (const [name, value] of Object.entries(trial.params)) {
+      if (!seen.has(name)) seen.set(name, { values: new Set(), count: 0 });
+      seen.get(name).values.add(setting(value));
+      seen.get(name).count += 1;
+    }
+  }
+  const several = [...seen].filter(([, found]) => found.values.size > 1);
+  return several.sort(([, one], [, other]) => other.count - one.count).slice(0, PARAM_COLUMNS).map(([name]) => name);
+})();
+const otherSettings = (trial) => Object.entries(trial.params).filter(([name]) => !VARYING.includes(name)).map(([name, value]) => `${name}=${setting(value)}`).join(", ");
+const numericParam = (name) => TRIALS.every((trial) => trial.params[name] === undefined || trial.params[name] === null || known(trial.params[name]));
 const COLUMNS = [
   { id: "number", label: "#", value: (trial) => trial.number, number: true },
   { id: "method", label: "method", value: (trial) => trial.method || "" },
@@ -9,7 +25,10 @@ const COLUMNS = [
   ...OBJECTIVES.flatMap((objective) => ["report", "search"].map((half) => ({
     id: `${half}-${objective}`, group: NAMES[objective], label: half === "report" ? "unseen" : "search",
     value: (trial) => measured(trial, objective, half), objective, half, number: true }))),
-  { id: "params", label: "settings", value: (trial) => settings(trial) },
+  ...VARYING.map((name) => ({
+    id: `param-${name}`, label: name, number: numericParam(name), param: name,
+    value: (trial) => (trial.params[name] === undefined ? null : numericParam(name) ? trial.params[name] : setting(trial.params[name])) })),
+  { id: "params", label: "other settings", value: otherSettings },
   ...(SEVERAL_CODES ? [{ id: "code", label: "code", value: (trial) => trial.code }] : []),
   { id: "seconds", label: "time", value: (trial) => trial.seconds, number: true },
 ];
@@ -87,6 +106,10 @@ function cell(trial, column) {
     const stages = trial.stages_open.join(", ");
     const doing = stages ? `${trial.state}: ${stages}` : trial.infeasible ? `${trial.state}, infeasible` : trial.state;
     return element("td", { class: `state-${trial.state}`, title: trial.reason || trial.infeasible || null }, doing);
+  }
+  if (column.param) {
+    const value = column.value(trial);
+    return element("td", { class: column.number ? "number" : "" }, value === null ? "\u2013" : setting(value));
   }
   if (column.id === "seconds") return element("td", { class: "number other" }, seconds(trial.seconds));
   return element("td", { class: column.id }, column.value(trial));

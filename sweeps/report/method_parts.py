@@ -1,0 +1,76 @@
+"""The section of the page that compares methods with each other and with published numbers."""
+
+from __future__ import annotations
+
+from html import escape
+
+from unlearn_sweep.evaluators.papers import GRADES
+from unlearn_sweep.sweeps.report.document import Report
+from unlearn_sweep.sweeps.report.durations import duration
+from unlearn_sweep.sweeps.report.html_table import Cell, TrialLink, table
+from unlearn_sweep.sweeps.report.method_table import UTILITY_FLOOR, MethodLine
+
+DASH = "\N{EN DASH}"
+
+
+def method_section(report: Report) -> str:
+    """Render the table of methods, the budget in words, and the published numbers of the benchmark if there are any."""
+    if not report.methods:
+        return "<p>No trial is settled yet.</p>"
+    robust = "rob" in report.objectives
+    head = ["method", "settled", "complete", "on the front", "best balance"]
+    head += [f"best Rob at UT {UTILITY_FLOOR:g}"] if robust else []
+    lines = [_line(line, robust=robust) for line in report.methods]
+    columns = [*head, "hypervolume", "compute"]
+    return (
+        f"<p>{escape(budget_text(report))}</p>"
+        + table(columns, lines, label="Methods", numeric_from=1)
+        + _published(report)
+    )
+
+
+def budget_text(report: Report) -> str:
+    """Return whether all methods had as many trials, and what the columns mean."""
+    counts = sorted({line.trials for line in report.methods})
+    equal = (
+        f"Each method had {counts[0]} trials"
+        if len(counts) == 1
+        else (f"The methods had {counts[0]} to {counts[-1]} trials, so a method with more had more chances")
+    )
+    return (
+        f"{equal}. Best balance is the highest harmonic mean of the objectives of one trial; hypervolume is that of "
+        "the method's own trials. All on the search half, by which trials were chosen: the best of many is in part "
+        "lucky."
+    )
+
+
+def _line(line: MethodLine, *, robust: bool) -> list[Cell]:
+    cells: list[Cell] = [line.method, str(line.trials), str(line.complete), str(line.on_front)]
+    cells.append(_value(line.balance, line.balance_trial))
+    cells += [_value(line.rob, line.rob_trial)] if robust else []
+    return [*cells, f"{line.hypervolume:.3f}", duration(line.seconds)]
+
+
+def _value(value: float | None, trial: int | None) -> Cell:
+    return DASH if value is None or trial is None else TrialLink(f"{value:.3f}", trial)
+
+
+def _published(report: Report) -> str:
+    if not report.published:
+        return ""
+    lines: list[list[Cell]] = []
+    for line in report.published:
+        number = line.published
+        here: Cell = DASH if line.here is None or line.trial is None else TrialLink(f"{line.here:.4g}", line.trial)
+        printed = f"{number.value:.4g} {number.unit}"
+        lines.append(
+            [line.method, number.metric, here, printed, number.direction, number.model, number.paper, number.grade]
+        )
+    head = ("method", "metric", "here", "published", "better", "model there", "source", "grade")
+    grades = "; ".join(f"{grade}: {meaning}" for grade, meaning in GRADES.items())
+    text = (
+        "Published numbers of the same benchmark and method, as printed. Here: the method's best-balanced trial, on "
+        "the search half, where the sweep measures the same metric. Another model or training is another number. "
+        f"{grades}."
+    )
+    return f"<h3>Published numbers</h3><p>{escape(text)}</p>" + table(head, lines, label="Published numbers")
