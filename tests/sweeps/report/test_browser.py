@@ -256,3 +256,33 @@ def test_answers_are_side_by_side_with_the_words_of_the_reference_marked(answere
             assert tab.of("Runtime.exceptionThrown") == []
 
     asyncio.run(session())
+
+
+def test_an_address_opens_a_trial_and_escape_closes_it(look: Look) -> None:
+    async def examine(tab: Tab) -> None:
+        await tab.value("location.hash = '#trial-3'")
+        await tab.until("STATE.selected === 3")
+        assert "Trial 3:" in await tab.value("document.getElementById('detail').textContent")
+        await tab.value("document.querySelector('#table tr[data-row=\"5\"]').click()")
+        assert await tab.value("location.hash") == "#trial-5"
+        await tab.value("dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape' }))")
+        assert await tab.value("[STATE.selected, location.hash]") == [None, ""]
+        assert await tab.value("document.getElementById('detail').childElementCount") == 0
+        assert tab.of("Runtime.exceptionThrown") == []
+
+    look(examine)
+
+
+def test_a_setting_is_a_column_that_sorts_by_number(look: Look) -> None:
+    async def examine(tab: Tab) -> None:
+        place = await tab.value("COLUMNS.findIndex((column) => column.label === 'learning_rate')")
+        await tab.value(f"document.querySelectorAll('#table thead tr:last-child button')[{place}].click()")
+        shown = await tab.value("[...document.querySelectorAll('#table tbody tr')].map((row) => row.dataset.row)")
+        values = [await tab.value(f"BY_NUMBER.get({number}).params.learning_rate ?? null") for number in shown]
+        known = [value for value in values if value is not None]
+        assert len(known) > 5
+        assert known == sorted(known, reverse=True)
+        text = await tab.value(f"document.querySelectorAll('#table tbody tr')[0].cells[{place}].textContent")
+        assert float(text) == pytest.approx(known[0], rel=0.01)
+
+    look(examine)

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from tests.sweeps.report.written_sweep import NAUGHTY, mixed_trials, special, trial, write_sweep
+from unlearn_sweep.engine.privacy import visible
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.table import FIXED, trials_csv
 
@@ -40,8 +41,8 @@ def test_a_text_never_becomes_a_formula(tmp_path: Path) -> None:
 
 def test_adversarial_texts_stay_in_their_cell(tmp_path: Path) -> None:
     row = _rows(write_sweep(tmp_path / "demo", [trial(0), special(1, "naughty")]))[1]
-    assert row["reason"] == NAUGHTY
-    assert row[f"param.{NAUGHTY}"] == NAUGHTY
+    assert row["reason"] == visible(NAUGHTY)
+    assert row[f"param.{visible(NAUGHTY)}"] == visible(NAUGHTY)
 
 
 def test_the_fixed_columns_are_there_without_any_trial(tmp_path: Path) -> None:
