@@ -177,4 +177,6 @@ class SweepJob(_Part):
         content = self.model_dump(mode="json", exclude=set(NEUTRAL))
         content["training"] = self.training.identity()
         content["search"] = {key: value for key, value in content["search"].items() if key not in NEUTRAL_IN_SEARCH}
+        if not self.search.sampler_options:  # an option that older sweeps do not have
+            del content["search"]["sampler_options"]
         return digest(content)

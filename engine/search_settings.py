@@ -1,48 +1,16 @@
-"""Search options and samplers. Does not import optuna, so that checking a sweep file is fast."""
+"""Search options. Does not import optuna, so that checking a sweep file is fast."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field
 
+from unlearn_sweep.engine.samplers.catalog import SAMPLERS
 from unlearn_sweep.engine.settings import Count, Settings
 
-Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "qmc", "random", "grid"]
 Allocation = Literal["equal", "free"]
 ObjectiveName = Literal["ue", "ut", "rob"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplerCard:
-    """A sampler of the sweep file.
-
-    Attributes:
-        summary: how it proposes trials, in a few words.
-        models: whether it learns from results, after `startup_trials` random trials.
-        by_turn: whether it samples one method at a time. Every method then gets equally many trials, whatever the
-            allocation.
-    """
-
-    summary: str
-    models: bool = False
-    by_turn: bool = False
-
-
-SAMPLERS: Mapping[Sampler, SamplerCard] = MappingProxyType(
-    {
-        "tpe": SamplerCard(summary="tree-structured Parzen estimator", models=True),
-        "nsga2": SamplerCard(summary="genetic, by crowding distance", models=True),
-        "nsga3": SamplerCard(summary="genetic, by reference points", models=True),
-        "gp": SamplerCard(summary="Gaussian process of each method", models=True, by_turn=True),
-        "qmc": SamplerCard(summary="scrambled Sobol sequence of each method", by_turn=True),
-        "random": SamplerCard(summary="independent draws"),
-        "grid": SamplerCard(summary="every combination"),
-    }
-)
 
 
 class Budget(Settings):
@@ -55,7 +23,10 @@ class Budget(Settings):
 class SearchOptions(Settings):
     """The options with the same form in a sweep file and in the engine."""
 
-    sampler: Sampler = Field(default="tpe", description=f"who proposes: {', '.join(SAMPLERS)}")
+    sampler: str = Field(
+        default="tpe", min_length=1, description=f"who proposes: {', '.join(SAMPLERS.own)}, or one of a plugin"
+    )
+    sampler_options: dict[str, Any] = Field(default={}, description="options of a plugin's sampler")
     allocation: Allocation = Field(
         default="equal", description="equal: every method gets as many trials; free: the sampler chooses"
     )
@@ -65,8 +36,8 @@ class SearchOptions(Settings):
     budget: Budget = Field(default=Budget(), description="limits of time")
     startup_trials: Count = Field(
         default=10,
-        description=f"random trials before {', '.join(name for name, card in SAMPLERS.items() if card.models)} model "
-        "anything",
+        description=f"random trials before {', '.join(card.name for card in SAMPLERS.own.values() if card.models)} "
+        "model anything",
     )
     grid_points: int | None = Field(default=None, ge=2, le=1000, description="values a grid takes from each range")
     unmeasured: Literal["stop", "go_on"] = Field(

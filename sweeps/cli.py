@@ -15,7 +15,15 @@ import typer
 from unlearn_sweep import __version__
 from unlearn_sweep.sweeps.answers import answers
 from unlearn_sweep.sweeps.commands.audit_model import audit
-from unlearn_sweep.sweeps.commands.catalogs import attacks, benchmarks, check_plugin, evaluators, methods, papers
+from unlearn_sweep.sweeps.commands.catalogs import (
+    attacks,
+    benchmarks,
+    check_plugin,
+    evaluators,
+    methods,
+    papers,
+    samplers,
+)
 from unlearn_sweep.sweeps.commands.group import CommandGroup
 from unlearn_sweep.sweeps.commands.sweep_file import plan, run, schema, validate
 from unlearn_sweep.sweeps.commands.sweep_folder import export, report, status, sync
@@ -50,7 +58,7 @@ def options(
 
 for command in (example, run, plan, validate, schema, status, report, answers, export, audit, sync):
     app.command()(command)
-for command in (methods, evaluators, attacks, benchmarks, check_plugin, papers, doctor):
+for command in (methods, evaluators, attacks, benchmarks, samplers, check_plugin, papers, doctor):
     app.command()(command)
 
 

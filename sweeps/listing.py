@@ -1,4 +1,4 @@
-"""List methods, metrics, attacks and benchmarks of this version as plain JSON-compatible values."""
+"""List methods, metrics, attacks, benchmarks and samplers of this version as plain JSON-compatible values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from unlearn_sweep.engine.samplers.catalog import SAMPLERS, is_by_turn
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.catalog import METRICS
@@ -103,6 +104,20 @@ def benchmarks() -> Facts:
             "params": params_of(card.params),
         }
         for card in BENCHMARKS.values()
+    ]
+
+
+def samplers() -> Facts:
+    """Return every sampler with its options."""
+    return [
+        {
+            "name": card.name,
+            "summary": card.summary,
+            "learns from results": card.models,
+            "one method at a time": is_by_turn(card.name),
+            "params": params_of(card.params),
+        }
+        for card in SAMPLERS.values()
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docs_pages import examples
 from tests.support.plugin_text import METHOD
 from unlearn_sweep.plugins import ENVIRONMENT, PluginError, environment, load, plugin_file, use
 
@@ -71,6 +72,16 @@ def test_an_installed_package_adds_a_method(tmp_path: Path) -> None:
     distribution(tmp_path, METHOD, "unlearn_sweep.methods")
     code = "from unlearn_sweep.methods.catalog import build, modules; print(build('hinge', {}), modules('hinge', {}))"
     assert python(code, PYTHONPATH=str(tmp_path)).stdout.strip() == "Hinge(margin=1.0) ('my_losses',)"
+
+
+def test_an_installed_package_adds_a_sampler(tmp_path: Path) -> None:
+    """The example of docs/extend.md as a package; its proposals come from there."""
+    distribution(tmp_path, examples("extend.md")["my_sampler.py"], "unlearn_sweep.samplers")
+    code = (
+        "from unlearn_sweep.engine.samplers.catalog import build_sampler, SAMPLERS, sampler_card; "
+        "print(list(SAMPLERS)[-1], sampler_card('steps').module, build_sampler('steps', {}).params)"
+    )
+    assert python(code, PYTHONPATH=str(tmp_path)).stdout.strip() == "steps my_losses width=0.2"
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from unlearn_sweep.engine.contracts import attack_checks, benchmark_checks, method_checks, metric_checks
+from unlearn_sweep.engine.contracts import attack_checks, benchmark_checks, method_checks, metric_checks, sampler_checks
 from unlearn_sweep.engine.contracts.toy_target import toy_target
+from unlearn_sweep.engine.samplers.cards import SamplerCard
 from unlearn_sweep.evaluators.attacks.attack_params import WeightsParams
 from unlearn_sweep.evaluators.attacks.catalog import build as build_attack
 from unlearn_sweep.evaluators.cards import AttackCard, BenchmarkCard, MetricCard
@@ -31,8 +32,8 @@ def checks_of(
     """Yield every check for a card's kind.
 
     Args:
-        card: The card of a method, metric, attack or benchmark.
-        cases: For attacks and benchmarks: the parameters to check with.
+        card: The card of a method, metric, attack, benchmark or sampler.
+        cases: For attacks, benchmarks and samplers: the parameters to check with.
         identity: For attacks: the parameters of strength 0; None skips that check.
     """
     if isinstance(card, MethodCard):
@@ -43,6 +44,8 @@ def checks_of(
         yield from _attack(card, cases, identity)
     elif isinstance(card, BenchmarkCard):
         yield from _benchmark(card, cases)
+    elif isinstance(card, SamplerCard):
+        yield from _sampler(card, cases)
 
 
 def _cards(card: MethodCard) -> Iterator[Check]:
@@ -154,3 +157,22 @@ def _benchmark(card: BenchmarkCard, cases: Sequence[Mapping[str, Any]]) -> Itera
             f"its metrics have values for its rows ({named})",
             partial(benchmark_checks.metrics_fit_the_rows, card, case),
         )
+
+
+SAMPLER_CHECKS: Mapping[str, Callable[[SamplerCard, Mapping[str, Any]], None]] = {
+    "its options are a model, and it has a point": sampler_checks.options_are_complete,
+    "proposals are new and inside the space": sampler_checks.proposals_are_inside_the_space,
+    "a method without ranges is proposed once": sampler_checks.a_method_without_parameters_is_proposed_once,
+    "one seed gives one search": sampler_checks.one_seed_gives_one_search,
+    "random states are left as found": sampler_checks.random_states_are_left_as_found,
+    "failed and collapsed trials are no obstacle": sampler_checks.it_takes_failed_and_collapsed_trials,
+    "it continues from the journal as if never stopped": sampler_checks.it_goes_on_from_the_journal,
+    "it continues from the records alone": sampler_checks.it_goes_on_from_the_records,
+}
+
+
+def _sampler(card: SamplerCard, cases: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    for case in cases:
+        named = ", ".join(f"{key}: {value}" for key, value in case.items()) or "defaults"
+        for words, check in SAMPLER_CHECKS.items():
+            yield f"{words} ({named})", partial(check, card, case)

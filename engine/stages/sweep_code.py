@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.samplers.catalog import sampler_card
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.measuring_requests import ATTACK_CODE, EVALUATION_CODE, attack_modules, metrics_of
 from unlearn_sweep.engine.stages.training_requests import FINETUNE_CODE, TRAINING_CODE, needs_teacher
@@ -19,7 +20,8 @@ CARD = "card of metric "
 def sweep_code(job: SweepJob) -> dict[str, str]:
     """Return the digest of each module that affects the sweep's results, and of its metric cards, by name.
 
-    Methods, attacks and metrics that the sweep does not use are left out.
+    Methods, attacks and metrics that the sweep does not use are left out. The built-in samplers are too: a record does
+    not depend on what proposed it. A plugin's sampler is included, so an edited one is not mixed in unnoticed.
     """
     roots = {EVALUATION_CODE, *SCORING_CODE, *metric_modules(metrics_of(job))}
     for attack in job.attacks:
@@ -30,6 +32,8 @@ def sweep_code(job: SweepJob) -> dict[str, str]:
         roots |= {TRAINING_CODE, FINETUNE_CODE}
     if any(needs_teacher(space.method) for space in job.spaces):
         roots.add(FINETUNE_CODE)
+    if (sampler := sampler_card(job.search.sampler)).target:  # of a plugin: its proposals depend on the file
+        roots.add(sampler.module)
     return code_digests(*sorted(roots)) | card_digests(job)
 
 

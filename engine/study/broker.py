@@ -16,7 +16,7 @@ import hashlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from unlearn_sweep.engine.search_settings import SAMPLERS, SearchPlan
+from unlearn_sweep.engine.samplers.catalog import is_by_turn, sampler_card
+from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
 from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
+from unlearn_sweep.engine.study.plugin_sampler import plugin_point
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,9 @@ class StudyBroker:
         asked: "method" and "params" of every trial proposed in previous runs, by number.
         notice: called with a line of text if a damaged journal is rebuilt or results without a record are removed.
         on_duplicate: called with the numbers of a duplicate and of the trial it repeats.
+
+    Raises:
+        ValueError: no such sampler.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class StudyBroker:
         on_duplicate: Callable[[int, int], object] | None = None,
     ) -> None:
         self.plan = plan
+        self.card = sampler_card(plan.sampler)
         self.spaces = {space.method: space for space in spaces}
         self.identity = dict(identity)
         self.settled: dict[int, TrialRecord] = {record.number: record for record in known}
@@ -166,7 +172,7 @@ class StudyBroker:
         if self.plan.sampler == "grid":
             points = grid_points(self.spaces.values(), self.plan.grid_points)
             return points[(number - len(self.plan.first)) % len(points)]
-        if self.plan.allocation == "free" and not SAMPLERS[self.plan.sampler].by_turn:
+        if self.plan.allocation == "free" and not is_by_turn(self.plan.sampler):
             return None
         asked_of = {method: 0 for method in self.spaces}
         for proposal in self.proposals.values():
@@ -187,7 +193,14 @@ class StudyBroker:
             return tpe_point(space, trials, self.study.directions, seed=seed, startup=share)
         if self.plan.sampler == "gp":
             return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
+        if self.card.target and not (self.card.models and self._is_starting(space, trials)):
+            return plugin_point(self.plan, space, trials, seed=seed)
         return None
+
+    def _is_starting(self, space: MethodSpace, trials: Sequence[FrozenTrial]) -> bool:
+        """Return whether a method still gets its share of the random trials at the start."""
+        done = sum(trial.state.is_finished() and trial.params.get("method") == space.method for trial in trials)
+        return done < math.ceil(self.plan.startup_trials / len(self.spaces))
 
     def _settle_duplicate(self, trial: Trial, twin: int) -> None:
         """Tell Optuna the known values of a duplicate if it has already seen them, else a failure."""

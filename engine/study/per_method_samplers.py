@@ -15,8 +15,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from unlearn_sweep.engine.search_space import Choice, Dimension, Integer, LogInteger, LogUniform, MethodSpace, Uniform
-from unlearn_sweep.engine.study.sampling import distribution_of, rounded_into
+from unlearn_sweep.engine.samplers.unit_interval import value_at
+from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.study.sampling import distribution_of
 
 GP_LOOKS_AT = (TrialState.COMPLETE, TrialState.RUNNING)
 TPE_LOOKS_AT = (*GP_LOOKS_AT, TrialState.PRUNED)
@@ -35,7 +36,7 @@ def qmc_point(space: MethodSpace, index: int, seed: int) -> dict[str, Any]:
     if index:
         sequence.fast_forward(index)
     shares = sequence.random(1)[0]
-    values = (_at(dimension, float(share)) for dimension, share in zip(searched.values(), shares, strict=True))
+    values = (value_at(dimension, float(share)) for dimension, share in zip(searched.values(), shares, strict=True))
     return {"method": space.method, **dict(zip(_names(space), values, strict=True))}
 
 
@@ -105,19 +106,3 @@ def _own_part(trial: FrozenTrial, distributions: dict[str, Any]) -> FrozenTrial:
         distributions=distributions,
         system_attrs=trial.system_attrs,
     )
-
-
-def _at(dimension: Dimension, share: float) -> Any:
-    """Map `share` in [0, 1) to a value of the dimension; 0 gives the lowest value."""
-    match dimension:
-        case Choice(values=values):
-            return values[int(share * len(values))]
-        case Uniform(low=low, high=high):
-            return rounded_into(low + (high - low) * share, low, high)
-        case LogUniform(low=low, high=high):
-            return rounded_into(math.exp(math.log(low) + math.log(high / low) * share), low, high)
-        case Integer(low=low, high=high):
-            return low + int(share * (high - low + 1))
-        case LogInteger(low=low, high=high):
-            return min(high, int(math.exp(math.log(low) + math.log((high + 1) / low) * share)))
-    raise TypeError(f"nothing to search in {dimension!r}")

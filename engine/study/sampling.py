@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
-from unlearn_sweep.engine.search_settings import Sampler
+from unlearn_sweep.engine.samplers.unit_interval import rounded_into
 from unlearn_sweep.engine.search_space import (
     Choice,
     Dimension,
@@ -24,10 +24,8 @@ from unlearn_sweep.engine.search_space import (
     Uniform,
 )
 
-SIGNIFICANT_DIGITS = 6
 
-
-def make_sampler(name: Sampler, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
+def make_sampler(name: str, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
     """Create a sampler, seeded for one ask. TPE models the parameters of each method jointly (multivariate, group).
 
     `decided`: the method is fixed in advance. Then `per_method_samplers` supplies TPE's points, and only the startup
@@ -137,8 +135,3 @@ def _spread(low: float, high: float, points: int) -> list[float]:
     if points == 1:
         return [(low + high) / 2]
     return [low + (high - low) * index / (points - 1) for index in range(points)]
-
-
-def rounded_into(value: float, low: float, high: float) -> float:
-    """Round a value to SIGNIFICANT_DIGITS, the precision at which settings are compared, and clip it to its range."""
-    return min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), low), high)

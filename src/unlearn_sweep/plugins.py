@@ -28,7 +28,9 @@ MODULE_PREFIX = "unlearn_sweep_plugin_"
 ENVIRONMENT = "UNLEARN_SWEEP_PLUGINS"
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 NAME_RULE = "lower-case letters, digits and underscores, a letter first"
-FORM = "CARD = ... or CARDS = (..., ...) at module level: MethodCard, MetricCard, AttackCard or BenchmarkCard"
+FORM = (
+    "CARD = ... or CARDS = (..., ...) at module level: MethodCard, MetricCard, AttackCard, BenchmarkCard or SamplerCard"
+)
 
 
 class PluginError(UserError):

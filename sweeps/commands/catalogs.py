@@ -1,4 +1,4 @@
-"""Commands on what can be named in a sweep file: methods, evaluators, attacks, benchmarks, papers, check-plugin."""
+"""Commands that list what a sweep file may name, print published numbers, and check a plugin."""
 
 from __future__ import annotations
 
@@ -41,8 +41,15 @@ def benchmarks(plugin: Plugins = None, as_json: AsJson = False) -> None:
     _print_facts(listing.benchmarks, plugin, as_json)
 
 
+def samplers(plugin: Plugins = None, as_json: AsJson = False) -> None:
+    """List the samplers of the search with their options."""
+    from unlearn_sweep.sweeps import listing
+
+    _print_facts(listing.samplers, plugin, as_json)
+
+
 def check_plugin(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with cards.")]) -> None:
-    """Run the contract checks of built-in methods, metrics, attacks and benchmarks on the cards of a plugin."""
+    """Run the contract checks of methods, metrics, attacks, benchmarks and samplers on the cards of a plugin."""
     from unlearn_sweep.sweeps.check_plugin import check_plugin as results
 
     failed = total = 0

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from unlearn_sweep.engine.resources.placement import place
-from unlearn_sweep.engine.search_settings import SAMPLERS
 from unlearn_sweep.engine.search_space import Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.sweeps.file.file_schema import (
@@ -22,6 +21,7 @@ from unlearn_sweep.sweeps.file.file_schema import (
 from unlearn_sweep.sweeps.file.paths import check_model_path
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
+from unlearn_sweep.sweeps.file.sampler import check_sampler
 from unlearn_sweep.sweeps.machine import Machine
 
 RESERVED_NAMES = frozenset({"store", "mlflow", "mlflow.db", "mlartifacts", "mlruns", "ray", "train", "tune"})
@@ -176,7 +176,7 @@ def check_search(
             advice="or write allocation: free",
         )
     if collector.is_valid(("search", "sampler")):
-        _check_sampler(search, collector)
+        check_sampler(search, collector)
         if search.sampler == "grid" and collector.is_valid(("search", "grid_points")):
             _check_grid(search, spaces, collector)
     for name in ("ue", "ut", "rob"):
@@ -191,25 +191,6 @@ def check_search(
 def minimum_of(text: str) -> float:
     """Return the number in a constraint of the form ">= 0.5"."""
     return float(text.replace(">=", ""))
-
-
-def _check_sampler(search: SearchSection, collector: ProblemCollector) -> None:
-    if search.grid_points is not None and search.sampler != "grid" and collector.is_valid(("search", "grid_points")):
-        message = f"belongs to the grid sampler, and the sampler is {search.sampler}"
-        collector.add(
-            ("search", "grid_points"),
-            message,
-            given=shown(search.grid_points),
-            advice="remove it, or write sampler: grid",
-        )
-    if (
-        "startup_trials" in search.model_fields_set
-        and not SAMPLERS[search.sampler].models
-        and collector.is_valid(("search", "startup_trials"))
-    ):
-        modelling = listing(name for name, card in SAMPLERS.items() if card.models)
-        message = f"belongs to {modelling}; the sampler is {search.sampler}"
-        collector.add(("search", "startup_trials"), message, given=shown(search.startup_trials), advice="remove it")
 
 
 def _check_grid(search: SearchSection, spaces: Sequence[MethodSpace], collector: ProblemCollector) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from unlearn_sweep.engine.samplers.catalog import SAMPLERS
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
@@ -39,6 +40,8 @@ def sweep_schema() -> Schema:
     }
     definitions["Attack"] = _attack(definitions)
     _metric_names(definitions["EvaluatorsSection"])
+    names = [{"const": card.name, "description": card.summary} for card in SAMPLERS.values()]
+    definitions["SearchSection"]["properties"]["sampler"] |= {"oneOf": names}
     return {
         "$schema": DIALECT,
         "title": "unlearn-sweep sweep file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from unlearn_sweep.engine.samplers.catalog import SAMPLERS
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.catalog import METRICS
@@ -14,7 +15,7 @@ from unlearn_sweep.sweeps.file.paths import absolute, nearest_path, readable
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import shown
 
-CATALOGS: tuple[Catalog, ...] = (METHODS, WRAPPERS, METRICS, ATTACKS, BENCHMARKS)
+CATALOGS: tuple[Catalog, ...] = (METHODS, WRAPPERS, METRICS, ATTACKS, BENCHMARKS, SAMPLERS)
 
 
 def read_plugins(paths: Iterable[object], folder: Path, collector: ProblemCollector) -> tuple[PluginFile, ...]:

@@ -11,9 +11,11 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from unlearn_sweep.engine.samplers.unit_interval import share_of, value_at
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import (
     Choice,
+    Dimension,
     Fixed,
     Integer,
     LogInteger,
@@ -149,3 +151,20 @@ def test_tpe_keeps_away_from_what_collapsed() -> None:
 @pytest.mark.parametrize(("trials", "good"), [(1, 1), (4, 1), (5, 2), (40, 10), (100, 25), (1000, 25)])
 def test_a_quarter_of_the_trials_is_good_up_to_a_bound(trials: int, good: int) -> None:
     assert good_trials(trials) == good
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [Uniform(-1.0, 3.0), LogUniform(1e-6, 1e-2), Integer(-2, 5), LogInteger(1, 64), Choice(("a", "b", 3))],
+    ids=repr,
+)
+def test_a_share_of_a_dimension_leads_to_its_value_and_back(dimension: Dimension) -> None:
+    """Oracle: both are one map; its ends are those of the range."""
+    shares = [index / 50 for index in range(50)] + [math.nextafter(1, 0)]
+    values = [value_at(dimension, share) for share in shares]
+    assert [value_at(dimension, share_of(dimension, value)) for value in values] == pytest.approx(values)
+    if not isinstance(dimension, Choice):
+        assert values[0] == dimension.low
+        assert values[-1] == pytest.approx(dimension.high)
+    with pytest.raises(ValueError, match=r"not in|outside"):
+        share_of(dimension, "c" if isinstance(dimension, Choice) else 99)

@@ -13,7 +13,7 @@ from unlearn_sweep.plugins import PluginError, use
 from unlearn_sweep.sweeps.check_plugin import check_plugin
 from unlearn_sweep.sweeps.cli import app
 
-PAGE = {name: text for name, text in examples("extend.md").items() if "CARD = " in text and "SamplerCard" not in text}
+PAGE = {name: text for name, text in examples("extend.md").items() if "CARD = " in text}
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,7 @@ def changed(name: str, *edits: tuple[str, str]) -> str:
     return text
 
 
+COUNT = "    @classmethod\n    def count(cls):\n        cls.asked += 1\n        return cls.asked\n\n    def point("
 BROKEN = {
     "a mean over micro-batches": (
         changed("my_method.py", ("hinge.sum()", "hinge.sum() / max(1, hinge.numel())")),
@@ -100,6 +101,31 @@ BROKEN = {
         "strength 0 changes no metric of any row",
         "rows differ in",
     ),
+    "a sampler that leaves the space": (
+        changed("my_sampler.py", ("value_at(dimension, min(max(share, 0.0), 0.999999))", "share")),
+        "proposals are new and inside the space (defaults)",
+        "sampler steps proposes",
+    ),
+    "a sampler with randomness of its own": (
+        changed("my_sampler.py", ("random.Random(ask.seed)", "random")),
+        "one seed gives one search (defaults)",
+        "one seed gives two searches",
+    ),
+    "a sampler that needs a completed trial": (
+        changed("my_sampler.py", ("if not trials:", "if not ask.trials:")),
+        "failed and collapsed trials are no obstacle (defaults)",
+        "ValueError",
+    ),
+    "a sampler with a memory": (
+        changed(
+            "my_sampler.py",
+            ("class Steps:\n", "class Steps:\n    asked = 0\n"),
+            ("random.Random(ask.seed)", "random.Random(Steps.count())"),
+            ("    def point(", COUNT),
+        ),
+        "it continues from the journal as if never stopped (defaults)",
+        "resumed, it proposes something else",
+    ),
     "a benchmark with an id twice": (
         changed("my_benchmark.py", ("row_id=name,", 'row_id=f"{split}-{a}",')),
         "views, splits and rows (defaults)",
@@ -114,6 +140,12 @@ def test_a_broken_promise_is_found_by_its_check(name: str, tmp_path: Path) -> No
     found = failures(tmp_path, text)
     assert check in found
     assert words in found[check]
+
+
+@pytest.mark.slow
+def test_a_sampler_that_repeats_itself_is_found(tmp_path: Path) -> None:
+    found = failures(tmp_path, changed("my_sampler.py", ("draw.gauss(0, self.params.width)", "0.0")))
+    assert "repeats points it has tried" in found["proposals are new and inside the space (defaults)"]
 
 
 def test_the_command_prints_each_check_and_ends_with_1_where_one_failed(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ STATUSES = {
     "engine.stages.prompt_probe.PromptFormatError": EXIT_REFUSED,
     "engine.stages.runner.ClusterLostError": EXIT_FAILED,
     "engine.store.damaged.DamagedStorageError": EXIT_FAILED,
+    "engine.study.plugin_sampler.SamplerError": EXIT_FAILED,
     "engine.store.durable.DiskFullError": EXIT_FAILED,
     "engine.store.snapshot.NotASweepError": EXIT_REFUSED,
     "engine.tracking.sink.SyncError": EXIT_REFUSED,
