@@ -13,10 +13,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
 from unlearn_sweep.evaluators.catalog import row_metrics
 
 RESAMPLES = 200
+CHANCE = 0.01
+"""How rare an accident of sampling is that is no longer taken for one."""
 
 Values = NDArray[np.float64]
 
@@ -157,10 +160,24 @@ def harmonic_mean(values: Sequence[float]) -> float:
     return len(values) / math.fsum(1.0 / value for value in values)
 
 
-def lifted(means: Values, least: Values) -> Values:
-    """Groups' means [groups, draws], each at least its noise in `least` [groups] times the mean of the other groups.
+def least_share(noise: float, facts: int) -> float:
+    """The least that a score counts as in a harmonic mean: above 0 only where chance alone can make it 0.
 
-    So a group of few rows cannot make an end of what the others say, all zeros stay zeros, and nothing jumps.
+    `noise` is the standard deviation of the score: that of the distance between the anchors, over the distance. In one
+    of a hundred samples of `facts` facts (Student's t, both sides) chance takes a model from 1 to `1 - t * noise`.
+    Where that is at least 0, a measured 0 is no accident and counts as 0; below, the score counts as no less than the
+    part below 0, at most its noise. Continuous; 0 for fewer than two facts.
+    """
+    if facts < 2 or noise <= 0:
+        return 0.0
+    furthest = float(special.stdtrit(facts - 1, 1.0 - CHANCE / 2)) * noise
+    return min(noise, max(0.0, furthest - 1.0))
+
+
+def lifted(means: Values, least: Values) -> Values:
+    """Groups' means [groups, draws], each at least its share in `least` [groups] times the mean of the other groups.
+
+    So a group of few rows cannot zero what the others say, all zeros stay zeros, and nothing jumps.
     """
     if len(means) == 1:
         return means

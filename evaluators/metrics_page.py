@@ -26,8 +26,10 @@ out, a benchmark's own are taken. How they become one number, in [0, 1], higher 
   gold's rows are drawn twice, apart, and the second draw is what another gold model would get. `forget_quality` counts
   as 1 from the median of that on, `forget_quality_p` from 0.05 on, and distances to gold's area or PrivLeak are
   shortened by it. Gold compared with itself would be perfect without any spread, where no model gets.
-- In the harmonic mean a group of such metrics counts as no less than their noise times the mean of the other groups: a
-  handful of rows cannot make 0 of what all others say. A group of row metrics counts as it is.
+- One group at 0 makes the harmonic mean 0, so a group whose 0 may be chance counts as no less than what chance can take
+  from it, times the mean of the other groups: with its noise and Student's t of 1% for that many facts,
+  `t * noise - 1`, at most the noise. On enough rows that is nothing, and a 0 is a 0 ([what ideal and bad models
+  score](ideal_model.md)).
 - Facts are split in halves by hash: the search sees one, the report prints the other.
 
 One teacher-forced pass over a split gives all metrics that need a likelihood, one generation all that need an answer;

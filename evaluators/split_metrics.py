@@ -40,6 +40,8 @@ class NoValueError(ValueError):
 class SplitValues:
     """One metric of the three models: values, and bootstrap draws; `possible` is False with nothing to resample.
 
+    `facts`: how many facts the forget rows ask for.
+
     `twin` [draws] is the metric of a second gold model, whose rows are drawn apart from gold's. `self_compared`: the
     metric compares with gold, so gold's own value is perfect by construction and says nothing of a second gold's.
     """
@@ -47,6 +49,7 @@ class SplitValues:
     values: Mapping[str, float]
     draws: Mapping[str, Values]
     possible: bool
+    facts: int
     twin: Values
     self_compared: bool
 
@@ -88,6 +91,7 @@ def split_values(
         values=values,
         draws=statistic.of(weights),
         possible=bootstrap.possible,
+        facts=len(np.unique(matched.clusters[matched.splits(MODELS[0]) == FORGET])),
         twin=statistic.twin(weights, second.weights[:, matched.clusters]),
         self_compared=statistic.self_compared,
     )

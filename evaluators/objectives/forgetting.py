@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -13,6 +14,7 @@ from unlearn_sweep.evaluators.aggregate import (
     Matched,
     Values,
     harmonic_mean,
+    least_share,
     lifted,
     match_rows,
     mean_of,
@@ -27,8 +29,7 @@ from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, NoValueError, 
 FORGET_SPLIT = "forget"
 
 Scored = tuple[Normalised, Values, float]
-"""A part, its bootstrap draws, and the noise of its score where it is one number over whole splits: 0 for the mean of a
-row metric."""
+"""A part, its bootstrap draws, and the least that it counts as beside other groups (`least_share`)."""
 
 
 def unlearning_effectiveness(
@@ -42,8 +43,8 @@ def unlearning_effectiveness(
 ) -> Objective:
     """UE: harmonic mean over metric groups of the mean normalised score inside a group, on rows of split "forget".
 
-    A harmonic mean takes the worst group's word, so a metric over whole splits may not say more than its rows can: its
-    group counts as no less than its noise (`lifted`), and `groups` holds what each counted as.
+    One group at 0 makes the harmonic mean 0, so a group counts as no less than what chance alone can take from it
+    (`least_share`, `lifted`): nothing on many rows, where a 0 is a 0. `groups` holds what each counted as.
     Each metric is taken on rows where all three models have a value; `groups` limits the facts (search or report half).
     A metric whose anchors are too close is left out and its part says so; None where none is left.
     Raises ValueError for an unknown metric, one that does not serve UE, or one a table does not have.
@@ -73,7 +74,7 @@ def effectiveness(
         reason = nothing_left(parts, len(matched))
         objective = Objective(value=None, parts=parts, reason=reason, rows=len(matched), dropped=matched.dropped)
         return objective, np.empty(0)
-    least = np.array([fmean(noise for _, _, noise in inside) for inside in members.values()], dtype=np.float64)
+    least = np.array([fmean(least for _, _, least in inside) for inside in members.values()], dtype=np.float64)
     means = np.array([[fmean(part.score or 0.0 for part, _, _ in inside)] for inside in members.values()])
     counted = dict(zip(members, lifted(means, least)[:, 0].tolist(), strict=True))
     raw = [np.mean([draws for _, draws, _ in inside], axis=0, dtype=np.float64) for inside in members.values()]
@@ -102,7 +103,14 @@ def _forgetting_part(matched: Matched, bootstrap: Bootstrap, metric: str) -> Sco
         return Normalised.missing(metric, FORGET_SPLIT, card.group, reason), np.empty(0), 0.0
     u, o, g = (bootstrap.means(column) for column in columns)
     gap_sd = spread(o - g) if bootstrap.possible else None
-    return *_forgotten(metric, (value, original, gold), (u, o, g), gap_sd), 0.0
+    part, draws = _forgotten(metric, (value, original, gold), (u, o, g), gap_sd)
+    if part.score is None or gap_sd is None:
+        return part, draws, 0.0
+    gold_sd = spread(g) if card.better_on_forget == "gold" else None
+    # Two-sided, the score is the distance to gold, and both ends of that are samples.
+    noise = max(gap_sd, math.sqrt(2) * (gold_sd or 0.0)) / abs(original - gold)
+    facts = len(np.unique(matched.clusters[~np.isnan(columns[0])]))
+    return part, draws, least_share(noise, facts)
 
 
 def _split_part(metric: str, tables: Mapping[str, pd.DataFrame], groups: frozenset[str] | None, seed: int) -> Scored:
@@ -118,7 +126,7 @@ def _split_part(metric: str, tables: Mapping[str, pd.DataFrame], groups: frozens
     part, draws = _forgotten(metric, (value, original, gold), (u, o, g), gap_sd, slack)
     if part.score is None or gap_sd is None:
         return part, draws, 0.0
-    return part, draws, gap_sd / (abs(original - gold) - slack)
+    return part, draws, least_share(gap_sd / (abs(original - gold) - slack), found.facts)
 
 
 def _forgotten(
