@@ -215,20 +215,23 @@ def _read_answer(
     row.generation = answer_in(cut_at(text, (turn_end,)) if turn_end else text, template).strip()
     if item.row.kind == "continuation":
         # More of the passage than the model may write says nothing of what it remembers.
-        ids = list(item.answer.answer_ids[:limit])
-        row.reference = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        ids = tokenizer(item.row.answer)["input_ids"] if template.raw else item.answer.answer_ids
+        row.reference = str(tokenizer.decode(list(ids)[:limit], skip_special_tokens=True)).strip()
 
 
-def cut_at(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of `stops`; leading white space is no stop, as in MUSE's scorer."""
-    body = text.lstrip()
+def cut_at(text: str, stops: Sequence[str], *, anywhere: bool = False) -> str:
+    """The text before the first of `stops`; leading white space is no stop, unless they count `anywhere`.
+
+    A model that begins its answer with a blank line has answered; MUSE's scorer takes such an answer for empty.
+    """
+    body = text if anywhere else text.lstrip()
     places = [place for stop in stops if (place := body.find(stop)) >= 0]
     return body[: min(places)] if places else text
 
 
 def answer_in(text: str, template: Template) -> str:
     """The part of a generated text that is the answer: before the first stop, and what `extract` finds, if it does."""
-    cut = cut_at(text, template.stops)
+    cut = cut_at(text, template.stops, anywhere=template.raw)
     found = re.search(template.extract, cut) if template.extract else None
     return cut if found is None else found.group(1)
 

@@ -45,6 +45,10 @@ class Template:
     `stops`, and has at most `max_new_tokens` tokens (None: the benchmark's); where `extract`, a regular expression
     with one group, is found in it, that is the answer. Prompt and answer are cut at `max_tokens` in total (None: the
     caller's limit).
+
+    `raw`, for plain prompts: as pipelines do that write a prompt, generate and compare texts. The prompt is tokenised
+    alone, a blank at its end included, and the answer apart; a stop counts at the very beginning of an answer too; the
+    rest of a passage is compared with as many of its own tokens as may be written, begin-of-text token included.
     """
 
     before: str = "Question: "
@@ -62,6 +66,7 @@ class Template:
     conversation: bool = False
     ends: bool = True
     document: bool = False
+    raw: bool = False
     stops: tuple[str, ...] = ()
     extract: str = ""
     max_new_tokens: int | None = None
@@ -214,8 +219,19 @@ def encode_asked(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> 
     Raises:
         ChatTemplateError: a chat format, and the tokenizer has no chat template, or one that refuses the conversation.
     """
-    tokens = tokenise(tokenizer, [_whole(tokenizer, one) for one in asked])
+    wholes = [_whole(tokenizer, one) for one in asked]
+    tokens = tokenise(tokenizer, wholes)
+    for place in [place for place, one in enumerate(asked) if one.template.raw and wholes[place].special]:
+        tokens[place] = _apart(tokenizer, wholes[place], tokens[place].ending)
     return [_example(tokenizer, one, found) for one, found in zip(asked, tokens, strict=True)]
+
+
+def _apart(tokenizer: PreTrainedTokenizerBase, whole: Whole, ending: int) -> Tokens:
+    """Prompt and answer tokenised one without the other; the last `ending` tokens of the whole close the turn."""
+    prompt, said = whole.text[: whole.border], whole.text[whole.border :]
+    alone, closed = tokenise(tokenizer, [replace(whole, text=prompt, closes=False), whole])
+    answer = tuple(tokenizer.encode(said, add_special_tokens=False)) if said else ()
+    return Tokens(alone.prompt, answer + (closed.answer[-ending:] if ending else ()), ending)
 
 
 def turn_end_ids(tokenizer: PreTrainedTokenizerBase, template: Template) -> frozenset[int]:

@@ -4,6 +4,10 @@ Shi et al. 2024, arXiv 2407.06460. Forgetting is judged by how much of a passage
 it answers to questions behind ten examples (`knowmem`), and whether its texts can be told from unseen ones (`mia_*`,
 `privleak`). The target values are those of the gold model, not 0. A judged text shares its group with the training
 passages that it is taken from, so that no attack that trains on one half is scored on texts it has seen.
+
+A question's prompt ends with "Answer:", and the answer's first token has the blank, as in all examples before it. The
+published scorer ends it with "Answer: ", which most tokenizers make a token of its own that no example shows, and takes
+an answer that begins with a blank line for empty; `compat: muse_bench` does the same.
 """
 
 from __future__ import annotations
@@ -43,6 +47,10 @@ class MuseParams(DataParams):
     passage_characters: int = Field(default=1600, ge=100, description="texts to train on are cut at so many")
     retain_documents: int | None = Field(default=None, ge=1, description="first documents of retain1; None: all")
     evaluation_rows: int | None = Field(default=None, ge=2, description="rows to judge by of each kind; None: all 100")
+    compat: Literal["none", "muse_bench"] = Field(
+        default="none",
+        description="muse_bench: knowmem and verbmem as the published scorer asks and compares, to meet its numbers",
+    )
 
     def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
         return () if self.path is not None else ((HUBS[self.corpus], self.revision),)
@@ -80,17 +88,18 @@ def load(params: MuseParams) -> Benchmark:
     Raises:
         ValueError: a file is missing or rows lack a column; names file, row and column.
     """
-    place = Place.of(HUBS[params.corpus], params.path, params.revision)
+    place, raw = Place.of(HUBS[params.corpus], params.path, params.revision), params.compat == "muse_bench"
     train = {
         "forget": training(place.rows("raw", "forget", TextRecord), "forget", params),
         "retain": training(place.rows("raw", "retain1", TextRecord)[: params.retain_documents], "retain", params),
     }
     verbatim = [
-        verbatim_row(index, record) for index, record in enumerate(place.rows("verbmem", "forget", VerbatimRecord))
+        verbatim_row(index, record, raw=raw)
+        for index, record in enumerate(place.rows("verbmem", "forget", VerbatimRecord))
     ]
     kinds = {
-        "forget": [verbatim, questions(place, "forget"), scored(place, "forget", "forget")],
-        "retain": [questions(place, "retain")],
+        "forget": [verbatim, questions(place, "forget", raw=raw), scored(place, "forget", "forget")],
+        "retain": [questions(place, "retain", raw=raw)],
         "holdout": [scored(place, "holdout", "holdout")],
     }
     evaluation = {
@@ -120,26 +129,28 @@ def training(records: Sequence[TextRecord], split: str, params: MuseParams) -> l
     return document_rows(split, [record.text for record in records], params.passage_characters)
 
 
-def verbatim_row(index: int, record: VerbatimRecord) -> Row:
+def verbatim_row(index: int, record: VerbatimRecord, *, raw: bool) -> Row:
     name = f"forget/verbmem/{index:03d}"
     return Row(
         row_id=name,
         group_id=name,
         split="forget",
         question=record.prompt,
-        answer=record.gt.lstrip(),
+        answer=record.gt if raw else record.gt.lstrip(),
         kind="continuation",
-        template=VERBATIM,
+        template=replace(VERBATIM, raw=raw, answer_lead="" if raw else VERBATIM.answer_lead),
     )
 
 
-def questions(place: Place, split: str) -> list[Row]:
-    """Questions behind the ten examples of the same side."""
+def questions(place: Place, split: str, *, raw: bool) -> list[Row]:
+    """Questions behind the ten examples of the same side. `raw`: the prompt ends with a blank, as the published one."""
     shown = place.rows("knowmem", f"{split}_qa_icl", QuestionRecord)
     examples = "".join(f"Question: {record.question}\nAnswer: {record.answer}\n\n" for record in shown)
     template = Template(
         before=f"{examples}Question: ", stops=STOPS, max_new_tokens=ANSWER_TOKENS, max_tokens=TEXT_TOKENS
     )
+    if raw:
+        template = replace(template, after=f"{template.after} ", answer_lead="", raw=True)
     return [
         Row(
             row_id=f"{split}/knowmem/{index:03d}",

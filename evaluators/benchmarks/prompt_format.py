@@ -214,7 +214,14 @@ def as_chat(template: Template) -> Template:
     """A plain template for a chat: what introduces the question goes with it, and "Answer:" begins the reply."""
     if template.chat or template.auto:
         return template
-    return replace(template, chat_before=template.before, chat_lead=template.after.strip())
+    blank = template.after[len(template.after.rstrip()) :]  # a raw prompt's own, which leads the answer of a chat
+    return replace(
+        template,
+        chat_before=template.before,
+        chat_lead=template.after.strip(),
+        answer_lead=blank if template.raw else template.answer_lead,
+        raw=False,
+    )
 
 
 def described(settings: PromptSettings, benchmark: str) -> str:
