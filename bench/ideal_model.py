@@ -229,11 +229,9 @@ What is done against chance, in the order in which it acts:
 2. A metric over whole splits has gold's anchor from two draws of gold's rows, since gold compared with itself is
    perfect without any spread.
 3. UE is a harmonic mean over groups of metrics, and one group at 0 makes it 0. With `noise` for the standard deviation
-   of a group's score, a group counts as no less than a share of the mean of the other groups:
-   - of a metric over whole splits `noise`, on any number of rows: distances between distributions and areas are at
-     their end as soon as two samples do not overlap, however small what parts them;
-   - of a mean over rows `t * noise - 1`, at least 0 and at most `noise`, with Student's t of 1% for that many facts.
-     Where it is 0, chance alone does not bring a model from 1 to 0, and a 0 is a 0.
+   of a group's score and `t` for Student's t of 1% for that many facts, a group counts as no less than
+   `t * noise - 1`, at least 0 and at most `noise`, times the mean of the other groups. Where it is 0, chance alone does
+   not take a model from 1 to 0, and a 0 is a 0.
 4. All groups at 0 are 0, and so is one metric alone: a floor only keeps one group from speaking for the others.
 
 A cell has the median, in brackets what a tenth of the draws stay below, `zero`: the share at exactly 0, `none`: the

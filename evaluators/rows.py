@@ -1,4 +1,4 @@
-"""What is asked of a model: question rows, how they become tokens, and how they are halved.
+"""What is asked of a model: question rows, and how they become tokens.
 
 A `Row` is one question with its answer(s). `Asked` says as text what is put to a model, and `encode` turns it into an
 `Example`: the ids of prompt and answer, tokenised as one text (see `joint_tokens`).
@@ -6,8 +6,7 @@ A `Row` is one question with its answer(s). `Asked` says as text what is put to 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -324,15 +323,3 @@ def _example(tokenizer: PreTrainedTokenizerBase, asked: Asked, tokens: Tokens) -
         asked=asked,
         made=(said, left),
     )
-
-
-def halves(group_ids: Iterable[str], *, salt: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Two halves of the groups, drawn by hash; the first has the odd one. Same groups and salt, same halves."""
-    ranked = sorted(set(group_ids), key=lambda group: hashlib.sha256(f"{salt}:{group}".encode()).digest())
-    cut = (len(ranked) + 1) // 2
-    return frozenset(ranked[:cut]), frozenset(ranked[cut:])
-
-
-def relearn_groups(rows: Sequence[Row]) -> frozenset[str]:
-    """The groups an attacker gets to see again. Independent of the search half, so each scored quarter is non-empty."""
-    return halves((row.group_id for row in rows), salt="relearn")[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.stages.row_halves import with_halves
 from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
@@ -50,14 +51,9 @@ class ControlTables:
 
     @cached_property
     def halves(self) -> dict[str, frozenset[str]]:
-        """Group ids of the search half and of the report half, drawn within each split."""
-        from unlearn_sweep.evaluators.rows import halves
-
-        both = [halves(groups, salt="search") for _, groups in self.original.groupby("split")["group_id"]]
-        return {
-            "search": frozenset().union(*(search for search, _ in both)),
-            "report": frozenset().union(*(report for _, report in both)),
-        }
+        """Group ids of the search half and of the report half, as the rows of the original model name them."""
+        rows = with_halves(self.original, {})
+        return {half: frozenset(rows.loc[rows["half"] == half, "group_id"].tolist()) for half in ("search", "report")}
 
     def attacked(self, label: str, which: str) -> dict[float, pd.DataFrame]:
         """Return the rows of a control after an attack, by strength, in the order of the attack."""

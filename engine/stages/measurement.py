@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
+from unlearn_sweep.engine.stages.row_halves import with_halves
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
@@ -94,7 +95,7 @@ class Bench:
             opponents=None if itself else self.original_answers(request, benchmark),
         )
         table, passes = self.with_tasks(evaluation.table, request, self.model(request.model_path, request))
-        table.to_parquet(request.rows_path, index=False)
+        with_halves(table, benchmark.evaluation).to_parquet(request.rows_path, index=False)
         return {
             "rows": len(table),
             "forward_passes": evaluation.forward_passes + passes,

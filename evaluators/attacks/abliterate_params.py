@@ -29,5 +29,9 @@ class AbliterateParams(AttackParams):
     def leaves_plain_model(self) -> bool:
         return self.where == "weights"
 
+    @property
+    def forget_facts(self) -> int:
+        return 1
+
     def work(self) -> AttackWork:
         return work_without_training(states=1, read_rows=2 * self.samples)

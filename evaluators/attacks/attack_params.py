@@ -59,6 +59,11 @@ class AttackParams(BaseModel):
         """Whether every state is an ordinary model asked by unchanged prompts, which can be saved and loaded again."""
         return False
 
+    @property
+    def forget_facts(self) -> int:
+        """How many different forget facts the attacker needs to see again; the others are scored. 0: none."""
+        return 0
+
 
 class WeightsParams(AttackParams):
     """Base of the attacks that change a model's weights and nothing else."""

@@ -65,6 +65,10 @@ class ChainParams(AttackParams):
     def leaves_plain_model(self) -> bool:
         return self.plain_links() == len(self.steps)
 
+    @property
+    def forget_facts(self) -> int:
+        return max(validate(name, params).forget_facts for name, params in self.links())
+
     def plain_links(self) -> int:
         """How many attacks at the chain's beginning leave an ordinary model, which can be kept between two runs."""
         plain = (leaves_plain_model(name, params) for name, params in self.links())

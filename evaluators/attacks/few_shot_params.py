@@ -26,6 +26,11 @@ class FewShotParams(AttackParams):
     def curve(self) -> tuple[int, ...]:
         return curve(self.shots, name="shots")
 
+    @property
+    def forget_facts(self) -> int:
+        """One more than is shown: a row whose own fact is a demonstration is shown another."""
+        return max(self.curve) + 1 if self.demonstrations == "forget" else 0
+
     def work(self) -> AttackWork:
         return work_without_training(states=len(self.curve))
 

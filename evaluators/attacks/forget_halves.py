@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.rows import Row, relearn_groups
+from unlearn_sweep.evaluators.halves import TooFewFactsError, attacker_groups
+from unlearn_sweep.evaluators.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,26 +21,21 @@ class ForgetHalves:
 
 
 def forget_halves(benchmark: Benchmark) -> ForgetHalves:
-    """The two halves of the forget facts, drawn by hash over the union of training and evaluation groups.
+    """The two halves of the forget facts, drawn by hash over training and evaluation groups together.
 
-    Over the union, because a half depends on the set it is drawn from: training rows alone and evaluation rows alone
-    could put one fact on both sides.
+    Together, because a half depends on the set it is drawn from: training rows alone and evaluation rows alone could
+    put one fact on both sides. `scored` has facts of the search half and of the report half.
 
     Raises:
-        AttackError: no training row is seen, or no evaluation row is left to score.
+        AttackError: there are too few facts for that.
     """
-    rows = [*benchmark.train["forget"], *benchmark.evaluation["forget"]]
-    seen = relearn_groups(rows)
-    scored = frozenset(row.group_id for row in rows) - seen
-    if not any(row.group_id in seen for row in benchmark.train["forget"]):
-        raise AttackError(
-            f"{benchmark.name}: no forget training row in the attacker's half ({len(seen)} facts); use more facts"
-        )
-    if not any(row.group_id in scored for row in benchmark.evaluation["forget"]):
-        raise AttackError(
-            f"{benchmark.name}: no forget evaluation row left to score ({len(scored)} facts); use more facts"
-        )
-    return ForgetHalves(seen=seen, scored=scored)
+    trained = {row.group_id for row in benchmark.train["forget"]}
+    judged = [(row.group_id, row.kind) for row in benchmark.evaluation["forget"]]
+    try:
+        seen = attacker_groups(trained, judged)
+    except TooFewFactsError as error:
+        raise AttackError(f"{benchmark.name}: {error}") from error
+    return ForgetHalves(seen=seen, scored=frozenset(trained | {group for group, _ in judged}) - seen)
 
 
 def seen_rows(benchmark: Benchmark, halves: ForgetHalves) -> list[Row]:

@@ -16,6 +16,10 @@ class LogitLensParams(WeightsParams):
         default=None, min_length=1, description="layers to choose from, counted from 1; null: all, the last included"
     )
 
+    @property
+    def forget_facts(self) -> int:
+        return 1
+
     def work(self) -> AttackWork:
         """The halves of rows read for each layer are left out: their number depends on model and benchmark."""
         return work_without_training(states=1)

@@ -36,5 +36,9 @@ class PruneParams(WeightsParams):
             )
         return self
 
+    @property
+    def forget_facts(self) -> int:
+        return 1
+
     def work(self) -> AttackWork:
         return work_without_training(states=len(self.forget_percent), read_rows=2 * self.samples)

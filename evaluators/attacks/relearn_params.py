@@ -15,3 +15,7 @@ class RelearnParams(TrainingParams):
         min_length=1,
         description='"forget": half of the forget facts, the other is scored; or a training view such as "related"',
     )
+
+    @property
+    def forget_facts(self) -> int:
+        return 1 if self.data == "forget" else 0

@@ -38,6 +38,10 @@ class RwkuPromptsParams(AttackParams):
             raise ValueError(f"kinds must be in RWKU's order, each once; got {list(self.kinds)}, try {ordered}")
         return self
 
+    @property
+    def forget_facts(self) -> int:
+        return 1 if "background_hint" in self.kinds else 0
+
     def work(self) -> AttackWork:
         """With `aggregate: worst` too, each kind counts as a state: each is asked before the likeliest is known."""
         return work_without_training(states=len(self.kinds))

@@ -26,6 +26,10 @@ class SoftPromptParams(AttackParams):
     def curve(self) -> tuple[int, ...]:
         return curve(self.iterations, name="iterations")
 
+    @property
+    def forget_facts(self) -> int:
+        return 1
+
     def work(self) -> AttackWork:
         steps = self.curve[-1]
         return AttackWork(steps=steps, trained_rows=steps * self.batch_size, read_rows=0, states=len(self.curve))

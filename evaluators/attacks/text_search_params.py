@@ -30,6 +30,10 @@ class TextSearchParams(AttackParams):
     def curve(self) -> tuple[int, ...]:
         return curve(self.steps, name="steps")
 
+    @property
+    def forget_facts(self) -> int:
+        return self.prompts
+
     def searched(self, *, width: int, models: int) -> AttackWork:
         """Return the work of a search that scores `width` candidates a step on each prompt, through `models` models."""
         steps = self.curve[-1]

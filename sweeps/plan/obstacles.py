@@ -10,6 +10,9 @@ from typing import Any
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed
 from unlearn_sweep.engine.stages.recipes import recipe_of
+from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.attacks.catalog import validate
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
 from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
@@ -149,6 +152,7 @@ def _has_alternative(name: str, row: Row) -> bool:
 
 
 def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    yield from _few_facts(job, benchmark)
     for attack in job.attacks:
         shown = attack.params.get("demonstrations")
         if attack.name == "few_shot" and not any(
@@ -162,3 +166,22 @@ def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
         hint = f"; nearest: {nearest}" if nearest else ""
         views = listing(sorted(benchmark.train))
         yield f"attack {attack.label} trains on view {view}, and benchmark {benchmark.name} has {views}{hint}"
+
+
+def _few_facts(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    """Yield a sentence for each attack that needs more forget facts than there are to see and to score."""
+    for attack in job.attacks:
+        wanted = validate(attack.name, attack.params).forget_facts
+        if not wanted:
+            continue
+        try:
+            halves = forget_halves(benchmark)
+        except AttackError as error:
+            yield f"attack {attack.label}: {error}"
+            continue
+        there = len({row.fact for row in seen_rows(benchmark, halves)})
+        if there < wanted:
+            yield (
+                f"attack {attack.label} needs {wanted} different forget facts to show or to train on, and half of "
+                f"those of {benchmark.name} are {there}; let it use fewer, or give more"
+            )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unlearn_sweep.evaluators.rows import Row, halves
+from unlearn_sweep.evaluators.halves import search_halves
+from unlearn_sweep.evaluators.rows import Row
 
 
 def search_groups(rows: Sequence[Row]) -> frozenset[str]:
     """The groups whose scores the search may see; all others are kept for the report."""
-    return halves((row.group_id for row in rows), salt="search")[0]
+    return search_halves((row.group_id, row.kind) for row in rows).search

@@ -23,7 +23,7 @@ from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
-from unlearn_sweep.evaluators.rows import halves
+from unlearn_sweep.evaluators.halves import halves
 
 ROWS = 8
 ATTACKS = attack_list(("prefill", "prompt"), ("relearn", "relearn"), ("quantize", "quantize"))

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.support.search_half import search_groups
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams, Form, deal, draw_facts, load
 from unlearn_sweep.evaluators.benchmarks.authors_parts import ATTRIBUTES, FIRST_NAMES, OPENINGS, SURNAMES
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
-from unlearn_sweep.evaluators.rows import Row, relearn_groups
+from unlearn_sweep.evaluators.rows import Row
 
 ROOT = Path(__file__).parents[3]
 SMALL = AuthorsParams(authors=12, forget_authors=4, facts_per_author=3, trained_forms=3, evaluated_forms=2)
@@ -138,7 +139,7 @@ def test_values_are_dealt_evenly(authors: int, salt: str) -> None:
 
 def test_relearned_and_other_facts_are_disjoint_and_share_authors(benchmark_: Benchmark) -> None:
     rows = benchmark_.evaluation["forget"]
-    again, search = relearn_groups(rows), search_groups(rows)
+    again, search = forget_halves(benchmark_).seen, search_groups(rows)
     other = {row.group_id for row in rows} - again
     assert not again & other
     assert len(again) == len(other) == 36

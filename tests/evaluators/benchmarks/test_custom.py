@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.support.search_half import search_groups
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, passages
-from unlearn_sweep.evaluators.rows import relearn_groups
 
 Rows = list[dict[str, Any]]
 
@@ -96,7 +96,7 @@ def test_own_judged_rows_are_held_out_and_share_facts_by_group(tmp_path: Path) -
     groups = {row.group_id for row in found.evaluation["forget"]}
     assert groups == {row.group_id for row in found.train["forget"]}
     assert len(groups) == 4
-    assert len(relearn_groups(found.evaluation["forget"])) == len(search_groups(found.evaluation["forget"])) == 2
+    assert len(forget_halves(found).seen) == len(search_groups(found.evaluation["forget"])) == 2
 
 
 def test_texts_are_trained_on_whole_and_judged_by_their_continuation(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from tests.support.published_data import PEOPLE, WRITERS, fact, lettered, story, write
 from tests.support.search_half import search_groups
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import read_table
 from unlearn_sweep.evaluators.catalog import METRICS
-from unlearn_sweep.evaluators.rows import relearn_groups
 
 
 @pytest.fixture(params=WRITERS)
@@ -46,7 +46,7 @@ def test_rows_are_whole_and_apart(name: str, options: dict[str, Any]) -> None:
     assert not texts["forget"] & texts["retain"]
     forget = found.evaluation["forget"]
     assert 0 < len(search_groups(forget)) < len({row.group_id for row in forget})
-    assert relearn_groups([*found.train["forget"], *forget])
+    assert forget_halves(found).seen
 
 
 def test_the_same_files_give_the_same_digest(name: str, options: dict[str, Any], tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.evaluators import tiny_models
 from tests.support.search_half import search_groups
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, row_metrics
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
-from unlearn_sweep.evaluators.rows import relearn_groups
 from unlearn_sweep.sweeps.file.yaml_lines import read_document
 
 REAL = Path(os.environ.get("UNLEARN_SWEEP_DATA", Path(__file__).parents[4] / "shared" / "data")) / "tofu"
@@ -148,9 +148,10 @@ def test_the_same_options_give_the_same_digest_wherever_the_folder_lies(folder: 
 
 
 def test_each_row_is_a_fact_and_halves_are_disjoint(folder: Path) -> None:
-    rows = load(folder).evaluation["forget"]
+    benchmark = load(folder)
+    rows = benchmark.evaluation["forget"]
     assert [judged.group_id for judged in rows] == [judged.row_id for judged in rows]
-    assert len(relearn_groups(rows)) == len(search_groups(rows)) == 4
+    assert len(forget_halves(benchmark).seen) == len(search_groups(rows)) == 4
 
 
 def test_real_world_splits_come_only_when_asked_for(folder: Path) -> None:

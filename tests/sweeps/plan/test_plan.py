@@ -23,7 +23,7 @@ from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.store.records import StageResult, TrialRecord, TrialState
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
-from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.sweeps.file.spec import parse_spec
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
@@ -392,6 +392,32 @@ def test_what_cannot_run_is_said(tmp_path: Path) -> None:
     assert "method npo reads view retain" in found
     assert "attack relearn trains on view retian" in found
     assert "nearest: retain" in "\n".join(obstacles_of(job, benchmark))
+
+
+def test_facts_too_few_for_an_attack_are_said(tmp_path: Path) -> None:
+    """Two facts: one in each half, so that any that an attacker sees takes a half with it. Prefilling sees none."""
+    attacks = "attacks: [prefill, relearn, {few_shot: {shots: [5]}}, {gcg: {prompts: 3}}]"
+    job = job_of(tmp_path, attacks=attacks)
+    benchmark = load_benchmark("authors", job.benchmark.params)
+    facts = sorted({row.group_id for row in benchmark.train["forget"]})
+    few = {count: "\n".join(obstacles_of(job, only(benchmark, facts[:count]))) for count in (2, 4, 12)}
+    for name in ("relearn", "few_shot", "gcg"):
+        assert f"attack {name}: authors: 2 forget facts (2 trained, 2 judged) are too few" in few[2]
+    assert "attack few_shot needs 6 different forget facts" in few[4]
+    assert "half of those of authors are 2" in few[4]
+    assert "attack gcg needs 3 different" in few[4]
+    assert "relearn" not in few[4]
+    assert few[12] == ""
+    assert "prefill" not in "".join(few.values())
+
+
+def only(benchmark: Benchmark, facts: list[str]) -> Benchmark:
+    """The same with these forget facts and no others."""
+    kept = {
+        name: {**views, "forget": [row for row in views["forget"] if row.group_id in facts]}
+        for name, views in (("train", benchmark.train), ("evaluation", benchmark.evaluation))
+    }
+    return replace(benchmark, **kept)
 
 
 def test_irm_over_another_task_is_looked_for(tmp_path: Path) -> None:
