@@ -1,6 +1,7 @@
 """The starts of a sweep, as recorded in `spec.lock.yaml`: time, package versions and code version of each.
 
-    starts: [{date: ..., versions: {package: version}, code: <digest>}]     every start, oldest first, append-only
+    starts: [{date: ..., versions: {package: version}, code: <digest>, origin: {command: ..., commit: ..., ...}}]
+                                          every start, oldest first, append-only
     code: {<digest>: {module: digest of its code}}                          each code version the sweep was started with
 
 A start is not listed if it has nothing to run because every trial is settled.
@@ -17,17 +18,22 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from unlearn_sweep.engine.store.code import changed_modules, version_of
+from unlearn_sweep.engine.store.origin import Origin, this_origin
 from unlearn_sweep.engine.store.records import Record
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "optuna", "mlflow", "pandas", "datasets", "unlearn-sweep")
 
 
 class Start(Record):
-    """One start: UTC time in ISO format, version of each package (None if not installed), digest of the code."""
+    """One start: UTC time in ISO format, version of each package (None if not installed), digest of the code, origin.
+
+    `origin` is None if an older version wrote the start.
+    """
 
     date: str
     versions: dict[str, str | None]
     code: str
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,8 @@ class Starts:
         """Return these starts plus one at the current time."""
         versions = {name: _version(name) for name in PACKAGES}
         version = version_of(code)
-        start = Start(date=datetime.now(UTC).isoformat(timespec="seconds"), versions=versions, code=version)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        start = Start(date=date, versions=versions, code=version, origin=this_origin())
         return Starts(all=(*self.all, start), code={**self.code, version: dict(code)})
 
     def for_lock_file(self) -> dict[str, Any]:

@@ -24,14 +24,21 @@ def status(directory: Folder, as_json: AsJson = False) -> None:
         print_rich(view.render(facts))
 
 
-def report(directory: Folder, as_json: AsJson = False) -> None:
+def report(
+    directory: Folder,
+    gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for one hour of one GPU.")] = None,
+    cpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for one hour of one CPU.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Write a sweep's report (HTML, PNG, CSV, JSON), or print its content as JSON."""
     from unlearn_sweep.sweeps.report import build
+    from unlearn_sweep.sweeps.report.provenance import Prices
 
+    prices = Prices(gpu_hour=gpu_hour_price, cpu_hour=cpu_hour_price)
     if as_json:
-        print_json_text(build.report_json(_of_folder(build.load_report, directory)))
+        print_json_text(build.report_json(_of_folder(lambda folder: build.load_report(folder, prices), directory)))
         return
-    paths = _of_folder(build.build_report, directory)
+    paths = _of_folder(lambda folder: build.build_report(folder, prices), directory)
     for path in (paths.page, paths.data, paths.table, paths.answers, *paths.pictures):
         print_line(str(path))
 

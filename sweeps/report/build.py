@@ -10,6 +10,7 @@ from unlearn_sweep.engine.store.durable import write_text
 from unlearn_sweep.sweeps.report.answer_sheet import answer_sheet
 from unlearn_sweep.sweeps.report.document import Report, make_report
 from unlearn_sweep.sweeps.report.page import render_page
+from unlearn_sweep.sweeps.report.provenance import Prices
 from unlearn_sweep.sweeps.report.records import no_garbage_collection, read_sweep
 from unlearn_sweep.sweeps.report.table import answers_csv, trials_csv
 
@@ -25,14 +26,14 @@ class ReportPaths:
     pictures: list[Path]
 
 
-def load_report(directory: Path | str) -> Report:
-    """Return the report of a sweep as data; write nothing.
+def load_report(directory: Path | str, prices: Prices | None = None) -> Report:
+    """Return the report of a sweep as data; write nothing. `prices` turn device hours into a cost.
 
     Raises:
         SweepNotFoundError: The folder does not exist or is not a sweep.
     """
     with no_garbage_collection():
-        return make_report(read_sweep(directory))
+        return make_report(read_sweep(directory), prices)
 
 
 def report_json(report: Report) -> str:
@@ -40,7 +41,7 @@ def report_json(report: Report) -> str:
     return report.model_dump_json(indent=1)
 
 
-def build_report(directory: Path | str) -> ReportPaths:
+def build_report(directory: Path | str, prices: Prices | None = None) -> ReportPaths:
     """Write the page, pictures, table and JSON into <directory>/report. Replace older ones.
 
     Raises:
@@ -51,7 +52,7 @@ def build_report(directory: Path | str) -> ReportPaths:
     folder = Path(directory) / "report"
     with no_garbage_collection():
         data = read_sweep(directory)
-        report = make_report(data)
+        report = make_report(data, prices)
         answers = read_answers(data.snapshot, [pick.number for pick in report.picks])
         folder.mkdir(exist_ok=True)
         paths = ReportPaths(

@@ -34,6 +34,7 @@ from unlearn_sweep.sweeps.report.estimate import slots_of
 from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
 from unlearn_sweep.sweeps.report.method_table import MethodLine, PublishedLine, method_lines, published_lines
 from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
+from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenance
 from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepState
 from unlearn_sweep.sweeps.report.savings import Savings, savings
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
@@ -120,6 +121,7 @@ class Report(View):
         published: Published numbers of the same benchmark and methods.
         tracking: The MLflow setting: "auto", "off" or an address.
         versions: Package versions at the last start of the sweep.
+        provenance: Seed, data, models, code, machine, device hours and cost.
         starts: All starts of the sweep.
         code_versions: Number of trials per version of the code. Trials of different versions are not comparable.
     """
@@ -152,14 +154,18 @@ class Report(View):
     judging: list[JudgingCost]
     tracking: str
     versions: dict[str, str | None]
+    provenance: Provenance
     starts: list[Start]
     code_versions: dict[str, int]
     spec_text: str | None
     problems: list[str]
 
 
-def make_report(data: SweepData) -> Report:
-    """Build the report of a sweep that was read from disk. Remove this machine's secrets from all free texts."""
+def make_report(data: SweepData, prices: Prices | None = None) -> Report:
+    """Build the report of a sweep that was read from disk. Remove this machine's secrets from all free texts.
+
+    `prices` turn device hours into a cost.
+    """
     front, cleaner, starts = data.front, Cleaner(), data.snapshot.starts
     members = set(front.front)
     trials = [_settled(trial, members, cleaner, data.controls) for trial in data.trials]
@@ -170,6 +176,9 @@ def make_report(data: SweepData) -> Report:
     picked = {pick.number: next(trial for trial in on_front if trial.number == pick.number) for pick in picks}
     methods = method_lines(data.trials, front.front, data.objectives)
     options = data.spec_value("benchmark", "params") or {}
+    judging = judging_costs(data.snapshot.events)
+    known = [cost.dollars for cost in judging if cost.dollars is not None]
+    dollars = sum(known) if known else None
     elapsed = data.timeline.elapsed_seconds(now, alive=data.state == "running")
     slots = slots_of(data.timeline, data.spec_value("concurrent_trials"))
     return Report(
@@ -198,9 +207,10 @@ def make_report(data: SweepData) -> Report:
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),
         time=time_account(data.timeline, elapsed=elapsed, slots=slots),
-        judging=judging_costs(data.snapshot.events),
+        judging=judging,
         tracking=cleaner.text(str(data.spec_value("mlflow") or "auto")),
         versions=starts.last.versions if starts.last is not None else {},
+        provenance=provenance(data, prices or Prices(), judges=dollars),
         starts=list(starts.all),
         code_versions=code_versions(data.trials),
         spec_text=cleaner.optional(data.snapshot.spec_text),

@@ -164,33 +164,15 @@ def lost_tables(report: Report) -> str:
 
 
 def run_again(report: Report) -> str:
-    """Render the commands, the versions and the resolved sweep file."""
+    """Render the commands and the resolved sweep file."""
     commands = [run_command("FILE.yaml")]
     if report.picks:
         commands.append(export_command(report.directory, report.picks[0].number))
     text = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
-    text += _versions(report)
     if report.spec_text is None:
         return text + "<p>spec.lock.yaml is missing from the sweep's folder.</p>"
     summary = "spec.lock.yaml: the sweep with every default filled in"
     return f"{text}<details><summary>{summary}</summary><pre>{escape(report.spec_text)}</pre></details>"
-
-
-def _versions(report: Report) -> str:
-    """Render the package versions at the last start, and the date and code version of every start."""
-    shown = [(name, version or "not installed") for name, version in sorted(report.versions.items())]
-    text = table(("package", "version at the last start"), shown, label="Versions") if shown else ""
-    starts = [
-        (
-            start.date,
-            start.versions.get("unlearn-sweep") or "",
-            start.code,
-            str(report.code_versions.get(start.code, 0)),
-        )
-        for start in report.starts
-    ]
-    head = ("start (UTC)", "unlearn-sweep", "code", "trials of that code")
-    return text + (table(head, starts, label="Starts") if starts else "")
 
 
 def settings_text(trial: ReportTrial) -> str:

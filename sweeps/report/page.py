@@ -33,6 +33,7 @@ from unlearn_sweep.sweeps.report.html_parts import (
     warnings,
 )
 from unlearn_sweep.sweeps.report.method_parts import method_section
+from unlearn_sweep.sweeps.report.provenance_parts import provenance_section
 from unlearn_sweep.sweeps.report.summary_text import answer
 
 SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js", "answers.js")
@@ -73,6 +74,7 @@ def render_page(report: Report, answers: AnswerSheet | None = None) -> str:
         "stages": stage_table(report),
         "saved": saved_table(report),
         "lost": lost_tables(report),
+        "provenance": provenance_section(report),
         "again": run_again(report),
         **_answer_parts(answers),
         "data": script_json(page_data(report) | {"answers": answers.model_dump() if answers is not None else None}),
@@ -87,7 +89,8 @@ def page_data(report: Report) -> dict[str, Any]:
     """Return the input of the page's script. Keep curves and metric parts for the most relevant trials only."""
     kept = {trial.number for trial in most_relevant(report.trials)[:CURVES_ON_PAGE]}
     left_out = sum(bool(trial.attacks) for trial in report.trials if trial.number not in kept)
-    fields = report.model_dump(mode="json", exclude={"trials", "spec_text", "versions", "picks", "problems"})
+    apart = {"trials", "spec_text", "versions", "picks", "problems", "provenance"}
+    fields = report.model_dump(mode="json", exclude=apart)
     fields["trials"] = [_trial_data(trial, whole=trial.number in kept) for trial in report.trials]
     return {
         "report": fields,
