@@ -6,6 +6,7 @@ other processes and for `spec.lock.yaml`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from pydantic import (
 
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.settings import Resources, resources_of
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
@@ -115,6 +117,8 @@ class SweepJob(_Part):
             another prompt format.
         tasks: tasks of lm-evaluation-harness, for metric `lm_eval`.
         plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
+        evaluation_resources: Ray resources of one measuring process. `on_capacity` replaces `auto`, here and in
+            `training.resources_per_worker`.
         concurrent_trials: if None, `engine.resources.placement.concurrency` derives it from the cluster's resources.
         threads: threads of each training or measuring process.
         storage_limit_gib: limit on the size of all models in the storage. None keeps only models on a front.
@@ -139,7 +143,7 @@ class SweepJob(_Part):
     plugins: list[PluginFile] = []
     attacks: list[AttackSettings]
     search: SearchSettings
-    evaluation_resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
+    evaluation_resources: Resources = "auto"
     concurrent_trials: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)
     stage_timeout_s: float | None = Field(default=None, gt=0)
@@ -167,6 +171,18 @@ class SweepJob(_Part):
     def beside(self) -> frozenset[str]:
         """Splits of the tasks that are measured and reported but do not count towards UT."""
         return frozenset(task.split for task in self.tasks if not task.counts)
+
+    @property
+    def measuring(self) -> dict[str, float]:
+        """Resources of one measuring process. `auto` counts as on a machine without GPUs."""
+        return resources_of(self.evaluation_resources, {})
+
+    def on_capacity(self, capacity: Mapping[str, float]) -> SweepJob:
+        """Return the job with `auto` resources replaced by those for a machine or cluster of this capacity."""
+        workers = resources_of(self.training.resources_per_worker, capacity)
+        training = self.training.model_copy(update={"resources_per_worker": workers})
+        evaluation = resources_of(self.evaluation_resources, capacity)
+        return self.model_copy(update={"training": training, "evaluation_resources": evaluation})
 
     def digest(self) -> str:
         """Hash (16 hex digits) of everything that decides what a trial is and which trials are proposed.

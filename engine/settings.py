@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Amount = Annotated[float, Field(ge=0)]
+Resources = Literal["auto"] | dict[str, Amount]
+"""Ray resources of one process by name, or `auto`."""
 
 
 class Settings(BaseModel):
@@ -20,3 +23,10 @@ class Settings(BaseModel):
 def rule(message: str, *, allowed: str | None = None, advice: str | None = None) -> PydanticCustomError:
     """Create the error for a violated rule between fields. Error reports also show `allowed` and `advice`."""
     return PydanticCustomError("rule", "{message}", {"message": message, "allowed": allowed, "advice": advice})
+
+
+def resources_of(given: Resources, capacity: Mapping[str, float]) -> dict[str, float]:
+    """Return the resources of one process. `auto` is one GPU and a CPU where `capacity` has GPUs, else one CPU."""
+    if given != "auto":
+        return dict(given)
+    return {"CPU": 1.0, "GPU": 1.0} if capacity.get("GPU", 0.0) >= 1 else {"CPU": 1.0}

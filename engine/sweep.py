@@ -130,13 +130,10 @@ class Driver(SweepFolder):
         from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
         from unlearn_sweep.engine.on_ray.search import driver_resources, search
 
+        self.job = self.job.on_capacity(view.resources)
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
-        pool = Pool(places, resources=self.job.evaluation_resources)
-        workers, train_storage = self.job.training.worker_group, self.directory / "ray" / "train"
-        limit_s = self.job.stage_timeout_s
-        executors = [
-            RayExecutor(name, workers=workers, storage=train_storage, timeout_s=limit_s) for name in pool.names
-        ]
+        pool = Pool(places, resources=self.job.measuring)
+        workers, executors = self.job.training.worker_group, [RayExecutor.of(self.job, name) for name in pool.names]
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
         runner = StageRunner(
             self.store, self.events, stage_lock=ExclusiveStageLock(self.directory, executors[0].make_room)

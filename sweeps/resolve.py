@@ -10,6 +10,8 @@ from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
 from unlearn_sweep.engine.search_settings import SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.settings import resources_of
+from unlearn_sweep.engine.training.settings import Workers
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.mirror import check_mirror
@@ -48,7 +50,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
     _check_warm_start(spec, storage / spec.file.name)
     search = _search(spec, overrides)
     prompt = prompt_of(spec.file, spec.benchmark, spec.folder, model)
-    return SweepJob(
+    job = SweepJob(
         name=spec.file.name,
         seed=spec.file.seed,
         benchmark=BenchmarkSettings(name=spec.benchmark.card.name, params=with_prompt(spec.benchmark.params, prompt)),
@@ -66,7 +68,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         plugins=list(spec.plugins),
         attacks=list(spec.attacks),
         search=search,
-        evaluation_resources=dict(spec.file.evaluation.resources),
+        evaluation_resources=spec.file.evaluation.resources,
         concurrent_trials=_concurrent(spec, overrides, search.trials),
         threads=_threads(spec.file),
         stage_timeout_s=spec.file.stage_timeout_s,
@@ -78,6 +80,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         spec_path=str(absolute(spec.document.file, spec.folder)),
         spec_text=spec.document.text,
     )
+    return job if spec.machine is None else job.on_capacity(spec.machine.resources())
 
 
 def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placement | None:
@@ -86,8 +89,10 @@ def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placemen
         return None
     limit = spec.file.search.max_concurrent
     at_most = overrides.max_concurrent or (None if limit == "auto" else limit)
-    workers = spec.file.training.worker_group
-    return place(workers, spec.file.evaluation.resources, spec.machine.resources(), trials=trials, at_most=at_most)
+    training, capacity = spec.file.training, spec.machine.resources()
+    workers = Workers(count=training.workers, resources=resources_of(training.resources_per_worker, capacity))
+    evaluation = resources_of(spec.file.evaluation.resources, capacity)
+    return place(workers, evaluation, capacity, trials=trials, at_most=at_most)
 
 
 def _concurrent(spec: SweepSpec, overrides: Overrides, trials: int) -> int | None:
@@ -202,5 +207,6 @@ def _tokenizer(source: SourceSection, folder: Path) -> str | None:
 
 def _threads(file: SweepFile) -> int:
     """Return the threads of one process: the larger CPU count of training and evaluation, rounded down, at least 1."""
-    cpus = (file.training.resources_per_worker.get("CPU", 1.0), file.evaluation.resources.get("CPU", 1.0))
+    given = (file.training.resources_per_worker, file.evaluation.resources)
+    cpus = [resources_of(resources, {}).get("CPU", 1.0) for resources in given]
     return max(1, int(max(cpus)))

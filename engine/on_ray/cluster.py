@@ -28,7 +28,7 @@ SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # Tune's own result files would only duplicate our records
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a process that asked for no GPU sees none
     # How long training workers may wait for placement; tried four times. Replacing a lost machine takes time.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
 }

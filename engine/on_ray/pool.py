@@ -1,19 +1,27 @@
-"""Workbench actors: one warm measuring process per concurrent trial, and the executor that calls them."""
+"""Workbench actors: one warm measuring process per concurrent trial, and the executor that calls them.
+
+A workbench holds the accelerators of its trial. Training workers need them too and never compute at the same time, so
+the executor ends the workbench for a training in worker processes and starts it again afterwards. A workbench without
+accelerators, and one that trains itself, stays warm for the whole sweep.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
 from unlearn_sweep.engine.on_ray.training import fit
 from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
+from unlearn_sweep.engine.resources.placement import accelerators
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import ProcessLostError
@@ -29,6 +37,7 @@ UNTIL_THERE = -1
 retries the stage with a fresh folder and logs an event."""
 PREFIX = "workbench"
 ROOM_MADE_S = 60.0
+NAME_FREE_S = 60.0
 REPLACED_S = 3600.0
 """How long a lost workbench may take to restart. On a cluster this includes replacing its machine."""
 
@@ -96,24 +105,36 @@ class Pool:
 
     def shrink(self, count: int) -> None:
         """End all but the first `count` workbenches."""
-        for actor in self._actors[count:]:
+        for actor in _running(self.names[count:]):
             ray.kill(actor)
         self.names, self._actors = self.names[:count], self._actors[:count]
 
     def trial_processes(self) -> int:
         """Return how many processes have run trials. Processes known only to a lost workbench are not counted."""
-        return len({str(process) for actor in self._actors for process in ray.get(actor.served.remote())})
+        return len({str(process) for actor in _running(self.names) for process in ray.get(actor.served.remote())})
 
     def end_trial_processes(self) -> None:
         """Kill Tune's reusable actors. Tune would wait 10 s for each to exit by itself."""
-        for actor in self._actors:
+        for actor in _running(self.names):
             with contextlib.suppress(RayError):
                 for process in ray.get(actor.served.remote(), timeout=5):
                     ray.kill(process)
 
 
+def _running(names: Iterable[str]) -> list[Any]:
+    """Return the actors of these names that exist now. An executor may have replaced the one that the pool started."""
+    found = []
+    for name in names:
+        with contextlib.suppress(ValueError):  # ended for a training at this moment
+            found.append(ray.get_actor(name, namespace=NAMESPACE))
+    return found
+
+
 def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
-    """Start one actor and return its handle. It reserves no CPU: while it works, the driver of its trial only waits."""
+    """Start one actor and return its handle. It reserves no CPU: while it works, the driver of its trial only waits.
+
+    `resources` may have a CPU entry, which is ignored.
+    """
     custom = {kind: amount for kind, amount in resources.items() if kind not in ("CPU", "GPU", "memory")}
     options = ray.remote(kind).options(
         name=name,
@@ -128,27 +149,105 @@ def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
     return options.remote()
 
 
+STARTED: dict[str, Any] = {}
+"""Handles of the workbenches that this process started in place of the pool's. Ray ends an actor without handles."""
+
+
 class RayExecutor:
     """Trains through Ray Train and measures on one workbench. Used by trials and by the preparation's controls."""
 
-    def __init__(self, workbench: str, *, workers: Workers, storage: Path, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        workbench: str,
+        *,
+        workers: Workers,
+        storage: Path,
+        timeout_s: float | None = None,
+        resources: Mapping[str, float] | None = None,
+        kind: type[Any] = WorkbenchActor,
+    ) -> None:
+        """Connect to a workbench of a pool, and start it if the process that had replaced it is gone.
+
+        Args:
+            workbench: name of the actor.
+            workers: training processes of a trial.
+            storage: folder for Ray Train's files.
+            timeout_s: time limit of each stage in seconds.
+            resources: resources of the workbench, to start it again.
+            kind: actor class of the workbench, to start it again.
+        """
         self._name = workbench
-        self._actor = ray.get_actor(workbench, namespace=NAMESPACE)
-        self._worker_id: Any = self._actor.worker_id.remote()  # read only if the process is lost
         self._workers = workers
         self._storage = storage
         self._timeout_s = timeout_s
+        self._resources = dict(resources or {})
+        self._kind = kind
+        self._announced = False
+        try:
+            self._connect(ray.get_actor(workbench, namespace=NAMESPACE))
+        except ValueError:
+            self._start_again()
+
+    @classmethod
+    def of(cls, job: SweepJob, workbench: str) -> Self:
+        """Connect to a workbench of a job's pool. The job's resources must be settled (`SweepJob.on_capacity`)."""
+        return cls(
+            workbench,
+            workers=job.training.worker_group,
+            storage=job.directory / "ray" / "train",
+            timeout_s=job.stage_timeout_s,
+            resources=job.measuring,
+        )
 
     def announce(self) -> None:
         """Register this trial's process with its workbench."""
+        self._announced = True
         self._actor.serve.remote([ray.get_runtime_context().current_actor])
+
+    def _connect(self, actor: Any) -> None:
+        self._actor = actor
+        self._worker_id: Any = actor.worker_id.remote()  # read only if the process is lost
+        if self._announced:
+            self.announce()
+
+    def _start_again(self) -> None:
+        """Start the workbench anew under its name, owned by this process.
+
+        Raises:
+            TimeoutError: the ended workbench keeps its name for longer than `NAME_FREE_S` seconds.
+        """
+        limit = time.monotonic() + NAME_FREE_S
+        while True:
+            try:
+                STARTED[self._name] = _start(self._kind, self._name, self._resources)
+            except ValueError:  # the ended workbench still has the name
+                if time.monotonic() > limit:
+                    raise TimeoutError(f"the name of workbench {self._name} is still taken") from None
+                time.sleep(0.1)
+            else:
+                break
+        self._connect(STARTED[self._name])
+
+    @contextlib.contextmanager
+    def _accelerators_lent(self) -> Iterator[None]:
+        """End the workbench for the block if it has accelerators, so that the training workers can have them."""
+        if not accelerators(self._resources):
+            yield
+            return
+        ray.kill(self._actor)
+        STARTED.pop(self._name, None)
+        try:
+            yield
+        finally:
+            self._start_again()
 
     def start_model(self, request: StartRequest) -> None:
         self._call("start_model", request.model_dump(mode="json"))
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
         if self._workers.count > 0:
-            return fit(job, name=name, storage=self._storage, workers=self._workers, limit_s=self._timeout_s)
+            with self._accelerators_lent():
+                return fit(job, name=name, storage=self._storage, workers=self._workers, limit_s=self._timeout_s)
         payload = self._call("train", job.model_dump(mode="json"), name, str(self._storage))
         return TrainOutcome.model_validate(payload)
 
@@ -162,8 +261,9 @@ class RayExecutor:
         """Free the models of every workbench in the pool. Wait at most `ROOM_MADE_S` seconds for them."""
         pool = self._name.rpartition("-")[0]
         names = [name for name in ray.util.list_named_actors() if name.startswith(f"{pool}-")]
-        pending: list[Any] = [ray.get_actor(name, namespace=NAMESPACE).make_room.remote() for name in names]
-        ray.wait(pending, num_returns=len(pending), timeout=ROOM_MADE_S)
+        pending: list[Any] = [actor.make_room.remote() for actor in _running(names)]
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=ROOM_MADE_S)
 
     def _call(self, method: str, *arguments: Any) -> dict[str, Any]:
         """Call a method of the workbench and return its result.
@@ -191,13 +291,23 @@ class RayExecutor:
         return None
 
     def _wait_until_there(self) -> None:
-        """Wait until the workbench has restarted. Raise TimeoutError if no machine has its resources in time."""
+        """Wait until the workbench has restarted. Raise TimeoutError if no machine has its resources in time.
+
+        A workbench whose owner, another trial's process, has died does not restart: it is started anew.
+        """
+        try:
+            self._await_ready()
+        except RayActorError:
+            self._start_again()
+            self._await_ready()
+        self._worker_id = self._actor.worker_id.remote()
+
+    def _await_ready(self) -> None:
         ready = self._actor.ready.options(max_task_retries=UNTIL_THERE)
         try:
             ray.get(ready.remote(), timeout=REPLACED_S)
         except GetTimeoutError:
             raise TimeoutError(f"no machine could restart the lost measuring process within {REPLACED_S:g} s") from None
-        self._worker_id = self._actor.worker_id.remote()
 
 
 def _first_line(error: BaseException) -> str:

@@ -169,12 +169,7 @@ def trial_function(config: dict[str, Any]) -> None:
 
     job = SweepJob.model_validate_json(config["job"])
     task = TrialTask.model_validate_json(Path(config["task"]).read_bytes())
-    executor = RayExecutor(
-        config["workbench"],
-        workers=job.training.worker_group,
-        storage=job.directory / "ray" / "train",
-        timeout_s=job.stage_timeout_s,
-    )
+    executor = RayExecutor.of(job, config["workbench"])
     executor.announce()
     prepared = Prepared.model_validate_json(config["prepared"])
     record = run_trial(task, job, prepared, executor)

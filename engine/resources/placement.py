@@ -1,7 +1,8 @@
 """Compute how many trials fit on a machine or cluster at once. Arithmetic only, so a plan needs no Ray.
 
-The driver and the workbench of a trial reserve hardly any CPU, so the CPU need of a trial is that of its largest stage.
-A workbench reserves its accelerators for the whole search, so these add to those of the training workers.
+The stages of a trial run one after the other, so a trial needs what its largest stage needs: the training workers, or
+the workbench that measures. The driver and the workbench reserve hardly any CPU, and a workbench gives its accelerators
+up while workers train.
 """
 
 from __future__ import annotations
@@ -46,12 +47,7 @@ def per_trial(workers: Workers, evaluation: Mapping[str, float]) -> dict[str, fl
     """Return the peak amount of each resource that one trial holds."""
     training = {kind: max(1, workers.count) * amount for kind, amount in workers.resources.items()}
     kinds = dict.fromkeys([*training, *evaluation])
-    # In local mode the workbench itself trains, so training needs no extra resources.
-    together = workers.count > 0
-    peak = {}
-    for kind in kinds:
-        parts = (training.get(kind, 0.0), evaluation.get(kind, 0.0))
-        peak[kind] = float(sum(parts) if together and kind != "CPU" else max(parts))
+    peak = {kind: float(max(training.get(kind, 0.0), evaluation.get(kind, 0.0))) for kind in kinds}
     return {kind: amount for kind, amount in peak.items() if amount > 0}
 
 
@@ -96,15 +92,17 @@ def concurrency(
     Raises:
         NoRoomError: not even one trial fits.
     """
-    placed = place(job.training.worker_group, job.evaluation_resources, resources, trials=job.search.trials)
+    workers, evaluation = job.training.worker_group, job.measuring
+    placed = place(workers, evaluation, resources, trials=job.search.trials)
     if placed.obstacles:
         raise NoRoomError(f"no trial can be placed: {'; '.join(placed.obstacles)}")
     most = min(placed.at_once, job.concurrent_trials or placed.at_once)
     for trials in range(most, 0, -1) if nodes else ():
-        if _find_room(processes(job.training.worker_group, job.evaluation_resources, driver or {}), trials, nodes):
+        if all(_find_room(phase, trials, nodes) for phase in phases(workers, evaluation, driver or {})):
             return trials
     if nodes:
-        needs = " + ".join(_shown(one) for one in processes(job.training.worker_group, job.evaluation_resources, {}))
+        phase = next(phase for phase in phases(workers, evaluation, driver or {}) if not _find_room(phase, 1, nodes))
+        needs = " + ".join(_shown(one) for one in phase)
         raise NoRoomError(
             f"no trial can be placed: its processes need {needs or 'nothing'}, each on one machine, and the machines "
             f"have {'; '.join(_shown(node) for node in nodes)}"
@@ -112,12 +110,21 @@ def concurrency(
     return most
 
 
-def processes(
+def phases(
     workers: Workers, evaluation: Mapping[str, float], driver: Mapping[str, float]
-) -> list[Mapping[str, float]]:
-    """Return the resources of each process of one trial: driver, workbench (no CPU) and training workers."""
-    workbench = {kind: amount for kind, amount in evaluation.items() if kind != "CPU"}
-    return [one for one in (driver, workbench, *[workers.resources] * workers.count) if any(one.values())]
+) -> list[list[Mapping[str, float]]]:
+    """Return the resources of each process of one trial while it trains, and while it measures.
+
+    A trial trains with its driver and its workers, and measures with its driver and its workbench (no CPU).
+    """
+    training = [one for one in (driver, *[workers.resources] * workers.count) if any(one.values())]
+    measuring = [one for one in (driver, accelerators(evaluation)) if any(one.values())]
+    return [phase for phase in (training, measuring) if phase]
+
+
+def accelerators(resources: Mapping[str, float]) -> dict[str, float]:
+    """Return what a workbench reserves: all its resources but CPUs."""
+    return {kind: amount for kind, amount in resources.items() if kind != "CPU" and amount > 0}
 
 
 def _find_room(one_trial: Sequence[Mapping[str, float]], trials: int, nodes: Sequence[Mapping[str, float]]) -> bool:

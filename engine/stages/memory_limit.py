@@ -101,7 +101,7 @@ def packed(job: SweepJob, places: int, found: Footprint, nodes: Sequence[Mapping
     if found.host is not None and memory_mib:
         fits = sum(math.floor(SHARE * own / found.host) for own in memory_mib)
         limits[f"{found.host / 1024:.1f} GiB of memory"] = fits
-    share = job.evaluation_resources.get("GPU", 0.0)
+    share = job.measuring.get("GPU", 0.0)
     if 0 < share < 1 and found.accelerator and found.accelerator_total:
         each = math.floor(SHARE * found.accelerator_total / found.accelerator)
         devices = sum(int(node.get("GPU", 0.0)) for node in nodes)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from unlearn_sweep.engine.settings import Amount, Count, Settings, rule
+from unlearn_sweep.engine.settings import Count, Resources, Settings, resources_of, rule
 
 Backend = Literal["torch", "deepspeed"]
 Decay = Literal["linear", "cosine", "constant"]
@@ -63,8 +63,9 @@ class TrainingSettings(Settings):
     workers: int = Field(
         default=0, ge=0, le=100_000, description="training processes of a trial; 0 trains inside the trial"
     )
-    resources_per_worker: dict[str, Amount] = Field(
-        default_factory=lambda: {"CPU": 1.0}, description="Ray resources of one worker: CPU, GPU or a custom name"
+    resources_per_worker: Resources = Field(
+        default="auto",
+        description="Ray resources of one worker: CPU, GPU, a custom name; auto: a GPU if there is one",
     )
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null does not clip")
     warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of the steps that warm up")
@@ -116,8 +117,8 @@ class TrainingSettings(Settings):
 
     @property
     def worker_group(self) -> Workers:
-        """The training processes of one trial."""
-        return Workers(count=self.workers, resources=dict(self.resources_per_worker))
+        """The training processes of one trial. `auto` resources count as those of a machine without GPUs."""
+        return Workers(count=self.workers, resources=resources_of(self.resources_per_worker, {}))
 
     def identity(self) -> dict[str, object]:
         """Return the settings that affect the trained weights, as plain JSON, for stage keys."""

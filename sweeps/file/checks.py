@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from unlearn_sweep.engine.resources.placement import place
 from unlearn_sweep.engine.search_space import Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
+from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.sweeps.file.file_schema import (
     ModelSection,
@@ -90,8 +91,9 @@ def check_training(training: TrainingSettings, collector: ProblemCollector) -> N
     if collector.is_valid(("training", "global_batch_size"), ("training", "micro_batch_size"), ("training", "workers")):
         _check_batches(training, collector)
     if collector.is_valid(("training", "resources_per_worker")):
-        _check_resources(training.resources_per_worker, ("training", "resources_per_worker"), collector)
-        gpus = training.resources_per_worker.get("GPU", 0)
+        resources = resources_of(training.resources_per_worker, {})
+        _check_resources(resources, ("training", "resources_per_worker"), collector)
+        gpus = resources.get("GPU", 0)
         if gpus != int(gpus):
             allowed = "a whole number of GPUs for each training worker"
             collector.add(
@@ -124,7 +126,7 @@ def _check_batches(training: TrainingSettings, collector: ProblemCollector) -> N
 
 def check_evaluation(file: SweepFile, collector: ProblemCollector) -> None:
     if collector.is_valid(("evaluation", "resources")):
-        _check_resources(file.evaluation.resources, ("evaluation", "resources"), collector)
+        _check_resources(resources_of(file.evaluation.resources, {}), ("evaluation", "resources"), collector)
 
 
 def _check_resources(resources: dict[str, float], path: tuple[str, ...], collector: ProblemCollector) -> None:
@@ -144,15 +146,18 @@ def check_fits(file: SweepFile, machine: Machine, collector: ProblemCollector) -
     places = (("training", "workers"), ("training", "resources_per_worker"), ("evaluation", "resources"))
     if not collector.is_valid(*places):
         return
-    placed = place(training.worker_group, file.evaluation.resources, machine.resources(), trials=1)
+    capacity = machine.resources()
+    each = resources_of(training.resources_per_worker, capacity)
+    evaluation = resources_of(file.evaluation.resources, capacity)
+    placed = place(Workers(count=training.workers, resources=each), evaluation, capacity, trials=1)
     if not placed.obstacles:
         return
-    alone = place(Workers(count=0, resources={}), file.evaluation.resources, machine.resources(), trials=1)
+    alone = place(Workers(count=0, resources={}), evaluation, capacity, trials=1)
     path = places[2] if alone.obstacles else places[0] if training.workers else places[1]
-    given = f"{training.workers} workers with {_amounts(training.resources_per_worker)} each"
+    given = f"{training.workers} workers with {_amounts(each)} each"
     given = given if path == places[0] else _amounts(collector.document.at(path) or {})
     message = f"more than this machine has: {'; '.join(placed.obstacles)}"
-    allowed = f"at most {_amounts(machine.resources())} in all"
+    allowed = f"at most {_amounts(capacity)} in all"
     collector.add(path, message, given=given, allowed=allowed, advice="ask for less, or give a cluster's --address")
 
 

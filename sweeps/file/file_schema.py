@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from unlearn_sweep.engine.job import Attention, Dtype
 from unlearn_sweep.engine.search_settings import SearchOptions
-from unlearn_sweep.engine.settings import Amount, Count, Settings
+from unlearn_sweep.engine.settings import Count, Resources, Settings
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.prompt_format import PromptSettings, settings_of
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
@@ -123,9 +123,9 @@ class TrackingSection(Settings):
 class EvaluationSection(Settings):
     """Resources for evaluating and attacking models."""
 
-    resources: dict[str, Amount] = Field(
-        default_factory=lambda: {"CPU": 1.0},
-        description="Ray resources of one measuring process: CPU, GPU or a custom name",
+    resources: Resources = Field(
+        default="auto",
+        description="Ray resources of one measuring process: CPU, GPU, a custom name; auto: a GPU if there is one",
     )
 
 

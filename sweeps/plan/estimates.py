@@ -57,7 +57,7 @@ def training_rate(job: SweepJob) -> Rate:
 
 def evaluation_rate(job: SweepJob) -> Rate:
     """Return the assumed speed of one workbench."""
-    return _rate(job.evaluation_resources.get("GPU", 0.0), job.threads)
+    return _rate(job.measuring.get("GPU", 0.0), job.threads)
 
 
 def _rate(gpus: float, threads: int) -> Rate:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.resources.placement import Placement
+from unlearn_sweep.engine.resources.placement import Placement, per_trial
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, described
@@ -301,9 +301,8 @@ def _search_seconds(methods: Sequence[MethodPlan], settled: Mapping[str, int], a
 
 
 def _gpus(job: SweepJob) -> float:
-    """Return the GPUs that one trial holds."""
-    workers = job.training.worker_group
-    return max(1, workers.count) * workers.resources.get("GPU", 0.0) + job.evaluation_resources.get("GPU", 0.0)
+    """Return the GPUs that one trial holds at most."""
+    return per_trial(job.training.worker_group, job.measuring).get("GPU", 0.0)
 
 
 def _gpu_hours(job: SweepJob, total_s: float | None, at_once: int) -> float | None:

@@ -86,11 +86,14 @@ class LocalCluster:
     def jobs_url(self) -> str:
         return f"http://{ADDRESS}:{self.dashboard_port}"
 
-    def add_node(self, *, cpus: int, resources: Mapping[str, float] | None = None) -> None:
+    def add_node(self, *, cpus: int, gpus: int = 0, resources: Mapping[str, float] | None = None) -> None:
         """A machine more, started. On a busy machine Ray gives up joining after some seconds: then once more."""
         for _ in range(STARTS):
             node = self._start(
-                f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={json.dumps(dict(resources or {}))}"
+                f"--address={self.address}",
+                f"--num-cpus={cpus}",
+                f"--num-gpus={gpus}",
+                f"--resources={json.dumps(dict(resources or {}))}",
             )
             wait_until(lambda node=node: node.has_started() or node.process.poll() is not None, START_S, 0.2)
             if node.process.poll() is None:

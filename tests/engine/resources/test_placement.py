@@ -23,8 +23,10 @@ ONE_CPU = {"CPU": 1.0}
         (Workers(count=2), ONE_CPU, {"CPU": 2}, 4, None, 1, "CPU"),
         (Workers(count=2), ONE_CPU, {"CPU": 3}, 4, None, 1, "CPU"),
         (Workers(count=2), ONE_CPU, {"CPU": 1}, 4, None, 0, "CPU"),
-        # two training GPUs and the workbench's half: 8 // 2.5 = 3
-        (Workers(count=2, resources={"GPU": 1}), {"CPU": 1, "GPU": 0.5}, {"CPU": 64, "GPU": 8}, 99, None, 3, "GPU"),
+        # the workbench gives its half of a GPU up while two workers train on two: 8 // 2 = 4
+        (Workers(count=2, resources={"GPU": 1}), {"CPU": 1, "GPU": 0.5}, {"CPU": 64, "GPU": 8}, 99, None, 4, "GPU"),
+        # one worker and one workbench share the only GPU
+        (Workers(count=1, resources={"GPU": 1}), {"CPU": 1, "GPU": 1}, {"CPU": 4, "GPU": 1}, 99, None, 1, "GPU"),
         # without workers the workbench trains: its own GPU is the only one
         (Workers(resources={"GPU": 1}), {"GPU": 1}, {"CPU": 64, "GPU": 8}, 99, None, 8, "GPU"),
         (Workers(resources={"CPU": 0.1}), {"CPU": 0.1}, {"CPU": 0.3}, 9, None, 3, "CPU"),
@@ -50,9 +52,27 @@ def test_what_is_missing_is_said() -> None:
     assert found.obstacles == ("one trial needs 4 CPU, there are 2",)
 
 
-def test_cpu_is_shared_by_stages_and_gpus_are_kept() -> None:
+def test_stages_share_what_a_trial_holds() -> None:
     workers = Workers(count=2, resources={"CPU": 1, "GPU": 1})
-    assert per_trial(workers, {"CPU": 4, "GPU": 1}) == {"CPU": 4, "GPU": 3}
+    assert per_trial(workers, {"CPU": 4, "GPU": 1}) == {"CPU": 4, "GPU": 2}
+    assert per_trial(workers, {"CPU": 4, "GPU": 3}) == {"CPU": 4, "GPU": 3}
+
+
+@pytest.mark.parametrize(("gpus", "each", "at_once"), [(0, {"CPU": 1}, 2), (1, {"CPU": 1, "GPU": 1}, 1)])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_auto_takes_a_gpu_for_each_trial_where_there_is_one(
+    tmp_path: Path, gpus: int, each: dict[str, float], at_once: int, workers: int
+) -> None:
+    job = recorded_job(tmp_path, "s", [], prune=False)
+    search = job.search.model_copy(update={"trials": 9})
+    job = job.model_copy(update={"search": search, "training": job.training.model_copy(update={"workers": workers})})
+    capacity = {"CPU": 2.0, "GPU": float(gpus)}
+    placed = job.on_capacity(capacity)
+    assert placed.evaluation_resources == placed.training.resources_per_worker == each
+    assert placed.digest() == job.digest()
+    assert concurrency(placed, capacity, [capacity]) == at_once
+    given = job.model_copy(update={"evaluation_resources": {"CPU": 3.0}})
+    assert given.on_capacity(capacity).evaluation_resources == {"CPU": 3.0}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +84,8 @@ def test_cpu_is_shared_by_stages_and_gpus_are_kept() -> None:
         # the hundredth of a CPU that a trial's own process takes
         (Workers(count=1), ONE_CPU, [{"CPU": 2}], {}, 2),
         (Workers(count=1), ONE_CPU, [{"CPU": 2}], {"CPU": 0.01}, 1),
+        # training fits three times, measuring with two accelerators on one machine once for each machine
+        (Workers(count=1), {"CPU": 1, "measuring": 2}, [{"CPU": 2, "measuring": 3}, {"CPU": 2, "measuring": 3}], {}, 2),
         # a workbench of its own kind on one machine only
         (Workers(count=1), {"CPU": 1, "measuring": 1}, [{"CPU": 8}, {"CPU": 8, "measuring": 2}], {}, 2),
     ],
