@@ -179,10 +179,9 @@ class SweepJob(_Part):
 
     def on_capacity(self, capacity: Mapping[str, float]) -> SweepJob:
         """Return the job with `auto` resources replaced by those for a machine or cluster of this capacity."""
-        workers = resources_of(self.training.resources_per_worker, capacity)
-        training = self.training.model_copy(update={"resources_per_worker": workers})
-        evaluation = resources_of(self.evaluation_resources, capacity)
-        return self.model_copy(update={"training": training, "evaluation_resources": evaluation})
+        workers, measuring = self.training.resources_on(capacity, self.evaluation_resources)
+        training = self.training.model_copy(update={"resources_per_worker": workers.resources})
+        return self.model_copy(update={"training": training, "evaluation_resources": measuring})
 
     def digest(self) -> str:
         """Hash (16 hex digits) of everything that decides what a trial is and which trials are proposed.

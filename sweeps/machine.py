@@ -23,6 +23,7 @@ class Machine:
     Attributes:
         cpus: Logical CPUs that this process may use.
         gpus: NVIDIA GPUs that are visible to this process.
+        gpu_gib: Memory of the smallest of them in GiB; None if there is none or it is unknown.
         memory_gib: Main memory in GiB.
         flash_attention: Whether flash-attn is installed.
         quantizers: Installed libraries of `QUANTIZERS`.
@@ -31,6 +32,7 @@ class Machine:
 
     cpus: int
     gpus: int
+    gpu_gib: float | None = None
     memory_gib: float
     flash_attention: bool
     quantizers: frozenset[str] = frozenset()
@@ -43,9 +45,11 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return the machine of this process."""
+    gpus = _gpus()
     return Machine(
         cpus=_cpus(),
-        gpus=_gpus(),
+        gpus=gpus,
+        gpu_gib=_gpu_gib() if gpus else None,
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         flash_attention=importlib.util.find_spec("flash_attn") is not None,
         quantizers=frozenset(name for name in QUANTIZERS if importlib.util.find_spec(name) is not None),
@@ -78,14 +82,28 @@ def _gpus() -> int:
 
 def _listed_gpus() -> int:
     """Count GPUs with nvidia-smi, for systems without /dev/nvidia<n>. 0 if the command is missing or times out."""
+    return sum(line.startswith("GPU ") for line in _smi("-L"))
+
+
+def _gpu_gib() -> float | None:
+    """Return the memory of the smallest GPU by nvidia-smi, or None if the command is missing, times out or fails."""
+    lines = _smi("--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    sizes = [float(line) / 1024 for line in lines if re.fullmatch(r"\s*[0-9]+\s*", line)]
+    return min(sizes, default=None)
+
+
+def _smi(*arguments: str) -> list[str]:
+    """Return the lines of nvidia-smi's output; empty if the command is missing or times out."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return 0
+        return []
     try:
-        answer = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=False)
+        answer = subprocess.run(
+            [command, *arguments], capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in answer.stdout.splitlines())
+        return []
+    return answer.stdout.splitlines()
 
 
 def free_disk_bytes(path: Path) -> int:

@@ -11,7 +11,6 @@ from unlearn_sweep.engine.resources.placement import Placement, place
 from unlearn_sweep.engine.search_settings import SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import resources_of
-from unlearn_sweep.engine.training.settings import Workers
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.mirror import check_mirror
@@ -89,9 +88,8 @@ def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placemen
         return None
     limit = spec.file.search.max_concurrent
     at_most = overrides.max_concurrent or (None if limit == "auto" else limit)
-    training, capacity = spec.file.training, spec.machine.resources()
-    workers = Workers(count=training.workers, resources=resources_of(training.resources_per_worker, capacity))
-    evaluation = resources_of(spec.file.evaluation.resources, capacity)
+    capacity = spec.machine.resources()
+    workers, evaluation = spec.file.training.resources_on(capacity, spec.file.evaluation.resources)
     return place(workers, evaluation, capacity, trials=trials, at_most=at_most)
 
 

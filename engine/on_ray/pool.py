@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayError
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
@@ -145,6 +145,7 @@ def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
         resources=custom or None,
         max_restarts=RESTARTS,
         max_task_retries=0,
+        scheduling_strategy="DEFAULT",  # not inside the placement group of the trial that starts it
     )
     return options.remote()
 
@@ -220,9 +221,9 @@ class RayExecutor:
         while True:
             try:
                 STARTED[self._name] = _start(self._kind, self._name, self._resources)
-            except ValueError:  # the ended workbench still has the name
+            except ActorAlreadyExistsError:
                 if time.monotonic() > limit:
-                    raise TimeoutError(f"the name of workbench {self._name} is still taken") from None
+                    raise TimeoutError(f"the ended workbench {self._name} still has its name") from None
                 time.sleep(0.1)
             else:
                 break

@@ -6,6 +6,7 @@ here is therefore also part of the file, its JSON Schema, the stage keys and the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
@@ -119,6 +120,16 @@ class TrainingSettings(Settings):
     def worker_group(self) -> Workers:
         """The training processes of one trial. `auto` resources count as those of a machine without GPUs."""
         return Workers(count=self.workers, resources=resources_of(self.resources_per_worker, {}))
+
+    def resources_on(self, capacity: Mapping[str, float], evaluation: Resources) -> tuple[Workers, dict[str, float]]:
+        """Return the training workers and the resources of a measuring process on a machine of this capacity.
+
+        Without training workers, the measuring process trains: `auto` then stands for its resources.
+        """
+        measuring = resources_of(evaluation, capacity)
+        alone = self.workers == 0 and self.resources_per_worker == "auto"
+        each = measuring if alone else resources_of(self.resources_per_worker, capacity)
+        return Workers(count=self.workers, resources=each), measuring
 
     def identity(self) -> dict[str, object]:
         """Return the settings that affect the trained weights, as plain JSON, for stage keys."""

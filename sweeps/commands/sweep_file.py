@@ -70,10 +70,11 @@ def plan(
     address: Address = None,
     cpus: Annotated[int | None, typer.Option(min=0, help="Plan for as many CPUs.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Plan for as many GPUs.")] = None,
+    gpu_gib: Annotated[float | None, typer.Option(min=1, help="Memory of each GPU in GiB.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a sweep will do: trials, stages, concurrency, time, disk. Starts and writes nothing."""
-    spec = _spec(file, address=address, cpus=cpus, gpus=gpus, as_json=as_json)
+    spec = _spec(file, address=address, cpus=cpus, gpus=gpus, gpu_gib=gpu_gib, as_json=as_json)
     from unlearn_sweep.sweeps.plan.plan import make_plan
 
     made = make_plan(spec, _overrides(trials, storage, max_concurrent))
@@ -148,13 +149,19 @@ def mistakes_as_json(as_json: bool) -> Iterator[None]:
 
 
 def _spec(
-    file: Path, *, address: str | None, cpus: int | None = None, gpus: int | None = None, as_json: bool = False
+    file: Path,
+    *,
+    address: str | None,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    gpu_gib: float | None = None,
+    as_json: bool = False,
 ) -> SweepSpec:
     """Return the checked sweep file. With `as_json`, print mistakes as JSON and exit with status 2."""
     from unlearn_sweep.sweeps.file.spec import load_spec
 
     with mistakes_as_json(as_json):
-        return load_spec(file, cluster=address is not None, cpus=cpus, gpus=gpus)
+        return load_spec(file, cluster=address is not None, cpus=cpus, gpus=gpus, gpu_gib=gpu_gib)
 
 
 def _show_prompts(spec: SweepSpec, job: SweepJob) -> None:

@@ -147,14 +147,13 @@ def check_fits(file: SweepFile, machine: Machine, collector: ProblemCollector) -
     if not collector.is_valid(*places):
         return
     capacity = machine.resources()
-    each = resources_of(training.resources_per_worker, capacity)
-    evaluation = resources_of(file.evaluation.resources, capacity)
-    placed = place(Workers(count=training.workers, resources=each), evaluation, capacity, trials=1)
+    workers, evaluation = training.resources_on(capacity, file.evaluation.resources)
+    placed = place(workers, evaluation, capacity, trials=1)
     if not placed.obstacles:
         return
     alone = place(Workers(count=0, resources={}), evaluation, capacity, trials=1)
     path = places[2] if alone.obstacles else places[0] if training.workers else places[1]
-    given = f"{training.workers} workers with {_amounts(each)} each"
+    given = f"{training.workers} workers with {_amounts(workers.resources)} each"
     given = given if path == places[0] else _amounts(collector.document.at(path) or {})
     message = f"more than this machine has: {'; '.join(placed.obstacles)}"
     allowed = f"at most {_amounts(capacity)} in all"

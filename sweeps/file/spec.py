@@ -64,8 +64,18 @@ class SweepSpec:
     plugins: tuple[PluginFile, ...] = ()
 
 
+CPUS_PER_GPU = 8
+"""CPUs assumed beside each GPU of a machine that is planned for."""
+
+
 def load_spec(
-    path: Path, *, folder: Path | None = None, cluster: bool = False, cpus: int | None = None, gpus: int | None = None
+    path: Path,
+    *,
+    folder: Path | None = None,
+    cluster: bool = False,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    gpu_gib: float | None = None,
 ) -> SweepSpec:
     """Read and check a sweep file.
 
@@ -74,17 +84,21 @@ def load_spec(
         folder: Folder that relative paths in the file start from; the current folder by default.
         cluster: Do not check the file against the size of this machine.
         cpus: Check against this number of CPUs instead of this machine's.
-        gpus: Check against this number of GPUs instead of this machine's.
+        gpus: Check against this number of GPUs instead of this machine's. Without `cpus`, assume enough CPUs for them.
+        gpu_gib: Memory of each GPU in GiB, instead of this machine's.
 
     Raises:
         SpecError: The file cannot be read or has mistakes. The error contains all of them.
     """
     machine = this_machine()
     if cpus is not None or gpus is not None:
-        there_cpus, there_gpus = machine.cpus if cpus is None else cpus, machine.gpus if gpus is None else gpus
+        there_gpus = machine.gpus if gpus is None else gpus
+        there_cpus = max(machine.cpus, CPUS_PER_GPU * there_gpus) if cpus is None else cpus
         machine = replace(machine, cpus=there_cpus, gpus=there_gpus, load=None)
     elif cluster:
         machine = None
+    if machine is not None and gpu_gib is not None:
+        machine = replace(machine, gpu_gib=gpu_gib)
     return check_document(read_document(path), folder=folder or Path.cwd(), machine=machine)
 
 

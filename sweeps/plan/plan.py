@@ -21,10 +21,11 @@ from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.file.problems import count_of
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
-from unlearn_sweep.sweeps.machine import busy_note, free_disk_bytes
+from unlearn_sweep.sweeps.machine import Machine, busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
 from unlearn_sweep.sweeps.plan.data_check import forget_facts, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
+from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, GpuMemory, shape_of, stage_memory, too_large
 from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
@@ -85,6 +86,7 @@ class SweepPlan:
         disk_bytes: Disk space that the results need.
         disk_free_bytes: Free bytes of the file system of the storage.
         memory_gib: Main memory of one trial on a CPU, in GiB.
+        gpu: Memory of one GPU by what holds it; None on CPUs or if the size of the model is unknown.
         uncertainty: Factor by which estimated times may be wrong.
         assumptions: Assumptions of modelled times.
         obstacles: Reasons why the sweep cannot run; empty if it can.
@@ -111,6 +113,7 @@ class SweepPlan:
     disk_bytes: int | None
     disk_free_bytes: int
     memory_gib: float | None
+    gpu: GpuMemory | None
     uncertainty: float
     assumptions: tuple[str, ...]
     obstacles: tuple[str, ...]
@@ -139,7 +142,7 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     """Return the plan without what is to say about models and the hub."""
     placement = placement_of(spec, overrides, job.search.trials)
     if spec.benchmark.card.remote(job.benchmark.params):
-        return _unloaded(job, placement, spec.benchmark.card)
+        return _with_gpu(_unloaded(job, placement, spec.benchmark.card), job, spec.machine, ASSUMED_TOKENS)
     try:
         benchmark = load_benchmark(job.benchmark.name, job.benchmark.params)
     except ValidationError as error:
@@ -149,7 +152,8 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     memory_gib = spec.machine.memory_gib if spec.machine else None
     plan = _plan(job, benchmark, placement, memory_gib)
     losses = losses_of(job, benchmark)
-    plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
+    tokens = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics]).tokens_per_row
+    plan = _with_gpu(replace(plan, obstacles=(*plan.obstacles, *too_long(losses))), job, spec.machine, tokens)
     few = few_facts(forget_facts(benchmark))
     notes = [note for note in (str(losses), busy_note(spec.machine), few) if note]
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
@@ -197,6 +201,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         disk_bytes=disk,
         disk_free_bytes=free,
         memory_gib=memory,
+        gpu=None,
         uncertainty=UNCERTAINTY,
         assumptions=ASSUMPTIONS,
         obstacles=(
@@ -231,6 +236,7 @@ def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> Swee
         disk_bytes=None,
         disk_free_bytes=free_disk_bytes(job.storage),
         memory_gib=None,
+        gpu=None,
         uncertainty=UNCERTAINTY,
         assumptions=(),
         obstacles=(reason,),
@@ -253,6 +259,26 @@ def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -
             *tasks_note(job.tasks),
         ),
     )
+
+
+def _with_gpu(plan: SweepPlan, job: SweepJob, machine: Machine | None, tokens_per_row: float) -> SweepPlan:
+    """Add the memory of one GPU to a plan: as an obstacle if it is more than the GPU has, and which GPUs stay idle."""
+    held = plan.per_trial.get("GPU", 0.0)
+    if not held or plan.parameters is None:
+        return plan
+    shape = shape_of(plan.parameters, job.original.path)
+    largest = max(stage_memory(job, shape, tokens_per_row), key=lambda memory: memory.total)
+    device = machine.gpu_gib if machine is not None else None
+    gpus = int(plan.capacity.get("GPU", 0))
+    found = [] if device is None else too_large(job, shape, device, gpus, tokens_per_row)
+    return replace(plan, gpu=largest, notes=(*plan.notes, *_idle_note(plan, held)), obstacles=(*plan.obstacles, *found))
+
+
+def _idle_note(plan: SweepPlan, held: float) -> tuple[str, ...]:
+    idle = plan.capacity.get("GPU", 0.0) - held * (plan.at_once or 0)
+    if plan.at_once is None or idle < 1:
+        return ()
+    return (f"{idle:g} of {plan.capacity['GPU']:g} GPUs stay idle: trials at once are bound by {plan.bound_by}",)
 
 
 UNKNOWN_ROWS = "times, disk and what a metric lacks are not known"

@@ -63,6 +63,9 @@ def _sums(plan: SweepPlan) -> list[str]:
         )
     if plan.gpu_hours:
         lines.append(f"GPU hours: about {plan.gpu_hours:.1f}")
+    if plan.gpu is not None:
+        parts = ", ".join(f"{name} {gib:.1f}" for name, gib in plan.gpu.parts().items() if gib >= 0.05)
+        lines.append(f"one GPU: about {plan.gpu.total:.0f} GiB in its largest stage, {plan.gpu.stage} ({parts})")
     if plan.disk_bytes is not None:
         lines.append(f"disk: about {size(plan.disk_bytes)} of {size(plan.disk_free_bytes)} free")
     lines += [f"assumed: {escape(assumption)}" for assumption in plan.assumptions if _modelled(plan)]

@@ -1,7 +1,7 @@
 """Training workers and workbench share the accelerators of a trial. Oracle: a cluster that has them only once.
 
-Ray counts what it is told, so the accelerators are names: a custom one for training workers, for which Ray sets up gloo,
-and Ray's own GPU for trials that train in their workbench.
+Ray counts what it is told, so the accelerators are names: a custom one for training workers, for which Ray sets up
+gloo, and Ray's own GPU for trials that train in their workbench.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import SweepRun, write_sweep
 from tests.faults.clusters import LocalCluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 
 @pytest.fixture(scope="module")

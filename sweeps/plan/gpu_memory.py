@@ -1,0 +1,213 @@
+"""Estimate the memory of one GPU in a trial, by what holds it, and find settings that fit a smaller one.
+
+Bytes for each parameter follow the backends: the torch backend trains float32 weights under bfloat16 autocast; ZeRO
+shares optimizer state (stage 1), gradients (2) and weights (3) among the workers. Activations and logits follow the
+micro-batch. Fragmentation and libraries are covered by a reserve. Nothing here was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
+from unlearn_sweep.engine.stages.attack_work import attack_work
+from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
+from unlearn_sweep.methods.catalog import card
+
+GIB = 2**30
+RESERVE_GIB = 1.5
+"""CUDA context, libraries and fragmentation of one process."""
+ACTIVATION_BYTES = 34.0
+"""Bytes of activations for each token, hidden unit and block: bfloat16, attention without its matrix."""
+CHECKPOINTED_BYTES = 2.0
+LOGIT_BYTES = 12.0
+"""Bytes for each supervised token and vocabulary entry: float32 logits, log-probabilities and their gradient."""
+WIDTH_OF_DEPTH = 128
+"""Hidden units for each block of a usual decoder, where the model's own shape is unknown."""
+ASSUMED_VOCABULARY = 128_256
+ASSUMED_TOKENS = 128.0
+ADAPTER_SHARE = 0.01
+TRAINING_FAMILIES = frozenset({"relearn", "finetune", "chain"})
+LOOKS_AT_ORIGINAL = frozenset({"kl", "jsd", "embed_mse", "hidden_l2"})
+"""Retain terms that keep the frozen original in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Size of a model: parameters, blocks times hidden units, and vocabulary entries."""
+
+    parameters: int
+    depth_times_width: float
+    vocabulary: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuMemory:
+    """Estimated GiB of one GPU by what holds them, during one stage of a trial.
+
+    Attributes:
+        stage: "training", or "attack:" and the label of an attack that trains.
+        weights: Trained weights, and their copies in the number format of the computation.
+        gradients: Gradients of the trained weights.
+        optimizer: AdamW's moments, and ZeRO's master copy of the weights.
+        frozen: The frozen original and the teacher, if the method looks at them.
+        activations: Activations kept for the backward pass of one micro-batch.
+        logits: Logits of its supervised tokens and what is computed from them.
+        reserve: CUDA context, libraries, fragmentation.
+    """
+
+    stage: str
+    weights: float
+    gradients: float
+    optimizer: float
+    frozen: float
+    activations: float
+    logits: float
+    reserve: float = RESERVE_GIB
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, float]:
+        """Return the GiB of each part, by name."""
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "stage"}
+
+
+def shape_of(parameters: int, model: str | None) -> Shape:
+    """Return the shape of a model from its folder's configuration, else that of a usual decoder of its size."""
+    config: Mapping[str, Any] = {}
+    if model is not None and Path(model).is_dir():
+        try:
+            config = ModelFolder(Path(model)).text_config
+        except BrokenWeightsError:
+            config = {}
+    depth = (parameters / (12 * WIDTH_OF_DEPTH**2)) ** (1 / 3)
+    known = config.get("num_hidden_layers"), config.get("hidden_size")
+    product = float(known[0] * known[1]) if known[0] and known[1] else WIDTH_OF_DEPTH * depth**2
+    vocabulary = int(config.get("vocab_size") or ASSUMED_VOCABULARY)
+    return Shape(parameters=parameters, depth_times_width=product, vocabulary=vocabulary)
+
+
+def stage_memory(job: SweepJob, shape: Shape, tokens_per_row: float = ASSUMED_TOKENS) -> list[GpuMemory]:
+    """Return the memory of one GPU in the training of a trial and in its first attack that trains all weights.
+
+    Such an attack holds float32 weights and moments in one process, whatever backend the trial trains with.
+    """
+    training = _training(job, shape, tokens_per_row)
+    per = shape.parameters / GIB
+    attacks = [
+        GpuMemory(
+            stage=f"attack:{attack.label}",
+            weights=6 * per,
+            gradients=4 * per,
+            optimizer=8 * per,
+            frozen=0.0,
+            activations=training.activations,
+            logits=training.logits,
+        )
+        for attack in job.attacks
+        if _trains_all(attack)
+    ]
+    return [training, *attacks[:1]]
+
+
+def too_large(
+    job: SweepJob, shape: Shape, device_gib: float, gpus: int, tokens_per_row: float = ASSUMED_TOKENS
+) -> list[str]:
+    """Return why stages do not fit a GPU of `device_gib` GiB, each with settings that do, as a sweep file says them."""
+    training, *attacks = stage_memory(job, shape, tokens_per_row)
+    found = []
+    if training.total > device_gib:
+        options = _that_fit(job, shape, device_gib, gpus, tokens_per_row)
+        advice = f"it fits with {'; or '.join(options)}" if options else "it fits with none of the settings tried"
+        found.append(f"the training holds about {training.total:.0f} GiB of a GPU that has {device_gib:.0f}: {advice}")
+    for attack in attacks:
+        if attack.total > device_gib:
+            found.append(
+                f"{attack.stage} trains all weights in one process and holds about {attack.total:.0f} GiB of a GPU "
+                f"that has {device_gib:.0f}: give this attack a lora_rank, such as 16"
+            )
+    return found
+
+
+def _training(job: SweepJob, shape: Shape, tokens_per_row: float) -> GpuMemory:
+    settings, workers = job.training, max(1, job.training.workers)
+    per, trained = shape.parameters / GIB, 1.0 if job.training.lora is None else ADAPTER_SHARE
+    zero = settings.zero
+    weights = (2.0 if settings.backend == "deepspeed" else 6.0) * per / (workers if zero >= 3 else 1)
+    gradients = (6.0 if zero else 4.0) * per * trained / (workers if zero >= 2 else 1)
+    optimizer = (12.0 if settings.backend == "deepspeed" else 8.0) * per * trained / (workers if zero >= 1 else 1)
+    rows = 2 * (settings.micro_batch_size or max(1, settings.global_batch_size // workers))
+    tokens = rows * tokens_per_row
+    kept = CHECKPOINTED_BYTES if settings.activation_checkpointing else ACTIVATION_BYTES
+    return GpuMemory(
+        stage="training",
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        frozen=2.0 * per * _frozen_models(job),
+        activations=tokens * shape.depth_times_width * kept / GIB,
+        logits=tokens * shape.vocabulary * LOGIT_BYTES / GIB,
+    )
+
+
+def _frozen_models(job: SweepJob) -> int:
+    """Return how many frozen models the most demanding method keeps in memory. Adapters are switched off instead."""
+    counts = [_frozen_of(space, adapters=job.training.lora is not None) for space in job.spaces]
+    return max(counts, default=0)
+
+
+def _frozen_of(space: MethodSpace, *, adapters: bool) -> int:
+    needs = card(space.method).needs
+    retain = {str(value) for name, dimension in space.params.items() if name.split(".")[-1] == "retain"
+              for value in _values(dimension)}  # fmt: skip
+    own = any(need in ("reference:logits", "reference:hidden") for need in needs) or bool(retain & LOOKS_AT_ORIGINAL)
+    return int(own and not adapters) + int(any(need.startswith("teacher:") for need in needs))
+
+
+def _values(dimension: Dimension) -> Iterable[object]:
+    match dimension:
+        case Fixed(value=value):
+            return [value]
+        case Choice(values=values):
+            return values
+    return []
+
+
+def _trains_all(attack: AttackSettings) -> bool:
+    """Return whether an attack trains all weights. Adapters and inputs need hardly more than measuring."""
+    trains = attack.family in TRAINING_FAMILIES and attack_work(attack).trained_rows > 0
+    return trains and not attack.params.get("lora_rank")
+
+
+def _that_fit(job: SweepJob, shape: Shape, device_gib: float, gpus: int, tokens_per_row: float) -> list[str]:
+    """Return settings with which the training fits one GPU of `device_gib` GiB, as they are written in a sweep file."""
+    settings, found = job.training, []
+    for text, change in _candidates(settings, gpus):
+        changed = settings.model_copy(update=change)
+        memory = _training(job.model_copy(update={"training": changed}), shape, tokens_per_row)
+        if memory.total <= device_gib:
+            found.append(f"training: {{{text}}} (about {memory.total:.0f} GiB)")
+    return found
+
+
+def _candidates(settings: TrainingSettings, gpus: int) -> Iterable[tuple[str, dict[str, Any]]]:
+    small = {"micro_batch_size": 1, "activation_checkpointing": True}
+    yield "micro_batch_size: 1, activation_checkpointing: true", small
+    yield (
+        "lora: {rank: 8}, micro_batch_size: 1, activation_checkpointing: true",
+        {**small, "lora": settings.lora or LoraSettings()},
+    )
+    for workers in (2, 4, 8):
+        if workers <= gpus and settings.global_batch_size % workers == 0:
+            text = f"backend: deepspeed, zero_stage: 3, workers: {workers}, micro_batch_size: 1, "
+            yield (
+                text + "activation_checkpointing: true",
+                {**small, "backend": "deepspeed", "zero_stage": 3, "workers": workers},
+            )

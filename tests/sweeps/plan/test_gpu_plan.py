@@ -1,0 +1,121 @@
+"""Plans for machines with GPUs. Oracle: GPUs counted and bytes added up by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps.sweep_text import sweep_text
+from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.sweeps.file.spec import load_spec, parse_spec
+from unlearn_sweep.sweeps.machine import Machine
+from unlearn_sweep.sweeps.plan.gpu_memory import GIB, Shape, shape_of, stage_memory, too_large
+from unlearn_sweep.sweeps.plan.plan import SweepPlan, make_plan
+from unlearn_sweep.sweeps.resolve import resolve
+
+BILLION = Shape(parameters=GIB, depth_times_width=32_768, vocabulary=131_072)
+"""One GiB for each byte of a parameter."""
+
+
+def machine(gpus: int, gpu_gib: float | None = None) -> Machine:
+    return Machine(cpus=max(1, 8 * gpus), gpus=gpus, gpu_gib=gpu_gib, memory_gib=512.0, flash_attention=False)
+
+
+def plan_of(tmp_path: Path, there: Machine, **parts: str) -> SweepPlan:
+    return make_plan(parse_spec(sweep_text(**parts), folder=tmp_path, machine=there))
+
+
+def job_of(tmp_path: Path, **parts: str) -> SweepJob:
+    return resolve(parse_spec(sweep_text(**parts), folder=tmp_path, machine=machine(8)))
+
+
+MANY = "search: {trials: 60}"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "section", "at_once", "idle"),
+    [
+        (1, {}, 1, 0),
+        (8, {}, 8, 0),
+        (64, {}, 60, 4),
+        (8, {"training": "training: {backend: deepspeed, zero_stage: 3, workers: 4, global_batch_size: 8}"}, 2, 0),
+        (7, {"training": "training: {backend: deepspeed, zero_stage: 3, workers: 4, global_batch_size: 8}"}, 1, 3),
+        (8, {"evaluation": "evaluation: {resources: {GPU: 0.25}}"}, 32, 0),
+        (8, {"evaluation": "evaluation: {resources: {CPU: 1}}"}, 60, None),
+    ],
+)
+def test_trials_at_once_and_idle_gpus(
+    tmp_path: Path, gpus: int, section: dict[str, str], at_once: int, idle: int | None
+) -> None:
+    plan = plan_of(tmp_path, machine(gpus), search=MANY, **section)
+    assert plan.at_once == at_once
+    said = [note for note in plan.notes if "stay idle" in note]
+    assert said == ([f"{idle} of {gpus} GPUs stay idle: trials at once are bound by {plan.bound_by}"] if idle else [])
+
+
+def test_a_machine_that_is_planned_for_has_cpus_for_its_gpus(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(sweep_text())
+    there = load_spec(tmp_path / "s.yaml", gpus=64, gpu_gib=80).machine
+    assert there is not None
+    assert (there.cpus, there.gpus, there.gpu_gib) == (512, 64, 80)
+    few = load_spec(tmp_path / "s.yaml", gpus=64, cpus=4).machine
+    assert few is not None
+    assert few.cpus == 4
+
+
+def test_bytes_of_a_parameter(tmp_path: Path) -> None:
+    """Float32 weights under autocast 4 + 2, gradients 4, moments 8; retain by KL keeps the original, 2."""
+    kl = "methods: {npo: {learning_rate: 1e-5, retain: kl}}"
+    training, *_ = stage_memory(job_of(tmp_path, methods=kl, training="training: {global_batch_size: 4}"), BILLION, 64)
+    assert (training.weights, training.gradients, training.optimizer, training.frozen) == (6, 4, 8, 2)
+    tokens = 2 * 4 * 64  # forget and retain
+    assert training.activations == pytest.approx(tokens * 32_768 * 34 / GIB)
+    assert training.logits == pytest.approx(tokens * 131_072 * 12 / GIB)
+    assert training.total == pytest.approx(20 + training.activations + training.logits + 1.5)
+    nll = "methods: {npo: {learning_rate: 1e-5, retain: nll}}"
+    assert stage_memory(job_of(tmp_path, methods=nll), BILLION, 64)[0].frozen == 0
+
+
+def test_zero_and_adapters_share_and_save(tmp_path: Path) -> None:
+    text = "training: {{backend: deepspeed, zero_stage: {stage}, workers: 4, global_batch_size: 8}}"
+    stages = [stage_memory(job_of(tmp_path, training=text.format(stage=stage)), BILLION, 64)[0] for stage in (1, 2, 3)]
+    assert [memory.optimizer for memory in stages] == [3, 3, 3]
+    assert [memory.gradients for memory in stages] == [6, 1.5, 1.5]
+    assert [memory.weights for memory in stages] == [2, 2, 0.5]
+    adapters = stage_memory(job_of(tmp_path, training="training: {lora: {rank: 8}}"), BILLION, 64)[0]
+    assert (adapters.weights, adapters.gradients, adapters.frozen) == (6, pytest.approx(0.04), 0)
+
+
+def test_what_does_not_fit_is_refused_with_settings_that_do(tmp_path: Path) -> None:
+    whole, adapters = "relearn: {steps: [5], learning_rate: 1e-5}", "finetune: {steps: [5], lora_rank: 8}"
+    attacks = f"attacks: [{{{whole}}}, {{{adapters}}}]"
+    job = job_of(tmp_path, attacks=attacks, training="training: {global_batch_size: 8}")
+    large = Shape(parameters=8 * GIB, depth_times_width=131_072, vocabulary=128_256)
+    training, attack = too_large(job, large, 80, 8)
+    assert training.startswith("the training holds about ")
+    assert "training: {lora: {rank: 8}, micro_batch_size: 1, activation_checkpointing: true}" in training
+    assert "zero_stage: 3, workers: 4" in training
+    assert "zero_stage: 3, workers: 2" not in training  # (2 + 12 + 6) x 8 GiB / 2 is 80 already
+    assert attack.startswith("attack:relearn trains all weights in one process")
+    assert "lora_rank" in attack
+    assert too_large(job, large, 400, 8) == []
+
+
+def test_the_plan_names_the_gpus_memory_and_refuses(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 10}))
+    assert shape_of(5, str(folder)) == Shape(parameters=5, depth_times_width=8, vocabulary=10)
+    enough = plan_of(tmp_path, machine(1, 80))
+    assert enough.gpu is not None
+    assert not enough.obstacles
+    small = plan_of(tmp_path, machine(1, 1))
+    assert "holds about" in small.obstacles[0]
+    assert plan_of(tmp_path, machine(0)).gpu is None
+
+
+def test_a_usual_decoder_of_eight_billion(tmp_path: Path) -> None:
+    """Llama 3.1 8B has 32 blocks of 4,096."""
+    assert shape_of(8_030_000_000, "owner/some-8B").depth_times_width == pytest.approx(32 * 4096, rel=0.2)
