@@ -12,6 +12,7 @@ from unlearn_sweep.engine.search_settings import SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
+from unlearn_sweep.sweeps.file.enqueue import check_same_as_begun, enqueued_settings
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import absolute, check_storage, is_local
@@ -42,11 +43,11 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
 
     Raises:
         SpecError: an override is invalid (too few trials, a storage that is a file, a mirror that is not an address),
-            or `search.warm_start` differs from the one that the sweep was started with.
+            or `search.warm_start` or `search.enqueue` differ from those that the sweep was started with.
     """
     overrides = overrides or Overrides()
     storage = _storage(spec, overrides)
-    _check_warm_start(spec, storage / spec.file.name)
+    _check_first(spec, storage / spec.file.name)
     search = _search(spec, overrides)
     prompt = prompt_of(spec.file, spec.benchmark, spec.folder, model)
     job = SweepJob(
@@ -121,9 +122,10 @@ def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
     return address
 
 
-def _check_warm_start(spec: SweepSpec, sweep: Path) -> None:
+def _check_first(spec: SweepSpec, sweep: Path) -> None:
     collector = ProblemCollector(spec.document)
     check_not_begun(spec.file.search.warm_start, sweep, spec.folder, collector)
+    check_same_as_begun(spec.file.search.enqueue, sweep, collector)
     if collector.problems:
         raise SpecError(spec.document.file, collector.problems)
 
@@ -160,12 +162,20 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
     return SearchSettings(
         **{name: getattr(search, name) for name in SearchOptions.model_fields},
         trials=trials_of(spec, overrides),
-        first=[]
-        if search.warm_start is None
-        else first_settings(absolute(search.warm_start, spec.folder), spec.spaces),
+        first=_first(spec),
         prune=spec.file.prune,
         minimum={name: minimum_of(text) for name, text in constraints.items()},  # pyright: ignore[reportArgumentType]
     )
+
+
+def _first(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Return the settings to try first: those of the file, then those of another sweep's front."""
+    search = spec.file.search
+    own = enqueued_settings(search.enqueue)
+    if search.warm_start is None:
+        return own
+    other = first_settings(absolute(search.warm_start, spec.folder), spec.spaces)
+    return [*own, *(setting for setting in other if setting not in own)]
 
 
 def _spaces(spec: SweepSpec) -> tuple[MethodSpace, ...]:

@@ -107,6 +107,9 @@ class SearchSection(SearchOptions):
     trials: Count | None = Field(default=None, description="trials in all; left out: 30, or the whole grid")
     max_concurrent: Auto | Count = Field(default="auto", description="trials at once; auto: as many as fit")
     constraints: ConstraintsSection = Field(default=ConstraintsSection(), description="least values of objectives")
+    enqueue: list[dict[str, dict[str, Any] | None]] = Field(
+        default_factory=list, description="settings to try first, each a method with values of its searched parameters"
+    )
     warm_start: str | None = Field(
         default=None, min_length=1, description="folder of another sweep, whose front is tried first"
     )

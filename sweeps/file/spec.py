@@ -19,6 +19,7 @@ from unlearn_sweep.sweeps.file import checks
 from unlearn_sweep.sweeps.file.architecture import check_architecture
 from unlearn_sweep.sweeps.file.attacks import read_attacks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
+from unlearn_sweep.sweeps.file.enqueue import check_enqueue
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.methods import read_spaces
 from unlearn_sweep.sweeps.file.metrics import read_metrics
@@ -165,6 +166,7 @@ def _check_together(
     checks.check_evaluation(file, collector)
     checks.check_epochs(file, collector)
     checks.check_search(file.search, spaces, len(file.methods), collector)
+    check_enqueue(file.search.enqueue, spaces, collector)
     check_warm_start(file.search.warm_start, spaces, folder, collector)
     checks.check_tracking(file.tracking.mlflow, collector)
     if machine is not None:

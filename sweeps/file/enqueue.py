@@ -1,0 +1,108 @@
+"""`search.enqueue`: settings that the user wants to have tried, as the first trials of the sweep.
+
+Each entry names one method and values of its searched parameters. The sampler chooses those that an entry leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace, holds
+from unlearn_sweep.methods.composed_card import canonical_name
+from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import SpecError, shown
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath, read_document
+
+PATH: KeyPath = ("search", "enqueue")
+
+Entry = Mapping[str, Mapping[str, Any] | None]
+
+
+def enqueued_settings(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return checked entries as settings of `SearchSettings.first`, in order and without repetitions."""
+    found: list[dict[str, Any]] = []
+    for entry in entries:
+        (name, params), *_ = entry.items()
+        setting = {
+            "method": canonical_name(name),
+            "params": {key: _number(value) for key, value in (params or {}).items()},
+        }
+        if setting not in found:
+            found.append(setting)
+    return found
+
+
+def check_enqueue(entries: Sequence[Entry], spaces: Sequence[MethodSpace], collector: ProblemCollector) -> None:
+    """Check that every entry names one method of the file, and values that its search space holds."""
+    if not collector.is_valid(PATH, ("methods",)):
+        return
+    by_method = {space.method: space for space in spaces}
+    for place, entry in enumerate(entries):
+        path = (*PATH, place)
+        if len(entry) != 1:
+            advice = "write each setting as an entry of its own: - npo: {beta: 0.1}"
+            collector.add(
+                path, "not one method", given=", ".join(entry) or "nothing", allowed="one method", advice=advice
+            )
+            continue
+        (name, params), *_ = entry.items()
+        space = by_method.get(_canonical(name))
+        if space is None:
+            allowed = f"a method of this file: {', '.join(by_method)}"
+            collector.add_unknown((*path, name), "not a method of this sweep", list(by_method), allowed)
+            continue
+        for key, value in (params or {}).items():
+            _check_value(space, key, _number(value), (*path, name, key), collector)
+
+
+def _check_value(space: MethodSpace, name: str, value: Any, path: KeyPath, collector: ProblemCollector) -> None:
+    dimension = space.params.get(name)
+    if dimension is None:
+        names = list(space.params)
+        collector.add_unknown(path, f"not a parameter of {space.method}", names, ", ".join(names))
+    elif not holds(dimension, value):
+        advice = "widen the range under methods, or change the value"
+        collector.add(path, "outside the search space", given=shown(value), allowed=_shown(dimension), advice=advice)
+
+
+def check_same_as_begun(entries: Sequence[Entry], sweep: Path, collector: ProblemCollector) -> None:
+    """Reject changed entries for a sweep that has started: its first settings are fixed, so they have no effect."""
+    if not (sweep / "spec.lock.yaml").exists():
+        return
+    try:
+        search = read_document(sweep / "spec.yaml").data.get("search")
+    except SpecError:
+        return
+    before = (search.get("enqueue") or []) if isinstance(search, dict) else []
+    if before != [dict(entry) for entry in entries]:
+        message = f"{sweep} has already started, so its first settings are fixed"
+        advice = "give this sweep another name: in the same storage it reuses every finished stage"
+        collector.add(PATH, message, given=shown(len(entries)), allowed="the same as at its first start", advice=advice)
+
+
+def _canonical(name: str) -> str:
+    try:
+        return canonical_name(name)
+    except (KeyError, ValueError):
+        return name
+
+
+def _number(value: Any) -> Any:
+    """Return a number that YAML reads as text (1e-5) as a number."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _shown(dimension: Dimension) -> str:
+    match dimension:
+        case Fixed(value=value):
+            return f"{value}, which methods fixes"
+        case Choice(values=values):
+            return ", ".join(map(str, values))
+    return f"{dimension.low:g} to {dimension.high:g}"
