@@ -18,6 +18,10 @@ class Budget(Settings):
 
     gpu_hours: float | None = Field(default=None, gt=0, description="hours times GPUs in use")
     wall_hours: float | None = Field(default=None, gt=0, description="hours since the start of the run")
+    stale_trials: Count | None = Field(
+        default=None, description="settled trials in a row that together add less than stale_gain to the front"
+    )
+    stale_gain: float = Field(default=0.01, ge=0, lt=1, description="growth of the hypervolume, as a share of it")
 
 
 class SearchOptions(Settings):
