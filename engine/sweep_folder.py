@@ -22,7 +22,13 @@ from unlearn_sweep.engine.stages.trial import holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.code import version_of
-from unlearn_sweep.engine.store.damaged import LAST_LINE, read_lock_file, whole_records
+from unlearn_sweep.engine.store.damaged import (
+    LAST_LINE,
+    DamagedFileError,
+    read_lock_file,
+    set_records_aside,
+    whole_records,
+)
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import Retention
@@ -76,35 +82,36 @@ class SweepFolder:
     # --- opening --------------------------------------------------------------------------------------------------
 
     def open(self, announce: Callable[[str], None] = lambda _: None) -> None:
-        """Read the existing state of the folder and record the new start.
+        """Read the existing state of the folder and record the new start. If it is refused, no file is changed.
 
         A damaged trial record is renamed and announced, and its trial runs again.
 
         Raises:
             SweepChangedError: the folder holds a different sweep, or trials made by other code.
-            DamagedFileError: the lock file cannot be read. No file is renamed in this case.
+            DamagedFileError: the lock file cannot be read.
+            PluginError: a plugin's file changed after it was read.
         """
         self.starts = starts_of(self.directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.plugins = keep_plugins(self.job.plugins, self.directory)
-        use(self.plugins)
-        notices: list[str] = []
-        self.settled = {record.number: record for record in whole_records(self.directory, notices)}
-        for notice in notices:
-            announce(notice)
-        logged: set[int] = set()
-        for event in self.events.read():
-            if event.event == "trial_asked" and event.trial is not None:
-                self.asked[event.trial] = event.data
-            elif event.event == "trial_settled" and event.trial is not None:
-                logged.add(event.trial)
-        self.store.clear_remains()
-        self._release_settled()
+        use(self.job.plugins)
         if not says_the_same(self.directory, self.job.spec_text):
             self._refuse_another_sweep("digest", self.job.digest(), "the sweep file differs from the one it began with")
+        damaged: list[DamagedFileError] = []
+        self.settled = {record.number: record for record in whole_records(self.directory, damaged)}
+        logged = self._read_events()
         self._keep_first_settings()
-        if not self.is_finished():
-            self._refuse_changed_code(announce)
+        finished = self.is_finished()
+        new_code = [] if finished else self._accepted_code()
+        self.directory.mkdir(parents=True, exist_ok=True)  # nothing is written before this line
+        self.plugins = keep_plugins(self.job.plugins, self.directory)
+        use(self.plugins)
+        notices = set_records_aside(damaged)
+        for notice in (*notices, *new_code):
+            announce(notice)
+        self.store.clear_remains()
+        self._release_settled()
+        for notice in new_code:
+            self.events.append("note", reason=notice, data={"code": self.code_version})
+        if not finished:
             self.starts = self.starts.with_one_more(self.code)
             event = "sweep_resumed" if self.asked else "sweep_started"
             self.events.append(event, data={"trials": self.job.search.trials, "code": self.code_version})
@@ -113,6 +120,16 @@ class SweepFolder:
         self.write_lock_file()
         self._mark_feasible()
         self._catch_up(logged)
+
+    def _read_events(self) -> set[int]:
+        """Read what was asked from the log. Return the trials whose settling is logged."""
+        logged: set[int] = set()
+        for event in self.events.read():
+            if event.event == "trial_asked" and event.trial is not None:
+                self.asked[event.trial] = event.data
+            elif event.event == "trial_settled" and event.trial is not None:
+                logged.add(event.trial)
+        return logged
 
     def _mark_feasible(self) -> None:
         """Mark infeasible trials in records written by a version that did not do so."""
@@ -139,22 +156,23 @@ class SweepFolder:
             for score in record.seeds:
                 self.retention.release(holder_of(record.number, score.seed))
 
-    def _refuse_changed_code(self, announce: Callable[[str], None]) -> None:
-        """Raise SweepChangedError if other code made settled trials, unless the new code is accepted.
+    def _accepted_code(self) -> list[str]:
+        """Return a notice if other code made settled trials and the sweep continues all the same, else an empty list.
 
         A sweep of a version that did not record its code continues, because nothing shows that the code changed. Its
         trials are marked, as those of accepted code are.
+
+        Raises:
+            SweepChangedError: the new code is not accepted.
         """
         settled = sum(self._counts(record) for record in self.settled.values())
         if not settled or self.starts.knows(self.code):
-            return
+            return []
         unrecorded = not self.starts.all and all(record.code is None for record in self.settled.values())
         if not (self.accept_new_code or unrecorded):
             raise other_code(self.directory, self.starts, self.code, settled)
         reason = UNRECORDED_CODE if unrecorded else what_changed(self.starts, self.code)
-        notice = f"new code is accepted: {reason}"
-        announce(notice)
-        self.events.append("note", reason=notice, data={"code": self.code_version})
+        return [f"new code is accepted: {reason}"]
 
     def _refuse_another_sweep(self, field: str, now: object, what: str) -> None:
         """Raise SweepChangedError if `field` of the lock file differs from `now`."""

@@ -6,7 +6,7 @@ the user can restore a file (`spec.lock.yaml`), reading it raises an error with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,18 +83,26 @@ def trial_files(sweep: Path) -> list[tuple[int, Path]]:
     return sorted((int(stem), path) for stem, path in found if stem.isascii() and stem.isdigit())
 
 
-def whole_records(sweep: Path, notices: list[str]) -> Iterator[TrialRecord]:
-    """Yield the intact trial records. Rename damaged ones and append a line to `notices`: their trials run again."""
+def whole_records(sweep: Path, damaged: list[DamagedFileError]) -> Iterator[TrialRecord]:
+    """Yield the intact trial records. Append an error to `damaged` for each other one; change no file."""
     for number, path in trial_files(sweep):
         try:
             record = read_record(path, TrialRecord)
             if record.number != number:
                 raise DamagedFileError(path, f"it is the record of trial {record.number}", "")
         except DamagedFileError as error:
-            kept = set_aside(path)
-            notices.append(f"{path} is damaged ({error.why}): renamed to {kept.name}, and trial {number} runs again")
+            damaged.append(error)
             continue
         yield record
+
+
+def set_records_aside(damaged: Iterable[DamagedFileError]) -> list[str]:
+    """Rename damaged trial records, so that their trials run again. Return a line about each."""
+    return [
+        f"{error.path} is damaged ({error.why}): renamed to {set_aside(error.path).name}, and trial "
+        f"{error.path.stem} runs again"
+        for error in damaged
+    ]
 
 
 def read_lock_file(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from tests.support.plugin_text import METHOD
 from tests.support.recorded_attacks import recorded_job
 from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs
 from unlearn_sweep.engine.job import SweepJob
@@ -22,6 +23,7 @@ from unlearn_sweep.engine.store import code
 from unlearn_sweep.engine.store.records import UNRECORDED, TrialRecord
 from unlearn_sweep.engine.store.snapshot import read_snapshot
 from unlearn_sweep.engine.sweep import Driver
+from unlearn_sweep.plugins import plugin_file, use
 from unlearn_sweep.sweeps.launch import launch
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.summary_text import answer
@@ -41,6 +43,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
     yield root
     forget()
+    use(())
 
 
 def forget() -> None:
@@ -111,6 +114,29 @@ def test_changed_code_is_refused_before_anything_is_written_or_started(
     assert "changed since its last start: evaluators.objectives.parts. Its settled trial is not comparable" in first
     assert "another name" in second
     assert "the version of its last start (unlearn-sweep " in second
+
+
+@pytest.mark.parametrize("what", ["code", "file"])
+def test_a_refused_start_changes_no_file(tmp_path: Path, tree: Path, what: str) -> None:
+    """No copy of a plugin, no renamed record, no scratch folder cleared. Oracle: every byte of the storage."""
+    job = begun(tmp_path)
+    (job.directory / "trials" / "1.json").write_text('{"number": 1')
+    (job.storage / "store" / "stages" / ".abcd.0").mkdir(parents=True)
+    (job.storage / "store" / "stages" / ".abcd.0" / "left").write_text("by a killed process")
+    (tmp_path / "mine.py").write_text(METHOD)
+    job = job.model_copy(update={"plugins": [plugin_file(tmp_path / "mine.py")]})
+    if what == "code":
+        another_formula(tree)
+    else:
+        job = job.model_copy(update={"seed": job.seed + 1})
+    before = contents(job.storage)
+    with pytest.raises(SweepChangedError):
+        Driver(job).open()
+    assert contents(job.storage) == before
+    if what == "code":
+        Driver(job, accept_new_code=True).open()
+        assert (job.directory / "trials" / "1.json.damaged").is_file()
+        assert [path.name.partition("-")[0] for path in (job.directory / "plugins").iterdir()] == ["mine"]
 
 
 def test_a_docstring_is_no_change(tmp_path: Path, tree: Path) -> None:

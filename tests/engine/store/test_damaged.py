@@ -13,6 +13,7 @@ from unlearn_sweep.engine.store.damaged import (
     DamagedFileError,
     read_lock_file,
     set_aside,
+    set_records_aside,
     trial_files,
     whole_records,
 )
@@ -36,15 +37,17 @@ def test_a_damaged_record_is_renamed_and_named(tmp_path: Path, how: str) -> None
     sweep = write_sweep(tmp_path / "sweep", [trial(0), trial(1)])
     path = sweep / "trials" / "1.json"
     path.write_text(trial(1).sealed().model_dump_json(indent=1))
-    damaged = DAMAGES[how](path.read_bytes())
-    assert damaged != path.read_bytes()
-    path.write_bytes(damaged)
-    notices: list[str] = []
-    assert [record.number for record in whole_records(sweep, notices)] == [0]
+    content = DAMAGES[how](path.read_bytes())
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    damaged: list[DamagedFileError] = []
+    assert [record.number for record in whole_records(sweep, damaged)] == [0]
+    assert path.exists()  # reading changes no file
+    notices = set_records_aside(damaged)
     (notice,) = notices
     assert str(path) in notice
     assert "trial 1 runs again" in notice
-    assert (sweep / "trials" / "1.json.damaged").read_bytes() == damaged
+    assert (sweep / "trials" / "1.json.damaged").read_bytes() == content
     assert [number for number, _ in trial_files(sweep)] == [0]
 
 
@@ -88,6 +91,6 @@ def test_a_user_without_a_name_is_named_by_number(monkeypatch: pytest.MonkeyPatc
 def test_a_record_that_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep", [trial(0)])
     before = json.loads((sweep / "trials" / "0.json").read_text())
-    notices: list[str] = []
-    (record,) = whole_records(sweep, notices)
-    assert (json.loads(record.model_dump_json()), notices) == (before, [])
+    damaged: list[DamagedFileError] = []
+    (record,) = whole_records(sweep, damaged)
+    assert (json.loads(record.model_dump_json()), damaged) == (before, [])
