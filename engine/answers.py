@@ -157,17 +157,22 @@ def _long(rows: pd.DataFrame, stage: _Stage) -> pd.DataFrame:
 
 
 def _texts(snapshot: Snapshot, data: Sequence[str], problems: list[str]) -> dict[str, tuple[str, str]]:
-    """Return question and reference by row id, from the benchmark if its content is that of the stages."""
-    from unlearn_sweep import plugins
-    from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+    """Return question and reference by row id, from the benchmark if its content is that of the stages.
+
+    A plugin's benchmark is found if the plugin is in use in this process: reading a folder runs no code named in it.
+    """
+    from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
+    from unlearn_sweep.plugins import PluginError
 
     try:
         settings = BenchmarkSettings.model_validate(snapshot.spec.get("benchmark"))
-        mine = [plugins.PluginFile(**file) for file in snapshot.spec.get("plugins") or ()]
-        plugins.use([*plugins.in_use(), *(file for file in mine if file not in plugins.in_use())])
+        if settings.name not in BENCHMARKS and snapshot.spec.get("plugins"):
+            problems.append(f"questions and references: {settings.name} is a plugin's; give its file with --plugin")
+            return {}
         benchmark = load_benchmark(settings.name, settings.params)
-    except (ValueError, TypeError, OSError, KeyError, plugins.PluginError) as error:
-        problems.append(f"questions and references: the benchmark cannot be read here ({str(error).splitlines()[0]})")
+    except (ValueError, TypeError, OSError, KeyError, PluginError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        problems.append(f"questions and references: the benchmark cannot be read here ({reason})")
         return {}
     if any(found != benchmark.digest() for found in data):
         problems.append("questions and references: the benchmark's content changed after the sweep measured it")

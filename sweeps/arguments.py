@@ -69,5 +69,8 @@ AcceptNewCode = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="A file with cards of your own; may be repeated."),
+    typer.Option(
+        "--plugin", metavar="FILE", parser=path_argument, help="A file with cards of your own; may be repeated."
+    ),
 ]
+"""Plugins of commands without a sweep file. A sweep's folder names its plugins, but reading it runs no code from it."""

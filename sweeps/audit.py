@@ -83,6 +83,7 @@ class AuditRequest:
         ue: Metrics of unlearning effectiveness; empty for those of the benchmark.
         ut: Metrics of utility retention; empty for those of the benchmark.
         threads: CPU threads of one process.
+        plugins: Files with benchmarks, metrics or attacks that the options name.
         folder: Folder that relative paths start from.
     """
 
@@ -102,6 +103,7 @@ class AuditRequest:
     ue: Sequence[str] = ()
     ut: Sequence[str] = ()
     threads: int = 1
+    plugins: Sequence[str] = ()
     folder: Path
 
 
@@ -203,6 +205,7 @@ def _text(request: AuditRequest) -> str:
             "attacks": attacks,
             **({} if request.prompt is None else {"prompt": _parsed(request.prompt)}),
             "storage": request.storage,
+            **({"plugins": list(request.plugins)} if request.plugins else {}),
         },
         sort_keys=False,
         allow_unicode=True,
@@ -311,6 +314,8 @@ def _of_option(problem: Problem) -> Problem:
         name = "--attack " + re.sub(r"^attacks\[\d+\]\.?", "", path)
     elif (metric := re.match(r"evaluators\.(ue|ut)\b", path)) is not None:
         name = f"--{metric[1]}"
+    elif path.startswith("plugins["):
+        name = "--plugin"
     elif path in _OPTIONS:
         name = _OPTIONS[path]
     else:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from unlearn_sweep import __version__
-from unlearn_sweep.sweeps.answers import answers
+from unlearn_sweep.sweeps.commands.answers import answers
 from unlearn_sweep.sweeps.commands.audit_model import audit
 from unlearn_sweep.sweeps.commands.catalogs import (
     attacks,

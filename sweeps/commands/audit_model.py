@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Storage, text_if_given
+from unlearn_sweep.sweeps.arguments import AsJson, Plugins, Storage, text_if_given
 from unlearn_sweep.sweeps.commands.sweep_file import mistakes_as_json
 from unlearn_sweep.sweeps.printing import print_json_text
 
@@ -54,6 +54,7 @@ def audit(
     ] = None,
     ut: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="A metric of utility; several times.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    plugin: Plugins = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,6 +79,7 @@ def audit(
         ue=tuple(ue or ()),
         ut=tuple(ut or ()),
         threads=threads,
+        plugins=tuple(str(path) for path in plugin or ()),
         folder=Path.cwd(),
     )
     with mistakes_as_json(as_json):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Plugins
+from unlearn_sweep.sweeps.arguments import AsJson, Plugins, path_argument
 from unlearn_sweep.sweeps.printing import print_json, print_line, print_rich
 from unlearn_sweep.user_error import EXIT_FAILED
 
@@ -48,7 +48,9 @@ def samplers(plugin: Plugins = None, as_json: AsJson = False) -> None:
     _print_facts(listing.samplers, plugin, as_json)
 
 
-def check_plugin(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with cards.")]) -> None:
+def check_plugin(
+    file: Annotated[Path, typer.Argument(metavar="FILE", parser=path_argument, help="A Python file with cards.")],
+) -> None:
     """Run the contract checks of methods, metrics, attacks, benchmarks and samplers on the cards of a plugin."""
     from unlearn_sweep.sweeps.check_plugin import check_plugin as results
 

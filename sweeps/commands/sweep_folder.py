@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder, path_argument
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins, path_argument
 from unlearn_sweep.sweeps.printing import print_json, print_json_text, print_line, print_rich
 from unlearn_sweep.user_error import UserError
 
@@ -28,6 +28,7 @@ def report(
     directory: Folder,
     gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for one hour of one GPU.")] = None,
     cpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for one hour of one CPU.")] = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a sweep's report (HTML, PNG, CSV, JSON), or print its content as JSON."""
@@ -35,6 +36,7 @@ def report(
     from unlearn_sweep.sweeps.report.provenance import Prices
 
     prices = Prices(gpu_hour=gpu_hour_price, cpu_hour=cpu_hour_price)
+    use_given(plugin)
     if as_json:
         print_json_text(build.report_json(_of_folder(lambda folder: build.load_report(folder, prices), directory)))
         return
@@ -58,12 +60,26 @@ def export(
 def sync(
     directory: Folder,
     tracking: Annotated[str | None, typer.Option(metavar="URI", help="Another tracking server.")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write the recorded trials of a sweep to MLflow."""
     from unlearn_sweep.engine.tracking.sink import sync as synchronise
 
+    use_given(plugin)
     done = _of_folder(lambda folder: synchronise(folder, tracking), directory)
     print_line(f"{done.trials_written} trials written to {done.tracking_uri}, experiment {done.experiment}")
+
+
+def use_given(plugins: list[Path] | None) -> None:
+    """Add the cards of these plugins to the catalogs.
+
+    Raises:
+        PluginError: a plugin is invalid.
+    """
+    if plugins:
+        from unlearn_sweep.sweeps.file.plugins import use_plugins
+
+        use_plugins(plugins)
 
 
 def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:

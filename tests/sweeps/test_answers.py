@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+import yaml
 from typer.testing import CliRunner
 
 from tests.support.answered_sweep import benchmark, write_answered_sweep
+from tests.support.docs_pages import examples
 from unlearn_sweep.engine.answers import read_answers
 from unlearn_sweep.engine.store.snapshot import read_snapshot
-from unlearn_sweep.sweeps.answers import marked
+from unlearn_sweep.plugins import plugin_file, use
 from unlearn_sweep.sweeps.cli import app
+from unlearn_sweep.sweeps.commands.answers import marked
 from unlearn_sweep.sweeps.report.answer_sheet import answer_sheet
 
 runner = CliRunner()
@@ -94,3 +98,22 @@ def test_the_sheet_has_a_column_for_each_model_and_attack(tmp_path: Path) -> Non
         right = f"It is {row.reference}."
         assert row.answers == [right, right, "nothing", "nothing", "nothing", right]
     assert len(answer_sheet(answers, chars=600).rows) < len(sheet.rows)
+
+
+def test_a_folder_that_names_a_plugin_runs_no_code_of_it(tmp_path: Path) -> None:
+    """A sweep's folder may be a stranger's. Its plugin is run where the command names the file, and only there."""
+    folder, ran = write_answered_sweep(tmp_path / "runs" / "demo"), tmp_path / "ran"
+    plugin = folder / "mine.py"
+    plugin.write_text(f"import pathlib\npathlib.Path({str(ran)!r}).touch()\n{examples('extend.md')['my_benchmark.py']}")
+    lock = yaml.safe_load((folder / "spec.lock.yaml").read_text())
+    lock["job"] |= {"plugins": [asdict(plugin_file(plugin))], "benchmark": {"name": "sums", "params": {}}}
+    (folder / "spec.lock.yaml").write_text(yaml.safe_dump(lock))
+    for command in (["answers"], ["report"], ["report", "--json"], ["status"]):
+        done = runner.invoke(app, [command[0], str(folder), *command[1:]])
+        assert done.exit_code == 0, done.output
+        assert not ran.exists()
+        assert command != ["answers"] or "sums is a plugin's; give its file with --plugin" in done.stderr
+    done = runner.invoke(app, ["answers", str(folder), "--plugin", str(plugin)])
+    use(())
+    assert ran.exists()
+    assert "the benchmark's content changed after the sweep measured it" in done.stderr

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.docs_pages import examples
 from tests.support.model_folders import write_model_folder
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
+from unlearn_sweep.plugins import use
 from unlearn_sweep.sweeps.audit import BATTERY, AuditRequest, CheckedAudit, check
 from unlearn_sweep.sweeps.cli import app
 
@@ -56,6 +59,34 @@ def test_options_of_the_benchmark_are_checked(model: Path) -> None:
     found = _problems("--model", str(model), "--benchmark", "authors", "--set", "autors=3", "--set", "authors=none")
     assert set(found) == {"--set autors", "--set authors"}
     assert found["--set autors"]["nearest"] == "authors"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Path]:
+    """The benchmark, metric and attack of docs/extend.md as files."""
+    for name, text in examples("extend.md").items():
+        (tmp_path / name).write_text(text)
+    yield tmp_path
+    use(())
+
+
+def test_plugins_give_benchmark_metric_and_attack(model: Path, own: Path) -> None:
+    files = [str(own / f"my_{kind}.py") for kind in ("benchmark", "metric", "attack")]
+    options: dict[str, Any] = {"benchmark": "sums", "settings": ["numbers=6"], "ue": ["word_recall"]}
+    checked = _checked(model, plugins=files, attacks=["noise: {scale: [0.1]}"], **options)
+    assert [Path(file.path) for file in checked.job.plugins] == [Path(file) for file in files]
+    assert (checked.job.benchmark.name, checked.job.ue_metrics) == ("sums", ["word_recall"])
+    assert [attack.label for attack in checked.job.attacks] == ["noise"]
+    assert checked.controls == ("original", "gold")
+
+
+def test_a_plugin_is_checked_with_the_other_options(model: Path, own: Path) -> None:
+    (own / "broken.py").write_text("raise RuntimeError('no licence')")
+    found = _problems(
+        "--model", str(model), "--benchmark", "sums", "--plugin", str(own / "broken.py"), "--dtype", "float64"
+    )  # fmt: skip
+    assert set(found) >= {"--plugin", "--benchmark", "--dtype"}
+    assert "line 1: RuntimeError: no licence" in found["--plugin"]["message"]
 
 
 def test_a_plain_text_run_ends_with_status_2_and_no_traceback(tmp_path: Path) -> None:

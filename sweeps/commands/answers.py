@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins
+from unlearn_sweep.sweeps.commands.sweep_folder import use_given
 from unlearn_sweep.sweeps.printing import print_error, print_json_text, print_line
 from unlearn_sweep.user_error import UserError
 
@@ -30,9 +31,11 @@ def answers(
     split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only rows of this split, such as forget.")] = None,
     search: Annotated[str | None, typer.Option(metavar="TEXT", help="Only questions with this text in them.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Questions to print.")] = ROWS,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what the original, the gold and the unlearned models answer, before and under each attack."""
+    use_given(plugin)
     try:
         found = _read(directory, trial)
         table = _narrowed(found.table, attack=attack, split=split, search=search)
