@@ -8,6 +8,7 @@ template writes is always given, through `date_string` and `strftime_now`, so th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,6 +86,10 @@ class ChatText:
             self._turns[key] = self._rendered(tokenizer, question, shown)
         return self._turns[key]
 
+    def opened(self, tokenizer: PreTrainedTokenizerBase, question: str, shown: Sequence[tuple[str, str]]) -> str:
+        """All text before what the model writes by itself: the generation prompt, without any answer's think block."""
+        return self._apply(tokenizer, self._turns_of(question, shown), generation=True)
+
     def takes_system(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether the template accepts a conversation that begins with the system prompt."""
         if self._takes_system is None:
@@ -99,10 +104,7 @@ class ChatText:
     def _rendered(
         self, tokenizer: PreTrainedTokenizerBase, question: str, shown: Sequence[tuple[str, str]]
     ) -> Rendered:
-        turns = [] if self._system is None else [{"role": "system", "content": self._system}]
-        for asked, answered in shown:
-            turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-        turns.append({"role": "user", "content": question})
+        turns = self._turns_of(question, shown)
         before, answer, after = self._parts(tokenizer, turns, ANSWER)
         if not answer:  # a template of the prompt alone
             opened = self._apply(tokenizer, turns, generation=True)
@@ -114,6 +116,12 @@ class ChatText:
             self._habits = len(before) - len(opened) if goes_on else 0, strips
         blanks, strips = self._habits
         return Rendered(before, len(before) - blanks, after, strips)
+
+    def _turns_of(self, question: str, shown: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+        turns = [] if self._system is None else [{"role": "system", "content": self._system}]
+        for asked, answered in shown:
+            turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+        return [*turns, {"role": "user", "content": question}]
 
     def _parts(
         self, tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], answer: str
@@ -156,6 +164,11 @@ def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
             "the tokenizer has no chat template; ask plainly (prompt: {format: plain}) or give a tokenizer with one"
         )
     return tokenizer.get_chat_template()
+
+
+def takes_argument(template: str, name: str) -> bool:
+    """Whether a chat template reads an argument of this name anywhere."""
+    return re.search(rf"\b{re.escape(name)}\b", template) is not None
 
 
 def no_default(names: Iterable[str]) -> str:

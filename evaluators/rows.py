@@ -137,7 +137,9 @@ class Asked:
 
     `shown` are questions with their answers that stand before the question. `opening` is written between prompt and
     answer and belongs to the prompt, as are the answer's first `given` tokens. `inserted` are ids behind the
-    begin-of-text token (of tokens that are no text). All of it is cut at `max_tokens`.
+    begin-of-text token (of tokens that are no text). `thought` stands in a chat behind the generation prompt, in place
+    of what the template writes there in a finished conversation (None: as the template writes it). All of it is cut at
+    `max_tokens`.
     """
 
     row_id: str
@@ -148,6 +150,7 @@ class Asked:
     opening: str = ""
     given: int = 0
     inserted: Ids = ()
+    thought: str | None = None
     max_tokens: int = MAX_TOKENS
 
 
@@ -282,6 +285,10 @@ def _plain_whole(asked: Asked, template: Template) -> Whole:
 def _chat_whole(tokenizer: PreTrainedTokenizerBase, asked: Asked, template: Template) -> Whole:
     """The conversation as the tokenizer's chat template writes it; nothing is added to that."""
     parts = _chat_parts(tokenizer, asked.question, asked.shown, template)
+    if asked.thought is not None:
+        text = chat_text(tokenizer, template.system, template.date, template.arguments)
+        before = text.opened(tokenizer, template.chat_before + asked.question, asked.shown) + asked.thought
+        parts = replace(parts, before=before, border=len(before))
     # A chat answer has no blank before it, so an opening ends its line.
     written = template.chat_lead + (f"{template.lead}{asked.opening}\n" if asked.opening else "")
     if not asked.answer:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.catalog import METRICS
-from unlearn_sweep.evaluators.rows import Example, Row, encode
+from unlearn_sweep.evaluators.chat_text import chat_text
+from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,6 +58,18 @@ def tokenizer_of(job: SweepJob, benchmark: Benchmark) -> PreTrainedTokenizerBase
 def shown(tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, title: str, row: Row) -> Iterator[str]:
     template = row.template or benchmark.template
     yield from marked(tokenizer, title, encode(tokenizer, row.row_id, row.question, row.answer, template))
+    if row.answer[:1].isspace():
+        yield f"note: {own_blank(tokenizer, row, template.resolved(tokenizer))}"
+
+
+def own_blank(tokenizer: PreTrainedTokenizerBase, row: Row, template: Template) -> str:
+    """Say what becomes of the white space that an answer begins with."""
+    given = "the answer begins with white space of its own"
+    if not template.chat or template.chat_lead:
+        return f"{given}, so no second blank is put before it" if template.lead.isspace() else f"{given}, which is kept"
+    text = chat_text(tokenizer, template.system, template.date, template.arguments)
+    taken = text.around(tokenizer, template.chat_before + row.question, template.turns).strips
+    return f"{given}, which the chat template {'takes away' if taken else 'keeps'}"
 
 
 def marked(tokenizer: PreTrainedTokenizerBase, title: str, example: Example) -> Iterator[str]:

@@ -29,6 +29,7 @@ from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
 from unlearn_sweep.evaluators.attacks.relearn_params import RelearnParams
 from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
 from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
+from unlearn_sweep.evaluators.attacks.think_params import ThinkParams
 from unlearn_sweep.evaluators.cards import AttackCard
 from unlearn_sweep.plugins import Catalog
 
@@ -125,6 +126,16 @@ CARDS = (
         target="unlearn_sweep.evaluators.attacks.rwku_prompts:RwkuPrompts",
         source="RWKU (Jin et al.), arXiv 2406.10890, level 3; wordings of this project",
         cost="none; with aggregate: worst, an evaluation of the forget rows for each kind",
+    ),
+    AttackCard(
+        name="think",
+        summary="thinking is enabled: the model writes its thoughts first, and what comes after them is scored",
+        family="prompt",
+        threat="sends prompts with thinking enabled; needs a chat template with an argument for it",
+        params=ThinkParams,
+        target="unlearn_sweep.evaluators.attacks.think:Think",
+        source="R-TOFU (Yoon, Jeung and No), arXiv 2505.15214",
+        cost="one generation of the longest thought for each forget row",
     ),
     AttackCard(
         name="quantize",

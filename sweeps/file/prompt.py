@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError
 from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, read_tokenizer
+from unlearn_sweep.evaluators.attacks.think_params import ENABLE_THINKING
 from unlearn_sweep.evaluators.benchmarks.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided
-from unlearn_sweep.evaluators.chat_text import no_default
+from unlearn_sweep.evaluators.chat_text import no_default, takes_argument
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice
 from unlearn_sweep.sweeps.file.file_schema import ModelSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 
+WITHOUT_THOUGHTS = (
+    "answers are still asked for and trained behind the empty think block that the template writes; attack think asks "
+    "with thoughts"
+)
 OLDER = {"chat": "format", "prompt": "question", "answer_lead": "answer_lead"}
 """Older options of benchmarks, and their names in the prompt section that replaced them."""
 
@@ -40,6 +47,8 @@ def check_prompt(
             f"format: auto prompts {card} in plain text, and this setting applies to chat only",
             advice="write format: chat, or leave it out",
         )
+    if settings.template_args.get(ENABLE_THINKING) is True:
+        collector.note(("prompt", "template_args"), WITHOUT_THOUGHTS)
     wanted = merged(settings, benchmark)
     facts = tokenizer_facts(_source(file, model), folder)
     undecided = facts is not None and facts.chat_template is None and bool(facts.named_templates)
@@ -52,6 +61,43 @@ def check_prompt(
             "the model's tokenizer has no chat template, which this is for",
             advice="write format: plain, or name a model whose tokenizer has one",
         )
+
+
+def check_thinking(
+    file: SweepFile,
+    benchmark: BenchmarkChoice | None,
+    attacks: Sequence[AttackSettings],
+    folder: Path,
+    collector: ProblemCollector,
+    model: str | None,
+) -> None:
+    """Report attack `think` where the prompt format or the chat template cannot enable thinking.
+
+    A template on the hub is checked by the attack itself. `model`, if set, replaces the file's model.
+    """
+    if benchmark is None or not collector.is_valid(("prompt",)):
+        return
+    source = _source(file, model)
+    facts, settings = tokenizer_facts(source, folder), merged(file.prompt, benchmark)
+    for number, attack in enumerate(attacks):
+        for argument in thinking_arguments(attack):
+            reason = None
+            if not may_chat(settings, benchmark.card.name):
+                reason = f"asks through the chat template, and {benchmark.card.name} is asked plainly here"
+            elif tokenizer_place(source) is None or (facts is not None and facts.chat_template is None):
+                reason = "asks through the chat template, and the model's tokenizer has none"
+            elif facts is not None and facts.chat_template and not takes_argument(facts.chat_template, argument):
+                reason = f"the model's chat template has no argument {argument}, so it cannot enable thinking"
+            if reason is not None:
+                advice = "leave the attack out, or set argument to the one that the template has"
+                collector.add(("attacks", number), reason, allowed="a thinking model, asked in chat", advice=advice)
+
+
+def thinking_arguments(attack: AttackSettings) -> list[str]:
+    """Return the template arguments that an attack needs: that of `think`, also inside a chain."""
+    links = [{attack.name: attack.params}] if attack.name != "chain" else attack.params.get("steps", ())
+    found = [params or {} for link in links for name, params in link.items() if name == "think"]
+    return [str(params.get("argument", ENABLE_THINKING)) for params in found]
 
 
 def prompt_of(file: SweepFile, benchmark: BenchmarkChoice, folder: Path, model: str | None = None) -> PromptSettings:

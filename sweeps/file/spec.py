@@ -28,7 +28,7 @@ from unlearn_sweep.sweeps.file.paths import check_storage
 from unlearn_sweep.sweeps.file.plugins import read_plugins
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
-from unlearn_sweep.sweeps.file.prompt import check_prompt
+from unlearn_sweep.sweeps.file.prompt import check_prompt, check_thinking
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
@@ -136,6 +136,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     _check_together(file, spaces, folder, machine, collector)
     check_architecture(file, attacks, folder, collector)
     check_prompt(file, benchmark, folder, collector, model)
+    check_thinking(file, benchmark, attacks, folder, collector, model)
     if collector.problems or benchmark is None:
         raise SpecError(document.file, collector.problems)
     return SweepSpec(

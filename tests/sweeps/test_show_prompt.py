@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.evaluators.test_joint_tokens import BY_NAME, DATE, SYSTEM, conversation
+from tests.support.architectures import small_benchmark
 from tests.support.tiny_authors import PREFILL, QUANTIZE, tiny_job
 from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
-from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
-from unlearn_sweep.sweeps.show_prompt import prompt_lines
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, in_format
+from unlearn_sweep.evaluators.rows import Row, Template
+from unlearn_sweep.sweeps.show_prompt import prompt_lines, shown
 
 QUESTION, ANSWER = "Who keeps the Vantry lighthouse?", "Orla Beck"
 OPTION = {"format": "chat", "system": SYSTEM, "date": DATE}
@@ -38,3 +43,27 @@ def test_each_view_metric_and_attack_is_shown_word_for_word(tmp_path: Path) -> N
     assert any("metrics on forget (probability, extraction_strength)" in title for title in titles)
     prefilled = printed[printed.index(next(line for line in printed if "attack prefill" in line)) + 1]
     assert prefilled == f"{header}{pieces[0]}⟦{''.join(pieces[1:])}<|eot_id|>⟧"
+
+
+@pytest.mark.parametrize(
+    ("family", "option", "words"),
+    [
+        ("llama3", OPTION | {"answer_prefix": "Answer:"}, "so no second blank is put before it"),
+        ("llama3", {"format": "plain"}, "so no second blank is put before it"),
+        ("llama3", {"format": "plain", "answer_lead": ""}, "which is kept"),
+        ("llama3", OPTION, "which the chat template takes away"),
+        ("qwen2.5", OPTION, "which the chat template keeps"),
+    ],
+)
+def test_what_becomes_of_an_answers_own_blank_is_said(family: str, option: dict[str, str], words: str) -> None:
+    tokenizer = BY_NAME[family].make()
+    row = Row(row_id="r", group_id="g", split="forget", question=QUESTION, answer=f" {ANSWER}")
+    asked = in_format(
+        replace(small_benchmark(), template=Template(before="", after="")), PromptSettings.model_validate(option)
+    )
+    lines = list(shown(tokenizer, asked, "training view forget", row))
+    assert lines[-1] == f"note: the answer begins with white space of its own, {words}"
+    printed = lines[1].replace("⟦", "").replace("⟧", "")
+    assert f"  {ANSWER}" not in printed
+    assert (f" {ANSWER}" in printed) == ("takes away" not in words)
+    assert len(list(shown(tokenizer, asked, "training view forget", replace(row, answer=ANSWER)))) == 3

@@ -91,6 +91,7 @@ WORK = {
     "in_context": (0, 0, 0, 1),
     "paraphrase": (0, 0, 0, 2),
     "rwku_prompts": (0, 0, 0, 9),
+    "think": (0, 0, 0, 2),
     "quantize": (0, 0, 0, 1),
     "relearn": (100, 100 * 4, 0, 3),
     "finetune": (250, 250 * 32, 0, 1),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from tests.evaluators.attacks.thinking_world import suited
 from unlearn_sweep.engine.contracts import attack_checks as checks
 from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, build
@@ -24,6 +25,7 @@ CASES: dict[str, list[Any]] = {
     "few_shot": [{"shots": [1, 3]}],
     "in_context": [{"shots": [1, 3]}],
     "paraphrase": [{"wordings": [1, 2]}],
+    "think": [{"tokens": [2, 8]}],
     "rwku_prompts": [{}, {"aggregate": "worst", "kinds": ["role_play", "in_context"]}],
     "quantize": [{"bits": [8, 4]}, {"bits": 4, "granularity": "group", "group_size": 20, "include_lm_head": True}],
     "relearn": [TRAINING, {**TRAINING, "lora_rank": 2}, {**TRAINING, "data": "related"}],
@@ -74,29 +76,31 @@ def attacked_target(target: Target, request: pytest.FixtureRequest) -> Target:
 
 @pytest.mark.parametrize(("name", "params"), FLAT)
 def test_everything_is_left_as_found(attacked_target: Target, name: str, params: Any, task_file: str) -> None:
-    checks.everything_is_left_as_found(attacked_target, lambda: build(name, fill(params, task_file)))
+    checks.everything_is_left_as_found(suited(attacked_target, name), lambda: build(name, fill(params, task_file)))
 
 
 @pytest.mark.parametrize(("name", "params"), FLAT)
 def test_closing_early_frees_the_copy_and_leaves_everything_as_found(
     target: Target, name: str, params: Any, task_file: str
 ) -> None:
-    checks.closing_early_leaves_everything_as_found(target, lambda: build(name, fill(params, task_file)))
+    checks.closing_early_leaves_everything_as_found(suited(target, name), lambda: build(name, fill(params, task_file)))
 
 
 @pytest.mark.parametrize(("name", "params"), FLAT)
 def test_the_same_seed_gives_the_same_states_whatever_the_global_state(
     target: Target, name: str, params: Any, task_file: str
 ) -> None:
-    checks.the_same_seed_gives_the_same_states(target, lambda: build(name, fill(params, task_file)))
+    checks.the_same_seed_gives_the_same_states(suited(target, name), lambda: build(name, fill(params, task_file)))
 
 
 @pytest.mark.parametrize(("name", "params"), FLAT)
 def test_the_last_state_outlives_the_attack(target: Target, name: str, params: Any, task_file: str) -> None:
     private = name in WEIGHTS_ATTACKS
-    checks.the_last_state_outlives_the_attack(target, lambda: build(name, fill(params, task_file)), private=private)
+    checks.the_last_state_outlives_the_attack(
+        suited(target, name), lambda: build(name, fill(params, task_file)), private=private
+    )
 
 
 @pytest.mark.parametrize(("name", "params"), FLAT)
 def test_works_under_no_grad_and_inference_mode(target: Target, name: str, params: Any, task_file: str) -> None:
-    checks.works_under_no_grad_and_inference_mode(target, lambda: build(name, fill(params, task_file)))
+    checks.works_under_no_grad_and_inference_mode(suited(target, name), lambda: build(name, fill(params, task_file)))

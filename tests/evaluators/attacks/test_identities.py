@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.evaluators.attacks.thinking_world import suited
 from unlearn_sweep.engine.contracts import attack_checks as checks
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Target
@@ -19,6 +20,7 @@ IDENTITIES: dict[str, list[Any]] = {
     "prefill": [{"tokens": 0}],
     "few_shot": [{"shots": 0}],
     "in_context": [{"shots": 0}],
+    "think": [{"tokens": 0}],
     "quantize": [{"bits": 16}],
     "relearn": [{"steps": 0}, RATE_0, {**RATE_0, "lora_rank": 2}, {**RATE_0, "data": "related"}],
     "finetune": [{"data": "TASK", "heldout_rows": 2, "steps": 0}, {**RATE_0, "data": "TASK", "heldout_rows": 2}],
@@ -45,7 +47,7 @@ def test_no_strength_changes_no_metric_of_any_row(target: Target, name: str, par
     lines = [json.dumps({"question": f"What is {i} plus 1?", "answer": f"It is {i + 1}."}) for i in range(9)]
     path.write_text("\n".join(lines), encoding="utf-8")
     filled = json.loads(json.dumps(params).replace("TASK", str(path)))
-    checks.no_strength_changes_no_metric_of_any_row(target, lambda: build(name, filled))
+    checks.no_strength_changes_no_metric_of_any_row(suited(target, name), lambda: build(name, filled))
 
 
 def test_relearning_the_original_loses_nothing_it_trains_on(target: Target) -> None:

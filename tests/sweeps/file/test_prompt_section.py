@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.model_folders import write_model_folder
 from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
 from unlearn_sweep.sweeps.file.file_schema import SourceSection
 from unlearn_sweep.sweeps.file.problems import SpecError
@@ -100,3 +101,47 @@ def test_a_chat_template_is_found_in_either_file(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text("{{ x }}", encoding="utf-8")
     assert has_chat_template(model, tmp_path) is True
     assert has_chat_template(SourceSection(path="owner/name"), tmp_path) is None
+
+
+NAMED = [{"name": "rag", "template": "{{ x }}"}]
+THINK = "attacks: [{think: {}}, {chain: [{prefill: {tokens: 1}}, {think: {argument: thinking}}]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "messages"),
+    [
+        ("{{ enable_thinking or thinking }}", "", []),
+        ("{{ enable_thinking }}", "", ["has no argument thinking,"]),
+        ("{{ messages }}", "", ["has no argument enable_thinking", "has no argument thinking,"]),
+        ("{{ messages }}", "prompt: plain", ["custom is asked plainly here"] * 2),
+        (None, "", ["the model's tokenizer has none"] * 2),
+        (NAMED, "", ["chat templates with names (rag)"]),
+        (NAMED, "prompt: plain", ["custom is asked plainly here"] * 2),
+    ],
+)
+def test_thinking_needs_a_chat_template_with_its_argument(
+    tmp_path: Path, template: object, prompt: str, messages: list[str]
+) -> None:
+    (tmp_path / "f.jsonl").write_text('{"question": "Who?", "answer": "Orla"}\n', encoding="utf-8")
+    write_model_folder(tmp_path / "m")
+    if template is not None:
+        (tmp_path / "m" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")
+    text = SWEEP % (
+        "custom, forget_path: f.jsonl, retain_path: f.jsonl",
+        f"model: {{path: m}}\ngold: {{path: m}}\n{prompt}",
+    )
+    text = text.replace("attacks: [{prefill: {tokens: [1]}}]\n", THINK)
+    if not messages:
+        parse_spec(text, folder=tmp_path)
+        return
+    with pytest.raises(SpecError) as refused:
+        parse_spec(text, folder=tmp_path)
+    found = refused.value.problems
+    assert len(found) == len(messages)
+    assert all(words in problem.message for words, problem in zip(messages, found, strict=True))
+
+
+def test_a_setting_that_does_not_make_answers_follow_thoughts_is_said(tmp_path: Path) -> None:
+    text = SWEEP % ("tofu", HUB + "prompt: {format: chat, template_args: {enable_thinking: %s}}")
+    notes = [parse_spec(text % value, folder=tmp_path).notes for value in ("true", "false")]
+    assert [sum("attack think asks with thoughts" in note for note in found) for found in notes] == [1, 0]
