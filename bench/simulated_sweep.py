@@ -12,6 +12,7 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState, MeasureOutcome, PeakMemory, TrainOutcome
+from unlearn_sweep.engine.store.records import Outcome, TrialRecord
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.sweep import Driver
-from unlearn_sweep.engine.training.job import TrainOutcome
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.sweeps.launch import worker_environment
 
@@ -53,6 +54,15 @@ OUTCOME = TrainOutcome(
     stopped_early=None, stop_reason=None, weights_finite=True, parameters=1, peak_memory_mib=0, world_size=1,
     backend="simulated", dtype="float32", global_batch_rows=1, mean_answer_tokens=1, conventions={},
 )  # fmt: skip
+
+
+ATTACKED = AttackOutcome(points=[AttackState(strength=1.0, unit="x", notes={})], judging={}, peak_memory=PeakMemory())
+
+
+def measured(rows: int) -> MeasureOutcome:
+    return MeasureOutcome(
+        rows=rows, forward_passes=1, generated_tokens=0, dropped={}, judging={}, peak_memory=PeakMemory()
+    )
 
 
 class SleepingWorkbench(WorkbenchActor):
@@ -77,13 +87,13 @@ class SleepingWorkbench(WorkbenchActor):
         push = self._push(request)
         rows = pd.concat([_rows("forget", 1 - push), _rows("retain", 1 - 0.8 * push**2)], ignore_index=True)
         rows.to_parquet(request["rows_path"], index=False)
-        return {"rows": len(rows)}
+        return measured(len(rows)).model_dump(mode="json")
 
     def attack(self, request: dict[str, Any]) -> dict[str, Any]:
         time.sleep(self.nap_s)
         left = self._push(request) ** (2 if request["attack"] == "prefill" else 3)
         _attacked(left).to_parquet(request["rows_path"], index=False)
-        return {"points": [{"strength": 1.0, "unit": "x", "notes": {}}]}
+        return ATTACKED.model_dump(mode="json")
 
     @staticmethod
     def _push(request: dict[str, Any]) -> float:
@@ -195,20 +205,27 @@ def _prepare(job: SweepJob) -> Prepared:
     runner = StageRunner(driver.store, EventLog(job.directory / "events.jsonl"))
     forget = {"original": 1.0, "gold": 0.0}
 
-    def keep(frame: pd.DataFrame) -> Any:
-        return lambda folder: frame.to_parquet(folder / "rows.parquet", index=False) or {}
+    def keep(frame: pd.DataFrame, outcome: Outcome) -> Callable[[Path], Outcome]:
+        def write(folder: Path) -> Outcome:
+            frame.to_parquet(folder / "rows.parquet", index=False)
+            return outcome
+
+        return write
 
     def whole(which: str) -> pd.DataFrame:
         return pd.concat([_rows("forget", forget[which]), _rows("retain", 1.0)], ignore_index=True)
 
     evaluations = {
-        which: runner.run(measuring_requests.evaluate_stage(job, which, "d"), keep(whole(which))).key
+        which: runner.run(
+            measuring_requests.evaluate_stage(job, which, "d"), keep(whole(which), measured(2 * ROWS))
+        ).key
         for which in forget
     }
     attacked = {
         attack.label: {
             which: runner.run(
-                measuring_requests.attack_stage(job, attack, which, "original", "d"), keep(_attacked(1 - level))
+                measuring_requests.attack_stage(job, attack, which, "original", "d"),
+                keep(_attacked(1 - level), ATTACKED),
             ).key
             for which, level in forget.items()
         }

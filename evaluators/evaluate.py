@@ -30,6 +30,8 @@ from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, tu
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from unlearn_sweep.evaluators.judge.judge import Cost
+
 CACHE_SHARE = 4
 """Generation feeds one token a row and step: its batches are bounded by memory (cached tokens), not by arithmetic."""
 TEACHER_FORCED = frozenset({"likelihood", "moments", "alternatives", "choices"})
@@ -51,7 +53,7 @@ class Evaluation:
     generated_tokens: int
     dropped: dict[str, int]
     missing: dict[str, int]
-    judging: dict[str, Any] = field(default_factory=dict)
+    judging: dict[str, Cost] = field(default_factory=dict)
 
 
 def evaluate_rows(

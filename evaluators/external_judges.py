@@ -7,13 +7,12 @@ what of them belongs into a stage's key, and their answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.evaluators.entailment import entailment_classifier, entailment_model
 from unlearn_sweep.evaluators.gibberish import gibberish_classifier, gibberish_model
-from unlearn_sweep.evaluators.judge.judge import Judge
+from unlearn_sweep.evaluators.judge.judge import Cost, Judge
 from unlearn_sweep.evaluators.judge.questions import Asked, Compared, Question
 from unlearn_sweep.evaluators.judge.settings import judge_settings
 from unlearn_sweep.evaluators.local_models import model_identity
@@ -77,7 +76,7 @@ def verdict_identity(metrics: Sequence[str]) -> dict[str, str]:
 
 def fill_verdicts(
     measured: Sequence[Measured], metrics: Sequence[str], opponents: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+) -> dict[str, Cost]:
     """Ask about every generated answer; returns what it cost, by who was asked.
 
     `opponents`: the original model's answer to each row, by row_id; None: these are the original's own answers.
@@ -86,7 +85,7 @@ def fill_verdicts(
         ValueError: somebody is asked for and not there.
         JudgeFailedError, JudgeUnusableError: the judge gave too few verdicts, or refuses to give any.
     """
-    cost: dict[str, Any] = {}
+    cost: dict[str, Cost] = {}
     for needed in sorted(asked_of(metrics)):
         rows = [
             (row, row.generation)
@@ -103,45 +102,34 @@ def fill_verdicts(
                 rows, model.entails([(text, row.reference) for row, text in rows]), strict=True
             ):
                 row.entailed = entails
-            cost[needed] = {"rows": len(rows)}
+            cost[needed] = Cost(rows=len(rows))
         else:
             classifier = gibberish_classifier(gibberish_model())
             for (row, _), share in zip(rows, classifier.clean([text for _, text in rows]), strict=True):
                 row.clean = share
-            cost[needed] = {"rows": len(rows)}
+            cost[needed] = Cost(rows=len(rows))
     return cost
 
 
-def summed(costs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Costs of several evaluations, by who was asked; reasons of failures are counted together."""
-    total: dict[str, Any] = {}
+def summed(costs: Iterable[Mapping[str, Cost]]) -> dict[str, Cost]:
+    """Return the costs of several evaluations by judge. Reasons of failures are counted together."""
+    total: dict[str, Cost] = {}
     for cost in costs:
-        for asked, spent in cost.items():
-            known = total.setdefault(asked, {})
-            for name, amount in spent.items():
-                known[name] = _added(known.get(name), amount)
+        for judge, spent in cost.items():
+            total[judge] = total[judge].plus(spent) if judge in total else spent
     return total
 
 
-def _added(one: Any, other: Any) -> Any:
-    """Sum of two counts, or of two mappings to counts; None counts as nothing said."""
-    if one is None or other is None:
-        return other if one is None else one
-    if isinstance(other, Mapping):
-        return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
-    return one + other
-
-
-def _judge(rows: Sequence[tuple[Measured, str]]) -> dict[str, Any]:
+def _judge(rows: Sequence[tuple[Measured, str]]) -> Cost:
     asked = [Asked(row.row.question, row.reference, text) for row, text in rows]
     found, spent = Judge(judge_settings()).verdicts(asked)
     for (row, _), verdict in zip(rows, found, strict=True):
         row.judged = None if verdict.value is None else bool(verdict.value)
         row.judge_reason = verdict.reason
-    return asdict(spent)
+    return spent
 
 
-def _compare(rows: Sequence[tuple[Measured, str]], opponents: Mapping[str, str] | None) -> dict[str, Any]:
+def _compare(rows: Sequence[tuple[Measured, str]], opponents: Mapping[str, str] | None) -> Cost:
     """Each answer against the original's in both orders, for a judge prefers what it reads first, or last."""
     pairs = [
         (row, text, text if opponents is None else opponents[row.row.row_id])
@@ -156,4 +144,4 @@ def _compare(rows: Sequence[tuple[Measured, str]], opponents: Mapping[str, str] 
             row.judge_reason = first.reason or second.reason
         else:
             row.preferred = (first.value + 1.0 - second.value) / 2.0
-    return asdict(spent)
+    return spent

@@ -10,7 +10,8 @@ from unlearn_sweep.engine.mirror.address import Mirror
 from unlearn_sweep.engine.mirror.plan import MARK, MODELS, STAGE_FILE, STAGES, Files
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.marks import first_damage
-from unlearn_sweep.engine.store.records import Record, StageResult
+from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.engine.store.sealed import Record
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageStore
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from unlearn_sweep.engine.mirror.address import Mirror
 from unlearn_sweep.engine.mirror.plan import DRIVER
 from unlearn_sweep.engine.store import durable
-from unlearn_sweep.engine.store.records import Record
+from unlearn_sweep.engine.store.sealed import Record
 from unlearn_sweep.engine.store.stages import StageStore
 
 FRESH_S = 180.0

@@ -24,10 +24,12 @@ from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
 from unlearn_sweep.engine.resources.placement import accelerators
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
-from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
+from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.settings import Workers
 
 RESTARTS = -1
@@ -79,10 +81,13 @@ class WorkbenchActor:
         return {}
 
     def measure(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self._workbench.measure(MeasureRequest.model_validate(request))
+        return self._workbench.measure(MeasureRequest.model_validate(request)).model_dump(mode="json")
+
+    def probe(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._workbench.probe(MeasureRequest.model_validate(request)).model_dump(mode="json")
 
     def attack(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self._workbench.attack(AttackRequest.model_validate(request))
+        return self._workbench.attack(AttackRequest.model_validate(request)).model_dump(mode="json")
 
     def train(self, job: dict[str, Any], name: str, storage: str) -> dict[str, Any]:
         """Train in this process (Ray Train's local mode), which already has data and libraries loaded."""
@@ -252,11 +257,14 @@ class RayExecutor:
         payload = self._call("train", job.model_dump(mode="json"), name, str(self._storage))
         return TrainOutcome.model_validate(payload)
 
-    def measure(self, request: MeasureRequest) -> dict[str, Any]:
-        return self._call("measure", request.model_dump(mode="json"))
+    def measure(self, request: MeasureRequest) -> MeasureOutcome:
+        return MeasureOutcome.model_validate(self._call("measure", request.model_dump(mode="json")))
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]:
-        return self._call("attack", request.model_dump(mode="json"))
+    def probe(self, request: MeasureRequest) -> ProbeResult:
+        return ProbeResult.model_validate(self._call("probe", request.model_dump(mode="json")))
+
+    def attack(self, request: AttackRequest) -> AttackOutcome:
+        return AttackOutcome.model_validate(self._call("attack", request.model_dump(mode="json")))
 
     def make_room(self) -> None:
         """Free the models of every workbench in the pool. Wait at most `ROOM_MADE_S` seconds for them."""

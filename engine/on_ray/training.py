@@ -13,7 +13,8 @@ from typing import Any
 from unlearn_sweep.engine.resources.memory_shortage import shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
-from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
+from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.settings import Workers
 
 CONTROLLER_RETRIES = 3

@@ -6,28 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from unlearn_sweep.engine.store.outcomes import PeakMemory
 
 PROCESS = Path("/proc/self")
 RESET_PEAK = "5"
 KIB_PER_MIB = 1024
 MIB = 2**20
-
-
-class PeakMemory(BaseModel):
-    """Peak memory in MiB.
-
-    Attributes:
-        host: resident memory of this process. None if the system does not report it.
-        accelerator: device memory reserved by torch's allocator. None if CUDA is not in use.
-        accelerator_total: total memory of the device. None if CUDA is not in use.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: float | None = None
-    accelerator: float | None = None
-    accelerator_total: float | None = None
 
 
 class PeakMeter:

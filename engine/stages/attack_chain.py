@@ -9,16 +9,16 @@ these attacks are done.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages import measuring_requests
-from unlearn_sweep.engine.stages.attack_run import AttackRequest, LastState
+from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, LastState, LinkOutcome
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.retention import Retention, links_holder
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
@@ -46,7 +46,7 @@ class Link:
     """One attack at the beginning of a chain, and the stage that keeps the weights it produces."""
 
     attack: AttackSettings
-    request: StageRequest
+    request: StageRequest[LinkOutcome]
 
 
 def run_attack(
@@ -63,7 +63,7 @@ def run_attack(
         path, done = _run_links(job, links(job, attack, victim), victim, runner, executor)
     wanted = _link_left_behind(job, attack, victim, runner.store)
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(folder: Path) -> AttackOutcome:
         call = measuring_requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
             update={"done": done}
         )
@@ -110,15 +110,15 @@ def _run_links(
     path, done = victim.path, []
     for link in links:
         result = runner.run(link.request, _link_work(job, link, path, victim.original_path, runner.store, executor))
-        done.append(LastState.model_validate(result.data["last"]))
+        done.append(result.outcome(LinkOutcome).last)
         path = str(runner.store.model_folder(link.request.key))
     return path, done
 
 
 def _link_work(
     job: SweepJob, link: Link, path: str, original_path: str | None, store: StageStore, executor: Executor
-) -> Callable[[Path], dict[str, Any]]:
-    def compute(folder: Path) -> dict[str, Any]:
+) -> Callable[[Path], LinkOutcome]:
+    def compute(folder: Path) -> LinkOutcome:
         made = folder / "model"
         request = measuring_requests.attack_request(job, link.attack, path, original_path, folder)
         answer = executor.attack(request.model_copy(update={"measured": False, "keep": str(made)}))
@@ -127,20 +127,27 @@ def _link_work(
     return compute
 
 
-def _kept(link: Link, answer: Mapping[str, Any], made: Path, store: StageStore) -> dict[str, Any]:
+def _kept(link: Link, answer: AttackOutcome, made: Path, store: StageStore) -> LinkOutcome:
+    """Move the saved model of an attack's last state to the store as a link.
+
+    Raises:
+        ValueError: the attack did not save its last state.
+    """
+    if answer.last is None:
+        raise ValueError(f"{link.request.stage}: the attack did not save its last state")
     store.keep_weights(link.request.key, made)
-    return {"last": answer["last"]}
+    return LinkOutcome(last=answer.last)
 
 
 def _leave_link(
     request: AttackRequest, link: Link, folder: Path, runner: StageRunner, executor: Executor
-) -> dict[str, Any]:
+) -> AttackOutcome:
     """Run an attack on its own, save its last state as the link of a chain, and return the attack's result."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch, "model")
         answer = executor.attack(request.model_copy(update={"keep": str(made)}))
         runner.run(link.request, lambda _: _kept(link, answer, made, runner.store))
-    return {name: value for name, value in answer.items() if name != "last"}
+    return answer.model_copy(update={"last": None})
 
 
 def _link_left_behind(job: SweepJob, attack: AttackSettings, victim: AttackedModel, store: StageStore) -> Link | None:

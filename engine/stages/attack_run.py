@@ -11,28 +11,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
-from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest
+from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest, judge_costs
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState, LastState
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+    from unlearn_sweep.evaluators.judge.judge import Cost
     from unlearn_sweep.evaluators.rows import Row
-
-
-class LastState(BaseModel):
-    """The last state of an attack without its model, which is saved in a folder. Enough to resume a chain from it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    strength: float
-    unit: str
-    scored_groups: list[str] | None
-    notes: dict[str, float]
 
 
 class AttackRequest(MeasureRequest):
@@ -62,11 +53,8 @@ class Resumable(Protocol):
     def resume(self, target: Target, done: Sequence[Attacked]) -> Iterator[Attacked]: ...
 
 
-def run_attack(bench: Bench, request: AttackRequest) -> dict[str, Any]:
+def run_attack(bench: Bench, request: AttackRequest) -> AttackOutcome:
     """Run the attack and write the per-row metrics at each strength to `rows_path`.
-
-    Return the points (strength, unit and the attack's notes), the cost of external judges, the peak memory, and the
-    last state if `keep` is set.
 
     Raises:
         ValueError: the attack yields no state, or its last state cannot be saved as a model.
@@ -79,8 +67,8 @@ def run_attack(bench: Bench, request: AttackRequest) -> dict[str, Any]:
     bench.set_threads(request.threads)
     target = _target(bench, request)
     tables: list[pd.DataFrame] = []
-    judging: list[dict[str, Any]] = []
-    points: list[dict[str, Any]] = []
+    judging: list[dict[str, Cost]] = []
+    points: list[AttackState] = []
     last: Attacked | None = None
     with closing(_states(request, target)) as states:
         for last in states:
@@ -88,13 +76,17 @@ def run_attack(bench: Bench, request: AttackRequest) -> dict[str, Any]:
                 table, judged = _evaluate_state(bench, request, target, last)
                 tables.append(table)
                 judging.append(judged)
-            points.append({"strength": last.strength, "unit": last.unit, "notes": last.notes or {}})
+            points.append(AttackState(strength=last.strength, unit=last.unit, notes=last.notes or {}))
     if last is None:
         raise ValueError(f"attack {request.attack!r} with {request.params} has no strength to measure")
     if tables:
         pd.concat(tables, ignore_index=True).to_parquet(request.rows_path, index=False)
-    kept = {} if request.keep is None else {"last": _keep(last, target, Path(request.keep))}
-    return {"points": points, "judging": summed(judging), "peak_memory": meter.read().model_dump(), **kept}
+    return AttackOutcome(
+        points=points,
+        judging=judge_costs(summed(judging)),
+        peak_memory=meter.read(),
+        last=None if request.keep is None else _keep(last, target, Path(request.keep)),
+    )
 
 
 def _target(bench: Bench, request: AttackRequest) -> Target:
@@ -112,7 +104,7 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
 
 def _evaluate_state(
     bench: Bench, request: AttackRequest, target: Target, state: Attacked
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[pd.DataFrame, dict[str, Cost]]:
     """Return the rows of one attacked state, and the cost of external judges.
 
     Utility is measured again only if the weights changed; attacks on prompts do not affect it.
@@ -156,7 +148,7 @@ def _state_of(done: LastState, target: Target) -> Attacked:
     return Attacked(strength=done.strength, unit=done.unit, model=target.model, scored_groups=groups, notes=done.notes)
 
 
-def _keep(last: Attacked, target: Target, folder: Path) -> dict[str, Any]:
+def _keep(last: Attacked, target: Target, folder: Path) -> LastState:
     """Save the model of a state in `folder` and return the rest of the state.
 
     Raises:
@@ -168,8 +160,7 @@ def _keep(last: Attacked, target: Target, folder: Path) -> dict[str, Any]:
         raise ValueError("a state that changes prompts is more than its model and cannot be kept as one")
     save_model(last.model, target.tokenizer, folder)
     groups = None if last.scored_groups is None else sorted(last.scored_groups)
-    state = LastState(strength=last.strength, unit=last.unit, scored_groups=groups, notes=last.notes or {})
-    return state.model_dump()
+    return LastState(strength=last.strength, unit=last.unit, scored_groups=groups, notes=last.notes or {})
 
 
 def _scored_rows(benchmark: Benchmark, groups: frozenset[str] | None, *, with_utility: bool) -> Iterator[Row]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
 from unlearn_sweep.engine.stages.workbench import StartRequest
-from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
+from unlearn_sweep.engine.training.job import TrainJob
 
 
 class Executor(Protocol):
@@ -17,9 +19,11 @@ class Executor(Protocol):
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome: ...
 
-    def measure(self, request: MeasureRequest) -> dict[str, Any]: ...
+    def measure(self, request: MeasureRequest) -> MeasureOutcome: ...
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]: ...
+    def probe(self, request: MeasureRequest) -> ProbeResult: ...
+
+    def attack(self, request: AttackRequest) -> AttackOutcome: ...
 
     def make_room(self) -> None:
         """Free the memory that processes of this sweep hold between stages. Called while no stage runs."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
+from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
 from unlearn_sweep.engine.stages.time_limit import time_limited
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
-from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
+from unlearn_sweep.engine.training.job import TrainJob
 
 
 class InProcessExecutor:
@@ -29,16 +30,20 @@ class InProcessExecutor:
             self._workbench.start_model(request)
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
-        from unlearn_sweep.engine.training.worker import run_worker
+        from unlearn_sweep.engine.training.worker import run_training
 
         with self._limited():
-            return TrainOutcome.model_validate(run_worker(job.model_dump(mode="json")))
+            return run_training(job)
 
-    def measure(self, request: MeasureRequest) -> dict[str, Any]:
+    def measure(self, request: MeasureRequest) -> MeasureOutcome:
         with self._limited():
             return self._workbench.measure(request)
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]:
+    def probe(self, request: MeasureRequest) -> ProbeResult:
+        with self._limited():
+            return self._workbench.probe(request)
+
+    def attack(self, request: AttackRequest) -> AttackOutcome:
         with self._limited():
             return self._workbench.attack(request)
 

@@ -7,7 +7,8 @@ same code runs in a Ray actor on another machine and in the process of a test.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -15,13 +16,16 @@ from pydantic import BaseModel, ConfigDict
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
 from unlearn_sweep.engine.stages.row_halves import with_halves
 from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.outcomes import JudgeCost, MeasureOutcome
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
 if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+    from unlearn_sweep.evaluators.judge.judge import Cost
 
 Loaded = TypeVar("Loaded")
 MODELS_KEPT = 3
@@ -42,7 +46,6 @@ class MeasureRequest(BaseModel):
         dtype: dtype of the loaded weights.
         attention: attention implementation of the loaded model.
         threads: number of torch threads.
-        probe: score a few trained rows in several prompt formats instead of evaluating.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,7 +60,6 @@ class MeasureRequest(BaseModel):
     dtype: str = "auto"
     attention: str = "auto"
     threads: int = 1
-    probe: bool = False
 
 
 class Bench:
@@ -70,17 +72,11 @@ class Bench:
         self._fits: OrderedDict[str, Benchmark] = OrderedDict()
         self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
 
-    def measure(self, request: MeasureRequest) -> dict[str, Any]:
-        """Write per-row metrics of one model on all splits to `rows_path`.
-
-        Return the numbers of rows, forward passes, generated tokens and dropped rows, the cost of external judges, and
-        the peak memory. With `request.probe`, return the result of `probed` instead.
-        """
+    def measure(self, request: MeasureRequest) -> MeasureOutcome:
+        """Write per-row metrics of one model on all splits to `rows_path` and return the rest."""
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
         self.set_threads(request.threads)
-        if request.probe:
-            return self.probed(request)
         meter = PeakMeter()
         benchmark = self.fitted(request)
         rows = [row for split in benchmark.evaluation.values() for row in split]
@@ -96,23 +92,24 @@ class Bench:
         )
         table, passes = self.with_tasks(evaluation.table, request, self.model(request.model_path, request))
         with_halves(table, benchmark.evaluation).to_parquet(request.rows_path, index=False)
-        return {
-            "rows": len(table),
-            "forward_passes": evaluation.forward_passes + passes,
-            "generated_tokens": evaluation.generated_tokens,
-            "dropped": evaluation.dropped,
-            "judging": evaluation.judging,
-            "peak_memory": meter.read().model_dump(),
-        }
+        return MeasureOutcome(
+            rows=len(table),
+            forward_passes=evaluation.forward_passes + passes,
+            generated_tokens=evaluation.generated_tokens,
+            dropped=evaluation.dropped,
+            judging=judge_costs(evaluation.judging),
+            peak_memory=meter.read(),
+        )
 
-    def probed(self, request: MeasureRequest) -> dict[str, Any]:
-        """Score trained rows in the request's prompt format and in others; return a `ProbeResult` as JSON."""
+    def probe(self, request: MeasureRequest) -> ProbeResult:
+        """Score trained rows in the request's prompt format and in others. Nothing is written to `rows_path`."""
         from unlearn_sweep.engine.stages.prompt_probe import probe, settings_in
         from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
 
+        self.set_threads(request.threads)
         name, params = request.benchmark["name"], request.benchmark["params"]
         plain = {"name": name, "params": {key: value for key, value in params.items() if key != FORMAT_KEY}}
-        found = probe(
+        return probe(
             self.model(request.model_path, request),
             self.tokenizer(request),
             name,
@@ -120,7 +117,6 @@ class Bench:
             self.benchmark(request.benchmark),
             self.benchmark(plain),
         )
-        return found.model_dump(mode="json")
 
     def make_room(self) -> None:
         """Unload all models to free memory. The next request loads its model again."""
@@ -214,3 +210,8 @@ def _kept(cache: OrderedDict[Any, Loaded], key: Any, load: Callable[[], Loaded],
     while len(cache) > limit:
         cache.popitem(last=False)
     return cache[key]
+
+
+def judge_costs(spent: Mapping[str, Cost]) -> dict[str, JudgeCost]:
+    """Return the cost of each judge as it is recorded."""
+    return {judge: JudgeCost(**asdict(cost)) for judge, cost in spent.items()}

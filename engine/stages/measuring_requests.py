@@ -10,8 +10,10 @@ from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.model_identity import tokenizer_identity, tokenizer_of
+from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
 from unlearn_sweep.engine.store.code import code_version
 from unlearn_sweep.engine.store.keys import named_files
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, LinkOutcome, MeasureOutcome
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest
 from unlearn_sweep.evaluators.catalog import measuring_facts, metric_modules
 from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
@@ -22,7 +24,7 @@ EVALUATION_CODE = "unlearn_sweep.engine.stages.measurement"
 ATTACK_CODE = "unlearn_sweep.engine.stages.attack_run"
 
 
-def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest:
+def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest[MeasureOutcome]:
     """Return the stage that computes all metrics of one model on the benchmark's evaluation splits.
 
     `model` and `original` are content names. `original` is part of the key if a metric compares with the original
@@ -40,10 +42,10 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
         "dtype": job.dtype,
         "code": code_version(EVALUATION_CODE, *metric_modules(metrics_of(job))),
     }
-    return StageRequest(stage="evaluate", inputs=inputs)
+    return StageRequest(stage="evaluate", inputs=inputs, outcome=MeasureOutcome)
 
 
-def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest:
+def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest[ProbeResult]:
     """Return the stage that scores a few trained rows in several prompt formats. `data` covers the sweep's format."""
     inputs = {
         "model": model,
@@ -52,10 +54,12 @@ def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest:
         "dtype": job.dtype,
         "code": code_version(PROBE_CODE),
     }
-    return StageRequest(stage="prepare:prompt", inputs=inputs)
+    return StageRequest(stage="prepare:prompt", inputs=inputs, outcome=ProbeResult)
 
 
-def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
+def attack_stage(
+    job: SweepJob, attack: AttackSettings, model: str, original: str, data: str
+) -> StageRequest[AttackOutcome]:
     """Return the stage that runs one attack on one model and measures it at each strength."""
     inputs = {
         "attack": attack.name,
@@ -75,10 +79,12 @@ def attack_stage(job: SweepJob, attack: AttackSettings, model: str, original: st
             ATTACK_CODE, *attack_modules(attack.name, attack.params), *metric_modules(metrics_of(job))
         ),
     }
-    return StageRequest(stage=f"attack:{attack.label}", inputs=inputs)
+    return StageRequest(stage=f"attack:{attack.label}", inputs=inputs, outcome=AttackOutcome)
 
 
-def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str, data: str) -> StageRequest:
+def link_stage(
+    job: SweepJob, attack: AttackSettings, model: str, original: str, data: str
+) -> StageRequest[LinkOutcome]:
     """Return the stage that runs an attack and keeps the weights for the next attack of a chain, without measuring.
 
     `model` is the content name of the attacked model, or the key of the previous link.
@@ -95,7 +101,7 @@ def link_stage(job: SweepJob, attack: AttackSettings, model: str, original: str,
         **tokenizer_identity(job, original),
         "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
     }
-    return StageRequest(stage=f"link:{attack.label}", inputs=inputs, weights=True)
+    return StageRequest(stage=f"link:{attack.label}", inputs=inputs, outcome=LinkOutcome, weights=True)
 
 
 def attack_modules(name: str, params: Mapping[str, Any]) -> list[str]:
@@ -127,10 +133,6 @@ def measure_request(job: SweepJob, model_path: str, folder: Path, original_path:
         attention=job.attention,
         threads=job.threads,
     )
-
-
-def probe_request(job: SweepJob, model_path: str, folder: Path) -> MeasureRequest:
-    return measure_request(job, model_path, folder, model_path).model_copy(update={"probe": True})
 
 
 def attack_request(

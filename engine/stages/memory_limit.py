@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.resources.peak_memory import PeakMemory
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.store.outcomes import PeakMemory, TrainOutcome
 from unlearn_sweep.engine.store.stages import StageStore
 
 SHARE = 0.9
@@ -25,7 +24,6 @@ TRAIN_CONTROL_MIB = 900.0
 Measured with Ray 2.60.
 """
 MIB = 2**20
-PEAK = "peak_memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +57,20 @@ def memory_packing(
     These results may come from another sweep.
     """
     keys = [*prepared.evaluations.values(), *(key for both in prepared.attacks.values() for key in both.values())]
-    measured = [found.data for key in keys if (found := store.result(key)) is not None]
-    made = [found.data for key in prepared.ids.values() if (found := store.result(key)) is not None]
-    return packed(job, places, footprint(job, measured, [data for data in made if "peak_memory_mib" in data]), nodes)
+    measured = [found.peak_memory for key in keys if (found := store.result(key)) is not None]
+    made = [found.outcome(TrainOutcome) for key in prepared.ids.values() if (found := store.result(key)) is not None]
+    peaks = [peak for peak in measured if peak is not None]
+    return packed(job, places, footprint(job, peaks, [outcome.peak_memory_mib for outcome in made]), nodes)
 
 
-def footprint(job: SweepJob, measured: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]]) -> Footprint:
-    """Compute the footprint of a trial from the results of the stages that measured and that trained the controls.
+def footprint(job: SweepJob, peaks: Sequence[PeakMemory], trained_mib: Iterable[float]) -> Footprint:
+    """Compute the footprint of a trial from the peaks of the stages that measured and that trained the controls.
 
     The peak of a training is the resident size of its process on a CPU, and the allocator's peak on an accelerator. If
     the stages report no host memory, `host` is None: the overhead around a trial alone is no estimate.
     """
-    peaks = [PeakMemory.model_validate(data[PEAK]) for data in measured if data.get(PEAK)]
     workers = job.training.worker_group
-    training = max((float(data["peak_memory_mib"]) for data in trained), default=None)
+    training = max(trained_mib, default=None)
     on_gpu = workers.resources.get("GPU", 0.0) > 0
     host = max((peak.host for peak in peaks if peak.host is not None), default=None)
     device = max((peak.accelerator for peak in peaks if peak.accelerator is not None), default=None)

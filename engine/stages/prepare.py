@@ -20,6 +20,7 @@ from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.spread import spread
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.outcomes import StartOutcome, TrainOutcome
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
@@ -116,9 +117,12 @@ class Preparation:
         if not self.job.prompt_probe or "original" not in paths or self.job.original.path is None:
             return ""
         request = measuring_requests.probe_stage(self.job, ids["original"], data)
-        probe = partial(measuring_requests.probe_request, self.job, paths["original"])
-        done = self.runner.run(request, lambda folder: self.executors[0].measure(probe(folder)))
-        found = ProbeResult.model_validate(done.data)
+        path = paths["original"]
+        done = self.runner.run(
+            request,
+            lambda folder: self.executors[0].probe(measuring_requests.measure_request(self.job, path, folder, path)),
+        )
+        found = done.outcome(ProbeResult)
         durable.write_text(self.job.directory / "prompt.json", found.model_dump_json(indent=1) + "\n")
         note = found.sentence()
         if note and self.probe_refuses:
@@ -171,12 +175,12 @@ class Preparation:
             return named
         _, start_path = self._start(recipe, data, executor)
 
-        def train(folder: Path) -> dict[str, Any]:
+        def train(folder: Path) -> TrainOutcome:
             partial = self.store.partial_folder(request.key)
             job = training_requests.finetune_job(self.job, which, start_path, recipe, folder / "model", partial)
             outcome = executor.train(job, name=f"{self.job.name}-{which}-{request.key}")
             self.store.keep_weights(request.key, folder / "model")
-            return outcome.model_dump(mode="json")
+            return outcome
 
         self.runner.run(request, train)
         return named
@@ -188,10 +192,10 @@ class Preparation:
         """
         request = training_requests.start_stage(recipe, data)
 
-        def create(folder: Path) -> dict[str, Any]:
+        def create(folder: Path) -> StartOutcome:
             executor.start_model(training_requests.start_request(self.job, recipe, folder / "model"))
             self.store.keep_weights(request.key, folder / "model")
-            return {}
+            return StartOutcome()
 
         self.runner.run(request, create)
         return request.key, str(self.store.model_folder(request.key))
@@ -238,9 +242,10 @@ class Preparation:
     def _is_measured(self, victim: AttackedModel) -> bool:
         """Whether all measurements of a control are in the store."""
         named = victim.model, victim.original, victim.data
-        wanted = [measuring_requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)]
-        wanted += [measuring_requests.attack_stage(self.job, attack, *named) for attack in self.job.attacks]
-        return all(self.store.find(request) is not None for request in wanted)
+        evaluation = measuring_requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)
+        attacks = [measuring_requests.attack_stage(self.job, attack, *named) for attack in self.job.attacks]
+        found = self.store.find(evaluation)
+        return found is not None and all(self.store.find(request) is not None for request in attacks)
 
     def _measure(self, victim: AttackedModel, executor: Executor) -> StageResult:
         request = measuring_requests.evaluate_stage(self.job, victim.model, victim.data, victim.original)
@@ -263,12 +268,12 @@ class Preparation:
             raise
 
 
-def model_stages(job: SweepJob) -> list[StageRequest]:
+def model_stages(job: SweepJob) -> list[StageRequest[Any]]:
     """Return the stages that create the start, original and gold models. Models given by path have none."""
     sources = [(which, getattr(job, which)) for which in WHICH]
     wanted = [(which, source) for which, source in sources if source.path is None and source.floor is None]
     data, recipe = _benchmark_facts(job) if wanted else ("", None)
-    found: dict[str, StageRequest] = {}
+    found: dict[str, StageRequest[Any]] = {}
     for which, _ in wanted:
         if (whole := recipe_of(job, which, recipe)) is None:
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.control_tables import by_strength
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
     AttackScore,
@@ -54,7 +55,7 @@ class RawScorer:
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
         """Return the raw metrics at each strength, without a score."""
-        units = {point["strength"]: (point["unit"], point["notes"]) for point in result.data["points"]}
+        units = {point.strength: (point.unit, point.notes) for point in result.outcome(AttackOutcome).points}
         curve = [
             self._point(strength, *units[strength], rows, utility)
             for strength, rows in by_strength(self.store.rows(result.key)).items()

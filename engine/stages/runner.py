@@ -12,13 +12,12 @@ from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock, says_out_of_memory
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, JudgeCost, MeasureOutcome
+from unlearn_sweep.engine.store.records import Outcome, StageResult
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 REASON_CHARS = 2000
-LOGGED_FIELDS = ("forward_passes",)
-"""Numbers of a stage's result that are logged with its "stage_finished" event."""
 STOPPING = "the sweep is stopping"
 LOSSES_OF_A_STAGE = 5
 """How often a stage is restarted after its process was lost. Bounds the restarts of a stage that kills its process."""
@@ -94,14 +93,14 @@ class StageRunner:
         self.seconds: dict[str, float] = {}
         self.keys: dict[str, str] = {}
         self.reused: list[str] = []
-        self.judging: dict[str, Any] = {}
+        self.judging: dict[str, dict[str, JudgeCost]] = {}
         self._abandoned = False
 
     def abandon(self) -> None:
         """Log no more failures and start no further stage: the process is stopping, and its stages end with it."""
         self._abandoned = True
 
-    def run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]]) -> StageResult:
+    def run(self, request: StageRequest[Outcome], compute: Callable[[Path], Outcome]) -> StageResult:
         """Return the stage's result, from the store if it is finished, else computed.
 
         A stage that runs out of memory is retried once, alone: after all running stages of the sweep have ended and
@@ -120,7 +119,7 @@ class StageRunner:
             return self._run(request, compute, alone=False)
         return self._run(request, compute, alone=True)  # not in a handler: the error keeps the memory in use
 
-    def recall(self, request: StageRequest) -> StageResult | None:
+    def recall(self, request: StageRequest[Outcome]) -> StageResult | None:
         """Return the result of a finished stage and count it as reused, even if its weights were evicted; or None."""
         found = self.store.recall(request)
         if found is None:
@@ -128,7 +127,7 @@ class StageRunner:
         self.keys[request.stage] = request.key
         return self._reuse(request, found)
 
-    def _run(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
+    def _run(self, request: StageRequest[Outcome], compute: Callable[[Path], Outcome], *, alone: bool) -> StageResult:
         with self.stage_lock.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
             found, damage = self.store.look(request)  # another process may have finished it while we waited
             if found is not None:
@@ -137,15 +136,17 @@ class StageRunner:
                 self._event("note", request, reason=f"damaged, so the stage runs again: {damage}")
             return self._compute(request, compute, alone=alone)
 
-    def _reuse(self, request: StageRequest, found: StageResult) -> StageResult:
+    def _reuse(self, request: StageRequest[Outcome], found: StageResult) -> StageResult:
         self.seconds.setdefault(request.stage, 0.0)
         if request.stage not in self.reused:
             self.reused.append(request.stage)
-        self._note_judging(found)
+        self._note_judging(request, found)
         self._event("stage_reused", request, seconds=0.0)
         return found
 
-    def _compute(self, request: StageRequest, compute: Callable[[Path], dict[str, Any]], *, alone: bool) -> StageResult:
+    def _compute(
+        self, request: StageRequest[Outcome], compute: Callable[[Path], Outcome], *, alone: bool
+    ) -> StageResult:
         losses = 0
         while True:
             self._event("stage_started", request)
@@ -160,7 +161,7 @@ class StageRunner:
             return result
 
     def _tell_failure(
-        self, request: StageRequest, error: Exception, *, seconds: float, losses: int, alone: bool
+        self, request: StageRequest[Outcome], error: Exception, *, seconds: float, losses: int, alone: bool
     ) -> None:
         """Log a failed stage. Return if it must restart at once, else raise.
 
@@ -183,21 +184,24 @@ class StageRunner:
         self.seconds[request.stage] = seconds
         raise StageFailedError(request.stage, reason) from error
 
-    def _tell_finish(self, request: StageRequest, result: StageResult, *, seconds: float) -> None:
+    def _tell_finish(self, request: StageRequest[Outcome], result: StageResult, *, seconds: float) -> None:
         self.seconds[request.stage] = seconds
         self.reused = [stage for stage in self.reused if stage != request.stage]  # recalled, then run for its weights
-        measured = {name: result.data[name] for name in LOGGED_FIELDS if name in result.data}
-        data = {**self.mark, **measured, **self._note_judging(result)}
-        self._event("stage_finished", request, seconds=seconds, data=data)
+        outcome = result.outcome(request.outcome)
+        passes = {"forward_passes": outcome.forward_passes} if isinstance(outcome, MeasureOutcome) else {}
+        costs = self._note_judging(request, result)
+        judging = {"judging": {judge: cost.model_dump() for judge, cost in costs.items()}} if costs else {}
+        self._event("stage_finished", request, seconds=seconds, data={**self.mark, **passes, **judging})
 
-    def _note_judging(self, result: StageResult) -> dict[str, Any]:
+    def _note_judging(self, request: StageRequest[Outcome], result: StageResult) -> dict[str, JudgeCost]:
         """Keep a stage's cost of external judges for the trial's record and return it; empty if it used none."""
-        if not result.data.get("judging"):
-            return {}
-        self.judging[result.stage] = result.data["judging"]
-        return {"judging": result.data["judging"]}
+        outcome = result.outcome(request.outcome)
+        costs = outcome.judging if isinstance(outcome, MeasureOutcome | AttackOutcome) else {}
+        if costs:
+            self.judging[result.stage] = costs
+        return costs
 
-    def _event(self, event: str, request: StageRequest, **fields: Any) -> None:
+    def _event(self, event: str, request: StageRequest[Outcome], **fields: Any) -> None:
         self.events.append(
             event,
             trial=self.trial,

@@ -7,9 +7,10 @@ converts the results to records.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
     AttackScore,
@@ -87,7 +88,7 @@ class Scorer:
         from unlearn_sweep.evaluators.objectives.robustness import attack_score
 
         rows = self.store.rows(result.key)
-        points = self._points(attack, rows, result.data["points"], utility)
+        points = self._points(attack, rows, result.outcome(AttackOutcome).points, utility)
         metrics = self.job.ue_metrics
         weak_to_strong = {point.strength: position for position, point in enumerate(points)}  # 8 bits before 4
         search = attack_score(points, metrics, groups=self.controls.halves["search"])
@@ -172,7 +173,7 @@ class Scorer:
         return robustness(scores, {attack.label: attack.family for attack in self.job.attacks}).value
 
     def _points(
-        self, attack: AttackSettings, rows: pd.DataFrame, points: Sequence[Mapping[str, Any]], utility: float | None
+        self, attack: AttackSettings, rows: pd.DataFrame, points: Sequence[AttackState], utility: float | None
     ) -> list[AttackTables]:
         from unlearn_sweep.evaluators.scores import AttackTables
 
@@ -180,18 +181,18 @@ class Scorer:
         unlearned, nothing = by_strength(rows), rows.head(0)
         tables = []
         for point in points:
-            at = point["strength"]
+            at = point.strength
             mine = unlearned.get(at, nothing)
             after = self._utility(mine)
             tables.append(
                 AttackTables(
                     strength=at,
-                    unit=point["unit"],
+                    unit=point.unit,
                     unlearned=mine,
                     original=original.get(at, nothing),
                     gold=gold.get(at, nothing),
                     utility=utility if after is None else after,
-                    notes=point["notes"],
+                    notes=point.notes,
                 )
             )
         return tables

@@ -14,6 +14,7 @@ from unlearn_sweep.engine.stages.model_identity import tokenizer_identity
 from unlearn_sweep.engine.stages.workbench import StartRequest
 from unlearn_sweep.engine.store.code import code_version
 from unlearn_sweep.engine.store.keys import named_files
+from unlearn_sweep.engine.store.outcomes import StartOutcome, TrainOutcome
 from unlearn_sweep.engine.store.stages import StageRequest
 from unlearn_sweep.engine.training.job import Choice, TrainJob
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
@@ -25,17 +26,19 @@ START_FIELDS = ("base", "config", "vocab_size", "seed")
 PER_METHOD = ("learning_rate", "epochs")
 
 
-def start_stage(recipe: Mapping[str, Any], data: str) -> StageRequest:
+def start_stage(recipe: Mapping[str, Any], data: str) -> StageRequest[StartOutcome]:
     """Return the stage of the untrained (or base) model that a recipe trains."""
     inputs = {"recipe": {name: recipe[name] for name in START_FIELDS}, "data": data, "code": code_version(MODEL_CODE)}
-    return StageRequest(stage="prepare:start", inputs=inputs, weights=True)
+    return StageRequest(stage="prepare:start", inputs=inputs, outcome=StartOutcome, weights=True)
 
 
 def start_request(job: SweepJob, recipe: Mapping[str, Any], output: Path) -> StartRequest:
     return StartRequest(benchmark=job.benchmark.model_dump(), recipe=dict(recipe), output=str(output))
 
 
-def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, Any], data: str) -> StageRequest:
+def finetune_stage(
+    job: SweepJob, which: str, start: str, recipe: Mapping[str, Any], data: str
+) -> StageRequest[TrainOutcome]:
     """Return the stage that trains the original model (`which` "original") or the gold model ("gold").
 
     The key leaves out the backend, the number of workers and memory-saving options, since they change no result.
@@ -50,7 +53,7 @@ def finetune_stage(job: SweepJob, which: str, start: str, recipe: Mapping[str, A
         "data": data,
         "code": code_version(TRAINING_CODE, FINETUNE_CODE),
     }
-    return StageRequest(stage=f"prepare:{which}", inputs=inputs, weights=True)
+    return StageRequest(stage=f"prepare:{which}", inputs=inputs, outcome=TrainOutcome, weights=True)
 
 
 def finetune_views(which: str) -> list[str]:
@@ -109,7 +112,7 @@ def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettin
 
 def unlearn_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
-) -> StageRequest:
+) -> StageRequest[TrainOutcome]:
     """Return the stage that unlearns with one configuration and leaves the unlearned model."""
     from unlearn_sweep.methods.catalog import modules
 
@@ -128,7 +131,7 @@ def unlearn_stage(
         "data": data,
         "code": code_version(TRAINING_CODE, *modules(method, params)),
     }
-    return StageRequest(stage="unlearn", inputs=inputs, weights=True)
+    return StageRequest(stage="unlearn", inputs=inputs, outcome=TrainOutcome, weights=True)
 
 
 def unlearn_job(
@@ -182,13 +185,14 @@ def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | N
     return {name: found[name] for name in PER_METHOD}
 
 
-def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest:
+def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest[TrainOutcome]:
     """Return the stage that trains the original further on the forget rows, with the sweep's seed.
 
     All trials with the same teacher `params` share it.
     """
     request = unlearn_stage(job, "finetune", params, job.seed, original, data)
-    return StageRequest(stage="reinforce", inputs={**request.inputs, "views": ["forget"]}, weights=True)
+    inputs = {**request.inputs, "views": ["forget"]}
+    return StageRequest(stage="reinforce", inputs=inputs, outcome=TrainOutcome, weights=True)
 
 
 def teacher_job(

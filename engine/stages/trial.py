@@ -24,6 +24,7 @@ from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import (
     AttackScore,
     EvaluationScores,
@@ -34,7 +35,6 @@ from unlearn_sweep.engine.store.records import (
 )
 from unlearn_sweep.engine.store.retention import Retention
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
-from unlearn_sweep.engine.training.job import TrainOutcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,24 +195,24 @@ class Trial:
         self.model = request.key
         Retention(self.runner.store, self.job.directory).hold(self.task.holder, request.key)
         found = self.runner.recall(request) or self.train(request)
-        outcome = TrainOutcome.model_validate(found.data)
+        outcome = found.outcome(TrainOutcome)
         model_path = str(self.runner.store.model_folder(request.key))
         self.model_path, self.training = model_path, outcome
         return model_path, outcome
 
-    def unlearn_request(self) -> StageRequest:
+    def unlearn_request(self) -> StageRequest[TrainOutcome]:
         task, original = self.task, self.prepared.ids["original"]
         return training_requests.unlearn_stage(
             self.job, task.method, task.params, task.seed, original, self.prepared.data
         )
 
-    def train(self, request: StageRequest) -> StageResult:
+    def train(self, request: StageRequest[TrainOutcome]) -> StageResult:
         """Train with the trial's method and put the weights in the store under the stage's key."""
         task, store = self.task, self.runner.store
         self.need_original()
         teacher = self.teacher()
 
-        def train(folder: Path) -> dict[str, Any]:
+        def train(folder: Path) -> TrainOutcome:
             self.scorer.read_ahead()  # while the workers train, this process only waits
             original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
             job = training_requests.unlearn_job(
@@ -221,7 +221,7 @@ class Trial:
             job = job.model_copy(update={"teacher_model": teacher})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
             store.keep_weights(request.key, folder / "model")
-            return outcome.model_dump(mode="json")
+            return outcome
 
         return self.runner.run(request, train)
 
@@ -250,14 +250,14 @@ class Trial:
             return None
         request = training_requests.teacher_stage(self.job, params, self.prepared.ids["original"], self.prepared.data)
 
-        def train(folder: Path) -> dict[str, Any]:
+        def train(folder: Path) -> TrainOutcome:
             original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
             job = training_requests.teacher_job(self.job, params, original, folder / "model", partial)
             outcome = self.executor.train(job, name=f"{self.job.name}-teacher-{request.key}-{self.runner.attempt}")
             store.keep_weights(request.key, folder / "model")
-            return outcome.model_dump(mode="json")
+            return outcome
 
-        outcome = TrainOutcome.model_validate(self.runner.run(request, train).data)
+        outcome = self.runner.run(request, train).outcome(TrainOutcome)
         if outcome.stopped_early is not None:
             raise StageFailedError(request.stage, f"the teacher's training stopped early: {outcome.stop_reason}")
         return str(store.model_folder(request.key))
@@ -360,7 +360,7 @@ class Trial:
             failed_stage=failed_stage,
             unmoved=self.unmoved,
             model_path=self.model_path,
-            training=self.training.model_dump(mode="json") if self.training is not None else {},
+            training=self.training,
             attacks=self.in_file_order(),
             stage_keys=self.runner.keys,
             stage_seconds=self.runner.seconds,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest, run_attack
 from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest
+from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.store.stages import check_stored_weights
 
 if TYPE_CHECKING:
@@ -47,6 +48,6 @@ class Workbench(Bench):
 
         create_start_model(self.benchmark(request.benchmark), TrainRecipe(**request.recipe), Path(request.output))
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]:
+    def attack(self, request: AttackRequest) -> AttackOutcome:
         """Run an attack and measure its states. See `engine.stages.attack_run.run_attack`."""
         return run_attack(self, request)

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.store.records import Record, Sealed, TrialRecord
+from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.sealed import Record, Sealed
 from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 Stored = TypeVar("Stored", bound=Record)

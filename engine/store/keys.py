@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 
 def canonical(value: Any) -> Any:
     """Normalise a value: round floats to 10 significant digits, sort mappings by key, make keys strings."""
@@ -29,6 +31,11 @@ def digest(value: Any) -> str:
     """
     blob = json.dumps(canonical(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(blob.encode()).hexdigest()[:16]
+
+
+def plain(values: Mapping[str, object]) -> dict[str, JsonValue]:
+    """Return inputs of a stage as JSON values: tuples as lists, keys as strings."""
+    return json.loads(json.dumps(values))
 
 
 def named_files(params: Any) -> dict[str, dict[str, str]]:

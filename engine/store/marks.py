@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from unlearn_sweep.engine.store.records import FileMark
+from unlearn_sweep.engine.store.sealed import FileMark
 
 
 def mark_files(folder: Path, *, content: bool = True) -> dict[str, FileMark]:

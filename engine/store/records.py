@@ -13,13 +13,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, JsonValue, field_serializer, field_validator
 
+from unlearn_sweep.engine.store.outcomes import JudgeCost, PeakMemory, TrainOutcome
+from unlearn_sweep.engine.store.sealed import FileMark, Record, Sealed
 from unlearn_sweep.evaluators import scores
 from unlearn_sweep.evaluators.scores import AttackPoint, Normalised, Objective, Robustness
 
@@ -30,13 +30,8 @@ __all__ = [
     "Robustness",
 ]
 
+Outcome = TypeVar("Outcome", bound=BaseModel)
 TrialState = Literal["running", "complete", "collapsed", "failed", "duplicate"]
-
-
-class Record(BaseModel):
-    """Base of everything written to disk: rejects unknown keys; instances are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class Event(Record):
@@ -118,59 +113,38 @@ class RobustnessScores(Record):
     report_rob_detail: Robustness | None = None
 
 
-class Sealed(Record):
-    """A record with a digest of its own content, to detect damage. `seal` is None if there is none."""
-
-    seal: str | None = None
-
-    def sealed(self) -> Self:
-        """Return a copy with the digest of the current content."""
-        return self.model_copy(update={"seal": self._content()})
-
-    def is_intact(self) -> bool:
-        """Return whether the content matches the seal; True if there is no seal."""
-        return self.seal is None or self.seal == self._content()
-
-    def _content(self) -> str:
-        """Return a digest of the fields that differ from their defaults, so that new fields do not break old seals."""
-        content = json.loads(self.model_dump_json(exclude={"seal"}, exclude_defaults=True))
-        return hashlib.sha256(json.dumps(_without_null(content), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _without_null(value: Any) -> Any:
-    """Remove null members from nested JSON.
-
-    A non-finite number is null on disk and is read back as None, so only without nulls do both have the same digest.
-    """
-    if isinstance(value, dict):
-        return {name: _without_null(item) for name, item in value.items() if item is not None}
-    return [_without_null(item) for item in value] if isinstance(value, list) else value
-
-
-class FileMark(Record):
-    """Size and SHA-256 (hex) of a file as it was written. If `sha256` is None, only the size is compared."""
-
-    bytes: int
-    sha256: str | None = None
-
-
 class StageResult(Sealed):
-    """stage.json: name, inputs, duration and numbers (`data`) of a finished stage.
+    """stage.json: name, inputs, duration and numbers of a finished stage.
 
+    `data` is the outcome of the stage's work as plain JSON, so that its seal does not depend on the outcome's defaults.
     `files` maps relative paths in the stage's folder to their marks, `weights` those in its model folder. Both are
     empty if an older version wrote the stage; its files are then used without a check.
     """
 
     stage: str
     key: str
-    inputs: dict[str, Any]
+    inputs: dict[str, JsonValue]
     seconds: float
     finished: float
     host: str
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, JsonValue] = Field(default_factory=dict)
     has_rows: bool = False
     files: dict[str, FileMark] = Field(default_factory=dict)
     weights: dict[str, FileMark] = Field(default_factory=dict)
+
+    def outcome(self, kind: type[Outcome]) -> Outcome:
+        """Return the outcome of the stage's work.
+
+        Raises:
+            pydantic.ValidationError: another kind of stage, or another version, wrote it.
+        """
+        return kind.model_validate(self.data)
+
+    @property
+    def peak_memory(self) -> PeakMemory | None:
+        """Peak memory of a stage that measured or attacked a model; None for other stages and older versions."""
+        peak = self.data.get("peak_memory")
+        return None if peak is None else PeakMemory.model_validate(peak)
 
 
 class SeedScore(Record):
@@ -209,7 +183,8 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
             is unknown.
         infeasible: The constraints of the search that the trial violates; None if it violates none.
         seeds: Further runs of a finalist with other seeds; the trial's own run is not included.
-        judging: Usage of external judges, per stage.
+        judging: Cost of external judges, by stage and judge.
+        training: Outcome of the training; None if the trial did not train or ended before.
         code: Version of the code that ran the trial, as listed in `spec.lock.yaml`; None if the trial never ran.
     """
 
@@ -225,7 +200,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     stage_keys: dict[str, str] = Field(default_factory=dict)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     reused_stages: list[str] = Field(default_factory=list)
-    judging: dict[str, Any] = Field(default_factory=dict)
+    judging: dict[str, dict[str, JudgeCost]] = Field(default_factory=dict)
     started: float
     finished: float
     reason: str | None = None
@@ -233,9 +208,25 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     attempts: int = 1
     duplicate_of: int | None = None
     model_path: str | None = None
-    training: dict[str, Any] = Field(default_factory=dict)
+    training: TrainOutcome | None = None
     seeds: list[SeedScore] = Field(default_factory=list)
     code: str | None = None
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _none_if_empty(cls, training: object) -> object:
+        """Read the empty mapping that older versions wrote for a trial without a training."""
+        return None if training == {} else training
+
+    @field_serializer("training", "judging")
+    def _as_written(self, value: TrainOutcome | Mapping[str, Mapping[str, JudgeCost]] | None) -> object:
+        """Write the fields that were set, so that the seal of a record does not depend on later defaults."""
+        if value is None or isinstance(value, TrainOutcome):
+            return None if value is None else value.model_dump(mode="json", exclude_unset=True)
+        return {
+            stage: {judge: cost.model_dump(mode="json", exclude_unset=True) for judge, cost in costs.items()}
+            for stage, costs in value.items()
+        }
 
     @property
     def missing(self) -> dict[str, str]:

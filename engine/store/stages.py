@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic
+
+from pydantic import ValidationError
 
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError, read_record, why_unreadable
-from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.keys import digest, plain
 from unlearn_sweep.engine.store.marks import first_damage, mark_files
-from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.engine.store.records import Outcome, StageResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +33,20 @@ RUN_AGAIN = "Rerun the same command: that stage counts as unfinished and runs ag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageRequest:
-    """Identity of a stage: its name and everything its result depends on. `weights`: it also writes a model folder."""
+class StageRequest(Generic[Outcome]):
+    """Identity of a stage, and what its work returns.
+
+    Attributes:
+        stage: name of the stage.
+        inputs: everything that its result depends on; JSON values.
+        outcome: what its work returns.
+        weights: whether it also writes a model folder.
+        key: digest of `stage` and `inputs`.
+    """
 
     stage: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
+    outcome: type[Outcome]
     weights: bool = False
     key: str = field(init=False)
 
@@ -67,11 +78,11 @@ class StageStore:
         """Return the folder for checkpoints of a running training, which deletes them when it is done."""
         return self.root / "partial" / key
 
-    def find(self, request: StageRequest) -> StageResult | None:
+    def find(self, request: StageRequest[Outcome]) -> StageResult | None:
         """Return the finished stage, or None. It counts as unfinished if it is damaged or its weights were evicted."""
         return self.look(request)[0]
 
-    def look(self, request: StageRequest) -> tuple[StageResult | None, str | None]:
+    def look(self, request: StageRequest[Outcome]) -> tuple[StageResult | None, str | None]:
         """Return (stage, None) on a cache hit and (None, damage) if the stage is damaged.
 
         Return (None, None) if it was never finished or if its weights were evicted.
@@ -82,12 +93,13 @@ class StageStore:
             return None, f"{error.path}: {error.why}"
         if result is None or (request.weights and not self.model_folder(request.key).is_dir()):
             return None, None
-        damage = first_damage(self.stage_folder(request.key), result.files)
+        damage = self._unreadable_outcome(request, result)
+        damage = damage or first_damage(self.stage_folder(request.key), result.files)
         if damage is None and request.weights:
             damage = first_damage(self.model_folder(request.key), result.weights)
         return (result, None) if damage is None else (None, damage)
 
-    def recall(self, request: StageRequest) -> StageResult | None:
+    def recall(self, request: StageRequest[Outcome]) -> StageResult | None:
         """Return the finished stage even if its weights were evicted; None if it is unfinished or damaged."""
         if request.weights and self.has_weights(request.key):
             return self.find(request)
@@ -95,8 +107,17 @@ class StageStore:
             result = self.result(request.key)
         except DamagedFileError:
             return None
-        damaged = result is not None and first_damage(self.stage_folder(request.key), result.files) is not None
-        return None if damaged else result
+        if result is None or self._unreadable_outcome(request, result) is not None:
+            return None
+        return None if first_damage(self.stage_folder(request.key), result.files) is not None else result
+
+    def _unreadable_outcome(self, request: StageRequest[Outcome], result: StageResult) -> str | None:
+        """Return why the numbers of a finished stage are not those of its kind of work, or None if they are."""
+        try:
+            result.outcome(request.outcome)
+        except ValidationError as error:
+            return f"{self.stage_folder(request.key) / STAGE_FILE}: {why_unreadable(error)}"
+        return None
 
     def has_weights(self, key: str) -> bool:
         """Return whether the model folder of a stage exists."""
@@ -143,8 +164,8 @@ class StageStore:
     def lock(self, key: str) -> Path:
         return self.root / "locks" / key
 
-    def compute(self, request: StageRequest, run: Callable[[Path], dict[str, Any]]) -> StageResult:
-        """Run a stage and store its result. `run` writes its files to the given scratch folder and returns its numbers.
+    def compute(self, request: StageRequest[Outcome], run: Callable[[Path], Outcome]) -> StageResult:
+        """Run a stage and store its result. `run` writes its files to the given scratch folder and returns its outcome.
 
         The caller must hold the stage's lock and have checked that the stage is unfinished. Exceptions of `run`
         propagate unchanged; the scratch folder is then deleted.
@@ -154,15 +175,15 @@ class StageStore:
             shutil.rmtree(target)
         began = time.perf_counter()
         with durable.new_folder(target) as scratch:
-            data = run(scratch)
+            outcome = run(scratch)
             result: StageResult = StageResult(
                 stage=request.stage,
                 key=request.key,
-                inputs=dict(request.inputs),
+                inputs=plain(request.inputs),
                 seconds=time.perf_counter() - began,
                 finished=time.time(),
                 host=socket.gethostname(),
-                data=data,
+                data=outcome.model_dump(mode="json"),
                 has_rows=(scratch / ROWS_FILE).exists(),
                 files=mark_files(scratch),
                 weights=mark_files(self.model_folder(request.key)) if request.weights else {},

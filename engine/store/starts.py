@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from unlearn_sweep.engine.store.code import changed_modules, version_of
 from unlearn_sweep.engine.store.origin import Origin, this_origin
-from unlearn_sweep.engine.store.records import Record
+from unlearn_sweep.engine.store.sealed import Record
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "optuna", "mlflow", "pandas", "datasets", "unlearn-sweep")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import AttackScore, Controls, Front, Objective, TrialRecord, code_versions
 from unlearn_sweep.engine.study.seed_summary import seed_summary
 
@@ -148,10 +149,8 @@ def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: s
         fields.metric(f"cost.{stage.replace(':', '.')}_s", seconds)
     fields.metric("cost.stages_s", math.fsum(record.stage_seconds.values()))
     fields.metric("cost.wall_s", record.finished - record.started)
-    # Skip the final loss terms ("terms"): they are the last points of the curve.
-    _add_training(fields, "train", {name: value for name, value in record.training.items() if name != "terms"})
-    for name in ("stopped_early", "stop_reason"):
-        fields.tag(f"train.{name}", record.training.get(name))
+    if record.training is not None:
+        _add_training(fields, record.training)
     if record.attacks:
         fields.table("attack_curves.json", ATTACK_COLUMNS, attack_lines(record.attacks))
     return fields
@@ -268,44 +267,29 @@ def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
             yield [score.attack, score.family, None, None, None, None, score.reason]
 
 
-def _add_training(fields: Fields, prefix: str, values: Mapping[str, Any]) -> None:
-    """Add numbers as metrics below `prefix/`, nested mappings recursively, and lists as curves (`_curve_item`)."""
+def _add_training(fields: Fields, outcome: TrainOutcome) -> None:
+    """Add the numbers of a training below `train/`, and the curve of each loss term.
+
+    The final loss terms are left out: they are the last points of the curves.
+    """
+    values = outcome.model_dump(exclude={"terms", "curve", "conventions"})
     for name, value in sorted(values.items()):
-        path = f"{prefix}/{name}"
         if is_number(value):
-            fields.metric(path, value)
-        elif isinstance(value, Mapping):
-            _add_training(fields, path, value)
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            # The loss terms of "curve" are used most, so log them directly below the prefix.
-            _add_curve(fields, prefix if name == "curve" else path, value)
-
-
-def _add_curve(fields: Fields, path: str, values: Sequence[Any]) -> None:
+            fields.metric(f"train/{name}", value)
     missing: dict[str, int] = {}
-    for position, item in enumerate(values):
-        step, numbers = _curve_item(position, item)
-        for name, value in numbers.items():
-            curve = f"{path}/{name}" if name else path
+    for position, point in enumerate(outcome.curve):
+        step = point.get("step")
+        for name, value in point.items():
+            if name == "step":
+                continue
             if value is None or not math.isfinite(value):
-                missing[curve] = missing.get(curve, 0) + 1
+                missing[name] = missing.get(name, 0) + 1
             else:
-                fields.metric(curve, value, step=step)
-    for curve, count in missing.items():
-        fields.tag(f"no_value.{curve}", f"{count} of {len(values)} points missing or not finite")
-
-
-def _curve_item(position: int, item: Any) -> tuple[int, dict[str, float | None]]:
-    """Return step and named numbers of one point, given as 0.5, [10, 0.5] or {"step": 10, "loss": 0.5}."""
-    if item is None or is_number(item):
-        return position, {"": item}
-    if isinstance(item, Mapping):
-        step = item.get("step", position)
-        numbers = {key: value for key, value in item.items() if key != "step" and (value is None or is_number(value))}
-        return int(step) if is_number(step) else position, numbers
-    if isinstance(item, Sequence) and len(item) == 2 and is_number(item[0]) and (item[1] is None or is_number(item[1])):
-        return int(item[0]), {"": item[1]}
-    return position, {}
+                fields.metric(f"train/{name}", value, step=position if step is None else int(step))
+    for name, count in missing.items():
+        fields.tag(f"no_value.train/{name}", f"{count} of {len(outcome.curve)} points missing or not finite")
+    fields.tag("train.stopped_early", outcome.stopped_early)
+    fields.tag("train.stop_reason", outcome.stop_reason)
 
 
 def sweep_fields(front: Front | None, controls: Controls | None, records: Sequence[TrialRecord]) -> Fields:

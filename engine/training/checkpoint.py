@@ -24,7 +24,7 @@ from unlearn_sweep.engine.models import model_digest
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.marks import first_damage, mark_files
-from unlearn_sweep.engine.store.records import FileMark
+from unlearn_sweep.engine.store.sealed import FileMark
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.state import History, Training

@@ -19,10 +19,11 @@ from torch import nn
 
 from unlearn_sweep.engine.models import load_model, save_model
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.training_progress import ProgressFile
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
 from unlearn_sweep.engine.training.cache import DataCache
-from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.loop import thinned, train
 from unlearn_sweep.engine.training.lora import merge_adapters
 from unlearn_sweep.engine.training.state import History, TrainProgress
@@ -43,25 +44,37 @@ def run_worker(
     method: Method | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Run the training `job` (a `TrainJob` as JSON), write the model to its `output_dir`, and return the outcome.
+    """Run a training whose job and outcome cross a process boundary: both are JSON. See `run_training`.
+
+    Raises:
+        ValueError: the job is invalid (pydantic.ValidationError is a ValueError), or as `run_training`.
+    """
+    task = TrainJob.from_json(job)
+    return run_training(task, benchmark=benchmark, method=method, on_progress=on_progress).model_dump(mode="json")
+
+
+def run_training(
+    task: TrainJob,
+    *,
+    benchmark: Benchmark | None = None,
+    method: Method | None = None,
+    on_progress: OnProgress | None = None,
+) -> TrainOutcome:
+    """Run a training, write the model to its `output_dir`, and return the outcome.
 
     Global random states and the thread count are restored on return. `output_dir` is created atomically.
 
     Args:
-        job: The request.
+        task: The request.
         benchmark: Use this data instead of the job's, for data outside the catalog.
         method: Use this method instead of the job's, for losses outside the catalog.
         on_progress: Called about once per second on rank 0. By default, progress is written to the checkpoint folder.
 
-    Returns:
-        A `TrainOutcome` as JSON.
-
     Raises:
-        ValueError: the job is invalid (pydantic.ValidationError is a ValueError); unknown benchmark, view, method or
-            parameter; a method this trainer does not support; rows that cannot be trained on.
+        ValueError: unknown benchmark, view, method or parameter; a method this trainer does not support; rows that
+            cannot be trained on.
         FileExistsError: `output_dir` exists already.
     """
-    task = TrainJob.from_json(job)
     output = Path(task.output_dir)
     if output.exists():
         raise FileExistsError(f"output_dir {task.output_dir}: exists already; remove it or name another")
@@ -87,7 +100,7 @@ def run_worker(
             outcome = outcome_of(loaded, history, finite)
             if training.ranks.first:
                 outcome = outcome.model_copy(update={"relative_change": relative_change(task.start_model, output)})
-            return outcome.model_dump(mode="json")
+            return outcome
         finally:
             training.backend.close()
 

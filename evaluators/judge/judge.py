@@ -49,6 +49,19 @@ class Cost:
     dollars: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
 
+    def plus(self, other: Cost) -> Cost:
+        """Return the sum of two costs. Dollars are None only if neither has a price."""
+        prices = [cost.dollars for cost in (self, other) if cost.dollars is not None]
+        reasons = {
+            name: self.reasons.get(name, 0) + other.reasons.get(name, 0) for name in {**self.reasons, **other.reasons}
+        }
+        counts = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in self.__slots__
+            if name not in ("dollars", "reasons")
+        }
+        return Cost(**counts, dollars=sum(prices) if prices else None, reasons=reasons)
+
 
 class Judge:
     """Asks one judge, an endpoint or a model of this process; safe to use from several threads."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 from ray.train import ControllerError, WorkerGroupError
 
+from tests.support.outcomes import measured
 from unlearn_sweep.engine.on_ray.training import loss_behind
 from unlearn_sweep.engine.stages.runner import LOSSES_OF_A_STAGE, ProcessLostError, StageFailedError, StageRunner
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.outcomes import MeasureOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
-REQUEST = StageRequest(stage="evaluate", inputs={"model": "m"})
+REQUEST = StageRequest(stage="evaluate", inputs={"model": "m"}, outcome=MeasureOutcome)
 
 
 def _runner(tmp_path: Path) -> StageRunner:
@@ -28,23 +29,23 @@ def _said(tmp_path: Path) -> list[str]:
 def test_a_stage_whose_process_is_lost_begins_again_in_a_fresh_folder(tmp_path: Path) -> None:
     folders: list[Path] = []
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(folder: Path) -> MeasureOutcome:
         assert list(folder.iterdir()) == []
         folders.append(folder)
         (folder / "half").write_text("x")
         if len(folders) < 3:
             raise ProcessLostError("the measuring process was lost")
-        return {"value": 3}
+        return measured(3)
 
     result = _runner(tmp_path).run(REQUEST, compute)
-    assert result.data == {"value": 3}
+    assert result.outcome(MeasureOutcome) == measured(3)
     assert len(set(folders)) == 3
     assert _said(tmp_path) == ["stage_started", "stage_lost"] * 2 + ["stage_started", "stage_finished"]
     assert [path.name for path in (tmp_path / "store" / "stages").iterdir()] == [REQUEST.key]
 
 
 def test_a_stage_that_ends_every_process_it_gets_fails_with_its_reason(tmp_path: Path) -> None:
-    def compute(_: Path) -> dict[str, Any]:
+    def compute(_: Path) -> MeasureOutcome:
         raise ProcessLostError("killed for its memory")
 
     with pytest.raises(StageFailedError, match="killed for its memory"):
@@ -54,7 +55,7 @@ def test_a_stage_that_ends_every_process_it_gets_fails_with_its_reason(tmp_path:
 
 
 def test_an_error_of_the_stage_itself_is_not_tried_again(tmp_path: Path) -> None:
-    def compute(_: Path) -> dict[str, Any]:
+    def compute(_: Path) -> MeasureOutcome:
         raise ValueError("no rows")
 
     with pytest.raises(StageFailedError):

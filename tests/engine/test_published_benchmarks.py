@@ -98,7 +98,7 @@ def test_a_trial_is_unlearned_measured_and_attacked(ready: Ready, record: TrialR
     job = ready[0]
     assert record.state in ("complete", "collapsed"), record.reason
     assert record.training is not None
-    assert record.training["steps"] >= 1
+    assert record.training.steps >= 1
     assert record.ue is not None
     assert 0 < record.ue <= 1, "a few steps on the forget rows forget something"
     details: Any = record.ue_detail

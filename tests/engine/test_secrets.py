@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,6 +18,7 @@ from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.engine.tracking.sink import sync
@@ -32,7 +32,7 @@ VARIABLE = "PLANTED_API_KEY"
 class Telltale(RecordedExecutor):
     """An attack whose service refuses the key, and says it."""
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]:
+    def attack(self, request: AttackRequest) -> AttackOutcome:
         raise RuntimeError(f"401 Unauthorized: no such key {os.environ[VARIABLE]}")
 
 

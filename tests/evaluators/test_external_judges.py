@@ -70,8 +70,8 @@ def test_a_judged_evaluation_has_verdicts_reasons_and_cost(
         table = found.table.set_index("row_id")
         asked = [json.loads(body["messages"][1]["content"]) for body in server.bodies]
     assert [float(value) for value in table["judge_accuracy"]] == [0, 0, 1, 0, 0, 0]
-    assert found.judging["judge"]["rows"] == 6
-    assert found.judging["judge"]["calls"] == len(asked)
+    assert found.judging["judge"].rows == 6
+    assert found.judging["judge"].calls == len(asked)
     generations = table["generation"].to_dict()
     expected = {(row.question, row.answer, str(generations[row.row_id])) for row in ROWS}
     sent = {(row["question"], row["correct_answer"], row["response"]) for row in asked}

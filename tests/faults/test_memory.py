@@ -15,12 +15,14 @@ import pytest
 
 from tests.e2e.conftest import write_sweep
 from tests.faults.clusters import LocalCluster
+from tests.support.outcomes import measured
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor, WorkbenchActor
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.outcomes import MeasureOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.engine.training.settings import Workers
 
@@ -39,7 +41,7 @@ class Hungry(WorkbenchActor):
             blocks.append(bytearray(GIB // 4))
             time.sleep(0.1)
         time.sleep(3)
-        return {"bytes": sum(len(block) for block in blocks)}
+        return measured(sum(len(block) for block in blocks)).model_dump(mode="json")
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_of_memory")
 def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp_path: Path) -> None:
-    done: dict[int, dict[str, Any]] = {}
+    done: dict[int, MeasureOutcome] = {}
 
     def work(trial: int, executor: RayExecutor) -> None:
         stage_lock = ExclusiveStageLock(tmp_path, executor.make_room)
@@ -62,8 +64,8 @@ def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp
             StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"), trial=trial, stage_lock=stage_lock
         )
         asked = MeasureRequest(model_path="", benchmark={}, metrics=[], rows_path="")
-        stage = StageRequest(stage="evaluate", inputs={"trial": trial})
-        done[trial] = runner.run(stage, lambda _: executor.measure(asked)).data
+        stage = StageRequest(stage="evaluate", inputs={"trial": trial}, outcome=MeasureOutcome)
+        done[trial] = runner.run(stage, lambda _: executor.measure(asked)).outcome(MeasureOutcome)
 
     with cluster(address=None, environment={}):
         pool = Pool(2, resources={}, kind=Hungry)
@@ -73,7 +75,7 @@ def test_stages_that_a_machine_has_not_the_memory_for_at_once_run_one_by_one(tmp
             thread.start()
         for thread in threads:
             thread.join()
-    assert [done[trial]["bytes"] for trial in (0, 1)] == [STAGE_GIB * GIB] * 2
+    assert [done[trial].rows for trial in (0, 1)] == [STAGE_GIB * GIB] * 2
     events = list(EventLog(tmp_path / "events.jsonl").read())
     lost = [event for event in events if event.event == "stage_lost"]
     assert lost

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from tests.support.outcomes import measured
 from tests.sweeps.report.written_sweep import controls, trial, write_sweep
+from unlearn_sweep.engine.store.outcomes import MeasureOutcome
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
@@ -55,17 +56,17 @@ def _answered(record: TrialRecord, keys: Mapping[str, str]) -> TrialRecord:
 
 
 def _stage(store: StageStore, model: str, stage: str, data: str, said: Mapping[float | None, Say], *, run: bool) -> str:
-    request = StageRequest(stage=stage, inputs={"model": model, "data": data})
+    request = StageRequest(stage=stage, inputs={"model": model, "data": data}, outcome=MeasureOutcome)
     rows = [row for split in benchmark().evaluation.values() for row in split]
 
-    def write(folder: Path) -> dict[str, Any]:
+    def write(folder: Path) -> MeasureOutcome:
         tables = []
         for strength, say in said.items():
             table = pd.DataFrame({"row_id": [row.row_id for row in rows], "split": [row.split for row in rows]})
             table["generation"] = [say(row) for row in rows]
             tables.append(table if strength is None else table.assign(strength=strength, unit="steps"))
         pd.concat(tables).to_parquet(folder / "rows.parquet")
-        return {}
+        return measured(len(rows))
 
     if run:
         store.compute(request, write)

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from tests.faults.recorded_sweep import job_of, run
+from tests.support.outcomes import ANY_OUTCOME
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.address import Mirror
 from unlearn_sweep.engine.mirror.pull import pull
@@ -14,7 +17,7 @@ from unlearn_sweep.engine.mirror.push import Pusher
 from unlearn_sweep.engine.stages.prepare import model_stages
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 WEIGHTS = "model.safetensors"
 FIRST, BEATEN, THIRD = 0, 2, 3
@@ -34,12 +37,13 @@ def prepare_models(job: SweepJob, model_bytes: int) -> None:
     runner = StageRunner(store, EventLog(job.directory / "events.jsonl"))
     for request in model_stages(job):
 
-        def make(folder: Path, key: str = request.key) -> dict[str, str]:
+        def make(folder: Path, request: StageRequest[Any] = request) -> BaseModel:
+            key = request.key
             (folder / "model").mkdir()
             (folder / "model" / WEIGHTS).write_bytes(key.encode() * (model_bytes // 16))
             (folder / "model" / "config.json").write_text("{}")
             store.keep_weights(key, folder / "model")
-            return {}
+            return ANY_OUTCOME[request.outcome]
 
         runner.run(request, make)
 

@@ -6,7 +6,7 @@ What the executor leaves are per-row tables as an evaluation writes them; everyt
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,25 @@ from typing import Any
 import pandas as pd
 
 from tests.evaluators.tables import table
+from tests.support.outcomes import OUTCOME, attacked, measured
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.search_settings import ObjectiveName, SearchSettings
 from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import run_trial
 from unlearn_sweep.engine.stages.workbench import StartRequest
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
+from unlearn_sweep.engine.store.records import Outcome, TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.study.broker import Proposal
 from unlearn_sweep.engine.study.constraints import marked
 from unlearn_sweep.engine.sweep import make_task
-from unlearn_sweep.engine.training.job import TrainJob, TrainOutcome
+from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.settings import TrainingSettings
 
 ROWS = 8
@@ -61,31 +64,27 @@ class RecordedExecutor:
         (folder / WEIGHTS).write_text(json.dumps(round(job.learning_rate * 1000) - 1))
         return OUTCOME
 
-    def measure(self, request: MeasureRequest) -> dict[str, Any]:
+    def measure(self, request: MeasureRequest) -> MeasureOutcome:
         model = self._model(request.model_path)
         evaluation_rows(model).to_parquet(request.rows_path, index=False)
-        return {"rows": 2 * ROWS}
+        return measured(2 * ROWS)
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]:
+    def probe(self, request: MeasureRequest) -> ProbeResult:
+        raise AssertionError("recorded sweeps do not probe the prompt format")
+
+    def attack(self, request: AttackRequest) -> AttackOutcome:
         number = json.loads((Path(request.model_path) / WEIGHTS).read_text())
         recorded = self._model(request.model_path).attacks
         label = label_of(request.attack, recorded)
         self.attacks_run.append((number, label))
         attack_rows(recorded[label]).to_parquet(request.rows_path, index=False)
-        return {"points": [{"strength": 1.0, "unit": "x", "notes": {}}]}
+        return attacked(1.0)
 
     def make_room(self) -> None:
         """Nothing is loaded."""
 
     def _model(self, path: str) -> Recorded:
         return self.trials[json.loads((Path(path) / WEIGHTS).read_text())]
-
-
-OUTCOME = TrainOutcome(
-    steps=1, planned_steps=1, epochs=1, seconds=0, reference_seconds=0, tokens=1, terms={}, curve=[],
-    stopped_early=None, stop_reason=None, weights_finite=True, parameters=1, peak_memory_mib=0, world_size=1,
-    backend="recorded", dtype="float32", global_batch_rows=1, mean_answer_tokens=1, conventions={},
-)  # fmt: skip
 
 
 def evaluation_rows(model: Recorded) -> pd.DataFrame:
@@ -152,18 +151,23 @@ def prepare(job: SweepJob) -> Prepared:
     runner = StageRunner(StageStore(job.storage), EventLog(job.directory / "events.jsonl"))
     anchors = {"original": Recorded(0, 1, {}), "gold": Recorded(1, 1, {})}
 
-    def keep(frame: pd.DataFrame) -> Any:
-        return lambda folder: frame.to_parquet(folder / "rows.parquet", index=False) or {"rows": len(frame)}
+    def keep(frame: pd.DataFrame, outcome: Outcome) -> Callable[[Path], Outcome]:
+        def write(folder: Path) -> Outcome:
+            frame.to_parquet(folder / "rows.parquet", index=False)
+            return outcome
 
-    evaluations, attacked = {}, {}
+        return write
+
+    evaluations, attacks = {}, {}
     for which, model in anchors.items():
         evaluations[which] = runner.run(
-            measuring_requests.evaluate_stage(job, which, "d"), keep(evaluation_rows(model))
+            measuring_requests.evaluate_stage(job, which, "d"), keep(evaluation_rows(model), measured(2 * ROWS))
         ).key
     for attack in job.attacks:
-        attacked[attack.label] = {
+        attacks[attack.label] = {
             which: runner.run(
-                measuring_requests.attack_stage(job, attack, which, "original", "d"), keep(attack_rows(model.ue))
+                measuring_requests.attack_stage(job, attack, which, "original", "d"),
+                keep(attack_rows(model.ue), attacked(1.0)),
             ).key
             for which, model in anchors.items()
         }
@@ -171,7 +175,7 @@ def prepare(job: SweepJob) -> Prepared:
     for path in paths.values():
         Path(path).mkdir(exist_ok=True)  # their weights are there, so no trial trains them again
     return Prepared(
-        data="d", paths=paths, ids={which: which for which in anchors}, evaluations=evaluations, attacks=attacked
+        data="d", paths=paths, ids={which: which for which in anchors}, evaluations=evaluations, attacks=attacks
     )
 
 

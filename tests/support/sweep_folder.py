@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tests.support.outcomes import trained
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
@@ -62,10 +63,9 @@ def trial(number: int, **changes: Any) -> TrialRecord:
         "stage_seconds": {"unlearn": 3.5, "attack:relearn": 1.25},
         "started": STARTED + 10 * number,
         "finished": STARTED + 10 * number + 9,
-        "training": {
-            "seconds": 3.25,
-            "curve": [{"step": step, "forget": 2.0 - step / 20} for step in range(0, 30, 10)],
-        },
+        "training": trained(
+            seconds=3.25, curve=[{"step": step, "forget": 2.0 - step / 20} for step in range(0, 30, 10)]
+        ),
     }
     return TrialRecord(**(fields | changes))
 

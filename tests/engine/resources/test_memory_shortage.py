@@ -20,9 +20,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.outcomes import measured
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock, says_out_of_memory, shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError, StageFailedError, StageRunner
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.outcomes import MeasureOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 TOO_MUCH = 10**15
@@ -147,8 +149,8 @@ class Memory:
                 self.left += amount
 
 
-def _request(name: str) -> StageRequest:
-    return StageRequest(stage="evaluate", inputs={"model": name})
+def _request(name: str) -> StageRequest[MeasureOutcome]:
+    return StageRequest(stage="evaluate", inputs={"model": name}, outcome=MeasureOutcome)
 
 
 def _runner(sweep: Path, trial: int, make_room: Callable[[], None] = lambda: None) -> StageRunner:
@@ -166,15 +168,15 @@ def test_stages_that_have_not_the_memory_for_each_other_run_one_by_one(tmp_path:
     tries = dict.fromkeys(range(3), 0)
 
     def work(trial: int) -> None:
-        def compute(_: Path) -> dict[str, Any]:
+        def compute(_: Path) -> MeasureOutcome:
             tries[trial] += 1
             if tries[trial] == 1:
                 begin.wait()
             with memory.of(6):
                 time.sleep(0.2)
-            return {"trial": trial}
+            return measured(trial)
 
-        assert _runner(tmp_path, trial).run(_request(str(trial)), compute).data == {"trial": trial}
+        assert _runner(tmp_path, trial).run(_request(str(trial)), compute).outcome(MeasureOutcome) == measured(trial)
 
     threads = [threading.Thread(target=work, args=(trial,)) for trial in range(3)]
     for thread in threads:
@@ -196,10 +198,10 @@ def test_what_is_kept_loaded_goes_before_the_stage_is_tried_alone(tmp_path: Path
         order.append("room made")
         loaded.__exit__(None, None, None)
 
-    def compute(_: Path) -> dict[str, Any]:
+    def compute(_: Path) -> MeasureOutcome:
         order.append("tried")
         with memory.of(6):
-            return {}
+            return measured()
 
     _runner(tmp_path, 0, make_room).run(_request("m"), compute)
     assert order == ["tried", "room made", "tried"]
@@ -208,7 +210,7 @@ def test_what_is_kept_loaded_goes_before_the_stage_is_tried_alone(tmp_path: Path
 def test_a_stage_that_is_too_large_by_itself_fails_and_says_so(tmp_path: Path) -> None:
     runner, tries = _runner(tmp_path, 0), []
 
-    def compute(_: Path) -> dict[str, Any]:
+    def compute(_: Path) -> MeasureOutcome:
         tries.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
 
@@ -231,12 +233,12 @@ def test_nothing_of_the_failed_try_is_held_while_it_is_tried_again(tmp_path: Pat
 
     blocks: list[weakref.ref[Block]] = []
 
-    def compute(_: Path) -> dict[str, Any]:
+    def compute(_: Path) -> MeasureOutcome:
         if blocks:
             assert blocks[0]() is None
-            return {}
+            return measured()
         block = Block()
         blocks.append(weakref.ref(block))
         raise MemoryError("no more of these")
 
-    assert _runner(tmp_path, 0).run(_request("m"), compute).data == {}
+    assert _runner(tmp_path, 0).run(_request("m"), compute).outcome(MeasureOutcome) == measured()

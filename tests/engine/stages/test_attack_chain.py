@@ -23,6 +23,7 @@ from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.measuring_requests import attack_request
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.attacks.catalog import validate
@@ -46,7 +47,7 @@ class Counting(InProcessExecutor):
         self.ran: list[str] = []
         self.killed_at = killed_at
 
-    def attack(self, request: AttackRequest) -> dict[str, Any]:
+    def attack(self, request: AttackRequest) -> AttackOutcome:
         if request.attack == self.killed_at:
             raise KeyboardInterrupt
         self.ran.append(f"{request.attack}{'' if request.measured else ' (link)'}")
@@ -110,11 +111,11 @@ class Place:
     def run_all(self, executor: InProcessExecutor) -> list[pd.DataFrame]:
         return [self.run(position, executor) for position in range(len(self.job.attacks))]
 
-    def in_one_go(self, position: int, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    def in_one_go(self, position: int, folder: Path) -> tuple[pd.DataFrame, list[AttackState]]:
         """Oracle: the whole chain in memory, without links."""
         asked = attack_request(self.job, self.job.attacks[position], self.victim.path, self.victim.path, folder)
         answer = InProcessExecutor().attack(asked)
-        return pd.read_parquet(asked.rows_path), answer["points"]
+        return pd.read_parquet(asked.rows_path), answer.points
 
 
 CHAINS = [
@@ -137,7 +138,7 @@ def test_a_chain_over_stages_measures_what_it_measures_in_one_go(
     expected, points = place.in_one_go(0, tmp_path)
     pd.testing.assert_frame_equal(rows, expected)
     result = run_attack(place.job, place.job.attacks[0], place.victim, place.runner, Counting())
-    assert result.data["points"] == points
+    assert result.outcome(AttackOutcome).points == points
 
 
 def test_a_common_beginning_is_run_once_and_an_attack_by_itself_leaves_its_link(tmp_path: Path, model: Path) -> None:

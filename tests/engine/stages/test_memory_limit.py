@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.outcomes import measured, trained
 from tests.support.recorded_attacks import recorded_job
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.peak_memory import MIB, PeakMeter
@@ -19,6 +19,8 @@ from unlearn_sweep.engine.stages.memory_limit import (
     packed,
 )
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.store.outcomes import MeasureOutcome, PeakMemory, TrainOutcome
+from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.engine.training.settings import Workers
 
@@ -35,13 +37,9 @@ def _with(job: SweepJob, workers: Workers, evaluation: dict[str, float] | None =
     return job.model_copy(update={"training": training, "evaluation_resources": evaluation or {"CPU": 1.0}})
 
 
-def _peak(host: float, accelerator: float | None = None, total: float | None = None) -> dict[str, Any]:
-    return {"peak_memory": {"host": host, "accelerator": accelerator, "accelerator_total": total}}
-
-
-def _none_told() -> dict[str, Any]:
-    """From a system that does not tell a process's peak."""
-    return {"peak_memory": {"host": None, "accelerator": None, "accelerator_total": None}}
+def _peak(host: float | None, accelerator: float | None = None, total: float | None = None) -> PeakMemory:
+    """`host` None: from a system that does not tell a process's peak."""
+    return PeakMemory(host=host, accelerator=accelerator, accelerator_total=total)
 
 
 def test_a_process_is_measured_while_it_works_and_not_before() -> None:
@@ -65,21 +63,21 @@ def test_a_process_is_measured_while_it_works_and_not_before() -> None:
     [
         (Workers(), [], LEADER_MIB + 2000, 500),
         # what trains is the workbench itself
-        (Workers(), [{"peak_memory_mib": 3000}], LEADER_MIB + 3000, 500),
-        (Workers(resources={"GPU": 1}), [{"peak_memory_mib": 3000}], LEADER_MIB + 2000, 3000),
-        (Workers(count=2), [{"peak_memory_mib": 3000}], LEADER_MIB + TRAIN_CONTROL_MIB + 2000 + 2 * 3000, 500),
+        (Workers(), [3000.0], LEADER_MIB + 3000, 500),
+        (Workers(resources={"GPU": 1}), [3000.0], LEADER_MIB + 2000, 3000),
+        (Workers(count=2), [3000.0], LEADER_MIB + TRAIN_CONTROL_MIB + 2000 + 2 * 3000, 500),
         (
             Workers(count=2, resources={"GPU": 1}),
-            [{"peak_memory_mib": 3000}],
+            [3000.0],
             LEADER_MIB + TRAIN_CONTROL_MIB + 2000,
             500 + 2 * 3000,
         ),
     ],
 )
 def test_what_a_trial_takes(
-    job: SweepJob, workers: Workers, trained: list[dict[str, Any]], host: float, accelerator: float
+    job: SweepJob, workers: Workers, trained: list[float], host: float, accelerator: float
 ) -> None:
-    measured = [_peak(1000, 400, 80_000), _peak(2000, 500, 80_000), {"rows": 3}]  # one of before there was a measure
+    measured = [_peak(1000, 400, 80_000), _peak(2000, 500, 80_000)]
     found = footprint(_with(job, workers), measured, trained)
     assert (found.host, found.accelerator, found.accelerator_total) == (host, accelerator, 80_000)
 
@@ -102,7 +100,7 @@ def test_one_trial_is_tried_where_not_even_one_fits(job: SweepJob) -> None:
 
 def test_where_nobody_measured_or_nobody_knows_nothing_changes(job: SweepJob) -> None:
     """Not even on a machine that is too small for what is around a trial: that alone is no measure of it."""
-    unmeasured = footprint(_with(job, Workers(count=1)), [_none_told()], [{"peak_memory_mib": 300.0}])
+    unmeasured = footprint(_with(job, Workers(count=1)), [_peak(None)], [300.0])
     for nobody in (footprint(job, [], []), unmeasured):
         assert nobody.host is None
         assert packed(job, 5, nobody, [{"memory": GIB, "CPU": 8}]).at_once == 5
@@ -123,10 +121,10 @@ def test_it_is_read_from_the_stages_of_the_controls(job: SweepJob, tmp_path: Pat
     store = StageStore(tmp_path)
     keys = {}
     for which, host in {"original": 1000.0, "gold": 1500.0, "original-attacked": 2600.0, "gold-attacked": 10.0}.items():
-        request = StageRequest(stage="evaluate", inputs={"of": which})
-        keys[which] = store.compute(request, lambda _, host=host: _peak(host)).key
-    made = StageRequest(stage="prepare:original", inputs={})
-    store.compute(made, lambda _: {"peak_memory_mib": 700.0})
+        request = StageRequest(stage="evaluate", inputs={"of": which}, outcome=MeasureOutcome)
+        keys[which] = store.compute(request, lambda _, host=host: measured(peak=_peak(host))).key
+    made = StageRequest(stage="prepare:original", inputs={}, outcome=TrainOutcome)
+    store.compute(made, lambda _: trained(peak_memory_mib=700.0))
     prepared = Prepared(
         data="d",
         paths={},
@@ -137,3 +135,8 @@ def test_it_is_read_from_the_stages_of_the_controls(job: SweepJob, tmp_path: Pat
     each_mib = 2600 + LEADER_MIB
     machine = {"memory": 3.5 * each_mib * MIB / SHARE, "CPU": 8}
     assert memory_packing(job, prepared, store, 8, [machine]).at_once == 3
+
+
+def test_a_stage_of_before_there_was_a_measure_has_no_peak() -> None:
+    old = StageResult(stage="evaluate", key="k", inputs={}, seconds=1.0, finished=1.0, host="h", data={"rows": 3})
+    assert old.peak_memory is None

@@ -6,6 +6,7 @@ retain rows p of the original's 1 is kept. Every number below differs from every
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 
 from tests.evaluators.tables import table
-from tests.support.recorded_attacks import OUTCOME, attack_list, label_of, recorded_job
+from tests.support import outcomes
+from tests.support.outcomes import OUTCOME, measured
+from tests.support.recorded_attacks import attack_list, label_of, recorded_job
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.controls import write_controls
@@ -21,7 +24,8 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome
+from unlearn_sweep.engine.store.records import Outcome, TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.evaluators.halves import halves
 
@@ -69,6 +73,10 @@ def attacked(points: list[Half]) -> pd.DataFrame:
     )
 
 
+def outcome_of(strengths: int) -> AttackOutcome:
+    return outcomes.attacked(*(float(place + 1) for place in range(strengths)))
+
+
 class TwoHalves:
     """An executor whose one model has the numbers above."""
 
@@ -79,14 +87,17 @@ class TwoHalves:
         Path(job.output_dir).mkdir(parents=True)
         return OUTCOME
 
-    def measure(self, request: Any) -> dict[str, Any]:
+    def measure(self, request: Any) -> MeasureOutcome:
         evaluated(UE, UT).to_parquet(request.rows_path, index=False)
-        return {"rows": 2 * ROWS}
+        return measured(2 * ROWS)
 
-    def attack(self, request: Any) -> dict[str, Any]:
+    def probe(self, request: Any) -> Any:
+        raise AssertionError("nobody asks for the prompt format")
+
+    def attack(self, request: Any) -> AttackOutcome:
         points = STILL[label_of(request.attack, STILL)]
         attacked(points).to_parquet(request.rows_path, index=False)
-        return {"points": [{"strength": float(place + 1), "unit": "x", "notes": {}} for place in range(len(points))]}
+        return outcome_of(len(points))
 
     def make_room(self) -> None:
         """Nothing is loaded."""
@@ -96,14 +107,19 @@ def prepared_by_hand(job: SweepJob) -> Prepared:
     """Original and gold at their anchors in both halves, under every attack and strength."""
     runner = StageRunner(StageStore(job.storage), EventLog(job.directory / "events.jsonl"))
 
-    def keep(frame: pd.DataFrame) -> Any:
-        return lambda folder: frame.to_parquet(folder / "rows.parquet", index=False) or {"rows": len(frame)}
+    def keep(frame: pd.DataFrame, outcome: Outcome) -> Callable[[Path], Outcome]:
+        def write(folder: Path) -> Outcome:
+            frame.to_parquet(folder / "rows.parquet", index=False)
+            return outcome
+
+        return write
 
     level = {"original": 0.0, "gold": 1.0}
     (job.storage / "original").mkdir(parents=True)  # its weights are there, so no trial trains it again
     evaluations = {
         which: runner.run(
-            measuring_requests.evaluate_stage(job, which, "d"), keep(evaluated(Half(ue, ue), Half(1.0, 1.0)))
+            measuring_requests.evaluate_stage(job, which, "d"),
+            keep(evaluated(Half(ue, ue), Half(1.0, 1.0)), measured(2 * ROWS)),
         ).key
         for which, ue in level.items()
     }
@@ -111,7 +127,7 @@ def prepared_by_hand(job: SweepJob) -> Prepared:
         attack.label: {
             which: runner.run(
                 measuring_requests.attack_stage(job, attack, which, "original", "d"),
-                keep(attacked([Half(ue, ue)] * len(STILL[attack.label]))),
+                keep(attacked([Half(ue, ue)] * len(STILL[attack.label])), outcome_of(len(STILL[attack.label]))),
             ).key
             for which, ue in level.items()
         }

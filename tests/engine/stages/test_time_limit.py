@@ -15,13 +15,14 @@ from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
 from unlearn_sweep.engine.stages.time_limit import time_limited
 from unlearn_sweep.engine.store.events import EventLog
+from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 
 
 class Endless:
     """A workbench whose attack never ends."""
 
-    def attack(self, request: Any) -> dict[str, Any]:
+    def attack(self, request: Any) -> AttackOutcome:
         while True:
             time.sleep(0.01)
 
@@ -30,7 +31,7 @@ def test_a_stage_over_its_time_is_a_failed_one_and_the_workbench_is_new(tmp_path
     executor = InProcessExecutor(timeout_s=0.3)
     stuck = executor._workbench = Endless()  # pyright: ignore[reportAttributeAccessIssue]
     runner = StageRunner(StageStore(tmp_path), EventLog(tmp_path / "events.jsonl"))
-    request = StageRequest(stage="attack:gcg", inputs={})
+    request = StageRequest(stage="attack:gcg", inputs={}, outcome=AttackOutcome)
     began = time.monotonic()
     with pytest.raises(StageFailedError, match=r"ran longer than stage_timeout_s = 0\.3"):
         runner.run(request, lambda folder: executor.attack(None))  # pyright: ignore[reportArgumentType]

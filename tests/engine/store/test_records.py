@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
+
+import pytest
 
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.evaluators.scores import Objective, Robustness
@@ -82,3 +85,39 @@ def test_an_objective_without_a_value_says_why() -> None:
     record = TrialRecord.model_validate(OLD | details)
     assert record.missing == {"rob": "no attack has a score", "ut": "no row in both tables"}
     assert TrialRecord.model_validate_json(record.model_dump_json()) == record
+
+
+SHORT = {name: OLD[name] for name in ("number", "key", "method", "params", "seed", "state", "started", "finished")}
+WRITTEN_TRAINING = {
+    "steps": 3, "planned_steps": 3, "resumed_at_step": 0, "epochs": 1.0, "seconds": 2.5, "reference_seconds": 0.0,
+    "tokens": 12, "terms": {"forget": 1.5, "retain": None}, "curve": [{"step": 1.0, "forget": 2.0}],
+    "stopped_early": None, "stop_reason": None, "weights_finite": True, "relative_change": None, "parameters": 7,
+    "peak_memory_mib": 90.0, "world_size": 1, "backend": "torch", "dtype": "float32", "global_batch_rows": 4,
+    "mean_answer_tokens": 3.5, "conventions": {"normalise": "global"},
+}  # fmt: skip
+WRITTEN_JUDGING = {
+    "evaluate": {"judge": {"rows": 3, "calls": 0, "dollars": None, "reasons": {}}, "gibberish": {"rows": 3}}
+}
+
+
+@pytest.mark.parametrize("training", [WRITTEN_TRAINING, {}])
+@pytest.mark.parametrize("judging", [WRITTEN_JUDGING, {}])
+def test_a_seal_over_a_training_written_as_plain_numbers_holds(
+    training: dict[str, Any], judging: dict[str, Any]
+) -> None:
+    """Oracle: the seal as it was computed while both were plain mappings: all their entries but nulls count."""
+    plain = {**SHORT, **({"training": training} if training else {}), **({"judging": judging} if judging else {})}
+    blob = json.dumps(without_null(plain), sort_keys=True)
+    text = json.dumps({**plain, "training": training, "seal": hashlib.sha256(blob.encode()).hexdigest()[:16]})
+    record = TrialRecord.model_validate_json(text)
+    assert record.is_intact()
+    assert (record.training is None) == (not training)
+    assert TrialRecord.model_validate_json(record.model_dump_json()).is_intact()
+    if training:
+        assert not TrialRecord.model_validate_json(text.replace('"steps": 3', '"steps": 4')).is_intact()
+
+
+def without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_null(item) for name, item in value.items() if item is not None}
+    return [without_null(item) for item in value] if isinstance(value, list) else value

@@ -9,10 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.support.outcomes import OUTCOME, measured, trained
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.keys import digest, named_files
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore, check_stored_weights
 
 
@@ -22,22 +24,22 @@ def _runner(tmp_path: Path, trial: int | None = 0) -> StageRunner:
 
 def test_a_finished_stage_is_never_run_again(tmp_path: Path) -> None:
     done: list[int] = []
-    request = StageRequest(stage="evaluate", inputs={"model": "m", "beta": 0.1})
-    results = [_runner(tmp_path).run(request, lambda _: done.append(1) or {"value": 3}) for _ in range(3)]
+    request = StageRequest(stage="evaluate", inputs={"model": "m", "beta": 0.1}, outcome=MeasureOutcome)
+    results = [_runner(tmp_path).run(request, lambda _: done.append(1) or measured(3)) for _ in range(3)]
     assert done == [1]
-    assert [result.data for result in results] == [{"value": 3}] * 3
+    assert [result.outcome(MeasureOutcome) for result in results] == [measured(3)] * 3
     events = [event.event for event in EventLog(tmp_path / "events.jsonl").read()]
     assert events == ["stage_started", "stage_finished", "stage_reused", "stage_reused"]
 
 
 def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:
     done: list[int] = []
-    request = StageRequest(stage="evaluate", inputs={"model": "m"})
+    request = StageRequest(stage="evaluate", inputs={"model": "m"}, outcome=MeasureOutcome)
 
-    def work(_: Path) -> dict[str, int]:
+    def work(_: Path) -> MeasureOutcome:
         done.append(1)
         threading.Event().wait(0.2)
-        return {}
+        return measured()
 
     threads = [threading.Thread(target=lambda: _runner(tmp_path).run(request, work)) for _ in range(4)]
     for thread in threads:
@@ -48,9 +50,9 @@ def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_and_says_why(tmp_path: Path) -> None:
-    request = StageRequest(stage="attack:relearn", inputs={})
+    request = StageRequest(stage="attack:relearn", inputs={}, outcome=AttackOutcome)
 
-    def fail(folder: Path) -> dict[str, int]:
+    def fail(folder: Path) -> AttackOutcome:
         (folder / "half").write_text("x")
         raise ValueError("no rows left to relearn")
 
@@ -64,13 +66,13 @@ def test_a_failure_leaves_nothing_and_says_why(tmp_path: Path) -> None:
 
 def test_evicted_weights_make_the_stage_unfinished(tmp_path: Path) -> None:
     runner, done = _runner(tmp_path), []
-    request = StageRequest(stage="unlearn", inputs={}, weights=True)
+    request = StageRequest(stage="unlearn", inputs={}, outcome=TrainOutcome, weights=True)
 
-    def train(_: Path) -> dict[str, int]:
+    def train(_: Path) -> TrainOutcome:
         done.append(1)
         runner.store.model_folder(request.key).mkdir(parents=True)
         (runner.store.model_folder(request.key) / "w").write_bytes(b"12345")
-        return {}
+        return OUTCOME
 
     runner.run(request, train)
     runner.run(request, train)
@@ -116,15 +118,15 @@ def test_a_file_that_changed_under_its_name_is_another_input(tmp_path: Path) -> 
 def test_one_flipped_byte_makes_a_stage_unfinished(tmp_path: Path, place: str) -> None:
     """Oracle: the count of runs, and the note that names the file."""
     runner, done = _runner(tmp_path), []
-    request = StageRequest(stage="unlearn", inputs={"model": "m"}, weights=True)
+    request = StageRequest(stage="unlearn", inputs={"model": "m"}, outcome=TrainOutcome, weights=True)
     model = runner.store.model_folder(request.key)
 
-    def train(folder: Path) -> dict[str, float]:
+    def train(folder: Path) -> TrainOutcome:
         done.append(1)
         pd.DataFrame({"value": [1.0, 2.0]}).to_parquet(folder / "rows.parquet")
         model.mkdir(parents=True, exist_ok=True)
         (model / "w.safetensors").write_bytes(b"12345678")
-        return {"loss": 0.25}
+        return trained(seconds=0.25)
 
     runner.run(request, train)
     stage = runner.store.stage_folder(request.key)
@@ -139,7 +141,7 @@ def test_one_flipped_byte_makes_a_stage_unfinished(tmp_path: Path, place: str) -
     else:
         with pytest.raises(DamagedFileError, match=re.escape(str(path))):
             runner.store.rows(request.key)
-    assert runner.run(request, train).data == {"loss": 0.25}
+    assert runner.run(request, train).outcome(TrainOutcome) == trained(seconds=0.25)
     assert len(done) == 2
     notes = [event.reason or "" for event in EventLog(tmp_path / "events.jsonl").read() if event.event == "note"]
     assert [str(path) in note for note in notes] == [True]

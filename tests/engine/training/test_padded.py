@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from tests.engine.training.conftest import JobMaker
 from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.forward import SupervisedLM, pack
-from unlearn_sweep.engine.training.job import TrainOutcome
 from unlearn_sweep.engine.training.loss import MethodError
 from unlearn_sweep.engine.training.padded import IGNORED, pack_padded, supervised_part, unpack
 from unlearn_sweep.engine.training.reference import FrozenModel

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from unlearn_sweep.engine.models import load_model, load_tokenizer
-from unlearn_sweep.engine.training.job import TrainOutcome
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.state import TrainProgress
 from unlearn_sweep.engine.training.worker import run_worker
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows

@@ -16,7 +16,7 @@ from tests.evaluators import tiny_models
 from tests.evaluators.judge.server import Reply, serving
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.external_judges import summed, verdict_identity
-from unlearn_sweep.evaluators.judge.judge import Judge
+from unlearn_sweep.evaluators.judge.judge import Cost, Judge
 from unlearn_sweep.evaluators.judge.questions import Compared
 from unlearn_sweep.evaluators.judge.settings import JudgeSettings
 from unlearn_sweep.evaluators.rows import Row, Template
@@ -73,7 +73,7 @@ def test_every_answer_is_compared_in_both_orders(
     pairs = {(row["A"], row["B"]) for row in asked}
     assert len(asked) == 6
     assert pairs == {(second, first) for first, second in pairs}
-    assert found.judging["comparison"]["calls"] == 6
+    assert found.judging["comparison"].calls == 6
 
 
 def test_a_judge_who_takes_the_first_gives_a_half(
@@ -130,7 +130,9 @@ def test_the_identity_is_that_of_the_comparisons_own_prompt(monkeypatch: pytest.
 
 
 def test_costs_add_up() -> None:
-    one = {"judge": {"rows": 2, "calls": 1, "dollars": None, "reasons": {"HTTP 500": 1}}}
-    other = {"judge": {"rows": 3, "calls": 3, "dollars": 0.5, "reasons": {"HTTP 500": 1, "stall": 2}}}
-    expected = {"rows": 5, "calls": 4, "dollars": 0.5, "reasons": {"HTTP 500": 2, "stall": 2}}
-    assert summed([one, {}, other]) == {"judge": expected}
+    one = Cost(rows=2, calls=1, reasons={"HTTP 500": 1})
+    other = Cost(rows=3, calls=3, dollars=0.5, reasons={"HTTP 500": 1, "stall": 2})
+    expected = Cost(rows=5, calls=4, dollars=0.5, reasons={"HTTP 500": 2, "stall": 2})
+    assert summed([{"judge": one}, {}, {"judge": other}]) == {"judge": expected}
+    assert summed([{"judge": one}, {"entailment": Cost(rows=1)}]) == {"judge": one, "entailment": Cost(rows=1)}
+    assert one.plus(one).dollars is None

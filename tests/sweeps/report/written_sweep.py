@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tests.support.outcomes import trained
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
     AttackScore,
@@ -85,7 +86,7 @@ def trial(number: int, seed: int = 0) -> TrialRecord:
         ue_detail=objective(ue, "extraction_strength", "forget"), ut_detail=objective(ut, "probability", "retain"),
         attacks=attacks, stage_seconds=seconds, stage_keys={stage: f"{stage}-{number}" for stage in seconds},
         started=started, finished=started + sum(seconds.values()) + 0.2, model_path=f"store/models/{number:04d}",
-        training={"loss": [1.0, 0.5]},
+        training=trained(curve=[{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]),
     )  # fmt: skip
 
 

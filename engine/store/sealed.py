@@ -1,0 +1,56 @@
+"""Bases of everything written to disk: immutable records, and records with a digest of their own content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Base of everything written to disk: rejects unknown keys; instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class Sealed(Record):
+    """A record with a digest of its own content, to detect damage. `seal` is None if there is none."""
+
+    seal: str | None = None
+
+    def sealed(self) -> Self:
+        """Return a copy with the digest of the current content."""
+        return self.model_copy(update={"seal": self._content()})
+
+    def is_intact(self) -> bool:
+        """Return whether the content matches the seal; True if there is no seal."""
+        return self.seal is None or self.seal == self._content()
+
+    def _content(self) -> str:
+        """Return a digest of the fields that differ from their defaults, so that new fields do not break old seals.
+
+        `exclude_defaults` alone keeps a default that a field's own serializer writes.
+        """
+        fields = type(self).model_fields
+        same = {name for name in fields if getattr(self, name) == fields[name].get_default(call_default_factory=True)}
+        content = json.loads(self.model_dump_json(exclude={"seal", *same}, exclude_defaults=True))
+        return hashlib.sha256(json.dumps(_without_null(content), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_null(value: Any) -> Any:
+    """Remove null members from nested JSON.
+
+    A non-finite number is null on disk and is read back as None, so only without nulls do both have the same digest.
+    """
+    if isinstance(value, dict):
+        return {name: _without_null(item) for name, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
+
+
+class FileMark(Record):
+    """Size and SHA-256 (hex) of a file as it was written. If `sha256` is None, only the size is compared."""
+
+    bytes: int
+    sha256: str | None = None
