@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from unlearn_sweep.engine.privacy import redact
-from unlearn_sweep.engine.store.records import Record
+from unlearn_sweep.engine.store.sealed import Record
 
 TIMEOUT_S = 5.0
 
