@@ -1,10 +1,11 @@
-"""One chat completion from an OpenAI-compatible endpoint: deadlines, retries with back-off, nothing believed blindly.
+"""One chat completion from an OpenAI-compatible endpoint, over httpx2: deadlines, retries with back-off.
 
-The standard library's client is enough for one small request at a time. Redirects are refused, since the key would go
-along. No message of this module holds the key or what was sent.
+Connections are kept and shared by all threads. Redirects are not followed, since the key would go along. No message of
+this module holds the key or what was sent. An answer that is no chat completion is retried like a failed call, so both
+count as attempts.
 
 Endpoints of models that think first refuse `max_tokens` and `temperature` with a 400 that names the field. The call is
-then made again in their form, which is kept for this process and said once.
+then repeated in their form, which is kept for this process and logged once.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import random
 import re
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import Message
-from typing import IO, Any
+from functools import cache
+from typing import Any
+
+import httpx2
 
 from unlearn_sweep.evaluators.judge.settings import SHORT_TOKENS, THINKING_TOKENS, JudgeSettings
 from unlearn_sweep.user_error import UserError
@@ -28,9 +29,8 @@ from unlearn_sweep.user_error import UserError
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 HOPELESS = frozenset({401, 403, 404, 405})
 LARGEST_ANSWER_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 14
 REFUSAL_BYTES = 1 << 14
-"""Of a refusal that are read, to find which field it names."""
+"""How much of a refusal is read to find the field that it names."""
 THOUGHT = re.compile(r"\A.*</think>|<think>.*?</think>", re.DOTALL)
 ADAPTABLE = ("max_tokens", "temperature")
 """Fields that are left out or renamed where an endpoint refuses them."""
@@ -68,11 +68,10 @@ class Completion:
     calls: int
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> None:
-        return None
+@cache
+def _client(timeout_s: float) -> httpx2.Client:
+    """Return the process's client with this limit, in seconds, for connecting and for each read. It is thread-safe."""
+    return httpx2.Client(timeout=timeout_s, follow_redirects=False, headers={"Accept-Encoding": "identity"})
 
 
 def complete(
@@ -110,26 +109,27 @@ def _wait(settings: JudgeSettings, attempt: int, asked_s: float | None) -> float
 def _once(settings: JudgeSettings, messages: list[dict[str, str]], *, calls: int) -> Completion:
     refused = frozenset(ADAPTABLE) if settings.reasoning else _refused_fields.get(_endpoint(settings), frozenset())
     body = request_body(settings, messages, refused)
-    headers = {"Content-Type": "application/json"}
-    if settings.key:
-        headers["Authorization"] = f"Bearer {settings.key}"
-    request = urllib.request.Request(
-        f"{settings.url}/chat/completions", data=json.dumps(body).encode(), headers=headers, method="POST"
-    )
-    opener = urllib.request.build_opener(_NoRedirect)
+    headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
+    deadline = time.monotonic() + settings.timeout_s
     try:
-        with opener.open(request, timeout=settings.timeout_s) as answer:
-            raw = _read(answer, time.monotonic() + settings.timeout_s)
-    except urllib.error.HTTPError as error:
-        raise _refused(error, settings, refused) from None
-    except TimeoutError:
+        address = f"{settings.url}/chat/completions"
+        with _client(settings.timeout_s).stream("POST", address, json=body, headers=headers) as answer:
+            if not answer.is_success:
+                raise _refused(answer, settings, refused)
+            raw = _read(answer, deadline)
+    except httpx2.TimeoutException:
         raise CallError(f"no answer within {settings.timeout_s:g} s", again=True) from None
-    except (OSError, ValueError) as error:  # urllib's URLError and a broken connection are OSErrors
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, TimeoutError):
-            raise CallError(f"no answer within {settings.timeout_s:g} s", again=True) from None
-        raise CallError(f"no connection: {type(reason).__name__}", again=True) from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # ValueError: a key that is no header
+        raise CallError(f"no connection: {_root(error)}", again=True) from None
     return _parsed(raw, calls)
+
+
+def _root(error: BaseException) -> str:
+    """Return the type of the system's error behind the client's, if there is one."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OSError):
+        inner = inner.__cause__ or inner.__context__
+    return type(inner or error).__name__
 
 
 def request_body(settings: JudgeSettings, messages: list[dict[str, str]], refused: frozenset[str]) -> dict[str, Any]:
@@ -150,15 +150,20 @@ def _endpoint(settings: JudgeSettings) -> tuple[str, str]:
     return settings.url, settings.model
 
 
-def _refused_field(error: urllib.error.HTTPError, refused: frozenset[str]) -> str | None:
-    """The field of the request that a 400 names and that can be left out; None where it names none."""
-    if error.code != 400:
+def _refused_field(answer: httpx2.Response, refused: frozenset[str]) -> str | None:
+    """Return the field that a 400 names and that can be left out; None if it names none."""
+    if answer.status_code != 400:
         return None
+    message = b""
     try:
-        said = error.read(REFUSAL_BYTES).decode("utf-8", errors="replace")
-    except OSError:
+        for part in answer.iter_bytes():
+            message += part
+            if len(message) >= REFUSAL_BYTES:
+                break
+    except httpx2.HTTPError:
         return None
-    return next((name for name in ADAPTABLE if name in said and name not in refused), None)
+    text = message.decode("utf-8", errors="replace")
+    return next((name for name in ADAPTABLE if name in text and name not in refused), None)
 
 
 def _adapt(settings: JudgeSettings, field: str) -> None:
@@ -171,34 +176,34 @@ def _adapt(settings: JudgeSettings, field: str) -> None:
         _log.warning("the judge's endpoint does not take %s: %s from now on", field, instead)
 
 
-def _refused(error: urllib.error.HTTPError, settings: JudgeSettings, refused: frozenset[str]) -> CallError:
-    field = _refused_field(error, refused)
+def _refused(answer: httpx2.Response, settings: JudgeSettings, refused: frozenset[str]) -> CallError:
+    field, status = _refused_field(answer, refused), answer.status_code
     if field is not None:
         _adapt(settings, field)
         return FieldRefusedError(f"HTTP 400: {field} is not taken", again=True)
-    if error.code in HOPELESS:
-        raise JudgeUnusableError(f"the judge's endpoint answers {error.code}: wrong key, address or model") from None
-    return CallError(f"HTTP {error.code}", again=error.code in RETRIED, wait_s=_retry_after(error.headers))
+    if status in HOPELESS:
+        raise JudgeUnusableError(f"the judge's endpoint answers {status}: wrong key, address or model") from None
+    return CallError(f"HTTP {status}", again=status in RETRIED, wait_s=_retry_after(answer.headers))
 
 
-def _retry_after(headers: Message | None) -> float | None:
-    value = headers.get("Retry-After") if headers is not None else None
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    value = headers.get("Retry-After")
     try:
         return max(0.0, float(value)) if value is not None else None
     except ValueError:  # a date: the back-off of our own will do
         return None
 
 
-def _read(answer: Any, deadline: float) -> bytes:
-    """The whole body, within the deadline: a server that drips a byte now and then is as good as one that stalls."""
+def _read(answer: httpx2.Response, deadline: float) -> bytes:
+    """Return the whole body. A server that sends a byte now and then is over the deadline like one that stalls."""
     parts, size = [], 0
-    while chunk := answer.read1(CHUNK_BYTES):
-        parts.append(chunk)
-        size += len(chunk)
+    for part in answer.iter_bytes():
+        parts.append(part)
+        size += len(part)
         if size > LARGEST_ANSWER_BYTES:
             raise CallError(f"an answer of more than {LARGEST_ANSWER_BYTES} bytes", again=False)
         if time.monotonic() > deadline:
-            raise TimeoutError
+            raise httpx2.ReadTimeout("the whole answer took too long")
     return b"".join(parts)
 
 

@@ -152,6 +152,14 @@ def test_a_redirect_is_not_followed_and_the_key_stays() -> None:
         assert other.paths == set()
 
 
+@pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel", "a\x1bb"])
+def test_a_key_that_is_no_header_is_not_sent_and_not_named(key: str) -> None:
+    with serving(truth) as server, pytest.raises(CallError, match="^no connection: ") as caught:
+        complete(replace(FAST, url=server.url, key=key, attempts=1), rows(1)[0].messages())
+    assert key not in str(caught.value)
+    assert server.calls == 0
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_or_address_ends_it_at_once(status: int) -> None:
     told = pytest.raises(JudgeUnusableError, match=f"answers {status}: wrong key, address or model")
