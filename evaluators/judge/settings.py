@@ -72,7 +72,7 @@ def judge_settings(environment: Mapping[str, str] | None = None) -> JudgeSetting
     if absent:
         wanted = f"set {' and '.join(absent)} in the environment, or {PREFIX}FOLDER (see docs/metrics.md)"
         raise ValueError(f"a judge is asked for: {wanted}")
-    key = given.get(f"{PREFIX}KEY") or None
+    key = _checked_key(given.get(f"{PREFIX}KEY"))
     cache = given.get(f"{PREFIX}CACHE")
     return JudgeSettings(
         url=_checked_url(url, key),
@@ -113,6 +113,13 @@ def _checked_url(url: str, key: str | None) -> str:
     if key and parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError(f"{name}: the key would travel unencrypted to {parts.hostname}; use https")
     return url.rstrip("/")
+
+
+def _checked_key(key: str | None) -> str | None:
+    """Return the key, None if it is empty. It must be fit for a header; the error does not show it."""
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError(f"{PREFIX}KEY: must be printable ASCII without blanks; it may end with a line break")
+    return key or None
 
 
 def _switch(text: str | None) -> bool:
