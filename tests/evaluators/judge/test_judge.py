@@ -154,7 +154,7 @@ def test_a_redirect_is_not_followed_and_the_key_stays() -> None:
 
 @pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel"])
 def test_a_key_that_is_no_header_is_not_sent_and_not_named(key: str) -> None:
-    with serving(truth) as server, pytest.raises(CallError, match="^no connection: ") as caught:
+    with serving(truth) as server, pytest.raises(CallError, match=r"^no connection: ") as caught:
         complete(replace(FAST, url=server.url, key=key, attempts=1), rows(1)[0].messages())
     assert key not in str(caught.value)
     assert server.calls == 0
