@@ -6,18 +6,22 @@ A stage that generates keeps the text of each row in its table. This module read
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.job import BenchmarkSettings
-from unlearn_sweep.engine.store.damaged import DamagedFileError
+from unlearn_sweep.engine.store.damaged import DamagedFileError, why_unreadable
 from unlearn_sweep.engine.store.records import Control, TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot
 from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 
 ATTACK = "attack:"
 COLUMNS = (
@@ -26,6 +30,7 @@ COLUMNS = (
 ASKED = ("split", "row_id", "question", "reference")
 Asked = tuple[str, str, str | None, str | None]
 FORGET = "forget"
+QUESTIONS_FILE = "questions.parquet"
 FORGET_ROWS = 100
 OTHER_ROWS = 40
 OLD_RECORD = "an older version measured it and did not note the stages in controls.json"
@@ -156,8 +161,40 @@ def _long(rows: pd.DataFrame, stage: _Stage) -> pd.DataFrame:
     return table
 
 
+def keep_questions(benchmark: Benchmark, directory: Path) -> None:
+    """Write question and reference of every judged row into a sweep's folder, where views read them later.
+
+    So they stay readable on another machine, without the hub, and after the benchmark's files or code changed.
+    """
+    import pandas as pd
+
+    rows = [row for split in benchmark.evaluation.values() for row in split]
+    columns = {"row_id": [row.row_id for row in rows], "question": [row.question for row in rows]}
+    table = pd.DataFrame({**columns, "reference": [row.answer for row in rows]})
+    path = directory / QUESTIONS_FILE
+    scratch = path.with_name(f".{QUESTIONS_FILE}.{os.getpid()}.tmp")
+    table.to_parquet(scratch, index=False)
+    scratch.replace(path)
+
+
 def _texts(snapshot: Snapshot, data: Sequence[str], problems: list[str]) -> dict[str, tuple[str, str]]:
-    """Return question and reference by row id, from the benchmark if its content is that of the stages.
+    """Return question and reference by row id: from the sweep's folder, or the benchmark if an older version ran it."""
+    import pandas as pd
+
+    path = snapshot.folder / QUESTIONS_FILE
+    if not path.is_file():
+        return _texts_of_benchmark(snapshot, data, problems)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow errors are ValueErrors
+        problems.append(f"questions and references: {path} cannot be read ({why_unreadable(error)})")
+        return {}
+    texts = zip(table["question"].map(str), table["reference"].map(str), strict=True)
+    return dict(zip(table["row_id"].map(str), texts, strict=True))
+
+
+def _texts_of_benchmark(snapshot: Snapshot, data: Sequence[str], problems: list[str]) -> dict[str, tuple[str, str]]:
+    """Load the benchmark again. Texts of other content than the stages measured are not shown.
 
     A plugin's benchmark is found if the plugin is in use in this process: reading a folder runs no code named in it.
     """
@@ -175,6 +212,6 @@ def _texts(snapshot: Snapshot, data: Sequence[str], problems: list[str]) -> dict
         problems.append(f"questions and references: the benchmark cannot be read here ({reason})")
         return {}
     if any(found != benchmark.digest() for found in data):
-        problems.append("questions and references: the benchmark's content changed after the sweep measured it")
+        problems.append("questions and references: the benchmark's content or code changed after the sweep measured it")
         return {}
     return {row.row_id: (row.question, row.answer) for rows in benchmark.evaluation.values() for row in rows}

@@ -30,7 +30,7 @@ GROWING = (JOURNAL, "events.jsonl")
 record in the mirror."""
 SPEC = ("spec.yaml", LOCK_FILE)
 """Uploaded before any record, so that even an incomplete upload identifies its sweep."""
-PLAIN = ("controls.json", "progress.json")
+PLAIN = ("controls.json", "questions.parquet", "progress.json")
 KEPT_STAGES = ("prepare:", "reinforce")
 """Name prefixes of stages whose models every later trial needs."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Literal
 
+from unlearn_sweep.engine.answers import keep_questions
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.measuring_requests import metrics_of
 from unlearn_sweep.engine.stages.prepared import Prepared
@@ -18,16 +19,19 @@ NO_GOLD = "none: metrics at chance"
 
 
 def write_controls(job: SweepJob, prepared: Prepared, store: StageStore) -> Controls:
-    """Score the controls, write `controls.json`, and return the scores.
+    """Score the controls, write `controls.json` and the questions of the benchmark, and return the scores.
 
     Objectives use the search half. By construction, the original has UE 0 and UT 1, and gold has UE 1.
     """
+    from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
+
     scorer = Scorer(job, prepared, store)
     controls = Controls(
         original=_control("original", job, prepared, scorer),
         gold=_control("gold", job, prepared, scorer),
         forget_facts=_forget_facts(scorer),
     )
+    keep_questions(load_benchmark(job.benchmark.name, job.benchmark.params), job.directory)
     durable.write_text(job.directory / "controls.json", controls.model_dump_json(indent=1) + "\n")
     return controls
 

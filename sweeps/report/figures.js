@@ -152,7 +152,7 @@ function drawFront() {
   }
   const scored = TRIALS.filter((trial) => trial.state !== "duplicate");
   const missing = scored.filter((trial) => !OBJECTIVES.every((objective) => known(measured(trial, objective)))).length;
-  byId("front-note").textContent = "Large outlined marks are on the front, hollow ones have an upper bound for Rob, bars are one standard error. "
+  byId("front-note").textContent = `Measured on the rows the search ${STATE.half === "report" ? "never saw" : "used"}. Large outlined marks are on the front, hollow ones have an upper bound for Rob, bars are one standard error. `
     + "Click a mark to keep it marked everywhere; draw round marks with the lasso to filter the table."
     + (missing ? ` ${missing} of ${scored.length} trials lack an objective here, so a picture or all of them miss them.` : "");
 }
@@ -253,6 +253,24 @@ function startTime() {
   on("theme", () => { drawVolume(); drawStages(); });
 }
 
+// On paper two figures stand side by side, in light colours.
+const PAPER = { width: 330, height: 300 };
+
+function onPaper() {
+  colours.clear();
+  tell("theme");
+  document.querySelectorAll(".js-plotly-plot").forEach((plot) => {
+    const whole = plot.id === "plot-heat";
+    Plotly.relayout(plot, { autosize: false, width: whole ? 680 : PAPER.width, height: whole ? plot.layout.height || plot.offsetHeight : PAPER.height });
+  });
+}
+
+function onScreen() {
+  colours.clear();
+  tell("theme");
+  document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, { autosize: true, width: null, height: null }));
+}
+
 function startFigures() {
   drawLegend();
   drawFront();
@@ -265,4 +283,6 @@ function startFigures() {
   if (DATA.answers && DATA.answers.rows.length) whenSeen("answers", startAnswers);
   whenSeen("settings", startSettings);
   whenSeen("time", startTime);
+  addEventListener("beforeprint", onPaper);
+  addEventListener("afterprint", onScreen);
 }

@@ -168,11 +168,12 @@ def run_again(report: Report) -> str:
     commands = [run_command("FILE.yaml")]
     if report.picks:
         commands.append(export_command(report.directory, report.picks[0].number))
-    text = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
+    text = "".join(f'<pre tabindex="0">{escape(command)}</pre>' for command in commands)
     if report.spec_text is None:
         return text + "<p>spec.lock.yaml is missing from the sweep's folder.</p>"
     summary = "spec.lock.yaml: the sweep with every default filled in"
-    return f"{text}<details><summary>{summary}</summary><pre>{escape(report.spec_text)}</pre></details>"
+    spec = f'<pre tabindex="0">{escape(report.spec_text)}</pre>'
+    return f"{text}<details><summary>{summary}</summary>{spec}</details>"
 
 
 def settings_text(trial: ReportTrial) -> str:

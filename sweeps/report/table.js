@@ -26,9 +26,10 @@ const COLUMNS = [
     id: `${half}-${objective}`, group: NAMES[objective], label: half === "report" ? "unseen" : "search",
     value: (trial) => measured(trial, objective, half), objective, half, number: true }))),
   ...VARYING.map((name) => ({
-    id: `param-${name}`, label: name, number: numericParam(name), param: name,
+    id: `param-${name}`, label: name, number: numericParam(name), param: name, shown: "screen-only",
     value: (trial) => (trial.params[name] === undefined ? null : numericParam(name) ? trial.params[name] : setting(trial.params[name])) })),
-  { id: "params", label: "other settings", value: otherSettings },
+  { id: "params", label: "other settings", value: otherSettings, shown: "screen-only" },
+  { id: "all-params", label: "settings", value: (trial) => settings(trial), shown: "print-only" },
   ...(SEVERAL_CODES ? [{ id: "code", label: "code", value: (trial) => trial.code }] : []),
   { id: "seconds", label: "time", value: (trial) => trial.seconds, number: true },
 ];
@@ -68,10 +69,10 @@ function drawHead() {
   const labels = element("tr", {});
   COLUMNS.forEach((column, index) => {
     const starts = column.group && column.group !== (COLUMNS[index - 1] || {}).group;
-    if (!column.group) groups.append(element("th", { class: "group" }));
+    if (!column.group) groups.append(element("td", { class: `group ${column.shown || ""}` }));
     else if (starts) groups.append(element("th", { class: "group", colspan: 2, scope: "colgroup" }, column.group));
     const sorted = VIEW.column === column.id ? (VIEW.descending ? "descending" : "ascending") : null;
-    labels.append(element("th", { scope: "col", class: column.number ? "number" : "", "aria-sort": sorted },
+    labels.append(element("th", { scope: "col", class: `${column.number ? "number" : ""} ${column.shown || ""}`, "aria-sort": sorted },
       element("button", { type: "button", onclick: () => sortBy(column) }, column.label)));
   });
   byId("table").tHead.replaceChildren(groups, labels);
@@ -109,10 +110,10 @@ function cell(trial, column) {
   }
   if (column.param) {
     const value = column.value(trial);
-    return element("td", { class: column.number ? "number" : "" }, value === null ? "\u2013" : setting(value));
+    return element("td", { class: `${column.number ? "number" : ""} screen-only` }, value === null ? "\u2013" : setting(value));
   }
   if (column.id === "seconds") return element("td", { class: "number other" }, seconds(trial.seconds));
-  return element("td", { class: column.id }, column.value(trial));
+  return element("td", { class: `${column.id} ${column.shown || ""}` }, column.value(trial));
 }
 
 function row(trial) {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.answered_sweep import benchmark, write_answered_sweep
-from unlearn_sweep.engine.answers import Answers, read_answers, sampled_rows, strongest
+from unlearn_sweep.engine.answers import Answers, keep_questions, read_answers, sampled_rows, strongest
 from unlearn_sweep.engine.store.snapshot import read_snapshot
 from unlearn_sweep.engine.store.stages import StageStore
 
@@ -56,7 +56,21 @@ def test_texts_of_other_data_are_not_shown(tmp_path: Path) -> None:
     found = answers_of(write_answered_sweep(tmp_path / "runs" / "demo", data="another"))
     assert set(found.table["question"].isna()) == {True}
     assert set(found.table["answer"].notna()) == {True}
-    assert found.problems == ("questions and references: the benchmark's content changed after the sweep measured it",)
+    assert found.problems == (
+        "questions and references: the benchmark's content or code changed after the sweep measured it",
+    )
+
+
+def test_questions_that_the_sweep_kept_outlive_the_benchmark(tmp_path: Path) -> None:
+    folder = write_answered_sweep(tmp_path / "runs" / "demo", data="another")
+    keep_questions(benchmark(), folder)
+    found = answers_of(folder)
+    assert found.problems == ()
+    for line in found.table.to_dict("records"):
+        row = ROWS[line["row_id"]]
+        assert (line["question"], line["reference"]) == (row.question, row.answer)
+    (folder / "questions.parquet").write_bytes(b"no parquet")
+    assert "questions.parquet cannot be read" in answers_of(folder).problems[0]
 
 
 def test_missing_and_damaged_rows_are_named(tmp_path: Path) -> None:

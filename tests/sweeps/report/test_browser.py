@@ -11,6 +11,8 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +288,66 @@ def test_a_setting_is_a_column_that_sorts_by_number(look: Look) -> None:
         assert float(text) == pytest.approx(known[0], rel=0.01)
 
     look(examine)
+
+
+AXE = find_spec("axe_core_python")
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-core-python is not installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_axe_finds_no_violation(answered: Path, tmp_path: Path, scheme: str, width: int) -> None:
+    """Oracle: axe-core's rules, over the whole page with every figure drawn and a trial open."""
+    script = files("axe_core_python").joinpath("axe.min.js").read_text()
+    found = "axe.run().then((found) => found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]))"
+
+    async def session() -> None:
+        async with opened(answered, tmp_path / "profile") as tab:
+            media = [{"name": "prefers-color-scheme", "value": scheme}]
+            screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            await tab.call("Emulation.setEmulatedMedia", features=media)
+            await tab.call("Emulation.setDeviceMetricsOverride", **screen)
+            await tab.value("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
+            await tab.value("select(TRIALS.find((trial) => trial.on_front).number)")
+            await tab.value(f"{script}; 0")
+            assert await tab.value(found) == []
+
+    asyncio.run(session())
+
+
+OVERLAPS = """(() => {
+  const boxes = [...document.querySelectorAll("figure, section > h2, section > p, section > .note")]
+    .map((one) => [one, one.getBoundingClientRect()]).filter(([one, box]) => box.height > 0);
+  const spills = (figure) => [...figure.querySelectorAll(".main-svg")].map((svg) => svg.getBoundingClientRect())
+    .some((box) => box.bottom > figure.getBoundingClientRect().bottom + 1
+      || box.right > figure.getBoundingClientRect().right + 12);
+  const bad = [...document.querySelectorAll("figure")].filter(spills).map((figure) => figure.firstElementChild.id);
+  for (const [one, a] of boxes) for (const [other, b] of boxes) {
+    if (one === other || one.contains(other) || other.contains(one)) continue;
+    const apart = a.left >= b.right - 1 || b.left >= a.right - 1 || a.top >= b.bottom - 1 || b.top >= a.bottom - 1;
+    if (!apart) bad.push(one.textContent.slice(0, 40));
+  }
+  return bad;
+})()"""
+
+
+def test_on_paper_nothing_lies_on_another_and_the_legend_stays(look: Look) -> None:
+    """A page of A4 with its margins is about 700 pixels wide."""
+
+    async def examine(tab: Tab) -> None:
+        await tab.call("Emulation.setEmulatedMedia", media="print")
+        await tab.value("document.documentElement.style.width = '700px'")  # the window keeps its size, as in printing
+        await tab.value("dispatchEvent(new Event('beforeprint'))")
+        await asyncio.sleep(0.5)
+        assert await tab.value("document.querySelectorAll('.js-plotly-plot').length") >= 8
+        assert await tab.value(OVERLAPS) == []
+        assert await tab.value("document.getElementById('legend').getBoundingClientRect().height") > 0
+        assert await tab.value("document.body.scrollWidth") <= 720
+        assert len((await tab.call("Page.printToPDF"))["data"]) > 20_000
+
+    look(examine)
+
+
+def test_a_page_of_600_trials_stays_small(tmp_path: Path) -> None:
+    page = build_report(write_sweep(tmp_path / "demo", mixed_trials(600))).page
+    assert page.stat().st_size < 8 * 2**20
