@@ -55,7 +55,8 @@ faults: $(STAMP) ## the tests that kill processes and check that nothing is lost
 browser: $(STAMP) ## the tests that open the report in Chromium; skipped where there is none
 	$(PYTEST) -q -m browser
 
-gpu: $(STAMP) ## the tests that need a CUDA device
+gpu: $(STAMP) ## checks of a GPU beside the plain way of each (tiny and on the CPU where there is none), then the tests that need one
+	$(PY) bench/gpu_checks.py
 	@$(PYTEST) -q -m gpu; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "no test needs a CUDA device"; else exit $$status; fi
 

@@ -137,8 +137,13 @@ def too_large(
 
 
 def _training(job: SweepJob, shape: Shape, tokens_per_row: float) -> GpuMemory:
-    settings, workers = job.training, max(1, job.training.workers)
-    per, trained = shape.parameters / GIB, 1.0 if job.training.lora is None else ADAPTER_SHARE
+    return training_memory(job.training, shape, tokens_per_row, frozen=_frozen_models(job))
+
+
+def training_memory(settings: TrainingSettings, shape: Shape, tokens_per_row: float, *, frozen: int) -> GpuMemory:
+    """Return the memory of one GPU in a training with `frozen` frozen models beside the trained one."""
+    workers = max(1, settings.workers)
+    per, trained = shape.parameters / GIB, 1.0 if settings.lora is None else ADAPTER_SHARE
     zero = settings.zero
     weights = (2.0 if settings.backend == "deepspeed" else 6.0) * per / (workers if zero >= 3 else 1)
     gradients = (6.0 if zero else 4.0) * per * trained / (workers if zero >= 2 else 1)
@@ -151,7 +156,7 @@ def _training(job: SweepJob, shape: Shape, tokens_per_row: float) -> GpuMemory:
         weights=weights,
         gradients=gradients,
         optimizer=optimizer,
-        frozen=2.0 * per * _frozen_models(job),
+        frozen=2.0 * per * frozen,
         activations=tokens * shape.depth_times_width * kept / GIB,
         logits=tokens * shape.vocabulary * LOGIT_BYTES / GIB,
     )
