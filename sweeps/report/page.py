@@ -51,15 +51,20 @@ _SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
-def render_page(report: Report, answers: AnswerSheet | None = None) -> str:
-    """Return the page as HTML text, including plotly.js (about 5 MB). Without `answers`, leave that section out."""
+def render_page(report: Report, answers: AnswerSheet | None = None, *, live: bool = False) -> str:
+    """Return the page as HTML text, including plotly.js (about 5 MB). Without `answers`, leave that section out.
+
+    A `live` page asks its server for the state every two seconds, and loads itself again when a trial has settled.
+    """
     from plotly.offline import get_plotlyjs  # slow to import, and needed only here
 
     # Inside a script element, the HTML parser only looks for its end tag.
     plotly = get_plotlyjs().replace("</script", "<\\/script")
-    script = "\n".join(_asset(name) for name in SCRIPTS) + "\nstart();\n"
+    names, calls = ([*SCRIPTS, "live.js"], "start();\nstartLive();\n") if live else (SCRIPTS, "start();\n")
+    script = "\n".join(_asset(name) for name in names) + f"\n{calls}"
     parts = {
-        "policy": _policy(plotly, script),
+        "policy": _policy(plotly, script, live=live),
+        "not_live": "" if live else " hidden",
         "title": escape(f"{report.sweep}: Pareto report"),
         "style": _asset("page.css"),
         "name": escape(report.sweep),
@@ -136,12 +141,13 @@ def _staircases(report: Report, half: str) -> dict[str, list[tuple[float, float]
     return steps
 
 
-def _policy(*scripts: str) -> str:
+def _policy(*scripts: str, live: bool) -> str:
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    server = "; connect-src 'self'" if live else ""
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        f"base-uri 'none'; form-action 'none'{server}"
     )
 
 

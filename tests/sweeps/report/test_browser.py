@@ -78,7 +78,7 @@ class Tab:
 
 
 @asynccontextmanager
-async def opened(page: Path, profile: Path) -> AsyncIterator[Tab]:
+async def opened(page: Path | str, profile: Path) -> AsyncIterator[Tab]:
     """A browser with the page open and drawn. Ended, with its children, at the end of the block."""
     assert BROWSER is not None
     process = subprocess.Popen(
@@ -93,7 +93,7 @@ async def opened(page: Path, profile: Path) -> AsyncIterator[Tab]:
                 tab = Tab(socket)
                 for domain in ("Network", "Runtime", "Log", "Page"):
                     await tab.call(f"{domain}.enable")
-                await tab.call("Page.navigate", url=page.as_uri())
+                await tab.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
                 await tab.until("document.querySelectorAll('#plot-ut-rob .point').length > 0")
                 yield tab
     finally:
