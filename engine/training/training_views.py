@@ -157,6 +157,8 @@ class Views:
                 encoder.example(row, row.answer)
             if f"{base}_alternate" in self.names:
                 check_alternates(rows)
+            if f"{base}_idk" in self.names:
+                check_questions(f"{base}_idk", rows)
         self.wordings = self._wordings()
         self.subject_change = subject_change
         self.continuations: Sequence[tuple[int, ...]] = ()
@@ -295,6 +297,15 @@ def task_view(data: str, encoder: Encoder, seed: int) -> tuple[Row, ...]:
         limit = encoder.limit(found[0])
         raise ValueError(f"view {TASK_VIEW}{data}: none of {len(found)} rows fits into max_tokens={limit}")
     return fitting
+
+
+def check_questions(view: str, rows: Sequence[Row]) -> None:
+    without = [row.row_id for row in rows if not row.question.strip()]
+    if without:
+        raise ValueError(
+            f"view {view!r}: {len(without)} of {len(rows)} rows are running text without a question, the first is "
+            f"{without[0]!r}; a refusal of nothing would be trained; give questions, or choose another method"
+        )
 
 
 def check_alternates(rows: Sequence[Row]) -> None:

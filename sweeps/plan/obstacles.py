@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed
+from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import validate
@@ -63,6 +63,7 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             if view not in benchmark.train:
                 known = listing(sorted(benchmark.train))
                 yield f"method {space.method} reads view {view}, and benchmark {benchmark.name} has {known}"
+        yield from _questions(space, needs, benchmark)
         if "forget_alternate" in needs and not _has_alternatives(benchmark):
             yield f"method {space.method} needs alternate answers, and the forget rows of {benchmark.name} have none"
         wanted = max((int(value) for value in values_of(space.params.get("gao_paraphrases"))), default=0)
@@ -70,6 +71,22 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             yield (
                 f"method {space.method} asks for {wanted} other wordings of each forget row (gao_paraphrases), and "
                 f"benchmark {benchmark.name} has {fewest}"
+            )
+
+
+def _questions(space: MethodSpace, needs: Sequence[str], benchmark: Benchmark) -> Iterator[str]:
+    """Yield a sentence for each view of refusals whose rows have no question: a refusal of nothing would be trained."""
+    refused = {view for view in ("forget", "retain") if f"{view}_idk" in needs}
+    kept = [values_of(dimension) for name, dimension in space.params.items() if name.rpartition(".")[2] == "retain"]
+    refused |= {"retain"} if any("ap" in values for values in kept) else set()
+    for view in sorted(refused):
+        rows = benchmark.train.get(view, ())
+        bare = sum(not row.question.strip() for row in rows)
+        if bare:
+            yield (
+                f"method {space.method} trains refusals of {view} questions, and {bare} of {len(rows)} {view} rows of "
+                f"{benchmark.name} are running text without a question: choose a method that takes text, such as npo "
+                "or rmu, or give questions with answers (benchmark custom)"
             )
 
 

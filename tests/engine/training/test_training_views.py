@@ -109,6 +109,13 @@ def test_missing_alternates_are_counted(benchmark: Benchmark, encoder: Encoder) 
         views(replace(benchmark, train={"forget": rows}), encoder, ("forget_alternate",))
 
 
+def test_refusals_without_a_question_are_refused(benchmark: Benchmark, encoder: Encoder) -> None:
+    first, *rest = benchmark.train["forget"]
+    text = replace(benchmark, train={"forget": [replace(first, question=" "), *rest]})
+    with pytest.raises(ValueError, match="1 of 11 rows are running text without a question, the first is 'forget-0'"):
+        views(text, encoder, ("forget_idk",))
+
+
 def test_an_empty_view_is_refused(benchmark: Benchmark, encoder: Encoder) -> None:
     with pytest.raises(ValueError, match="view 'forget' has no rows"):
         views(replace(benchmark, train={"forget": []}), encoder, ("forget",))

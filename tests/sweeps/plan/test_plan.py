@@ -382,6 +382,20 @@ def test_workers_cost_their_start(tmp_path: Path) -> None:
     assert any("training workers" in note for note in workers.notes)
 
 
+def test_refusals_are_trained_on_questions_only(tmp_path: Path) -> None:
+    """Running text has no question: dpo would learn to refuse behind a bare begin token."""
+    methods = "methods: {dpo: {}, idk: {}, idk_ap: {}, npo: {retain: ap}, rmu: {}, npo+sam: {}}"
+    job = job_of(tmp_path, methods=methods, search="search: {trials: 6}")
+    benchmark = load_benchmark("authors", job.benchmark.params)
+    assert not [text for text in obstacles_of(job, benchmark) if "refusals" in text]
+    text = {view: [replace(row, question="") for row in rows[:3]] for view, rows in benchmark.train.items()}
+    found = [text for text in obstacles_of(job, replace(benchmark, train=text)) if "refusals" in text]
+    assert [(sentence.split()[1], sentence.split()[5]) for sentence in found] == [
+        ("dpo", "forget"), ("idk", "forget"), ("idk_ap", "forget"), ("idk_ap", "retain"), ("npo", "retain"),
+    ]  # fmt: skip
+    assert "3 of 3 forget rows" in found[0]
+
+
 def test_what_cannot_run_is_said(tmp_path: Path) -> None:
     job = job_of(tmp_path, methods="methods: {altpo: {}, npo: {}}", attacks="attacks: [{relearn: {data: retian}}]")
     benchmark = load_benchmark("authors", job.benchmark.params)
