@@ -15,7 +15,6 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, per_trial
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
-from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, described
 from unlearn_sweep.evaluators.cards import BenchmarkCard
 from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.file.problems import count_of
@@ -32,6 +31,7 @@ from unlearn_sweep.sweeps.plan.model_size import parameters_of
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
 from unlearn_sweep.sweeps.plan.workload import workload_of
+from unlearn_sweep.sweeps.prompt_words import prompt_words
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.resolve import Overrides, placement_of, resolve
 
@@ -159,12 +159,6 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 
-def prompt_words(job: SweepJob) -> str:
-    """Return the prompt format of a job in one line."""
-    settings = PromptSettings.model_validate(job.benchmark.params.get(FORMAT_KEY, {}))
-    return described(settings, job.benchmark.name)
-
-
 def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:
     parameters = parameters_of(job.original, benchmark.recipe)
     work = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics])
@@ -184,7 +178,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         name=job.name,
         directory=str(job.directory),
         trials=job.search.trials,
-        prompt=prompt_words(job),
+        prompt=prompt_words(job, benchmark),
         settled=sum(settled.values()),
         left=left,
         methods=methods,

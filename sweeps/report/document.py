@@ -34,6 +34,7 @@ from unlearn_sweep.sweeps.report.estimate import slots_of
 from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
 from unlearn_sweep.sweeps.report.method_table import MethodLine, PublishedLine, method_lines, published_lines
 from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
+from unlearn_sweep.sweeps.report.prompt_finding import PromptFinding, prompt_finding
 from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenance
 from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepState
 from unlearn_sweep.sweeps.report.savings import Savings, savings
@@ -118,6 +119,7 @@ class Report(View):
         alike: For each recommended trial, the front members that cannot be told apart from it, on the half of
             `compared_on`.
         methods: What each method reached, the highest hypervolume first.
+        prompt: How questions were put to models, and what the probe found.
         published: Published numbers of the same benchmark and methods.
         tracking: The MLflow setting: "auto", "off" or an address.
         versions: Package versions at the last start of the sweep.
@@ -148,6 +150,7 @@ class Report(View):
     methods: list[MethodLine]
     published: list[PublishedLine]
     controls: Controls | None
+    prompt: PromptFinding | None
     stages: list[StageTime]
     pruning: Savings
     time: TimeAccount
@@ -204,6 +207,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         methods=[line.model_copy(update={"method": cleaner.text(line.method)}) for line in methods],
         published=published_lines(methods, data.trials, data.benchmark, options),
         controls=data.controls,
+        prompt=_cleaned(prompt_finding(data), cleaner),
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),
         time=time_account(data.timeline, elapsed=elapsed, slots=slots),
@@ -216,6 +220,12 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         spec_text=cleaner.optional(data.snapshot.spec_text),
         problems=[cleaner.text(problem) for problem in data.problems],
     )
+
+
+def _cleaned(finding: PromptFinding | None, cleaner: Cleaner) -> PromptFinding | None:
+    if finding is None:
+        return None
+    return PromptFinding.model_validate(cleaner.value(finding.model_dump()))
 
 
 def stage_times(timeline: Timeline) -> list[StageTime]:

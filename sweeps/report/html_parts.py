@@ -75,8 +75,16 @@ def warnings(report: Report) -> str:
         texts.append(
             "The sweep was stopped before its end. Rerun the same command to resume from the last finished stage."
         )
+    if report.prompt is not None and report.prompt.warning is not None:
+        texts.append(f"Asked in the wrong format? {capitalised(report.prompt.warning)}.")
     texts += [f"Not readable and left out: {problem}" for problem in report.problems]
-    return "".join(f'<p class="banner">{escape(text)}</p>' for text in texts)
+    asked = "" if report.prompt is None else f'<p class="note">{escape(report.prompt.sentence())}</p>'
+    return "".join(f'<p class="banner">{escape(text)}</p>' for text in texts) + asked
+
+
+def capitalised(text: str) -> str:
+    """Return the text with its first letter in upper case and the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def pick_cards(report: Report) -> str:

@@ -96,7 +96,8 @@ def _notes(report: Report) -> list[Text]:
         for note in (*apart, *by_number[pick.number].cautions):
             lines.append(Text(f"trial {pick.number:<3} {note}", style="yellow"))
     few = few_facts(report.controls.forget_facts if report.controls else None)
-    return [*lines, *([Text(few, style="yellow")] if few else [])]
+    wrong = report.prompt.warning if report.prompt is not None else None
+    return [*lines, *(Text(note, style="yellow") for note in (few, wrong) if note)]
 
 
 def _places(report: Report, directory: Path | str) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.support.model_folders import write_safetensors
+from tests.support.model_folders import write_model_folder, write_safetensors
 from tests.support.outcomes import ANY_OUTCOME
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import AttackSettings, ModelSource, SweepJob
@@ -173,7 +173,10 @@ def test_work_of_an_attack(name: str, params: dict[str, Any], expected: tuple[in
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "chain"])
 def test_every_attack_of_the_catalog_can_be_planned(name: str, tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, attacks=f"attacks: [{name}]")
+    thinking = write_model_folder(tmp_path / "m") / "chat_template.jinja"
+    thinking.write_text("{{ enable_thinking }}", encoding="utf-8")
+    given = {"model": "model: {path: m}", "gold": "gold: {path: m}"} if name == "think" else {}
+    plan = plan_of(tmp_path, attacks=f"attacks: [{name}]", **given)
     stage = next(stage for stage in plan.stages if stage.name.startswith("attack:"))
     assert stage.seconds is not None
     assert stage.seconds > 0
