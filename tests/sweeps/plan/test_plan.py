@@ -175,8 +175,8 @@ def test_work_of_an_attack(name: str, params: dict[str, Any], expected: tuple[in
 def test_every_attack_of_the_catalog_can_be_planned(name: str, tmp_path: Path) -> None:
     thinking = write_model_folder(tmp_path / "m") / "chat_template.jinja"
     thinking.write_text("{{ enable_thinking }}", encoding="utf-8")
-    given = {"model": "model: {path: m}", "gold": "gold: {path: m}"} if name == "think" else {}
-    plan = plan_of(tmp_path, attacks=f"attacks: [{name}]", **given)
+    given = "model: {path: m}\ngold: {path: m}" if name == "think" else ""
+    plan = plan_of(tmp_path, attacks=f"attacks: [{name}]", model=given)
     stage = next(stage for stage in plan.stages if stage.name.startswith("attack:"))
     assert stage.seconds is not None
     assert stage.seconds > 0
