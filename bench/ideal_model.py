@@ -66,6 +66,7 @@ SHAPES = {
     "log_truth_ratio": Shape("score", 0.0, -1.5, 1.0),
     "rouge": Shape("share", 0.3, 0.95),
     "rouge_unstemmed": Shape("share", 0.3, 0.95),
+    "rouge_rwku": Shape("share", 0.3, 0.95),
     "rouge_f1": Shape("share", 0.3, 0.95),
     "knowmem": Shape("share", 0.3, 0.65, 0.35),
     "verbmem": Shape("share", 0.2, 0.6, 0.15),

@@ -26,6 +26,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "mia_min_k_auc": ("mia_min_k",),
     "mia_min_k_plus_plus_auc": ("mia_min_k_plus_plus",),
     "mia_gradnorm_auc": ("mia_gradnorm",),
+    "mia_zlib_ou_auc": ("mia_zlib_ou",),
     "mia_min_k_ou_auc": ("mia_min_k_ou",),
     "mia_min_k_plus_plus_ou_auc": ("mia_min_k_plus_plus_ou",),
     "mia_gradnorm_ou_auc": ("mia_gradnorm_ou",),

@@ -130,6 +130,8 @@ def _fill_likelihood(
             continue
         row.scores = next(scores)
         row.content = row.scores.correct[: len(item.answer.content_ids)]
+        if "mia_zlib_ou" in names:
+            row.scored_text = str(tokenizer.decode(list(item.answer.answer_ids), skip_special_tokens=True))
         row.paraphrase_nll = None if item.paraphrase is None else mean_nll(next(scores).logp)
         row.wrong_nlls = tuple(mean_nll(next(scores).logp) for _ in item.perturbed)
     return done.forward_passes

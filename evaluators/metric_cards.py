@@ -153,6 +153,16 @@ ANSWER_CARDS = (
         kinds=("question", "continuation"),
     ),
     MetricCard(
+        name="rouge_rwku",
+        summary="As `rouge`, as RWKU computes it: words between blanks, case and punctuation kept, each word once.",
+        group="generation",
+        serves=("ue", "ut"),
+        needs="generation",
+        unit="share of distinct words",
+        source=f"{RWKU}: to lay a number beside a published one",
+        kinds=("question", "continuation"),
+    ),
+    MetricCard(
         name="rouge_f1",
         summary="As `rouge`, with words beyond the reference counted against the answer. ROUGE-L F1, stemmed.",
         group="generation",

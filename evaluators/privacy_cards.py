@@ -165,6 +165,7 @@ def _as_published(name: str, summary: str) -> tuple[MetricCard, MetricCard]:
 
 
 PUBLISHED_PRIVACY_CARDS = (
+    *_as_published("mia_zlib", "As `mia_zlib`, of the text with the blank that stands before an answer."),
     *_as_published("mia_min_k", "As `mia_min_k`, without the token that ends the text."),
     *_as_published("mia_min_k_plus_plus", "As `mia_min_k_plus_plus`, without the token that ends the text."),
     *_as_published(

@@ -18,6 +18,7 @@ from unlearn_sweep.evaluators.memorization import exact_memorization, extraction
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_accuracy, choice_mass, choice_probability
 from unlearn_sweep.evaluators.probability import mean_nll, normalised_probability, probability
 from unlearn_sweep.evaluators.rouge import RougeL, rouge_l
+from unlearn_sweep.evaluators.rouge_words import distinct_word_recall
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match
 from unlearn_sweep.evaluators.truth_ratio import log_truth_ratio, truth_ratio
@@ -27,9 +28,9 @@ from unlearn_sweep.evaluators.truth_ratio import log_truth_ratio, truth_ratio
 class Measured:
     """What came back for one row; what was not asked for, or does not exist for this row, stays None or empty.
 
-    `content` marks the answer tokens that are the model's own choice, end-of-text left out. `judged`,
-    `entailed`, `preferred` (1: over the original's answer in both orders) and `clean` (a probability) are None where
-    nobody was asked, or gave no readable answer.
+    `content` marks the answer tokens that are the model's own choice, end-of-text left out. `scored_text` is what the
+    scored tokens say, the blank before the answer included. `judged`, `entailed`, `preferred` (1: over the original's
+    answer in both orders) and `clean` (a probability) are None where nobody was asked, or gave no readable answer.
     """
 
     row: Row
@@ -41,6 +42,7 @@ class Measured:
     choice_logps: tuple[float, ...] = ()
     gradient_norm: float | None = None
     gradient_norm_ou: float | None = None
+    scored_text: str | None = None
     generated: tuple[int, ...] | None = None
     generation: str | None = None
     judged: bool | None = None
@@ -123,6 +125,11 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
+def _of_pair(metric: Callable[[str, str], float]) -> RowMetric:
+    """Of the reference and the generated answer."""
+    return lambda row: math.nan if row.generation is None else metric(row.reference, row.generation)
+
+
 _f1_plain = _rouge(lambda rouge: rouge.f1, stemmer=False)
 
 ROW_METRICS: Mapping[str, RowMetric] = {
@@ -137,6 +144,7 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "rouge": _rouge(lambda rouge: rouge.recall, stemmer=True),
     "rouge_unstemmed": _rouge(lambda rouge: rouge.recall, stemmer=False),
     "rouge_f1": _rouge(lambda rouge: rouge.f1, stemmer=True),
+    "rouge_rwku": _of_pair(distinct_word_recall),
     "knowmem": _f1_plain,
     "verbmem": _f1_plain,
     "answer_match": _of_generation(answer_match),
@@ -150,6 +158,7 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "mia_zlib": lambda row: zlib_score(row.nll, row.row.answer),
     "mia_min_k": _of_scores(lambda scores: min_k(scores.logp)),
     "mia_min_k_plus_plus": _of_scores(_min_k_plus_plus),
+    "mia_zlib_ou": lambda row: math.nan if row.scored_text is None else zlib_score(row.nll, row.scored_text),
     "mia_min_k_ou": _of_said(lambda scores, end: min_k(scores.logp[:end])),
     "mia_min_k_plus_plus_ou": _of_said(_min_k_plus_plus),
     "mia_gradnorm_ou": lambda row: _or_nan(row.gradient_norm_ou),

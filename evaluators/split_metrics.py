@@ -235,6 +235,7 @@ SPLIT_METRICS: Mapping[str, Callable[[Matched], Statistic]] = {
     "mia_min_k_auc": _auc("mia_min_k"),
     "mia_min_k_plus_plus_auc": _auc("mia_min_k_plus_plus"),
     "mia_gradnorm_auc": _auc("mia_gradnorm"),
+    "mia_zlib_ou_auc": _auc("mia_zlib_ou"),
     "mia_min_k_ou_auc": _auc("mia_min_k_ou"),
     "mia_min_k_plus_plus_ou_auc": _auc("mia_min_k_plus_plus_ou"),
     "mia_gradnorm_ou_auc": _auc("mia_gradnorm_ou"),

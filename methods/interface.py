@@ -102,11 +102,14 @@ class AverageSettings:
 
     Attributes:
         decay: average <- decay * average + (1 - decay) * weights after each step; in [0, 1), 0 keeps the last weights.
+            None: all weights that are taken count the same.
         start: Share of the training before the first step that counts, in [0, 1].
+        every: Take the weights after each step whose number, from 1, is a multiple of this.
     """
 
-    decay: float
+    decay: float | None
     start: float
+    every: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from unlearn_sweep.methods.interface import AverageSettings, Needs
 
@@ -11,11 +12,17 @@ from unlearn_sweep.methods.interface import AverageSettings, Needs
 class WeightAverage:
     """From the share `average_start` of training on, average <- decay * average + (1 - decay) * weights.
 
-    Decay 0 keeps the last weights. The training itself is not changed.
+    Decay 0 keeps the last weights. `average: uniform` takes the plain mean of the weights after every
+    `average_every`-th step, as the released code does (from step 100 on, every fifth). The training itself is not
+    changed.
     """
 
+    average: Literal["decayed", "uniform"] = "decayed"
     average_decay: float = 0.95
     average_start: float = 0.5
+    average_every: int = 1
 
     def extend(self, needs: Needs) -> Needs:
-        return replace(needs, average=AverageSettings(decay=self.average_decay, start=self.average_start))
+        decay = self.average_decay if self.average == "decayed" else None
+        settings = AverageSettings(decay=decay, start=self.average_start, every=self.average_every)
+        return replace(needs, average=settings)

@@ -200,9 +200,16 @@ WEIGHT_AVG = _wrapper(
     name="weight_avg",
     summary="keeps a running mean of the weights instead of the last ones",
     paper=f"{_SMOOTH} (WA)",
-    equation="average <- decay * average + (1 - decay) * w, from the share start of training on",
+    equation="from the share start on, average <- decay * average + (1 - decay) * w, or the mean of all w taken",
     needs=(),
     params=(
+        Param(
+            name="average",
+            default="decayed",
+            choices=("decayed", "uniform"),
+            source="unlearn-smooth's code: uniform, from step 100 on, every 5 steps",
+            summary="uniform: all weights that are taken count the same, and average_decay plays no part",
+        ),
         Param(
             name="average_decay",
             default=0.95,
@@ -214,6 +221,13 @@ WEIGHT_AVG = _wrapper(
         ),
         Param(
             name="average_start", default=0.5, low=0, high=1, source="proposal", summary="share of training before it"
+        ),
+        Param(
+            name="average_every",
+            default=1,
+            low=1,
+            source="unlearn-smooth's code: 5",
+            summary="steps from one taking of the weights to the next",
         ),
     ),
     target="unlearn_sweep.methods.weight_average:WeightAverage",

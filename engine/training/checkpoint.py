@@ -90,6 +90,7 @@ class Checkpoints:
         training.run.state.update(facts["state"] | under("state.", tensors))
         if training.average is not None and "average.0" in tensors:
             mean = under("average.", tensors)
+            training.average.taken = int(mean.pop("taken"))
             training.average.mean = [mean[str(number)].to(training.run.device) for number in range(len(mean))]
         torch.set_rng_state(tensors["random"])
         for name, value in facts["history"].items():
@@ -134,6 +135,7 @@ class Checkpoints:
         tensors |= {f"state.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
         if training.average is not None and training.average.mean is not None:
             tensors |= {f"average.{number}": mean for number, mean in enumerate(training.average.mean)}
+            tensors["average.taken"] = torch.tensor(training.average.taken)
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(plain, folder / "state.safetensors")
         facts: dict[str, Any] = {

@@ -26,7 +26,10 @@ from unlearn_sweep.methods.interface import Needs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+QUERY_VALUE = ("q_proj", "v_proj", "qkv_proj", "c_attn", "query_key_value")
+"""Layers that make queries and values; where one layer makes keys as well, that one."""
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "c_attn", "query_key_value", "out_proj", "dense")
+TARGETS = {"attention": ATTENTION, "query_value": QUERY_VALUE}
 
 
 def add_adapters(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> None:
@@ -61,14 +64,14 @@ def adapted_layers(model: PreTrainedModel, settings: LoraSettings, needs: Needs,
         name
         for name, module in _chosen(model, needs, layers)
         if is_linear(module)
-        and (settings.targets == "all" or name.rpartition(".")[2] in ATTENTION)
+        and (settings.targets == "all" or name.rpartition(".")[2] in TARGETS[settings.targets])
         and (needs.trainable != "down_projections" or is_down_projection(name))
     ]
 
 
 def adapted_experts(model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]) -> list[str]:
     """Return the full names of the expert parameters whose matrices each get an adapter."""
-    if settings.targets == "attention":
+    if settings.targets != "all":
         return []
     named = (f"{name}.{own}" for name, module in _chosen(model, needs, layers) for own, _ in expert_parameters(module))
     return [name for name in named if needs.trainable != "down_projections" or is_down_projection(name)]

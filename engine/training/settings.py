@@ -38,7 +38,9 @@ class LoraSettings(Settings):
     rank: Count = Field(default=8, description="rank of the adapters")
     alpha: float = Field(default=16.0, gt=0, description="their scale is alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapters")
-    targets: Literal["all", "attention"] = Field(default="all", description="linear layers that get one")
+    targets: Literal["all", "attention", "query_value"] = Field(
+        default="all", description="linear layers that get one; query_value: as the LoRA paper and RWKU"
+    )
 
 
 class TrainingSettings(Settings):

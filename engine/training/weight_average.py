@@ -24,19 +24,24 @@ class RunningAverage:
         self.module = module
         self.whole = whole
         self.mean: list[Tensor] | None = None
+        self.taken = 0
 
     @torch.no_grad()
     def take(self, index: int, steps: int) -> None:
-        """Add the weights after step `index` (from 0) of `steps`. Does nothing before the share `start`."""
-        if (index + 1) / steps <= self.settings.start and index + 1 < steps:
+        """Add the weights after step `index` (from 0) of `steps`, if it counts. The last one does if none did."""
+        counts = (index + 1) / steps > self.settings.start and (index + 1) % self.settings.every == 0
+        if not counts and (index + 1 < steps or self.mean is not None):
             return
         with self.whole():
             now = [weight.detach().float() for weight in self._weights()]
+            self.taken += 1
             if self.mean is None:
                 self.mean = [weight.clone() for weight in now]
                 return
+            decay = self.settings.decay
+            share = 1 / self.taken if decay is None else 1 - decay
             for held, new in zip(self.mean, now, strict=True):
-                held.lerp_(new, 1 - self.settings.decay)
+                held.lerp_(new, share)
 
     @torch.no_grad()
     def put(self) -> None:

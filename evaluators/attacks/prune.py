@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def top_share(scores: Tensor, percent: float) -> Tensor:
-    """Mask of the highest `percent` of a matrix's scores; the count is rounded to a whole number of weights."""
+    """Mask of the highest `percent` of a matrix's scores; of a part of a weight nothing, as in the released code."""
     mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    count = round(scores.numel() * percent / 100)
+    count = int(percent / 100 * scores.numel())
     mask[torch.topk(scores.flatten(), count).indices] = True
     return mask.view(scores.shape)
 

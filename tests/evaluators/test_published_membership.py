@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,17 @@ def test_the_token_that_ends_a_text_is_left_out(
     ).table
     assert own[name].tolist() == pytest.approx(expected[plain].tolist(), abs=1e-5)
     assert own[plain].tolist() != pytest.approx(expected[plain].tolist(), abs=1e-5)
+
+
+def test_the_compressed_text_has_the_blank_before_the_answer(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Oracle: zlib itself. open-unlearning decodes the supervised tokens, and the first of them begins with a blank."""
+    names = ["mia_zlib_ou", "mia_zlib", "mia_loss"]
+    table = evaluate_rows(tiny_model, tiny_tokenizer, ROWS, metrics=names, template=Template(), max_new_tokens=2).table
+    for row, line in zip(ROWS, table.to_dict("records"), strict=True):
+        assert line["mia_zlib_ou"] == pytest.approx(line["mia_loss"] / len(zlib.compress(f" {row.answer}".encode())))
+        assert line["mia_zlib"] == pytest.approx(line["mia_loss"] / len(zlib.compress(row.answer.encode())))
 
 
 def test_the_gradient_norm_is_the_mean_over_weights(

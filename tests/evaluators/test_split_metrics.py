@@ -67,7 +67,7 @@ def test_every_metric_over_splits_is_one_of_the_catalog() -> None:
     "metric",
     [
         *("mia_loss_auc", "mia_zlib_auc", "mia_min_k_auc", "mia_min_k_plus_plus_auc", "mia_gradnorm_auc"),
-        *("mia_min_k_ou_auc", "mia_min_k_plus_plus_ou_auc", "mia_gradnorm_ou_auc"),
+        *("mia_zlib_ou_auc", "mia_min_k_ou_auc", "mia_min_k_plus_plus_ou_auc", "mia_gradnorm_ou_auc"),
     ],
 )
 def test_the_areas_are_scikit_learns(draws: np.random.Generator, metric: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.methods.interface import Needs
 
+Targets = Literal["all", "attention", "query_value"]
 JobMaker = Callable[..., dict[str, Any]]
 LORA = {"rank": 2, "alpha": 8.0, "dropout": 0.0, "targets": "all"}
 ALL = Needs(views=("forget",))
@@ -101,6 +103,49 @@ def test_attention_only(start_model: Path) -> None:
     names = adapted_layers(model, LoraSettings(targets="attention"), ALL, ())
     assert {name.rpartition(".")[2] for name in names} == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert len(names) == 4 * model.config.num_hidden_layers
+
+
+def test_queries_and_values_only(start_model: Path) -> None:
+    """As RWKU's scripts have it: --lora_target q_proj,v_proj."""
+    model = load_model(str(start_model), device="cpu")
+    names = adapted_layers(model, LoraSettings(targets="query_value"), ALL, ())
+    assert {name.rpartition(".")[2] for name in names} == {"q_proj", "v_proj"}
+    assert len(names) == 2 * model.config.num_hidden_layers
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers"),
+    [
+        ("all", ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+        ("attention", ["q_proj", "k_proj", "v_proj", "o_proj"]),
+        ("query_value", ["q_proj", "v_proj"]),
+    ],
+)
+def test_training_and_merging_are_those_of_peft(start_model: Path, targets: Targets, layers: list[str]) -> None:
+    """Oracle: `get_peft_model`, the same five steps, `merge_and_unload`."""
+    ours = load_model(str(start_model), device="cpu")
+    plain: Any = get_peft_model(
+        load_model(str(start_model), device="cpu"), LoraConfig(r=4, lora_alpha=8, target_modules=layers, bias="none")
+    )
+    add_adapters(ours, LoraSettings(rank=4, alpha=8.0, targets=targets), ALL, ())
+    trained = {name: weight for name, weight in ours.named_parameters() if weight.requires_grad}
+    theirs = {name.removeprefix("base_model.model."): w for name, w in plain.named_parameters() if w.requires_grad}
+    assert trained.keys() == theirs.keys()
+    with torch.no_grad():
+        for name, weight in trained.items():
+            theirs[name].copy_(weight)
+    ids = torch.randint(3, 200, (4, 12), generator=torch.Generator().manual_seed(0))
+    for model in (ours, plain):
+        optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1e-2)
+        for _ in range(5):
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    merge_adapters(ours)
+    merged = plain.merge_and_unload().state_dict()
+    assert merged.keys() == ours.state_dict().keys()
+    for name, weight in ours.state_dict().items():
+        torch.testing.assert_close(weight, merged[name], rtol=1e-5, atol=1e-7)
 
 
 def test_nothing_to_adapt_is_said(start_model: Path) -> None:

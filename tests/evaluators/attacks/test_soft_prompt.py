@@ -6,11 +6,14 @@ import copy
 import math
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import PromptTuningConfig, get_peft_model
+from transformers import LlamaForCausalLM
 
 from tests.evaluators.attacks.toy_world import decoded, make_model
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
@@ -18,7 +21,7 @@ from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import build
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.soft_prompt import SoftEmbedding, informative, wrong_answers
-from unlearn_sweep.evaluators.model_parts import UnsupportedModelError
+from unlearn_sweep.evaluators.model_parts import UnsupportedModelError, vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Row, encode
 
 IDS = torch.tensor([[5, 9, 13, 40]])
@@ -29,6 +32,29 @@ def test_soft_ids_read_soft_rows_and_others_the_vocabulary() -> None:
     embedding = SoftEmbedding(base, torch.tensor([2, 4]))
     found = embedding(torch.tensor([[0, 6, 5, 7]]))[0]
     assert torch.equal(found, torch.stack([base.weight[0], base.weight[2], base.weight[5], base.weight[4]]))
+
+
+def test_logits_and_gradient_are_those_of_pefts_prompt_tuning(original: LlamaForCausalLM) -> None:
+    """Oracle: the same five vectors as a virtual prompt of peft's, before texts without a begin-of-text token."""
+    owned = copy.deepcopy(original).requires_grad_(False)
+    soft = SoftEmbedding(vocabulary_embedding(owned), torch.tensor([9, 17, 23, 4, 8]))
+    owned.set_input_embeddings(soft)
+    plain: Any = get_peft_model(
+        copy.deepcopy(original), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    )
+    vectors = plain.prompt_encoder["default"].embedding.weight
+    with torch.no_grad():
+        vectors.copy_(soft.soft)
+    ids = torch.randint(3, 100, (3, 11), generator=torch.Generator().manual_seed(0))
+    asked = torch.cat([torch.arange(soft.vocabulary, soft.vocabulary + 5).expand(3, -1), ids], dim=1)
+    labels = torch.cat([torch.full((3, 5), -100), ids], dim=1)
+    with torch.enable_grad():
+        ours, theirs = owned(input_ids=asked, labels=labels), plain(input_ids=ids, labels=ids)
+        (gradient,) = torch.autograd.grad(ours.loss, [soft.soft])
+        (expected,) = torch.autograd.grad(theirs.loss, [vectors])
+    torch.testing.assert_close(ours.logits, theirs.logits)
+    torch.testing.assert_close(gradient, expected)
+    assert expected.abs().max() > 0
 
 
 def test_no_iterations_are_no_attack(target: Target) -> None:
