@@ -11,6 +11,12 @@ from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 
+class UnwritableStorageError(UserError):
+    """The folder of a sweep cannot be created or written to."""
+
+    advice = "Name another storage (--storage), or make it writable, and rerun the same command."
+
+
 class SweepBusyError(UserError):
     """Another driver is running this sweep or audit."""
 
@@ -24,6 +30,7 @@ def only_driver(sweep: Path, lock: Path | None = None) -> Iterator[None]:
 
     Raises:
         SweepBusyError: another process holds the lock; the message names it.
+        UnwritableStorageError: the lock file cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -31,4 +38,8 @@ def only_driver(sweep: Path, lock: Path | None = None) -> Iterator[None]:
             stack.enter_context(held)
         except durable.LockedElsewhereError as error:
             raise SweepBusyError(f"{sweep} is being run by {error}") from None
+        except OSError as error:
+            if durable.says_disk_full(error):
+                raise
+            raise UnwritableStorageError(f"cannot write to {sweep}: {error.strerror or error}") from error
         yield

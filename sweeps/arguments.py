@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+MOST_TRIALS = 1_000_000
+"""As `search.trials` of a sweep file allows."""
+MOST_THREADS = 1024
+
 
 def path_argument(text: str) -> Path:
     """Return a path argument with `~` and variables expanded.
@@ -36,11 +40,17 @@ def text_if_given(text: str | None) -> str | None:
     return None if text is None else given_text(text)
 
 
+def texts_if_given(texts: list[str] | None) -> list[str] | None:
+    return None if texts is None else [given_text(text) for text in texts]
+
+
 File = Annotated[Path, typer.Argument(metavar="FILE", parser=path_argument, help="A sweep file (YAML).")]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", parser=path_argument, help="A sweep's folder: <storage>/<name>.")
 ]
-Trials = Annotated[int | None, typer.Option(min=1, help="Trials in all, in place of the file's; more extend a sweep.")]
+Trials = Annotated[
+    int | None, typer.Option(min=1, max=MOST_TRIALS, help="Trials in all, in place of the file's; more extend a sweep.")
+]
 Storage = Annotated[
     str | None,
     typer.Option(metavar="DIR", callback=text_if_given, help="Folder of all results, in place of the file's."),
@@ -53,7 +63,7 @@ Mirror = Annotated[
         help="Copy of what is finished (s3://bucket/runs, ...), in place of the file's.",
     ),
 ]
-Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once at most.")]
+Concurrent = Annotated[int | None, typer.Option(min=1, max=MOST_TRIALS, help="Trials at once at most.")]
 Address = Annotated[
     str | None,
     typer.Option(

@@ -52,6 +52,8 @@ BATTERY: tuple[Any, ...] = (
 
 _OPTIONS = {
     "name": "--name",
+    "seed": "--seed",
+    "prompt": "--prompt",
     "storage": "--storage",
     "benchmark.name": "--benchmark",
     "benchmark": "--set",

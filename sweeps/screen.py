@@ -10,6 +10,8 @@ from rich.segment import Segment
 
 from unlearn_sweep.engine.privacy import visible
 
+NARROWEST, USUAL_WIDTH = 20, 80
+
 
 class Screen(Console):
     """Console whose text cannot control the terminal. Rich's own control codes (colours, live view) are unchanged.
@@ -20,6 +22,8 @@ class Screen(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, **options})
+        if self.width < NARROWEST:  # COLUMNS of a shell without a terminal may be 0: nothing would be printed
+            self.width = USUAL_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

@@ -26,6 +26,7 @@ from unlearn_sweep.user_error import UserError
 
 MODULE_PREFIX = "unlearn_sweep_plugin_"
 ENVIRONMENT = "UNLEARN_SWEEP_PLUGINS"
+MAX_BYTES = 4 << 20
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 NAME_RULE = "lower-case letters, digits and underscores, a letter first"
 FORM = (
@@ -67,11 +68,7 @@ def plugin_file(path: Path) -> PluginFile:
     """
     if path.suffix != ".py":
         raise PluginError(f"{path}: a plugin is one Python file, its name ending in .py")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PluginError(f"{path}: cannot be read: {error.strerror}") from None
-    return PluginFile(name=path.stem, path=str(path), digest=_digest(content))
+    return PluginFile(name=path.stem, path=str(path), digest=_digest(_content(path)))
 
 
 def load(file: PluginFile) -> ModuleType:
@@ -82,10 +79,7 @@ def load(file: PluginFile) -> ModuleType:
     """
     if file.module in sys.modules:
         return sys.modules[file.module]
-    try:
-        content = Path(file.path).read_bytes()
-    except OSError as error:
-        raise PluginError(f"{file.path}: cannot be read: {error.strerror}") from None
+    content = _content(Path(file.path))
     if _digest(content) != file.digest:
         raise PluginError(f"{file.path}: was changed after the sweep had read it")
     _sources[file.module] = content.decode("utf-8", errors="replace")
@@ -139,7 +133,34 @@ _sources: dict[str, str] = {}
 
 @cache
 def _of_environment(text: str) -> tuple[PluginFile, ...]:
-    return tuple(PluginFile(**values) for values in json.loads(text)) if text else ()
+    """The files of the environment variable.
+
+    Raises:
+        PluginError: its text is not that of `environment`.
+    """
+    try:
+        return tuple(PluginFile(**values) for values in json.loads(text)) if text else ()
+    except (ValueError, TypeError) as error:
+        raise PluginError(
+            f"{ENVIRONMENT} is set to something else than what a sweep sets it to",
+            advice="Unset it; plugins are named in the sweep file, or by --plugin.",
+        ) from error
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a plugin's file, read no further than MAX_BYTES: a device has no end.
+
+    Raises:
+        PluginError: it cannot be read, or is longer.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PluginError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise PluginError(f"{path}: longer than {MAX_BYTES:,} bytes")
+    return content
 
 
 class Catalog(Mapping[str, Card], Generic[Card]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins, text_if_given
 from unlearn_sweep.sweeps.commands.sweep_folder import use_given
 from unlearn_sweep.sweeps.printing import print_error, print_json_text, print_line
 from unlearn_sweep.user_error import UserError
@@ -27,9 +27,16 @@ ROWS = 10
 def answers(
     directory: Folder,
     trial: Annotated[int | None, typer.Argument(metavar="TRIAL", help="Number of a trial; else the picks.")] = None,
-    attack: Annotated[str | None, typer.Option(metavar="ATTACK", help="Only under this attack.")] = None,
-    split: Annotated[str | None, typer.Option(metavar="SPLIT", help="Only rows of this split, such as forget.")] = None,
-    search: Annotated[str | None, typer.Option(metavar="TEXT", help="Only questions with this text in them.")] = None,
+    attack: Annotated[
+        str | None, typer.Option(metavar="ATTACK", callback=text_if_given, help="Only under this attack.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SPLIT", callback=text_if_given, help="Only rows of this split, such as forget."),
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", callback=text_if_given, help="Only questions with this text in them.")
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Questions to print.")] = ROWS,
     plugin: Plugins = None,
     as_json: AsJson = False,

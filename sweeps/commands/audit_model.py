@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Plugins, Storage, text_if_given
+from unlearn_sweep.sweeps.arguments import MOST_THREADS, AsJson, Plugins, Storage, text_if_given, texts_if_given
 from unlearn_sweep.sweeps.commands.sweep_file import mistakes_as_json
 from unlearn_sweep.sweeps.printing import print_json_text
 
@@ -27,14 +27,20 @@ def audit(
         str | None, typer.Option(metavar="PATH", callback=text_if_given, help="The model before unlearning.")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the benchmark.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", callback=texts_if_given, help="An option of the benchmark."),
     ] = None,
     attack: Annotated[
-        list[str] | None, typer.Option(metavar="ATTACK", help='A name, or "{name: {parameter: value}}".')
+        list[str] | None,
+        typer.Option(metavar="ATTACK", callback=texts_if_given, help='A name, or "{name: {parameter: value}}".'),
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help='How it is asked: auto, chat, plain, or "{format: chat, system: ...}".'),
+        typer.Option(
+            metavar="FORMAT",
+            callback=text_if_given,
+            help='How it is asked: auto, chat, plain, or "{format: chat, system: ...}".',
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", callback=text_if_given, help="Folder of the audit below the storage.")
@@ -50,10 +56,14 @@ def audit(
     dtype: Annotated[str, typer.Option(help="auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16.")] = "auto",
     attention: Annotated[str, typer.Option(help="auto, sdpa, eager, flash_attention_2.")] = "auto",
     ue: Annotated[
-        list[str] | None, typer.Option(metavar="METRIC", help="A metric of forgetting; several times.")
+        list[str] | None,
+        typer.Option(metavar="METRIC", callback=texts_if_given, help="A metric of forgetting; several times."),
     ] = None,
-    ut: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="A metric of utility; several times.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    ut: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC", callback=texts_if_given, help="A metric of utility; several times."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")] = 1,
     plugin: Plugins = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")] = False,
     as_json: AsJson = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Plugins, path_argument
+from unlearn_sweep.sweeps.arguments import AsJson, Plugins, path_argument, text_if_given
 from unlearn_sweep.sweeps.printing import print_json, print_line, print_rich
 from unlearn_sweep.user_error import EXIT_FAILED
 
@@ -64,9 +64,15 @@ def check_plugin(
 
 
 def papers(
-    benchmark: Annotated[str | None, typer.Option(help="Only benchmarks with this in their name.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only methods with this in their name.")] = None,
-    paper: Annotated[str | None, typer.Option(help="Only papers with this in their name.")] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(callback=text_if_given, help="Only benchmarks with this in their name.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(callback=text_if_given, help="Only methods with this in their name.")
+    ] = None,
+    paper: Annotated[
+        str | None, typer.Option(callback=text_if_given, help="Only papers with this in their name.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print published numbers, each with its source and a grade of how reliable it is."""

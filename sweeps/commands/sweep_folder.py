@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins, path_argument
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins, path_argument, text_if_given
 from unlearn_sweep.sweeps.printing import print_json, print_json_text, print_line, print_rich
 from unlearn_sweep.user_error import UserError
+
+MOST_DOLLARS = 1_000_000
 
 
 def status(directory: Folder, as_json: AsJson = False) -> None:
@@ -26,8 +28,12 @@ def status(directory: Folder, as_json: AsJson = False) -> None:
 
 def report(
     directory: Folder,
-    gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for one hour of one GPU.")] = None,
-    cpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for one hour of one CPU.")] = None,
+    gpu_hour_price: Annotated[
+        float | None, typer.Option(min=0, max=MOST_DOLLARS, help="Dollars for one hour of one GPU.")
+    ] = None,
+    cpu_hour_price: Annotated[
+        float | None, typer.Option(min=0, max=MOST_DOLLARS, help="Dollars for one hour of one CPU.")
+    ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +65,9 @@ def export(
 
 def sync(
     directory: Folder,
-    tracking: Annotated[str | None, typer.Option(metavar="URI", help="Another tracking server.")] = None,
+    tracking: Annotated[
+        str | None, typer.Option(metavar="URI", callback=text_if_given, help="Another tracking server.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Write the recorded trials of a sweep to MLflow."""
@@ -88,5 +96,5 @@ def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:
         return view(directory)
     except UserError:
         raise
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a folder that cannot be read or written
         raise UserError(str(error)) from error

@@ -156,7 +156,8 @@ def _wanted(entry: Any) -> str | None:
     kind, context = entry["type"], entry.get("ctx", {})
     if kind in BOUNDS:
         sign, name = BOUNDS[kind]
-        return f"{sign} {context[name]:g}"
+        bound = context[name]
+        return f"{sign} {bound:,}" if isinstance(bound, int) else f"{sign} {bound:g}"
     if kind == "literal_error":
         return (
             f"one of {', '.join(_literal_words(entry))}" if len(_literal_words(entry)) > 1 else _literal_words(entry)[0]

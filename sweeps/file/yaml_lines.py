@@ -113,12 +113,12 @@ def read_document(path: Path) -> Document:
     """
     file = str(path)
     try:
-        size = path.stat().st_size
-        blob = path.read_bytes() if size <= MAX_BYTES else b""
+        with path.open("rb") as stream:  # no further than allowed: a device has no size and no end
+            blob = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise SpecError(file, [_unreadable(path, error)]) from None
-    if size > MAX_BYTES:
-        too_long = Problem(path="", message=f"the file has {size} bytes", allowed=f"at most {MAX_BYTES} bytes")
+    if len(blob) > MAX_BYTES:
+        too_long = Problem(path="", message="the file is too long", allowed=f"at most {MAX_BYTES} bytes")
         raise SpecError(file, [too_long])
     try:
         text = blob.decode("utf-8-sig")

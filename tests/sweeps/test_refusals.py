@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 STATUSES = {
     "engine.changed_code.SweepChangedError": EXIT_REFUSED,
     "engine.driver_lock.SweepBusyError": EXIT_FAILED,
+    "engine.driver_lock.UnwritableStorageError": EXIT_REFUSED,
     "engine.mirror.address.MirrorError": EXIT_REFUSED,
     "engine.model_folder.headers.BrokenWeightsError": EXIT_REFUSED,
     "engine.model_folder.loaded.WrongWeightsError": EXIT_REFUSED,
