@@ -39,7 +39,6 @@ model: {model}
   name: custom
   forget_path: {work}/forget.jsonl
   retain_path: {work}/retain.jsonl
-  {asked}
   evaluation_rows: 16
   max_new_tokens: 40
 training: {{global_batch_size: 10{lora}}}
@@ -57,7 +56,9 @@ FULL = """\
   rmu: {epochs: 2}
 """
 LORA = """\
+  graddiff: {learning_rate: 1e-3, epochs: 2}
   npo: {learning_rate: 1e-3, epochs: 2}
+  simnpo: {learning_rate: 1e-3, epochs: 2}
 """
 
 
@@ -160,7 +161,7 @@ def write_rows(setting: Setting, split: str, file: str, wrong: int) -> None:
 def sweep_text(setting: Setting, name: str) -> str:
     """The sweep file: the first sweep trains original and gold, the second takes them over."""
     work = setting.work
-    values = {"name": name, "work": work, "asked": "chat: true", "gold": "", "lora": ""}
+    values = {"name": name, "work": work, "gold": "", "lora": ""}
     if name == SWEEPS[0]:
         recipe = f"base: {work}/model, epochs: {setting.epochs}, learning_rate: 5e-4, batch_size: 10"
         return COMMON.format(**values, model=f"{{train: {{{recipe}}}}}") + FULL
