@@ -71,13 +71,14 @@ def plan(
     cpus: Annotated[int | None, typer.Option(min=0, help="Plan for as many CPUs.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Plan for as many GPUs.")] = None,
     gpu_gib: Annotated[float | None, typer.Option(min=1, help="Memory of each GPU in GiB.")] = None,
+    gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="Dollars for an hour of one GPU.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a sweep will do: trials, stages, concurrency, time, disk. Starts and writes nothing."""
     spec = _spec(file, address=address, cpus=cpus, gpus=gpus, gpu_gib=gpu_gib, as_json=as_json)
     from unlearn_sweep.sweeps.plan.plan import make_plan
 
-    made = make_plan(spec, _overrides(trials, storage, max_concurrent))
+    made = make_plan(spec, _overrides(trials, storage, max_concurrent)).priced(gpu_hour_price)
     if as_json:
         print_json(made.as_json())
     else:

@@ -91,6 +91,7 @@ class SweepPlan:
         assumptions: Assumptions of modelled times.
         obstacles: Reasons why the sweep cannot run; empty if it can.
         notes: Remarks that do not prevent the sweep from running.
+        dollars: Cost of the GPU hours; None if no price was given or the time is unknown.
     """
 
     name: str
@@ -118,6 +119,11 @@ class SweepPlan:
     assumptions: tuple[str, ...]
     obstacles: tuple[str, ...]
     notes: tuple[str, ...]
+    dollars: float | None = None
+
+    def priced(self, gpu_hour: float | None) -> SweepPlan:
+        """Return the plan with the cost of its GPU hours, at `gpu_hour` dollars each."""
+        return self if gpu_hour is None or not self.gpu_hours else replace(self, dollars=self.gpu_hours * gpu_hour)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -119,3 +119,11 @@ def test_the_plan_names_the_gpus_memory_and_refuses(tmp_path: Path) -> None:
 def test_a_usual_decoder_of_eight_billion(tmp_path: Path) -> None:
     """Llama 3.1 8B has 32 blocks of 4,096."""
     assert shape_of(8_030_000_000, "owner/some-8B").depth_times_width == pytest.approx(32 * 4096, rel=0.2)
+
+
+def test_gpu_hours_cost_what_an_hour_costs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, machine(8), search=MANY)
+    assert plan.gpu_hours
+    assert plan.priced(2.5).dollars == pytest.approx(2.5 * plan.gpu_hours)
+    assert plan.priced(None).dollars is None
+    assert plan_of(tmp_path, machine(0)).priced(2.5).dollars is None
