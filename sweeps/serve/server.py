@@ -112,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._is_here():
             return
-        if not secrets.compare_digest(self.headers.get("X-Token", ""), self.token):
+        given = self.headers.get("X-Token", "").encode("latin-1", "replace")  # text outside ASCII cannot be compared
+        if not secrets.compare_digest(given, self.token.encode()):
             self._refuse(
                 HTTPStatus.FORBIDDEN, "the token is missing or wrong: open the address that the command printed"
             )

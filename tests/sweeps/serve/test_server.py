@@ -108,6 +108,7 @@ def test_stopping_needs_the_token_and_is_what_ctrl_c_does(tmp_path: Path) -> Non
     with served(folder) as (address, token), driver(folder) as process:
         assert asked(f"{address}stop", method="POST")[0] == 403
         assert asked(f"{address}stop", method="POST", **{"X-Token": token + "x"})[0] == 403
+        assert asked(f"{address}stop", method="POST", **{"X-Token": "\xe9"})[0] == 403
         assert process.poll() is None
         assert asked(f"{address}stop", method="POST", **{"X-Token": token})[0] == 200
         assert process.wait(timeout=20) != 0
