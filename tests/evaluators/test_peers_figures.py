@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from unlearn_sweep.evaluators.aggregate import match_rows
 from unlearn_sweep.evaluators.fluency import ngram_entropy
 from unlearn_sweep.evaluators.membership import min_k, min_k_plus_plus, zlib_score
+from unlearn_sweep.evaluators.model_utility import model_utility
+from unlearn_sweep.evaluators.probability import normalised_probability
 from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match
 from unlearn_sweep.evaluators.split_metrics import split_values
+from unlearn_sweep.evaluators.truth_ratio import forget_truth_ratio, log_truth_ratio
 
 PLACES = np.arange(13)
 VOCABULARY = 7
@@ -111,3 +115,54 @@ def test_worst_cases_of_jensun() -> None:
     assert found == pytest.approx([0.5833333333333334, 0.5833333333333334, 0.8333333333333334])
     plain = table.loc[table["form"] == "held_out", "judge_accuracy"].mean()
     assert plain == pytest.approx(0.1875)  # its J_avg
+
+
+def tofu_losses(seed: int) -> dict[str, np.ndarray]:
+    """Losses of 12 rows of one split as TOFU's logs have them, and a ROUGE of each."""
+    rows, wrong = np.arange(12), np.arange(5)
+    return {
+        "answer": 0.2 + ((7 * rows + seed) % 11) / 10,
+        "paraphrase": 0.3 + ((5 * rows + 2 * seed) % 13) / 8,
+        "wrong": 0.5 + ((3 * rows[:, None] + 4 * wrong + seed) % 17) / 6,
+        "rouge": ((rows * rows + seed) % 10) / 9,
+    }
+
+
+def tofu_table(split: str, seed: int) -> pd.DataFrame:
+    losses = tofu_losses(seed)
+    names = [f"{split}/{place}" for place in range(12)]
+    wrong = [list(found) for found in losses["wrong"]]
+    return pd.DataFrame(
+        {
+            **dict.fromkeys(("row_id", "group_id", "fact_id"), names),
+            **{"split": split, "kind": "question", "form": "trained"},
+            "probability": np.exp(-losses["answer"]),
+            "normalised_probability": list(map(normalised_probability, losses["answer"], wrong)),
+            "rouge": losses["rouge"],
+            "log_truth_ratio": list(map(log_truth_ratio, losses["paraphrase"], wrong)),
+        }
+    )
+
+
+def test_model_utility_of_tofu() -> None:
+    """`get_model_utility` of its aggregate_eval_stat.py. (The copy in its utils.py has the arithmetic mean of the wrong
+    answers' probabilities and gives 0.385455; it is called while a model trains.)
+    """
+    splits = ("real_authors", "world_facts", "retain")
+    table = pd.concat([tofu_table(split, seed) for seed, split in enumerate(splits, start=1)], ignore_index=True)
+    found = model_utility(match_rows({"one": table}), "one", splits)
+    assert found.value == pytest.approx(0.4272628476477128, abs=1e-9)
+    assert found.parts["real_authors:normalised_probability"] == pytest.approx(0.3265699864299138, abs=1e-9)
+    assert found.parts["world_facts:truth_ratio"] == pytest.approx(0.5020651021155541, abs=1e-9)
+    assert found.parts["retain:probability"] == pytest.approx(0.5288475533121322, abs=1e-9)
+
+
+def test_forget_quality_of_tofu() -> None:
+    """`get_forget_quality` of the same file, unlearned by seed 4, the retain model by seed 9."""
+    unlearned, gold = tofu_table("forget", 4), tofu_table("forget", 9)
+    tables = {"unlearned": unlearned, "original": unlearned, "gold": gold}
+    found = {name: split_values(name, tables, groups=None, seed=0) for name in ("forget_quality_p", "forget_quality")}
+    assert found["forget_quality_p"].values["unlearned"] == pytest.approx(0.9984852944874484, abs=1e-9)
+    assert found["forget_quality"].values["unlearned"] == pytest.approx(1 - 0.16666666666666666, abs=1e-9)
+    ratios = unlearned["log_truth_ratio"].to_numpy(dtype=float)
+    assert forget_truth_ratio(ratios) == pytest.approx(0.5054608330210554, abs=1e-9)
