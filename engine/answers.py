@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.job import BenchmarkSettings
 from unlearn_sweep.engine.store.damaged import DamagedFileError, why_unreadable
 from unlearn_sweep.engine.store.records import Control, TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,6 @@ COLUMNS = (
 )  # fmt: skip
 ASKED = ("split", "row_id", "question", "reference")
 Asked = tuple[str, str, str | None, str | None]
-FORGET = "forget"
 QUESTIONS_FILE = "questions.parquet"
 FORGET_ROWS = 100
 OTHER_ROWS = 40
@@ -110,7 +111,9 @@ def sampled_rows(table: pd.DataFrame, *, forget: int = FORGET_ROWS, others: int 
     unique = table.drop_duplicates(["split", "row_id"])
     rows: list[Asked] = list(zip(*(unique[name] for name in ASKED), strict=True))
     rows.sort(key=lambda row: hashlib.sha256(row[1].encode()).hexdigest())
-    return [row for row in rows if row[0] == FORGET][:forget] + [row for row in rows if row[0] != FORGET][:others]
+    return [row for row in rows if row[0] == FORGET_SPLIT][:forget] + [row for row in rows if row[0] != FORGET_SPLIT][
+        :others
+    ]
 
 
 def _stages(snapshot: Snapshot, trials: Sequence[int] | None, problems: list[str]) -> Iterator[_Stage]:
@@ -208,7 +211,7 @@ def _texts_of_benchmark(snapshot: Snapshot, data: Sequence[str], problems: list[
             return {}
         benchmark = load_benchmark(settings.name, settings.params)
     except (ValueError, TypeError, OSError, KeyError, PluginError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         problems.append(f"questions and references: the benchmark cannot be read here ({reason})")
         return {}
     if any(found != benchmark.digest() for found in data):

@@ -10,6 +10,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
+from unlearn_sweep.engine.error_text import first_line
+from unlearn_sweep.engine.model_folder.inspection import PICKLES
+
 ANSWER_TIMEOUT_S = 10.0
 Kind = Literal["model", "dataset"]
 
@@ -124,7 +127,7 @@ def refused(wanted: HubId, error: Exception, known: Iterable[str] = ()) -> Unava
     elif isinstance(error, LocalEntryNotFoundError | ConnectionError | httpx2.TransportError):
         return _unreachable(wanted)
     else:
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         reason = f"{type(error).__name__}: {first}"
         words = f"{wanted}: {folder}the hub did not return this {what} ({reason}); {wanted.fetch}"
     certain = isinstance(error, GatedRepoError | RevisionNotFoundError | RepositoryNotFoundError)
@@ -184,7 +187,7 @@ def _unusable(wanted: HubId, files: list[str]) -> Unavailable | None:
         return None
     if any(fnmatch(name, "*.safetensors") for name in files) and "adapter_config.json" not in files:
         return None
-    pickled = [name for name in files if fnmatch(name, "*.bin") or fnmatch(name, "*.pt*")]
+    pickled = [name for name in files if any(fnmatch(name, pattern) for pattern in PICKLES)]
     if "adapter_config.json" in files:
         words = f"{wanted} is an adapter, not a model: merge it into its base with merge_and_unload and name the folder"
     elif pickled:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from unlearn_sweep.engine.error_text import first_line
+
 OF_LIBRARIES = (ImportError, RuntimeError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 """What torch and transformers raise where values of `config.json` do not go together."""
 
@@ -33,7 +35,7 @@ def why_not_loadable(folder: Path) -> str | None:
     try:
         load_model(str(folder), dtype="stored", device="meta")
     except (ValueError, *OF_LIBRARIES) as error:
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         return first if isinstance(error, ValueError) else f"{folder}: {type(error).__name__}: {first}"
     finally:
         transformers_logging.set_verbosity(loud)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from unlearn_sweep.engine.model_folder.tokenizer_files import (
     read_tokenizer,
 )
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
+from unlearn_sweep.evaluators.hub_id import is_hub_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -37,7 +37,6 @@ END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("auto", "flash_attention_2", "sdpa", "eager")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
 TOKENIZER_FETCH = ("config.json", *TOKENIZER_FILES, f"{MORE_TEMPLATES}/*.jinja")
 OTHER_COPIES = ["consolidated*.safetensors", "*/*.safetensors", "*/*.json"]
 """Files of a hub repository that transformers does not read: weights in another layout, models in sub-folders."""
@@ -346,7 +345,7 @@ def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKEN
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    if not HUB_ID.fullmatch(path):
+    if not is_hub_id(path):
         raise ValueError(f"{path}: no such folder, and not a hub id of the form owner/name[@revision]")
     name, _, revision = path.partition("@")
     try:

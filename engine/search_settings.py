@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field
@@ -11,6 +13,7 @@ from unlearn_sweep.engine.settings import Count, Settings
 
 Allocation = Literal["equal", "free"]
 ObjectiveName = Literal["ue", "ut", "rob"]
+OBJECTIVE_NAMES: Mapping[str, str] = MappingProxyType({"ue": "UE", "ut": "UT", "rob": "Rob"})
 
 
 class Budget(Settings):

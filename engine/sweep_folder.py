@@ -36,7 +36,7 @@ from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.store.starts import Starts
 from unlearn_sweep.engine.study.constraints import marked
 from unlearn_sweep.engine.study.finalists import missing_seeds
-from unlearn_sweep.engine.study.front import GrowingFront
+from unlearn_sweep.engine.study.front import SweepFront
 from unlearn_sweep.plugins import PluginFile, use
 
 
@@ -71,7 +71,7 @@ class SweepFolder:
         self.store = StageStore(job.storage)
         limit = job.storage_limit_gib
         self.retention = Retention(self.store, job.directory, limit_bytes=None if limit is None else int(limit * 2**30))
-        self.front = GrowingFront(job.search.trials)
+        self.front = SweepFront(job.search.trials)
         self.weights = FrontWeights(self.store, self.code_version, fetch=fetch_weights)
         self.settled: dict[int, TrialRecord] = {}
         self.plugins: tuple[PluginFile, ...] = ()

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
 
 import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+Name = TypeVar("Name")
 Point = Sequence[float | None]
 
 
@@ -34,12 +36,7 @@ def non_dominated(points: Sequence[Point]) -> list[bool]:
 
 def is_dominated(point: Point, others: Sequence[Point]) -> bool:
     """Whether one of `others` dominates `point`; never if `point` misses an objective. Raises ValueError as above."""
-    _check([point, *others])
-    rivals = [other for other in others if None not in other]
-    if None in point or not rivals:
-        return False
-    mine, theirs = _matrix([point]), _matrix(rivals)
-    return bool(((theirs >= mine).all(axis=1) & (theirs > mine).any(axis=1)).any())
+    return None not in point and not non_dominated([point, *others])[0]
 
 
 def hypervolume(points: Sequence[Point], reference: Sequence[float]) -> float:
@@ -54,16 +51,32 @@ def hypervolume(points: Sequence[Point], reference: Sequence[float]) -> float:
 
 def hypervolume_curve(points: Sequence[Point], reference: Sequence[float]) -> list[float]:
     """Hypervolume of the first 1, 2, ... points; as long as `points`, and it never falls. Raises as `hypervolume`."""
-    curve: list[float] = []
-    front: list[Point] = []
-    for point in points:
-        volume = curve[-1] if curve else hypervolume([], reference)
-        # Nothing but a point that no other covers can add volume, and only front members matter from then on.
-        if None not in point and not is_dominated(point, front):
-            front = [*(member for member in front if not is_dominated(member, [point])), point]
-            volume = max(volume, hypervolume(front, reference))
-        curve.append(volume)
-    return curve
+    front = GrowingFront[int](reference)
+    return [front.add(position, point) for position, point in enumerate(points)]
+
+
+class GrowingFront(Generic[Name]):
+    """The front of points that arrive one by one, and the hypervolume that they cover so far.
+
+    Attributes:
+        members: name and point of each front member, in order of arrival.
+        volume: hypervolume of all points; it never falls.
+    """
+
+    def __init__(self, reference: Sequence[float]) -> None:
+        self.members: list[tuple[Name, Point]] = []
+        self.volume = hypervolume([], reference)
+        self._reference = reference
+
+    def add(self, name: Name, point: Point) -> float:
+        """Add a point and return the hypervolume. Raises as `hypervolume`."""
+        _check([self._reference, point])
+        # Only a point that no other dominates adds volume, and only front members matter from then on.
+        if None not in point and not is_dominated(point, [other for _, other in self.members]):
+            kept = [(key, other) for key, other in self.members if not is_dominated(other, [point])]
+            self.members = [*kept, (name, point)]
+            self.volume = max(self.volume, hypervolume([other for _, other in self.members], self._reference))
+        return self.volume
 
 
 def _matrix(points: Iterable[Point]) -> NDArray[np.float64]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+@[\w.-]+\Z")
+from unlearn_sweep.evaluators.hub_id import is_hub_id
+
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """What is fetched of a hub model: weights that are no pickles, and the tokenizer."""
 
@@ -58,7 +58,7 @@ def local_folder(named: str) -> Path:
 
 
 def _is_hub_id(named: str) -> bool:
-    return HUB_ID.match(named) is not None and not Path(named).exists()
+    return is_hub_id(named, pinned=True) and not Path(named).exists()
 
 
 @functools.cache

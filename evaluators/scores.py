@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FORGET_SPLIT = "forget"
+"""The split of what is to be forgotten."""
+
+
 class Score(BaseModel):
     """Base of the results: no unknown fields, immutable, numbers that are not finite become null on disk."""
 

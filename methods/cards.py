@@ -30,6 +30,26 @@ class Param:
     unit: str = ""
     summary: str = ""
 
+    @property
+    def is_number(self) -> bool:
+        return not self.choices and not isinstance(self.default, bool | str)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are legal."""
+        return self.is_number and self.scale in ("int", "log_int")
+
+    def holds(self, value: float) -> bool:
+        """Return whether a number is within the hard limits."""
+        above = self.low is None or value > self.low or (value == self.low and not self.low_open)
+        return above and (self.high is None or value <= self.high)
+
+    def limits(self) -> str:
+        """Return the hard limits as text that follows "a number": " > 0 and <= 1"; empty if there are none."""
+        low = "" if self.low is None else f" {'>' if self.low_open else '>='} {self.low:g}"
+        high = "" if self.high is None else f"{' and' if low else ''} <= {self.high:g}"
+        return f"{low}{high}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodCard:

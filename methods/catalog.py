@@ -210,23 +210,14 @@ def illegal(param: Param, value: object) -> str | None:
         return None if value in param.choices else "one of " + ", ".join(map(str, param.choices))
     if isinstance(param.default, str):
         return None if isinstance(value, str) and value else "a text that is not empty"
-    if param.scale in ("int", "log_int"):
+    if param.is_whole:
         if isinstance(value, bool) or not isinstance(value, int):
             return "a whole number"
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
         return "a number"
-    return None if math.isfinite(value) and inside(param, value) else limits(param)
-
-
-def inside(param: Param, value: float) -> bool:
-    """Whether a number is within the parameter's hard limits."""
-    above = param.low is None or value > param.low or (value == param.low and not param.low_open)
-    return above and (param.high is None or value <= param.high)
+    return None if math.isfinite(value) and param.holds(value) else limits(param)
 
 
 def limits(param: Param) -> str:
     """The hard limits of a number, in words: "a finite number > 0"."""
-    kind = "a whole number" if param.scale in ("int", "log_int") else "a finite number"
-    low = "" if param.low is None else f" {'>' if param.low_open else '>='} {param.low:g}"
-    high = "" if param.high is None else f"{' and' if low else ''} <= {param.high:g}"
-    return f"{kind}{low}{high}"
+    return f"{'a whole number' if param.is_whole else 'a finite number'}{param.limits()}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from unlearn_sweep.engine.model_folder.headers import WEIGHTS
 from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError
@@ -19,7 +20,6 @@ from unlearn_sweep.engine.store.snapshot import Snapshot, read_snapshot
 from unlearn_sweep.engine.store.stages import StageStore, check_stored_weights
 from unlearn_sweep.user_error import UserError
 
-WEIGHTS = "*.safetensors"
 # Weights, configuration, tokenizer, chat template. Other files, pickles in particular, are not exported.
 EXPORTED_SUFFIXES = frozenset({".safetensors", ".json", ".model", ".txt", ".jinja"})
 SHOWN_TRIALS = 12

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from unlearn_sweep.engine.error_text import named_line
 from unlearn_sweep.engine.mirror.plan import MARK, MODELS
 from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.stages.spread import spread
@@ -186,7 +187,7 @@ def probe(mirror: Mirror) -> None:
         same = mirror.read(name) == data
         mirror.remove(name)
     except Exception as error:  # each driver of fsspec has errors of its own
-        raise MirrorError(f"cannot write to the mirror {mirror.shown}: {first_line(error)}") from error
+        raise MirrorError(f"cannot write to the mirror {mirror.shown}: {named_line(error)}") from error
     if not same:
         raise MirrorError(f"the mirror {mirror.shown} does not return what was written to it")
 
@@ -201,10 +202,4 @@ def errors_told() -> Iterator[None]:
     except Exception as error:  # each driver of fsspec has errors of its own
         if durable.says_disk_full(error):
             raise
-        raise MirrorError(f"the mirror cannot be used: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type and the first line of an error, at most 300 characters and without secrets."""
-    lines = redact(str(error)).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:300]}"
+        raise MirrorError(f"the mirror cannot be used: {named_line(error)}") from error

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 
 from unlearn_sweep.engine.driver_lock import only_driver
+from unlearn_sweep.engine.error_text import named_line
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told, first_line, probe
+from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told, probe
 from unlearn_sweep.engine.mirror.presence import Heart, other_driver, place_of
 from unlearn_sweep.engine.mirror.pull import fetch_model, is_another_sweep, pull
 from unlearn_sweep.engine.mirror.push import Pusher
 from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.sync_thread import SyncThread
 
 PUSH_EVERY_S = 30.0
 CLOSE_S = 300.0
@@ -75,82 +76,48 @@ def _connect(job: SweepJob, place: str, holder: str) -> tuple[Mirror, Heart]:
     return mirror, Heart(second, job.name, place, holder)
 
 
-class MirrorThread:
+class MirrorThread(SyncThread):
     """Background thread that uploads a running sweep. Mirror failures never stop the sweep.
 
-    `warn` is called at the first failure, and once at the end if the mirror is incomplete. The thread makes at most one
-    pass per `every_s` seconds while the sweep runs.
+    It makes at most one pass per `every_s` seconds while the sweep runs.
     """
 
     def __init__(
         self, pusher: Pusher, heart: Heart, warn: Callable[[str], None], *, every_s: float = PUSH_EVERY_S
     ) -> None:
+        super().__init__("mirror", warn, every_s=every_s)
         self.pusher = pusher
         self._heart = heart
-        self._warn = warn
-        self._every_s = every_s
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._behind: str | None = None
-        self._warned = False
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    def update(self, *, last: bool) -> None:
+        self.pusher.look()
+        if self._heart.taken_by is None:
+            self._heart.beat()
+        if self._heart.taken_by is not None:
+            raise MirrorError(f"{self._heart.taken_by.holder} has taken this sweep over in the mirror")
+        self.pusher.push(last=last)
 
-    def poke(self) -> None:
-        """Request a pass because something was recorded. Returns immediately."""
-        self._wake.set()
+    def expected(self) -> tuple[type[Exception], ...]:
+        """Return all errors: each fsspec driver has its own types, and none may stop the sweep."""
+        return (Exception,)
 
-    def close(self, timeout_s: float = CLOSE_S) -> bool:
-        """Make one last pass, wait up to `timeout_s` and return whether the mirror is complete. Warn if it is not."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._behind = f"it did not finish in {timeout_s:.0f} s"
-        if self._behind is not None:
-            self._warn(
-                f"The mirror {self.pusher.mirror.shown} is incomplete ({self._behind}). Not copied: "
-                f"{self._left()}. The local results are complete: rerun the same command to copy the rest."
-            )
-        return self._behind is None
+    def failed(self, error: Exception) -> str:
+        return named_line(error)
+
+    def first_warning(self, why: str) -> str:
+        return f"Mirror {self.pusher.mirror.shown}: {why}. The sweep continues without it."
+
+    def last_warning(self, why: str) -> str:
+        return (
+            f"The mirror {self.pusher.mirror.shown} is incomplete ({why}). Not copied: {self._left()}. The local "
+            "results are complete: rerun the same command to copy the rest."
+        )
 
     def _left(self) -> str:
         try:
             return str(self.pusher.left())
         except OSError as error:  # the local folder is removed at the same time
-            return f"unknown ({first_line(error)})"
-
-    def _run(self) -> None:
-        closing = False
-        while not closing:
-            self._wake.wait(self._every_s)
-            self._wake.clear()
-            # Read before the pass: if close() is called during the pass, one more pass follows.
-            closing = self._closing.is_set()
-            self._pass(last=closing)
-            self._closing.wait(self._every_s)
-
-    def _pass(self, *, last: bool) -> None:
-        self._behind = "it ended unexpectedly"
-        try:
-            self.pusher.look()
-            if self._heart.taken_by is None:
-                self._heart.beat()
-            if self._heart.taken_by is not None:
-                raise MirrorError(f"{self._heart.taken_by.holder} has taken this sweep over in the mirror")
-            self.pusher.push(last=last)
-        except Exception as error:  # each fsspec driver has its own error types; none may stop the sweep
-            self._fail(error)
-        else:
-            self._behind = None
-
-    def _fail(self, error: Exception) -> None:
-        self._behind = first_line(error)
-        if not self._warned:
-            self._warned = True
-            self._warn(f"Mirror {self.pusher.mirror.shown}: {self._behind}. The sweep continues without it.")
+            return f"unknown ({named_line(error)})"
 
 
 def weights_from_mirror(job: SweepJob, say: Callable[[str], None]) -> Callable[[str], None]:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
+from unlearn_sweep.engine.store.stages import STAGE_FILE
+
 Listing = Mapping[str, int]
 """Map from path below the mirror to size in bytes."""
 Files = Mapping[str, int]
@@ -20,7 +22,6 @@ Files = Mapping[str, int]
 
 STAGES = "store/stages"
 MODELS = "store/models"
-STAGE_FILE = "stage.json"
 MARK = ".complete"
 DRIVER = "driver.json"
 JOURNAL = "study.journal"

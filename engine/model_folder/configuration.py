@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.model_folder.headers import read_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         raise ValueError(f"{folder}: config.json cannot be read ({type(error).__name__}: {first})") from error
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 import psutil
 
 from unlearn_sweep.engine.on_ray.heartbeat import HeadWatch, Patience, Service
+from unlearn_sweep.user_error import EXIT_FAILED
 
 LOOKS = 4
 OWN_AWAY_S = 8.0
@@ -18,7 +19,6 @@ JOINED_AWAY_S = 13.0
 """Seconds without an answer until a service counts as lost. A private service or a raylet is never restarted, but a
 cluster with a standby head has it back within seconds."""
 GO_ON = "finished work is kept: rerun the same command to resume"
-FAILED = 1
 
 
 def watch_head(head: str, raylet: str, *, joined: bool) -> HeadWatch:
@@ -41,7 +41,7 @@ def watch_head(head: str, raylet: str, *, joined: bool) -> HeadWatch:
     def last_resort(reason: str) -> None:
         kill_own_processes()
         print(f"{reason}; {GO_ON}", file=sys.stderr)
-        end_process(FAILED)
+        end_process(EXIT_FAILED)
 
     return HeadWatch(services, last_resort=last_resort)
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 import ray
 from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayError
 
+from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
 from unlearn_sweep.engine.on_ray.training import fit
@@ -289,7 +290,7 @@ class RayExecutor:
             self._wait_until_there()
             raise TimeoutError(over_time_reason(self._timeout_s)) from None
         except RayActorError as error:
-            reason = self._memory_shortage() or _first_line(error)
+            reason = self._memory_shortage() or first_line(error)
             self._wait_until_there()
             raise ProcessLostError(f"the measuring process was lost: {reason}") from None
 
@@ -317,7 +318,3 @@ class RayExecutor:
             ray.get(ready.remote(), timeout=REPLACED_S)
         except GetTimeoutError:
             raise TimeoutError(f"no machine could restart the lost measuring process within {REPLACED_S:g} s") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.resources.memory_shortage import shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
@@ -133,14 +134,14 @@ def loss_behind(error: Exception) -> str | None:
     ]
     if not found and all(_is_broken_link(failure) for failure in failures.values()):
         found = [
-            f"training worker {rank} lost its connection to another: {_first_line(failure)}"
+            f"training worker {rank} lost its connection to another: {first_line(failure)}"
             for rank, failure in failures.items()
         ]
     return "; ".join(found) or None
 
 
 def _told(error: BaseException) -> str:
-    return shortage_message(error) or _first_line(error)
+    return shortage_message(error) or first_line(error)
 
 
 def _for_memory(error: BaseException) -> str:
@@ -152,7 +153,3 @@ def _is_broken_link(error: Exception) -> bool:
     cause = getattr(error, "cause", None) or error
     names: Iterable[str] = (kind.__name__ for kind in type(cause).__mro__)
     return any(name in BROKEN_LINK for name in names) or any(text in str(cause) for text in BROKEN_LINK_TEXTS)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

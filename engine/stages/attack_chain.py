@@ -22,8 +22,7 @@ from unlearn_sweep.engine.store.outcomes import AttackOutcome, LastState, LinkOu
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.retention import Retention, links_holder
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
-
-CHAIN = "chain"
+from unlearn_sweep.evaluators.attacks.catalog import CHAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

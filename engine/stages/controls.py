@@ -9,10 +9,11 @@ from unlearn_sweep.engine.answers import keep_questions
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.measuring_requests import metrics_of
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.scoring import FORGET, Scorer
+from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import Control, Controls, Measured
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 
 NO_GOLD = "none: metrics at chance"
 """Value of the gold model's path if there is no gold model."""
@@ -64,7 +65,7 @@ def _control(which: Literal["original", "gold"], job: SweepJob, prepared: Prepar
 
 def _forget_facts(scorer: Scorer) -> int:
     rows = scorer.controls.original
-    return int(rows.loc[rows["split"] == FORGET, "group_id"].nunique())
+    return int(rows.loc[rows["split"] == FORGET_SPLIT, "group_id"].nunique())
 
 
 def _stage_keys(prepared: Prepared, which: str) -> dict[str, str]:

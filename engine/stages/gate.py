@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unlearn_sweep.engine.search_settings import ObjectiveName
+from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES, ObjectiveName
 from unlearn_sweep.engine.store.records import Objective
 
 COLLAPSED_UT = 0.05
-NAMES: Mapping[ObjectiveName, str] = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 def missed_constraints(
@@ -22,9 +21,9 @@ def missed_constraints(
     for name, least in minimum.items():
         value = values[name]
         if value is None:
-            missed.append(f"{NAMES[name]} has no value; the constraint is at least {least:g}")
+            missed.append(f"{OBJECTIVE_NAMES[name]} has no value; the constraint is at least {least:g}")
         elif value < least:
-            missed.append(f"{NAMES[name]} {value:.4g} is below {least:g}")
+            missed.append(f"{OBJECTIVE_NAMES[name]} {value:.4g} is below {least:g}")
     return "; ".join(missed) or None
 
 

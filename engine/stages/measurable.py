@@ -7,13 +7,12 @@ objective, no trial can have a value for it.
 from __future__ import annotations
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.store.records import Controls
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.user_error import UserError
-
-NAMES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 class UnmeasurableError(UserError):
@@ -44,13 +43,13 @@ def check_measurable(job: SweepJob, lost: dict[str, str]) -> str | None:
     if not lost:
         return None
     objectives = ["ue", "ut", "rob"] if job.attacks else ["ue", "ut"]
-    what = " and ".join(NAMES[name] for name in objectives if name in lost)
-    figures = "; ".join(f"{NAMES[name]}: {reason}" for name, reason in lost.items())
+    what = " and ".join(OBJECTIVE_NAMES[name] for name in objectives if name in lost)
+    figures = "; ".join(f"{OBJECTIVE_NAMES[name]}: {reason}" for name, reason in lost.items())
     text = f"no trial of this sweep can have {what}, given the scores of the original and gold model. {figures}"
     if len(lost) == len(objectives):
         raise UnmeasurableError(f"{text}. No trial was started", advice=ADVICE)
     if job.search.unmeasured == "stop" and job.search.trials > 1:
-        rest = " and ".join(NAMES[name] for name in objectives if name not in lost)
+        rest = " and ".join(OBJECTIVE_NAMES[name] for name in objectives if name not in lost)
         raise UnmeasurableError(
             f"{text}. No trial was started",
             advice=f"{ADVICE}; or write search: {{unmeasured: go_on}} to have {rest} alone, without a front.",

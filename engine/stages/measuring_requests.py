@@ -106,10 +106,10 @@ def link_stage(
 
 def attack_modules(name: str, params: Mapping[str, Any]) -> list[str]:
     """Return the modules that implement an attack. Those of a chain include the modules of all its links."""
-    from unlearn_sweep.evaluators.attacks.catalog import card
+    from unlearn_sweep.evaluators.attacks.catalog import CHAIN, card
 
     modules = {card(name).target.partition(":")[0]}
-    for link in params.get("steps", []) if name == "chain" else []:
+    for link in params.get("steps", []) if name == CHAIN else []:
         for link_name, link_params in link.items():
             modules.update(attack_modules(link_name, link_params or {}))
     return sorted(modules)

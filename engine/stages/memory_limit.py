@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.resources.peak_memory import MIB
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.store.outcomes import PeakMemory, TrainOutcome
 from unlearn_sweep.engine.store.stages import StageStore
@@ -23,7 +24,6 @@ TRAIN_CONTROL_MIB = 900.0
 
 Measured with Ray 2.60.
 """
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

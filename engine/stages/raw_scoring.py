@@ -24,11 +24,11 @@ from unlearn_sweep.engine.store.records import (
     StageResult,
 )
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORGET = "forget"
 CONTROLS = ("original", "gold")
 
 
@@ -85,10 +85,10 @@ class RawScorer:
     def _point(
         self, strength: float, unit: str, notes: dict[str, float], rows: pd.DataFrame, utility: float | None
     ) -> AttackPoint:
-        forget = rows.loc[rows["split"] == FORGET]
+        forget = rows.loc[rows["split"] == FORGET_SPLIT]
         metrics = [name for name in self.job.ue_metrics if name in rows.columns]
         means = forget[metrics].mean().dropna()
-        measured_again = bool((rows["split"] != FORGET).any())
+        measured_again = bool((rows["split"] != FORGET_SPLIT).any())
         return AttackPoint(
             strength=strength,
             unit=unit,
@@ -119,5 +119,5 @@ class RawScorer:
                 reason=self.reason,
             )
             for (metric, split), value in means(rows).items()
-            if (split == FORGET) == (objective == "ue")
+            if (split == FORGET_SPLIT) == (objective == "ue")
         )

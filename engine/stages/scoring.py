@@ -20,6 +20,7 @@ from unlearn_sweep.engine.store.records import (
     StageResult,
 )
 from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from unlearn_sweep.engine.job import AttackSettings, SweepJob
     from unlearn_sweep.engine.stages.prepared import Prepared
     from unlearn_sweep.evaluators.scores import AttackTables
-
-FORGET = "forget"
 
 
 class Scorer:
@@ -109,7 +108,7 @@ class Scorer:
         facts = list(self.controls.halves["search"])
         curve = []
         for strength, rows in self.controls.attacked(attack.label, which).items():
-            at = rows.loc[(rows["split"] == FORGET) & rows["group_id"].isin(facts)]
+            at = rows.loc[(rows["split"] == FORGET_SPLIT) & rows["group_id"].isin(facts)]
             metrics = [name for name in self.job.ue_metrics if name in rows.columns]
             means = at[metrics].mean().dropna()
             curve.append(
@@ -199,7 +198,7 @@ class Scorer:
 
     def _utility(self, rows: pd.DataFrame) -> float | None:
         """Return UT of attacked rows; None if utility was not measured because the attack changed no weights."""
-        return self.utility(rows, "search").value if bool((rows["split"] != FORGET).any()) else None
+        return self.utility(rows, "search").value if bool((rows["split"] != FORGET_SPLIT).any()) else None
 
 
 def _unscored(attacks: Sequence[AttackScore]) -> str:

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from unlearn_sweep.user_error import EXIT_FAILED
+
 LAST_RESORT_S = 30.0
 """Seconds after the limit until the process exits. The error cannot interrupt a single call into torch."""
-FAILED = 1
 
 
 def over_time_reason(limit_s: float | None) -> str:
@@ -75,4 +76,4 @@ def _clock(seconds: float, ring: Callable[[], None]) -> Iterator[None]:
 def _end(limit_s: float) -> None:
     advice = "finished work is kept: raise stage_timeout_s or remove the stage, then rerun the same command"
     print(f"a stage {over_time_reason(limit_s)} and cannot be interrupted; {advice}", file=sys.stderr, flush=True)
-    os._exit(FAILED)
+    os._exit(EXIT_FAILED)

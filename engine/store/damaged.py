@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.sealed import Record, Sealed
 from unlearn_sweep.user_error import EXIT_FAILED, UserError
@@ -65,7 +66,7 @@ def why_unreadable(error: Exception) -> str:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         return f"{place}: {first['msg']}" if place else first["msg"]
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return first_line(error)
 
 
 def set_aside(path: Path) -> Path:

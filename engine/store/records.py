@@ -238,6 +238,27 @@ UNRECORDED = "unrecorded"
 """Stands for the code version of a trial that ran before records named their code."""
 
 
+def front_point(
+    objectives: tuple[float | None, float | None, float | None],
+    *,
+    state: str,
+    infeasible: str | None,
+    rob_is_bound: bool,
+    attacked: bool,
+) -> tuple[float, float, float] | None:
+    """Return (UE, UT, Rob) of a trial that can be on the front, else None.
+
+    It is complete and feasible, and its Rob is measured. In a sweep without attacks (`attacked` is false) Rob is always
+    None. The points then use Rob 1, so that the front is that of UE and UT.
+    """
+    ue, ut, rob = objectives
+    if rob is None and not attacked:
+        rob = 1.0
+    if state != "complete" or infeasible is not None or rob_is_bound or ue is None or ut is None or rob is None:
+        return None
+    return ue, ut, rob
+
+
 def code_versions(records: Iterable[TrialRecord]) -> dict[str, int]:
     """Count the trials per code version, in order of first appearance. Skip trials that never ran."""
     made = [version for record in records if (version := _code_of(record)) is not None]

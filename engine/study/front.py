@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from unlearn_sweep.engine.store.records import Front, TrialRecord
+from unlearn_sweep.engine.store.records import Front, TrialRecord, front_point
+
+if TYPE_CHECKING:
+    from unlearn_sweep.evaluators.front import GrowingFront
 
 REFERENCE_POINT = (0.0, 0.0, 0.0)
 
@@ -14,13 +18,13 @@ def point_of(record: TrialRecord) -> tuple[float, float, float] | None:
 
     In a sweep without attacks Rob is always None. The points then use Rob 1, so that the front is that of UE and UT.
     """
-    if record.infeasible is not None:
-        return None
-    if record.state != "complete" or record.rob_is_bound or record.ue is None or record.ut is None:
-        return None
-    if record.rob is None:
-        return None if record.attacks else (record.ue, record.ut, 1.0)
-    return record.ue, record.ut, record.rob
+    return front_point(
+        (record.ue, record.ut, record.rob),
+        state=record.state,
+        infeasible=record.infeasible,
+        rob_is_bound=record.rob_is_bound,
+        attacked=bool(record.attacks),
+    )
 
 
 def members_of(records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -58,7 +62,7 @@ def front_of(records: Sequence[TrialRecord], *, wanted: int) -> Front:
     )
 
 
-class GrowingFront:
+class SweepFront:
     """Computes `front_of` incrementally: dominance and hypervolume use only the current front, not all trials.
 
     It is rebuilt once if a trial finished before the last one added (its record came late), or if an already
@@ -69,7 +73,7 @@ class GrowingFront:
         self.wanted = wanted
         self._records: list[TrialRecord] = []
         self._numbers: set[int] = set()
-        self._members: list[tuple[str, tuple[float, float, float]]] = []
+        self._points = self._no_points()
         self._curve: list[tuple[int, float]] = []
 
     def add(self, record: TrialRecord) -> Front:
@@ -82,8 +86,8 @@ class GrowingFront:
                 self._append(record)
         return Front(
             reference_point=REFERENCE_POINT,
-            front=[key for key, _ in self._members],
-            hypervolume=self._curve[-1][1] if self._curve else 0.0,
+            front=[key for key, _ in self._points.members],
+            hypervolume=self._points.volume,
             hypervolume_curve=self._curve,
             trials_settled=len(self._records),
             trials_wanted=self.wanted,
@@ -93,21 +97,19 @@ class GrowingFront:
         return [record for record in self._records if record.number != number]
 
     def _begin_anew(self, records: Sequence[TrialRecord]) -> None:
-        self._records, self._members, self._curve = [], [], []
+        self._records, self._points, self._curve = [], self._no_points(), []
         for record in sorted(records, key=lambda record: record.finished):
             self._append(record)
 
     def _append(self, record: TrialRecord) -> None:
-        from unlearn_sweep.evaluators.front import hypervolume, is_dominated
-
         self._records.append(record)
         self._numbers.add(record.number)
         point = point_of(record)
-        if point is None:
-            return
-        volume = self._curve[-1][1] if self._curve else 0.0
-        if not is_dominated(point, [other for _, other in self._members]):
-            kept = [(key, other) for key, other in self._members if not is_dominated(other, [point])]
-            self._members = [*kept, (record.key, point)]
-            volume = max(volume, float(hypervolume([other for _, other in self._members], REFERENCE_POINT)))
-        self._curve = [*self._curve, (len(self._records), volume)]
+        if point is not None:
+            self._curve = [*self._curve, (len(self._records), self._points.add(record.key, point))]
+
+    @staticmethod
+    def _no_points() -> GrowingFront[str]:
+        from unlearn_sweep.evaluators.front import GrowingFront
+
+        return GrowingFront[str](REFERENCE_POINT)

@@ -12,15 +12,16 @@ import hashlib
 import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn_sweep.engine.error_text import named_line
 from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, StoredTrial, read_snapshot
+from unlearn_sweep.engine.sync_thread import SyncThread
 from unlearn_sweep.engine.tracking.answer_table import add_answers
 from unlearn_sweep.engine.tracking.fields import (
     Fields,
@@ -38,6 +39,7 @@ TrialId = tuple[int, str]
 
 IDS_FILE = "mlflow.json"
 REPORT_FILES = ("index.html", "front.html", "front.png", "front.svg")
+CLOSE_S = 120.0
 LAYOUT = "2"
 """Increase this when params, metrics or tags of a run change, so that existing runs are rewritten."""
 
@@ -88,7 +90,7 @@ def sync(directory: Path, tracking_uri: str | None = None, experiment: str | Non
     try:
         written = sink.catch_up()
     except store_errors() as error:
-        raise SyncError(f"MLflow at {redact(sink.tracking_uri)}: {first_line(error)}") from error
+        raise SyncError(f"MLflow at {redact(sink.tracking_uri)}: {named_line(error)}") from error
     return SyncResult(
         tracking_uri=redact(sink.tracking_uri),
         experiment=sink.experiment,
@@ -317,80 +319,35 @@ def _sweep_digest(snapshot: Snapshot, fields: Fields, report: Mapping[str, Path]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def first_line(error: Exception) -> str:
-    """Return type and first line of an error, without secrets. MLflow's error messages can be pages long."""
-    lines = redact(str(error)).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:300]}"
-
-
 def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-class MlflowThread:
-    """Update MLflow in a background thread of a running sweep. A failure of MLflow never stops the sweep.
-
-    `warn` is called with a message at the first failure, and in `close` if MLflow is incomplete.
-    """
+class MlflowThread(SyncThread):
+    """Update MLflow in a background thread of a running sweep. A failure of MLflow never stops the sweep."""
 
     def __init__(self, sink: MlflowSink, warn: Callable[[str], None]) -> None:
+        super().__init__("mlflow", warn)
         self.sink = sink
-        self._warn = warn
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._behind: str | None = None
-        self._warned = False
-        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    def close(self, timeout_s: float = CLOSE_S) -> bool:
+        return super().close(timeout_s)
 
-    def poke(self) -> None:
-        """Request an update and return at once. Calls during an update lead to exactly one further update."""
-        self._wake.set()
+    def update(self, *, last: bool) -> None:
+        self.sink.catch_up()
 
-    def close(self, timeout_s: float = 120.0) -> bool:
-        """Run a last update and wait for it. Return whether MLflow is complete.
+    def expected(self) -> tuple[type[Exception], ...]:
+        """Return the errors of a server, a disk, a database or a damaged file."""
+        return store_errors()
 
-        If it is incomplete or the timeout has passed, warn with advice.
-        """
-        self._closing.set()
-        self._wake.set()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._behind = f"it did not finish in {timeout_s:.0f} s"
-        if self._behind is not None:
-            self._warn(f"MLflow does not have the whole sweep ({self._behind}). {self._advice()}")
-        return self._behind is None
+    def failed(self, error: Exception) -> str:
+        return named_line(error)
 
-    def _run(self) -> None:
-        closing = False
-        while not closing:
-            self._wake.wait()
-            self._wake.clear()
-            # Read this before the update, so that a `close` during the update still gets an update of its own.
-            closing = self._closing.is_set()
-            self._pass()
+    def first_warning(self, why: str) -> str:
+        return f"MLflow at {redact(self.sink.tracking_uri)}: {why}. The sweep continues without it. {self._advice()}"
 
-    def _pass(self) -> None:
-        """Run one update.
-
-        Warn only at the first expected failure (server, disk, database, damaged file); retry at the next request.
-        """
-        self._behind = "it ended unexpectedly"
-        try:
-            self.sink.catch_up()
-        except store_errors() as error:
-            self._fail(error)
-        else:
-            self._behind = None
-
-    def _fail(self, error: Exception) -> None:
-        self._behind = first_line(error)
-        if not self._warned:
-            self._warned = True
-            address = redact(self.sink.tracking_uri)
-            self._warn(f"MLflow at {address}: {self._behind}. The sweep continues without it. {self._advice()}")
+    def last_warning(self, why: str) -> str:
+        return f"MLflow does not have the whole sweep ({why}). {self._advice()}"
 
     def _advice(self) -> str:
         return f"Nothing is lost: run `unlearn-sweep sync {self.sink.sweep_dir}` to complete it."

@@ -76,6 +76,9 @@ class ChainParams(AttackParams):
         return sum(1 for _ in itertools.takewhile(bool, plain))
 
 
+CHAIN = "chain"
+"""The attack that is composed of others."""
+
 CARDS = (
     AttackCard(
         name="prefill",
@@ -229,7 +232,7 @@ CARDS = (
         cost="the highest: twice search_width x prompts sequences a step, through both models",
     ),
     AttackCard(
-        name="chain",
+        name=CHAIN,
         summary="attacks one after the other, each on the model the one before left; prompt edits compose",
         family="chain",
         threat="those of its attacks together",

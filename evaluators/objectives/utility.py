@@ -12,9 +12,8 @@ from unlearn_sweep.evaluators.aggregate import Bootstrap, Matched, Values, match
 from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS, metric_card
 from unlearn_sweep.evaluators.model_utility import model_utility, resampled_utility
 from unlearn_sweep.evaluators.normalise import normalise_utility
-from unlearn_sweep.evaluators.objectives.forgetting import FORGET_SPLIT
 from unlearn_sweep.evaluators.objectives.parts import Drawn, check_metrics, clipped, nothing_left
-from unlearn_sweep.evaluators.scores import Normalised, Objective
+from unlearn_sweep.evaluators.scores import FORGET_SPLIT, Normalised, Objective
 from unlearn_sweep.evaluators.split_metrics import HOLDOUT
 
 ALL_UTILITY = "utility"

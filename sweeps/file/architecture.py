@@ -8,6 +8,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.evaluators.attacks.catalog import CHAIN
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -58,7 +59,7 @@ def check_class(
 def _links(attack: AttackSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield name and parameters of an attack and, for a chain, also of each of its steps."""
     yield attack.name, attack.params
-    for link in attack.params.get("steps", ()) if attack.name == "chain" else ():
+    for link in attack.params.get("steps", ()) if attack.name == CHAIN else ():
         for name, params in link.items():
             yield name, params or {}
 

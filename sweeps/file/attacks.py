@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from unlearn_sweep.engine.job import AttackSettings
-from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.cards import AttackCard
 from unlearn_sweep.sweeps.file import pydantic_errors
@@ -18,7 +18,6 @@ from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 from unlearn_sweep.sweeps.machine import Machine
 
-CHAIN = "chain"
 PRESET = "preset"
 FORM = "a name, or {name: {parameter: value, ...}}"
 CHAIN_FORM = "two or more attacks in order: [{quantize: {bits: 4}}, {relearn: {steps: [20]}}]"

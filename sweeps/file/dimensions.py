@@ -100,14 +100,14 @@ def _read_choice(param: Param, values: Any, path: KeyPath, collector: ProblemCol
 
 
 def _read_range(param: Param, word: str, bounds: Any, path: KeyPath, collector: ProblemCollector) -> Dimension | None:
-    if not is_number(param):
+    if not param.is_number:
         allowed = f"one of {listing(param.choices)}" if param.choices else "text"
         collector.add(path, f"{param.name} is no number", given=shown(bounds), allowed=allowed, advice="use choice")
         return None
     if not isinstance(bounds, list) or len(bounds) != 2:
         collector.add(path, "not a range", given=shown(bounds), allowed="two numbers: [low, high]")
         return None
-    if is_whole(param) and word in ("uniform", "log"):
+    if param.is_whole and word in ("uniform", "log"):
         other = "int" if word == "uniform" else "log_int"
         collector.add(
             path, f"{param.name} is a whole number", given=word, allowed="int, log_int, choice", advice=f"write {other}"
@@ -151,7 +151,7 @@ def read_scalar(param: Param, value: Any, path: KeyPath, collector: ProblemColle
             return value
         collector.add(path, "of the wrong type", given=shown(value), allowed="text")
         return None
-    return read_number(param, value, path, collector, whole=is_whole(param))
+    return read_number(param, value, path, collector, whole=param.is_whole)
 
 
 def _read_choice_word(param: Param, value: Any, path: KeyPath, collector: ProblemCollector) -> Scalar | None:
@@ -180,28 +180,12 @@ def read_number(
         advice = f"write {value:.0f}" if isinstance(value, float) and value.is_integer() else None
         collector.add(path, "of the wrong type", given=shown(value), allowed=allowed, advice=advice)
         return None
-    if not math.isfinite(value) or not inside(param, value) or (whole and abs(value) > LARGEST_WHOLE):
+    if not math.isfinite(value) or not param.holds(value) or (whole and abs(value) > LARGEST_WHOLE):
         collector.add(path, "out of range", given=shown(value), allowed=allowed)
         return None
     return value if whole else float(value)
 
 
-def inside(param: Param, value: float) -> bool:
-    """Return whether a number is within the card's hard limits."""
-    above = param.low is None or value > param.low or (value == param.low and not param.low_open)
-    return above and (param.high is None or value <= param.high)
-
-
 def limits(param: Param) -> str:
     """Return the hard limits and the unit as text that follows "a number"."""
-    low = "" if param.low is None else f" {'>' if param.low_open else '>='} {param.low:g}"
-    high = "" if param.high is None else f"{' and' if low else ''} <= {param.high:g}"
-    return f"{low}{high}{f', in {param.unit}' if param.unit else ''}"
-
-
-def is_number(param: Param) -> bool:
-    return not param.choices and not isinstance(param.default, bool | str)
-
-
-def is_whole(param: Param) -> bool:
-    return is_number(param) and param.scale in ("int", "log_int")
+    return f"{param.limits()}{f', in {param.unit}' if param.unit else ''}"

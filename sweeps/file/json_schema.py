@@ -11,15 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from unlearn_sweep.engine.samplers.catalog import SAMPLERS
-from unlearn_sweep.evaluators.attacks.catalog import ATTACKS
+from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.cards import BenchmarkCard, MetricCard
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.methods.cards import MethodCard, Param
 from unlearn_sweep.methods.catalog import METHODS
-from unlearn_sweep.sweeps.file.attacks import CHAIN, PRESET
-from unlearn_sweep.sweeps.file.dimensions import is_number, is_whole
+from unlearn_sweep.sweeps.file.attacks import PRESET
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -86,8 +85,8 @@ def _param(param: Param) -> Schema:
     scalar = _scalar(param)
     choice = {"type": "array", "items": scalar, "minItems": 1, "uniqueItems": True}
     forms = [scalar, {"const": "published"}, _form("choice", choice)]
-    if is_number(param):
-        words = ("int", "log_int") if is_whole(param) else ("uniform", "log", "int", "log_int")
+    if param.is_number:
+        words = ("int", "log_int") if param.is_whole else ("uniform", "log", "int", "log_int")
         forms += [_form(word, _range(param, word)) for word in words]
     description = f"{param.summary}; default {param.default}" + (f", in {param.unit}" if param.unit else "")
     return {"description": description, "default": param.default, "anyOf": forms}
@@ -109,7 +108,7 @@ def _scalar(param: Param) -> Schema:
         return {"type": "boolean"}
     if isinstance(param.default, str):
         return {"type": "string", "minLength": 1}
-    return _limits(param, {"type": "integer" if is_whole(param) else "number"})
+    return _limits(param, {"type": "integer" if param.is_whole else "number"})
 
 
 def _limits(param: Param, schema: Schema) -> Schema:

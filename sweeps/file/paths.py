@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.model_folder.inspection import inspect_folder
+from unlearn_sweep.evaluators.hub_id import is_hub_id
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 
 VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_]\w*))")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
 MAX_CHARACTERS = 1024
 MAX_PART = 200
@@ -31,7 +31,7 @@ def check_model_path(text: str, path: KeyPath, folder: Path, collector: ProblemC
         return text
     place = absolute(text, folder)
     if not is_local(text, place):
-        if not HUB_ID.match(text):
+        if not is_hub_id(text):
             allowed = "an existing folder, or a hub id owner/name[@revision]"
             collector.add(
                 path, "neither a folder nor a hub id", given=shown(text), allowed=allowed, advice=_advice(place)

@@ -9,6 +9,7 @@ from typing import Any
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError
 from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, read_tokenizer
+from unlearn_sweep.evaluators.attacks.catalog import CHAIN
 from unlearn_sweep.evaluators.attacks.think_params import ENABLE_THINKING
 from unlearn_sweep.evaluators.benchmarks.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided
 from unlearn_sweep.evaluators.chat_text import no_default, takes_argument
@@ -95,7 +96,7 @@ def check_thinking(
 
 def thinking_arguments(attack: AttackSettings) -> list[str]:
     """Return the template arguments that an attack needs: that of `think`, also inside a chain."""
-    links = [{attack.name: attack.params}] if attack.name != "chain" else attack.params.get("steps", ())
+    links = [{attack.name: attack.params}] if attack.name != CHAIN else attack.params.get("steps", ())
     found = [params or {} for link in links for name, params in link.items() if name == "think"]
     return [str(params.get("argument", ENABLE_THINKING)) for params in found]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError
 from unlearn_sweep.engine.model_folder.inspection import inspect_folder
 from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, differences, has_tokenizer, read_tokenizer
+from unlearn_sweep.evaluators.hub_id import is_hub_id
 from unlearn_sweep.sweeps.file.file_schema import SourceSection, SweepFile
-from unlearn_sweep.sweeps.file.paths import HUB_ID, absolute, check_model_path, is_local, report_missing
+from unlearn_sweep.sweeps.file.paths import absolute, check_model_path, is_local, report_missing
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import listing, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
@@ -74,7 +75,7 @@ def _own(given: Given, folder: Path, collector: ProblemCollector) -> Path | None
     place = absolute(given.tokenizer, folder)
     path = given.tokenizer_path
     if not is_local(given.tokenizer, place):
-        if not HUB_ID.match(given.tokenizer):
+        if not is_hub_id(given.tokenizer):
             allowed = "a folder, or a hub id owner/name[@revision]"
             collector.add(path, "neither a folder nor a hub id", given=shown(given.tokenizer), allowed=allowed)
         return None

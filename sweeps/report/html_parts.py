@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from html import escape
 
+from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.store.records import missing_reasons
 from unlearn_sweep.methods.catalog import defaults
 from unlearn_sweep.methods.shared_params import TRAINING_PARAMS
@@ -95,7 +96,6 @@ def pick_cards(report: Report) -> str:
 
 def seed_table(report: Report) -> str:
     """Render the results of finalists over seeds, on the rows that the search never saw; empty if there are none."""
-    names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
     lines = []
     for trial in report.trials:
         found = trial.over_seeds
@@ -106,7 +106,7 @@ def seed_table(report: Report) -> str:
             lines.append((f"{trial.number} {trial.method}", count, *values, *own, "; ".join(found.lost)))
     if not lines:
         return ""
-    titles = [names[name] for name in report.objectives]
+    titles = [OBJECTIVE_NAMES[name] for name in report.objectives]
     head = ("trial", "seeds", *titles, *(f"{title}, the trial's own" for title in titles), "lost")
     text = (
         "Members of the front, trained again with other seeds and attacked in full: mean \N{PLUS-MINUS SIGN} standard "

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_sweep.engine.privacy import redact, visible
+from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Event, Front
 from unlearn_sweep.sweeps.report.durations import duration
@@ -37,7 +38,6 @@ REASON_CHARS = 200
 TRAINING_LINE_S = 60.0
 # If the pipe is closed, rich raises SystemExit in the thread that prints.
 CONSOLE_GONE = (OSError, SystemExit)
-OBJECTIVES = {"ue": "UE", "ut": "UT", "rob": "Rob"}
 
 
 class LiveProgress:
@@ -234,11 +234,13 @@ class LiveProgress:
             for number, event in self.timeline.settled.items()
             if self._asked(number).get("key") in members and event.data.get("state") != "duplicate"
         ]
-        shown = [name for name in OBJECTIVES if any(values.get(name) is not None for _, _, values in rows)]
+        shown = [name for name in OBJECTIVE_NAMES if any(values.get(name) is not None for _, _, values in rows)]
         rows.sort(key=lambda row: -balance(row[2].get(name) for name in shown))
-        table = Table("front", "method", *OBJECTIVES.values(), box=None, pad_edge=False)
+        table = Table("front", "method", *OBJECTIVE_NAMES.values(), box=None, pad_edge=False)
         for number, method, values in rows[:FRONT_ROWS]:
-            table.add_row(f"trial {number}", Text(str(method)), *(_number(values.get(name)) for name in OBJECTIVES))
+            table.add_row(
+                f"trial {number}", Text(str(method)), *(_number(values.get(name)) for name in OBJECTIVE_NAMES)
+            )
         if len(rows) > FRONT_ROWS:
             table.add_row(f"and {len(rows) - FRONT_ROWS} more", "", "", "", "")
         return table
@@ -277,7 +279,7 @@ def _preparation_state(parts: list[Preparation]) -> Text:
 
 
 def _values(event: Event) -> str:
-    return "  ".join(f"{title} {_number(event.data.get(name))}" for name, title in OBJECTIVES.items())
+    return "  ".join(f"{title} {_number(event.data.get(name))}" for name, title in OBJECTIVE_NAMES.items())
 
 
 def _number(value: object) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.commands import export_command, mlflow_command, report_command, status_command
@@ -48,8 +49,7 @@ def final_table(directory: Path | str, console: Console) -> None:
 
 def _picks(report: Report) -> Table:
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
-    names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
-    objectives = [names[name] for name in report.objectives]
+    objectives = [OBJECTIVE_NAMES[name] for name in report.objectives]
     table = Table("trial", "method", *objectives, title="Best trade-offs")
     for pick in report.picks:
         trial = by_number[pick.number]
@@ -77,8 +77,9 @@ def _over_seeds(trial: ReportTrial, objectives: Sequence[str]) -> str:
     found = trial.over_seeds
     if found is None:
         return ""
-    names = {"ue": "UE", "ut": "UT", "rob": "Rob"}
-    values = ", ".join(f"{names[name]} {spread_text(found.spreads.get(f'report_{name}'))}" for name in objectives)
+    values = ", ".join(
+        f"{OBJECTIVE_NAMES[name]} {spread_text(found.spreads.get(f'report_{name}'))}" for name in objectives
+    )
     return f"\n          over {found.complete} of {found.runs} seeds: {values}"
 
 

@@ -16,7 +16,7 @@ from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import front_models, keeper_of
 from unlearn_sweep.engine.study.constraints import infeasible_reason, marked
-from unlearn_sweep.engine.study.front import GrowingFront, members_of, rivals_of
+from unlearn_sweep.engine.study.front import SweepFront, members_of, rivals_of
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.html_parts import LOST
 from unlearn_sweep.sweeps.report.status import status
@@ -56,7 +56,7 @@ def test_an_infeasible_trial_is_no_member_no_rival_and_its_model_is_not_kept() -
     records = [_least(0.5), marked(trial(9, ue=0.4, ut=0.9, rob=0.4), {"ut": 0.6})]
     assert [record.number for record in members_of(records)] == [9]
     assert rivals_of(records) == [(0.4, 0.9, 0.4)]
-    grown = GrowingFront(2)
+    grown = SweepFront(2)
     fronts = [grown.add(record) for record in records]
     assert fronts[0].hypervolume == 0.0
     assert fronts[1].front == [records[1].key]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.sweep_folder import trial
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.front import GrowingFront, front_of, members_of, rivals_of
+from unlearn_sweep.engine.study.front import SweepFront, front_of, members_of, rivals_of
 
 level = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 changes = st.fixed_dictionaries(
@@ -25,7 +25,7 @@ changes = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None)
 @given(several=st.lists(changes, max_size=12))
 def test_it_is_the_front_looked_up_anew_after_every_trial(several: list[dict[str, object]]) -> None:
-    growing, records = GrowingFront(wanted=99), list[TrialRecord]()
+    growing, records = SweepFront(wanted=99), list[TrialRecord]()
     for number, values in enumerate(several):
         records.append(trial(number, **values))
         grown, whole = growing.add(records[-1]), front_of(records, wanted=99)
@@ -35,7 +35,7 @@ def test_it_is_the_front_looked_up_anew_after_every_trial(several: list[dict[str
 
 
 def test_a_trial_that_is_tried_again_counts_once() -> None:
-    growing = GrowingFront(wanted=1)
+    growing = SweepFront(wanted=1)
     growing.add(trial(0, state="failed", ue=None, ut=None, rob=None))
     front = growing.add(trial(0, finished=2e9))
     assert (front.trials_settled, front.front) == (1, [trial(0).key])
