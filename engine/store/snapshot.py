@@ -135,7 +135,7 @@ def _starts_of(lock: Mapping[str, Any], unreadable: dict[str, str]) -> Starts:
     try:
         return read_starts(lock)
     except ValidationError as error:
-        unreadable["spec.lock.yaml: starts"] = _first_line(error)
+        unreadable["spec.lock.yaml: starts"] = first_mistake(error)
         return Starts()
 
 
@@ -156,7 +156,7 @@ def _read_trials(folder: Path, unreadable: dict[str, str]) -> tuple[StoredTrial,
         try:
             record = TrialRecord.model_validate_json(data)
         except ValidationError as error:
-            unreadable[f"trials/{path.name}"] = _first_line(error)
+            unreadable[f"trials/{path.name}"] = first_mistake(error)
             continue
         if not record.is_intact():
             unreadable[f"trials/{path.name}"] = CHANGED
@@ -172,11 +172,11 @@ def _read_model(path: Path, model: type[Stored], unreadable: dict[str, str]) -> 
     try:
         return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        unreadable[path.name] = _first_line(error)
+        unreadable[path.name] = first_mistake(error)
         return None
 
 
-def _first_line(error: ValidationError) -> str:
+def first_mistake(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"]) or "(top)"
     count = error.error_count()
