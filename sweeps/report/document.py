@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import (
     AttackScore,
     Controls,
@@ -27,6 +28,7 @@ from unlearn_sweep.engine.store.records import (
     code_versions,
 )
 from unlearn_sweep.engine.store.starts import Start
+from unlearn_sweep.engine.study.importance import Importance, importances
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
 from unlearn_sweep.sweeps.report.cautions import cautions
@@ -36,7 +38,7 @@ from unlearn_sweep.sweeps.report.method_table import MethodLine, PublishedLine, 
 from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
 from unlearn_sweep.sweeps.report.prompt_finding import PromptFinding, prompt_finding
 from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenance
-from unlearn_sweep.sweeps.report.records import ObjectiveName, SweepData, SweepState
+from unlearn_sweep.sweeps.report.records import SweepData, SweepState
 from unlearn_sweep.sweeps.report.savings import Savings, savings
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 from unlearn_sweep.sweeps.report.uncertainty import Half, alike, chosen_half, standard_errors
@@ -120,6 +122,7 @@ class Report(View):
             `compared_on`.
         methods: What each method reached, the highest hypervolume first.
         prompt: How questions were put to models, and what the probe found.
+        importance: How much each setting of a method matters for each objective, on the search half.
         published: Published numbers of the same benchmark and methods.
         tracking: The MLflow setting: "auto", "off" or an address.
         versions: Package versions at the last start of the sweep.
@@ -148,6 +151,7 @@ class Report(View):
     alike: dict[int, list[int]]
     compared_on: Half
     methods: list[MethodLine]
+    importance: list[Importance]
     published: list[PublishedLine]
     controls: Controls | None
     prompt: PromptFinding | None
@@ -205,6 +209,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         alike={number: alike(trial, on_front, data.objectives, half) for number, trial in picked.items()},
         compared_on=half,
         methods=[line.model_copy(update={"method": cleaner.text(line.method)}) for line in methods],
+        importance=importances(data.trials, data.spaces(), data.objectives),
         published=published_lines(methods, data.trials, data.benchmark, options),
         controls=data.controls,
         prompt=_cleaned(prompt_finding(data), cleaner),

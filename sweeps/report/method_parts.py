@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from unlearn_sweep.engine.study.importance import Importance
 from unlearn_sweep.evaluators.papers import GRADES
 from unlearn_sweep.sweeps.report.document import Report
 from unlearn_sweep.sweeps.report.durations import duration
@@ -25,6 +26,7 @@ def method_section(report: Report) -> str:
     return (
         f"<p>{escape(budget_text(report))}</p>"
         + table(columns, lines, label="Methods", numeric_from=1)
+        + _importance(report)
         + _published(report)
     )
 
@@ -53,6 +55,26 @@ def _line(line: MethodLine, *, robust: bool) -> list[Cell]:
 
 def _value(value: float | None, trial: int | None) -> Cell:
     return DASH if value is None or trial is None else TrialLink(f"{value:.3f}", trial)
+
+
+def _importance(report: Report) -> str:
+    """Render which settings mattered, or why that cannot be said; empty without a search."""
+    if not report.importance:
+        return ""
+    text = (
+        "Which settings the best quarter of a method's trials agree on, compared with its whole search space "
+        "(PED-ANOVA): shares of one line add up to 1. A setting that matters little here may matter outside its range."
+    )
+    lines = [
+        [line.method, line.objective.upper() if line.objective != "rob" else "Rob", str(line.trials), _shares(line)]
+        for line in report.importance
+    ]
+    head = ("method", "objective", "trials", "settings")
+    return f"<h3>Settings that mattered</h3><p>{escape(text)}</p>" + table(head, lines, label="Settings that mattered")
+
+
+def _shares(line: Importance) -> str:
+    return line.reason or ", ".join(f"{name} {share:.2f}" for name, share in line.shares.items())
 
 
 def _published(report: Report) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from unlearn_sweep.engine.search_settings import ObjectiveName
+from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.store.records import Controls, Front, TrialRecord
 from unlearn_sweep.engine.store.snapshot import NotASweepError, Snapshot, read_snapshot
 from unlearn_sweep.engine.study.front import front_of
@@ -22,7 +24,6 @@ from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 from unlearn_sweep.user_error import UserError
 
 SweepState = Literal["running", "finished", "stopped", "not started"]
-ObjectiveName = Literal["ue", "ut", "rob"]
 # Keys under which spec.lock.yaml may contain the resolved sweep; otherwise it is at the top level.
 _SPEC_ROOTS = ("job", "spec")
 
@@ -98,6 +99,13 @@ class SweepData:
     def spec_value(self, *path: str) -> Any:
         """Return the value at these nested keys of the resolved sweep; None if absent."""
         return spec_value(self.snapshot, *path)
+
+    def spaces(self) -> list[MethodSpace]:
+        """Return the search space of each method; empty if this version cannot read them."""
+        try:
+            return [MethodSpace.from_json(space) for space in self.spec_value("spaces") or ()]
+        except (KeyError, TypeError, ValueError):
+            return []
 
 
 def read_sweep(directory: Path | str) -> SweepData:
