@@ -48,15 +48,10 @@ def run(
     """Run a sweep, resume an interrupted one, or extend a finished one."""
     spec = _spec(chosen_file(file, example), address=address)
     overrides = _overrides(trials, storage, max_concurrent, mirror)
+    from unlearn_sweep.sweeps.checked_job import checked_job
     from unlearn_sweep.sweeps.launch import launch
-    from unlearn_sweep.sweeps.plan.data_check import check_rows
-    from unlearn_sweep.sweeps.plan.hub_check import check_fit, check_hub
-    from unlearn_sweep.sweeps.resolve import resolve
 
-    job = resolve(spec, overrides)
-    check_hub(spec, job)
-    check_fit(spec, job)
-    check_rows(spec, job, hub=True)
+    job = checked_job(spec, overrides)
     for note in spec.notes:
         print_line(f"note: {note}")
     raise typer.Exit(launch(job, address=address, plain=plain, accept_new_code=accept_new_code))

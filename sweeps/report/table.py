@@ -42,7 +42,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def trials_csv(report: Report) -> str:
     """Return the table as CSV. Missing values are empty cells. Text that looks like a formula gets an apostrophe."""
-    lines = [_line(trial) for trial in report.trials]
+    lines = [trial_line(trial) for trial in report.trials]
     varying = sorted({column for line in lines for column in line} - set(FIXED))
     text = io.StringIO()
     columns = [*FIXED, *varying]
@@ -65,7 +65,7 @@ def answers_csv(answers: Answers) -> str:
     return text.getvalue()
 
 
-def _line(trial: ReportTrial) -> dict[str, Any]:
+def trial_line(trial: ReportTrial) -> dict[str, Any]:
     """Return the cells of one trial. Standard errors, parameters, attacks and stages are separate columns."""
     line: dict[str, Any] = {name: getattr(trial, name) for name in FIXED}
     line |= {f"{name}_standard_error": error for name, error in trial.errors.items()}
