@@ -122,11 +122,12 @@ class Driver(SweepFolder):
     def run(self, stack: ExitStack, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         """Run an opened sweep: start Ray, prepare the controls, search, and finish."""
         from unlearn_sweep.engine.on_ray.cluster import cluster
+        from unlearn_sweep.engine.on_ray.dashboard import dashboard_text
 
         environment = {**environment, **plugin_environment(self.plugins)}
         view = stack.enter_context(cluster(address=self.address, environment=environment))
         if view.dashboard_url:
-            announce(f"Ray dashboard: {view.dashboard_url}")
+            announce(dashboard_text(view.dashboard_url))
         from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
         from unlearn_sweep.engine.on_ray.search import driver_resources, search
 

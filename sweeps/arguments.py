@@ -77,6 +77,10 @@ AcceptNewCode = Annotated[
     bool, typer.Option("--accept-new-code", help="Go on over changed code; each trial names the code that made it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[
+    str | None, typer.Argument(metavar="NAME", callback=text_if_given, help="One entry in full; left out: all names.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="Print every entry in full.")]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(

@@ -17,6 +17,16 @@ def render(facts: list[dict[str, Any]]) -> RenderableType:
     return Group(*(_entry(entry) for entry in facts))
 
 
+def render_names(facts: list[dict[str, Any]]) -> RenderableType:
+    """Render one line per entry: name and summary."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for entry in facts:
+        table.add_row(Text(str(entry["name"])), Text(str(entry["summary"])))
+    return Group(table, Text(f"{len(facts)} entries; NAME prints one in full with its parameters, --all prints all."))
+
+
 def _entry(entry: dict[str, Any]) -> RenderableType:
     head = Text.assemble((str(entry["name"]), "bold"), f"  {entry['summary']}")
     others = {key: value for key, value in entry.items() if key not in SHOWN_APART and value not in ("", [], None)}

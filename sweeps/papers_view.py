@@ -20,10 +20,23 @@ def render(numbers: Sequence[PublishedNumber]) -> Group:
     return Group(*parts)
 
 
+def render_names(numbers: Sequence[PublishedNumber]) -> Group:
+    """Render how many numbers there are of each benchmark, and for which methods."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column()
+    for benchmark in dict.fromkeys(number.benchmark for number in numbers):
+        own = [number for number in numbers if number.benchmark == benchmark]
+        methods = ", ".join(dict.fromkeys(number.method for number in own))
+        table.add_row(Text(benchmark, style="bold"), str(len(own)), Text(methods))
+    end = f"{len(numbers)} published numbers; --benchmark, --method and --paper choose among them, --all prints all."
+    return Group(table, Text(end))
+
+
 def _table(paper: str, numbers: Sequence[PublishedNumber]) -> Table:
     table = Table(title=paper, title_justify="left")
     for column in ("benchmark", "model", "method", "metric", "value", "unit", "better", "grade"):
-        table.add_column(column, justify="right" if column == "value" else "left")
+        table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
     for number in numbers:
         cells = (number.benchmark, number.model, number.method, number.metric, f"{number.value:g}", number.unit)
         table.add_row(*cells, number.direction, number.grade)

@@ -7,6 +7,7 @@ same for what rich lays out. `tests/test_layout.py` checks that no other file pr
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,19 @@ def print_rich(renderable: RenderableType) -> None:
     from unlearn_sweep.sweeps.screen import Screen
 
     Screen().print(renderable)
+
+
+def print_long(renderable: RenderableType) -> None:
+    """Print what rich lays out to stdout, through the user's pager if it is longer than the terminal."""
+    from unlearn_sweep.sweeps.screen import Screen
+
+    screen = Screen()
+    if not screen.is_terminal or len(screen.render_lines(renderable)) < screen.size.height:
+        screen.print(renderable)
+        return
+    os.environ.setdefault("LESS", "-R")  # shows colours
+    with screen.pager(styles=True):
+        screen.print(renderable)
 
 
 def print_refusal(error: UserError, say: Callable[[str], None] = print_error) -> int:

@@ -8,6 +8,7 @@ the clock. mlflow is imported when a store is opened, because the import takes a
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ class RunStore:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
+        # An earlier import of mlflow has set its log level already; its lines would break into the live view.
+        logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
         database = sqlite_file(tracking_uri)
         if database:
             database.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,16 @@ def status_command(directory: Path | str) -> str:
     return f"{PROGRAM} status {shlex.quote(str(directory))}"
 
 
+def serve_command(directory: Path | str) -> str:
+    """Return the command that shows the report in the browser."""
+    return f"{PROGRAM} serve {shlex.quote(str(directory))}"
+
+
+def answers_command(directory: Path | str) -> str:
+    """Return the command that prints what the models answer."""
+    return f"{PROGRAM} answers {shlex.quote(str(directory))}"
+
+
 def export_command(directory: Path | str, trial: int) -> str:
     """Return the command that exports a trial's model to the folder model-<trial>."""
     return f"{PROGRAM} export {shlex.quote(str(directory))} {trial} model-{trial}"

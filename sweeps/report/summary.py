@@ -11,8 +11,16 @@ from rich.text import Text
 
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.sweeps.few_facts import few_facts
+from unlearn_sweep.sweeps.programs import program
 from unlearn_sweep.sweeps.report.build import load_report
-from unlearn_sweep.sweeps.report.commands import export_command, mlflow_command, report_command, status_command
+from unlearn_sweep.sweeps.report.commands import (
+    answers_command,
+    export_command,
+    mlflow_command,
+    report_command,
+    serve_command,
+    status_command,
+)
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.html_parts import settings_text
 from unlearn_sweep.sweeps.report.savings import savings_text
@@ -104,9 +112,17 @@ def _notes(report: Report) -> list[Text]:
 def _places(report: Report, directory: Path | str) -> list[tuple[str, str]]:
     page = Path(directory) / "report" / "index.html"
     tracking = mlflow_command(directory, report.tracking)
-    places = [("Report", str(page) if page.exists() else report_command(directory))]
-    places += [("MLflow", tracking)] if tracking is not None else []
-    places.append(("Status", status_command(directory)))
+    places = [("Report", str(page) if page.exists() else _runnable(report_command(directory)))]
+    places.append(("Browser", _runnable(serve_command(directory))))
+    places += [("MLflow", _runnable(tracking))] if tracking is not None else []
+    places.append(("Status", _runnable(status_command(directory))))
+    places.append(("Answers", _runnable(answers_command(directory))))
     if report.picks:
-        places.append(("Export", export_command(directory, report.picks[0].number)))
+        places.append(("Export", _runnable(export_command(directory, report.picks[0].number))))
     return places
+
+
+def _runnable(command: str) -> str:
+    """Return the command with the path of its program if the shell would not find it."""
+    name, _, rest = command.partition(" ")
+    return f"{program(name)} {rest}"
