@@ -76,8 +76,6 @@ def test_a_long_list_goes_through_the_pager_on_a_terminal_only(tmp_path: Path) -
     assert "PAGED" not in _on_a_terminal("methods", "finetune", pager=str(pager))
     environment = {**os.environ, "PAGER": str(pager)}
     piped = subprocess.run([*CLI, "methods", "--all"], capture_output=True, text=True, env=environment)
-        [*CLI, "methods", "--all"], capture_output=True, text=True, env={**os.environ, "PAGER": str(pager)}
-    )
     assert "PAGED" not in piped.stdout
 
 
@@ -91,9 +89,7 @@ def test_a_command_is_one_that_the_shell_can_run(tmp_path: Path, monkeypatch: py
     assert program("tool") == "'my env/bin/tool'"
     assert subprocess.check_output(program("tool"), shell=True, text=True) == "ran\n"
     monkeypatch.chdir(folder)
-    assert (
-        program("tool") == "tool" or subprocess.check_output(f"./{program('tool')}", shell=True, text=True) == "ran\n"
-    )
+    assert subprocess.check_output(program("tool"), shell=True, text=True) == "ran\n"
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     assert program("tool") == "tool"
     assert program("nothing-of-this-name") == "nothing-of-this-name"
