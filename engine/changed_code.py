@@ -15,8 +15,6 @@ from unlearn_sweep.engine.store.starts import Start, Starts, read_starts
 from unlearn_sweep.user_error import UserError
 
 SHOWN_MODULES = 8
-WITHOUT_CODE = ("data", "training")
-"""Parts of the identity that do not depend on the code. An original given by path does not either."""
 
 
 class SweepChangedError(UserError):
@@ -99,11 +97,13 @@ def _old_version(last: Start | None) -> str:
 def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any], *, original_given: bool) -> list[str]:
     """Return the names of the shared inputs that differ from those of the first run.
 
-    If changed code was accepted, an original that is trained from a recipe is not compared: its identity depends on
-    the code.
+    If changed code was accepted, two are not compared, because they depend on the code: an original that is trained
+    from a recipe, and the training settings with their defaults. Those of the sweep file are compared with the file.
     """
     same_code = before.get("code") == now.get("code")
-    names = [*WITHOUT_CODE, "original"] if same_code or original_given else [*WITHOUT_CODE]
+    names = ["data"]
+    names += ["training"] if same_code else []
+    names += ["original"] if same_code or original_given else []
     return sorted(name for name in names if before.get(name) != now.get(name))
 
 

@@ -177,13 +177,13 @@ class SweepFolder:
     def _refuse_another_sweep(self, field: str, now: object, what: str) -> None:
         """Raise SweepChangedError if `field` of the lock file differs from `now`."""
         before = read_lock_file(self.directory / "spec.lock.yaml")
-        self.identity = before.get("identity") if self.identity is None else self.identity
         if before.get(field) is not None and before[field] != now:
             raise other_sweep(self.directory, what)
 
     def _keep_first_settings(self) -> None:
-        """Keep `search.first` of the first run, even if the sweep that it was taken from has continued since."""
+        """Keep identity and `search.first` of the first run, even if the sweep that it was taken from has continued."""
         locked = read_lock_file(self.directory / "spec.lock.yaml")
+        self.identity = locked.get("identity")
         first = locked.get("job", {}).get("search", {}).get("first")
         if first is not None:
             self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": first})})

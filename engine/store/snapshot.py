@@ -152,9 +152,12 @@ def _read_trials(folder: Path, unreadable: dict[str, str]) -> tuple[StoredTrial,
     for path in folder.glob("*.json") if folder.is_dir() else ():
         if not re.fullmatch(r"\d+", path.stem):
             continue
-        data = path.read_bytes()
         try:
+            data = path.read_bytes()
             record = TrialRecord.model_validate_json(data)
+        except OSError as error:
+            unreadable[f"trials/{path.name}"] = error.strerror or str(error)
+            continue
         except ValidationError as error:
             unreadable[f"trials/{path.name}"] = first_mistake(error)
             continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins, text_if_given
-from unlearn_sweep.sweeps.commands.sweep_folder import use_given
+from unlearn_sweep.sweeps.commands.sweep_folder import of_folder, use_given
 from unlearn_sweep.sweeps.printing import print_error, print_json_text, print_line
 from unlearn_sweep.user_error import UserError
 
@@ -43,13 +43,8 @@ def answers(
 ) -> None:
     """Print what the original, the gold and the unlearned models answer, before and under each attack."""
     use_given(plugin)
-    try:
-        found = _read(directory, trial)
-        table = _narrowed(found.table, attack=attack, split=split, search=search)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    found = of_folder(lambda folder: _read(folder, trial), directory)
+    table = _narrowed(found.table, attack=attack, split=split, search=search)
     if as_json:
         print_json_text(str(table.to_json(orient="records", indent=1, force_ascii=False)))
     else:
@@ -72,12 +67,12 @@ def _narrowed(table: pd.DataFrame, *, attack: str | None, split: str | None, sea
     """Return the lines that match all conditions.
 
     Raises:
-        ValueError: No answer is under this attack or in this split; the message lists those that have answers.
+        UserError: No answer is under this attack or in this split; the message lists those that have answers.
     """
     for name, wanted in (("attack", attack), ("split", split)):
         known = sorted(filter(None, table[name].unique()))
         if wanted is not None and wanted not in known:
-            raise ValueError(f"no answers of {name} {wanted!r}; there are answers of {', '.join(known) or 'none'}")
+            raise UserError(f"no answers of {name} {wanted!r}; there are answers of {', '.join(known) or 'none'}")
         if wanted is not None:
             table = table.loc[table[name] == wanted]
     if search is not None:

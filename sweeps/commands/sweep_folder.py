@@ -19,7 +19,7 @@ def status(directory: Folder, as_json: AsJson = False) -> None:
     """Show the progress of a sweep."""
     from unlearn_sweep.sweeps.report import status as view
 
-    facts = _of_folder(view.status, directory)
+    facts = of_folder(view.status, directory)
     if as_json:
         print_json(facts)
     else:
@@ -44,9 +44,9 @@ def report(
     prices = Prices(gpu_hour=gpu_hour_price, cpu_hour=cpu_hour_price)
     use_given(plugin)
     if as_json:
-        print_json_text(build.report_json(_of_folder(lambda folder: build.load_report(folder, prices), directory)))
+        print_json_text(build.report_json(of_folder(lambda folder: build.load_report(folder, prices), directory)))
         return
-    paths = _of_folder(lambda folder: build.build_report(folder, prices), directory)
+    paths = of_folder(lambda folder: build.build_report(folder, prices), directory)
     for path in (paths.page, paths.data, paths.table, paths.answers, *paths.pictures):
         print_line(str(path))
 
@@ -59,7 +59,7 @@ def export(
     """Write the unlearned model of a trial as an ordinary Hugging Face folder."""
     from unlearn_sweep.sweeps.export import export_trial
 
-    done = _of_folder(lambda folder: export_trial(folder, trial, out), directory)
+    done = of_folder(lambda folder: export_trial(folder, trial, out), directory)
     print_line(f"{done.folder}: trial {done.record.number} ({done.record.method}), {len(done.files)} files")
 
 
@@ -74,7 +74,7 @@ def sync(
     from unlearn_sweep.engine.tracking.sink import sync as synchronise
 
     use_given(plugin)
-    done = _of_folder(lambda folder: synchronise(folder, tracking), directory)
+    done = of_folder(lambda folder: synchronise(folder, tracking), directory)
     print_line(f"{done.trials_written} trials written to {done.tracking_uri}, experiment {done.experiment}")
 
 
@@ -90,8 +90,12 @@ def use_given(plugins: list[Path] | None) -> None:
         use_plugins(plugins)
 
 
-def _of_folder(view: Callable[[Path], Any], directory: Path) -> Any:
-    """Return `view(directory)`. Exit with status 2 if the folder is not a sweep or the trial is unknown."""
+def of_folder(view: Callable[[Path], Any], directory: Path) -> Any:
+    """Return `view(directory)`.
+
+    Raises:
+        UserError: the folder is not a sweep, or a file of it cannot be read or written.
+    """
     try:
         return view(directory)
     except UserError:

@@ -250,6 +250,22 @@ def test_with_accepted_code_a_trained_original_may_differ_and_the_data_may_not()
     assert other_inputs(before, now, original_given=True) == ["original"]
     assert other_inputs(before, {**now, "code": "1"}, original_given=False) == ["original"]
     assert other_inputs(before, {**now, "data": "other"}, original_given=False) == ["data"]
+    assert other_inputs(before, {**now, "training": "other"}, original_given=False) == []
+    assert other_inputs(before, {**before, "training": "other"}, original_given=False) == ["training"]
+
+
+@pytest.mark.parametrize("text", ["", "name: sweep\n"])
+def test_the_identity_of_the_first_run_is_kept_whatever_the_file_says(tmp_path: Path, tree: Path, text: str) -> None:
+    """Study and trial keys depend on it; changed data could not be noticed without it."""
+    job = begun(tmp_path).model_copy(update={"spec_text": text})
+    first = Driver(job)
+    first.open()
+    first.identity = {"data": "d", "training": "t", "original": "o", "code": first.code_version}
+    first.write_lock_file()
+    another_formula(tree)
+    again = Driver(job, accept_new_code=True)
+    again.open()
+    assert again.identity == first.identity == lock(job)["identity"]
 
 
 def lock(job: SweepJob) -> dict[str, Any]:

@@ -63,3 +63,17 @@ def test_a_sweep_that_has_only_begun_is_empty_but_a_sweep(tmp_path: Path) -> Non
     (tmp_path / "spec.lock.yaml").write_text("job: {name: begun, benchmark: authors}\n")
     snapshot = read_snapshot(tmp_path)
     assert (snapshot.name, snapshot.benchmark, snapshot.state, snapshot.records) == ("begun", "authors", "running", [])
+
+
+@pytest.mark.parametrize("what", ["folder", "loop"])
+def test_a_record_that_is_no_file_is_unreadable_and_the_others_are_read(tmp_path: Path, what: str) -> None:
+    sweep = write_sweep(tmp_path / "demo", [trial(0), trial(1)])
+    path = sweep / "trials" / "1.json"
+    path.unlink()
+    if what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.name)
+    found = read_snapshot(sweep)
+    assert [record.number for record in found.records] == [0]
+    assert list(found.unreadable) == ["trials/1.json"]
