@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.model_folder.inspection import PICKLES
 
 ANSWER_TIMEOUT_S = 10.0
+LISTED_OF_OWNER = 200
 Kind = Literal["model", "dataset"]
 
 
@@ -121,7 +123,7 @@ def refused(wanted: HubId, error: Exception, known: Iterable[str] = ()) -> Unava
     elif isinstance(error, RevisionNotFoundError):
         words = f"{wanted}: the {what} {wanted.name} has no revision {wanted.revision}{_revisions(wanted)}"
     elif isinstance(error, RepositoryNotFoundError):
-        near = difflib.get_close_matches(wanted.name, {*known, *_cached_names(wanted.kind)} - {wanted.name}, n=1)
+        near = difflib.get_close_matches(wanted.name, _names_near(wanted, known), n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         words = f"{wanted}: {folder}the hub has no such {what}, or it is private and needs a login{meant}"
     elif isinstance(error, LocalEntryNotFoundError | ConnectionError | httpx2.TransportError):
@@ -210,6 +212,19 @@ def _revisions(wanted: HubId) -> str:
     names = [ref.name for ref in (*refs.branches, *refs.tags)]
     near = difflib.get_close_matches(wanted.revision or "", names, n=1)
     return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(names[:5])}" if names else ""
+
+
+def _names_near(wanted: HubId, known: Iterable[str]) -> set[str]:
+    """Return names that may be meant: `known` ones, those in the cache, and what the hub lists of the same owner."""
+    import httpx2
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    names = {*known, *_cached_names(wanted.kind)}
+    ask = HfApi().list_models if wanted.kind == "model" else HfApi().list_datasets
+    with contextlib.suppress(HfHubHTTPError, httpx2.HTTPError, OSError):  # no list, no suggestion from it
+        names |= {found.id for found in ask(author=wanted.name.partition("/")[0], limit=LISTED_OF_OWNER)}
+    return names - {wanted.name}
 
 
 def _cached_names(kind: Kind) -> list[str]:

@@ -61,6 +61,9 @@ def find_table(folder: Path, name: str) -> Path:
 def hub_table(hub: str, name: str | None, split: str, *, revision: str | None = None, advice: str = "") -> Numbered:
     """Rows of one split of one configuration of a hub data set, numbered from 1.
 
+    Where the hub gives nothing, they are read from a copy of the whole data set in its cache (`hf download`), which the
+    datasets library by itself does not look at.
+
     Raises:
         ValueError: it cannot be loaded; the message says what to do without a network.
     """
@@ -70,10 +73,26 @@ def hub_table(hub: str, name: str | None, split: str, *, revision: str | None = 
     try:
         rows = list(load_dataset(hub, name, split=split, revision=revision))
     except (OSError, ValueError, DatasetsError) as error:
+        if (downloaded := _downloaded(hub, name, split, revision)) is not None:
+            return enumerate(downloaded, start=1)
         hint = advice or "with no network, point benchmark.path at a folder with the files"
         what = hub if name is None else f"{hub}, configuration {name},"
         raise ValueError(f"data set {what} cannot be loaded: {error}; {hint}") from error
     return enumerate(rows, start=1)
+
+
+def _downloaded(hub: str, name: str | None, split: str, revision: str | None) -> list[Any] | None:
+    """Rows from the snapshot of a data set in the hub's cache; None where there is none, or it lacks them."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(hub, repo_type="dataset", revision=revision, local_files_only=True)
+        return list(load_dataset(folder, name, split=split))
+    except (LocalEntryNotFoundError, OSError, ValueError, DatasetsError):
+        return None
 
 
 def check_rows(place: str, numbered: Numbered, kind: type[Kind]) -> list[Kind]:

@@ -52,6 +52,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
+        ("shut/gat", "the hub has no such model, or it is private and needs a login; did you mean shut/gate?"),
         ("open/modell", "the hub has no such model, or it is private and needs a login; did you mean open/model?"),
         ("shut/gate", "is gated: request access on its page (https://huggingface.co/shut/gate), then log in (hf auth"),
         ("open/model@v1.1", "the model open/model has no revision v1.1; did you mean v1.0?"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Rows = Sequence[Mapping[str, Any]]
 Sets = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Rows]]]]
@@ -88,6 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[:1] == ["api"] and parts[1:2] in (["datasets"], ["models"]) and len(parts) >= 4:
             self._about(parts[1], "/".join(parts[2:4]), parts[4:], body)
+            return
+        if parts in (["api", "models"], ["api", "datasets"]):
+            owners = parse_qs(urlsplit(self.path).query).get("author", [])
+            named = self.hub.models if parts[1] == "models" else self.hub.sets
+            self._json([{"id": name} for name in named if name.partition("/")[0] in owners])
             return
         kind, parts = ("datasets", parts[1:]) if parts[:1] == ["datasets"] else ("models", parts)
         if parts[2:3] == ["resolve"]:

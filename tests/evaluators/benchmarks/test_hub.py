@@ -85,6 +85,20 @@ def test_rows_of_the_hub_are_those_of_a_folder_and_stay_when_it_is_gone(name: st
     assert read(hub, home, name, options, HF_HUB_OFFLINE="1") == local, "from what was fetched before, with no network"
 
 
+def test_what_was_downloaded_as_a_whole_is_read_without_a_network(tmp_path: Path) -> None:
+    """The command that `validate` and `plan` print: hf download NAME --repo-type dataset."""
+    folder, home = tmp_path / "rows", tmp_path / "home"
+    options = WRITERS["wmdp"](folder)
+    command = [str(Path(sys.executable).parent / "hf"), "download", "--repo-type", "dataset"]
+    with serving(as_sets("wmdp", folder)) as hub:
+        environment = {**os.environ, **ONLINE, "HF_ENDPOINT": hub.url, "HF_HOME": str(home)}
+        for name in hub.sets:
+            subprocess.run([*command, name], check=True, capture_output=True, timeout=60, env=environment)
+    local = f"READ {load_benchmark('wmdp', options).digest()}"
+    assert read(hub, home, "wmdp", options, HF_HUB_OFFLINE="1") == local
+    assert read(hub, tmp_path / "empty", "wmdp", options, HF_HUB_OFFLINE="1").startswith("REFUSED data set cais/wmdp")
+
+
 @pytest.mark.slow
 def test_a_revision_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
     options = WRITERS["muse"](tmp_path / "rows")
