@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.evaluators.benchmarks.test_conversations import load
+from tests.evaluators.benchmarks.test_conversations import TALKS, load
 from tests.evaluators.tokenizer_families import FAMILIES
 from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import build
@@ -63,7 +63,7 @@ def test_an_attacked_prompt_has_the_configured_date(target: Target, attack: str,
 
 @pytest.mark.parametrize("family", DATED)
 def test_a_conversation_has_the_configured_date(tmp_path: Path, family: str) -> None:
-    benchmark = load(tmp_path, turns="all", **{FORMAT_KEY: CHAT})
+    benchmark = load(tmp_path, talks=TALKS, ending=".jsonl", turns="all", **{FORMAT_KEY: CHAT})
     tokenizer = next(known for known in FAMILIES if known.name == family).make()
     rows = [*benchmark.train["forget"], *benchmark.evaluation["forget"], *benchmark.train["retain"]]
     assert max(len(row.template.turns) for row in rows if row.template is not None) == 1, "later turns are among them"
