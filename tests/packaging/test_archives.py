@@ -21,7 +21,7 @@ def shipped_files() -> set[str]:
     """Every file of the four folders, by its name inside the package."""
     own = (name for name in tracked_files() if name.partition("/")[0] in PACKAGES)
     return {f"unlearn_sweep/{name}" for name in own} | {
-        f"unlearn_sweep/{name}" for name in ("__init__.py", "plugins.py", "py.typed")
+        f"unlearn_sweep/{name}" for name in ("__init__.py", "plugins.py", "user_error.py", "py.typed")
     }
 
 
