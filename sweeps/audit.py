@@ -28,7 +28,7 @@ from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, check_document
 from unlearn_sweep.sweeps.file.tokenizers import Given, check_given
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document
-from unlearn_sweep.sweeps.plan.hub_check import known_models
+from unlearn_sweep.sweeps.plan.hub_check import known_models, missing_data
 from unlearn_sweep.sweeps.resolve import resolve
 from unlearn_sweep.user_error import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
@@ -266,6 +266,10 @@ def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
     """Load the benchmark. If that fails, append to `problems` and return None."""
     from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 
+    reason = missing_data(spec.benchmark.card.name, spec.benchmark.params)
+    if reason is not None:
+        problems.append(Problem(path="benchmark.name", message=reason.words))
+        return None
     try:
         return load_benchmark(spec.benchmark.card.name, spec.benchmark.params)
     except (ValidationError, OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from unlearn_sweep.engine.hub import HubId, Unavailable, model_ids, unavailable
 from unlearn_sweep.engine.job import SweepJob
@@ -50,10 +51,20 @@ def unloadable(job: SweepJob) -> dict[str, str]:
 
 def missing(job: SweepJob) -> dict[str, Unavailable]:
     """Return models and data sets that are not available, by their key in the sweep file."""
-    found = unavailable(model_ids(given_models(job)), known_models())
-    sets = hub_sets(job.benchmark.name, job.benchmark.params)
-    data = {f"benchmark[{number}]": HubId(name, at, "dataset") for number, (name, at) in enumerate(sets)}
-    return found | _merged(unavailable(data, {name for card in BENCHMARKS.values() for name in _names(card.hub)}))
+    data = missing_data(job.benchmark.name, job.benchmark.params)
+    return unavailable(model_ids(given_models(job)), known_models()) | ({} if data is None else {"benchmark": data})
+
+
+def missing_data(benchmark: str, params: Mapping[str, Any]) -> Unavailable | None:
+    """Return why data sets that a benchmark reads are not available, all in one; None if they are available."""
+    sets = hub_sets(benchmark, params)
+    named = {str(number): HubId(name, revision, "dataset") for number, (name, revision) in enumerate(sets)}
+    found = unavailable(named, {name for card in BENCHMARKS.values() for name in _names(card.hub)})
+    if not found:
+        return None
+    words = "; ".join(dict.fromkeys(reason.words for reason in found.values()))
+    advice = "; or give local files (docs/benchmarks.md)"
+    return Unavailable(words=words + advice, certain=any(reason.certain for reason in found.values()))
 
 
 def known_models() -> frozenset[str]:
@@ -68,15 +79,6 @@ def given_models(job: SweepJob) -> dict[str, str | None]:
         named |= {f"{name}.path": source.path, f"{name}.tokenizer": source.tokenizer}
         named[f"{name}.train.base"] = (source.recipe or {}).get("base")
     return named
-
-
-def _merged(found: Mapping[str, Unavailable]) -> dict[str, Unavailable]:
-    """Return all answers about data sets as one, under the key `benchmark`."""
-    if not found:
-        return {}
-    words = "; ".join(dict.fromkeys(reason.words for reason in found.values()))
-    advice = "; or give local files (docs/benchmarks.md)"
-    return {"benchmark": Unavailable(words=words + advice, certain=any(reason.certain for reason in found.values()))}
 
 
 def _names(text: str) -> list[str]:
