@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from unlearn_sweep.engine.error_text import first_line
+from unlearn_sweep.engine.model_folder.headers import INDEX, WHOLE, BrokenWeightsError, read_json
 from unlearn_sweep.engine.model_folder.inspection import PICKLES
 
 ANSWER_TIMEOUT_S = 10.0
@@ -84,7 +85,7 @@ def missing_from_hub(wanted: HubId, known: Iterable[str] = (), *, weights: bool 
     Query the hub only if it is not cached, with a timeout of 10 s. `known` are ids to suggest one of if there is none
     of this name. `weights` false: a tokenizer alone is wanted.
     """
-    if is_cached(wanted):
+    if is_cached(wanted, weights=weights):
         return None
     import httpx2
     from huggingface_hub import HfApi, constants
@@ -141,20 +142,34 @@ def why_not(path: str, error: Exception) -> str:
     return refused(HubId.of(path), error).words
 
 
-def is_cached(wanted: HubId) -> bool:
-    """Return whether this machine's cache has the repository: a model's `config.json`, any file of a data set."""
+def is_cached(wanted: HubId, *, weights: bool = True) -> bool:
+    """Return whether this machine's cache has the repository: a model with all its weights, any file of a data set.
+
+    `weights` false: a model's configuration is enough, because its tokenizer alone is wanted.
+    """
     if wanted.kind == "dataset" and any(_data_cache().glob(f"{wanted.name.replace('/', '___')}/*")):
         return wanted.revision is None or wanted.cached is not None
-    if wanted.cached is None:
-        return False
-    return wanted.kind == "dataset" or (wanted.cached / "config.json").is_file()
+    folder = wanted.cached
+    if folder is None or wanted.kind == "dataset":
+        return folder is not None
+    return (folder / "config.json").is_file() and (not weights or _has_weights(folder))
 
 
 def cached_folder(path: str) -> Path | None:
-    """Return the snapshot of a model in this machine's cache if it has configuration and weights, else None."""
-    folder = HubId.of(path).cached
-    complete = folder is not None and (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
-    return folder if complete else None
+    """Return the snapshot of a model in this machine's cache if it has configuration and all weights, else None."""
+    wanted = HubId.of(path)
+    return wanted.cached if is_cached(wanted) else None
+
+
+def _has_weights(folder: Path) -> bool:
+    """Return whether a snapshot has the weights that would be loaded. A download may have been cut off."""
+    if (folder / WHOLE).is_file():
+        return True
+    try:
+        listed = read_json(folder / INDEX).get("weight_map")
+    except BrokenWeightsError:
+        return False
+    return isinstance(listed, dict) and all((folder / str(name)).is_file() for name in listed.values())
 
 
 def unavailable(named: Mapping[str, HubId], known: Iterable[str] = ()) -> dict[str, Unavailable]:
@@ -162,10 +177,11 @@ def unavailable(named: Mapping[str, HubId], known: Iterable[str] = ()) -> dict[s
     found: dict[str, Unavailable] = {}
     silent = False
     for name, wanted in named.items():
-        if silent and not is_cached(wanted):
+        weights = not name.endswith("tokenizer")
+        if silent and not is_cached(wanted, weights=weights):
             reason: Unavailable | None = _unreachable(wanted)
         else:
-            reason = missing_from_hub(wanted, known, weights=not name.endswith("tokenizer"))
+            reason = missing_from_hub(wanted, known, weights=weights)
         if reason is not None:
             found[name] = reason
             silent |= not reason.certain

@@ -5,6 +5,7 @@ What the cache has is not asked for: the server keeps what it was asked.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,24 @@ def test_what_is_in_the_cache_is_not_asked_for(hub: Hub, monkeypatch: pytest.Mon
     assert len(hub.paths) > before
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert missing_from_hub(HubId("open/model")) is None
+
+
+def test_a_download_that_was_cut_off_is_not_in_the_cache(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    del hub
+    snapshot_download("open/model", cache_dir=constants.HF_HUB_CACHE)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    whole = HubId("open/model")
+    assert whole.cached is not None
+    (whole.cached / "model.safetensors").unlink()
+    assert "hf download open/model" in str(missing_from_hub(whole))
+    assert missing_from_hub(whole, weights=False) is None
+    for shard in ("one", "two"):
+        (whole.cached / f"{shard}.safetensors").touch()
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (whole.cached / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert missing_from_hub(whole) is None
+    (whole.cached / "two.safetensors").unlink()
+    assert missing_from_hub(whole) is not None
 
 
 def test_folders_are_no_hub_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
