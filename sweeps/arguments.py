@@ -48,6 +48,10 @@ File = Annotated[Path, typer.Argument(metavar="FILE", parser=path_argument, help
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", parser=path_argument, help="A sweep's folder: <storage>/<name>.")
 ]
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="DIR...", parser=path_argument, help="A sweep's folder, or several: <storage>/<name>."),
+]
 Trials = Annotated[
     int | None, typer.Option(min=1, max=MOST_TRIALS, help="Trials in all, in place of the file's; more extend a sweep.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder, Plugins, path_argument, text_if_given
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, Folders, Plugins, path_argument, text_if_given
 from unlearn_sweep.sweeps.printing import print_json, print_json_text, print_line, print_rich
 from unlearn_sweep.user_error import UserError
 
@@ -27,7 +27,7 @@ def status(directory: Folder, as_json: AsJson = False) -> None:
 
 
 def report(
-    directory: Folder,
+    directories: Folders,
     gpu_hour_price: Annotated[
         float | None, typer.Option(min=0, max=MOST_DOLLARS, help="Dollars for one hour of one GPU.")
     ] = None,
@@ -37,18 +37,26 @@ def report(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a sweep's report (HTML, PNG, CSV, JSON), or print its content as JSON."""
+    """Write a sweep's report (HTML, PNG, CSV, JSON), or print its content as JSON. Several sweeps are compared too."""
     from unlearn_sweep.sweeps.report import build
     from unlearn_sweep.sweeps.report.provenance import Prices
 
     prices = Prices(gpu_hour=gpu_hour_price, cpu_hour=cpu_hour_price)
     use_given(plugin)
+    if as_json and len(directories) > 1:
+        raise UserError("--json prints one sweep", advice="Give one folder, or leave out --json.")
     if as_json:
-        print_json_text(build.report_json(of_folder(lambda folder: build.load_report(folder, prices), directory)))
+        found = of_folder(lambda folder: build.load_report(folder, prices), directories[0])
+        print_json_text(build.report_json(found))
         return
-    paths = of_folder(lambda folder: build.build_report(folder, prices), directory)
-    for path in (paths.page, paths.data, paths.table, paths.answers, *paths.pictures):
-        print_line(str(path))
+    for directory in directories:
+        paths = of_folder(lambda folder: build.build_report(folder, prices), directory)
+        for path in (paths.page, paths.data, paths.table, paths.answers, *paths.pictures):
+            print_line(str(path))
+    if len(directories) > 1:
+        from unlearn_sweep.sweeps.report.comparison import build_comparison
+
+        print_line(str(build_comparison(directories, directories[0].resolve().parent / "comparison.html")))
 
 
 def export(

@@ -23,7 +23,7 @@ LABELS = {"ue": "UE, forgetting", "ut": "UT, utility kept", "rob": "Rob, forgett
 CURVES_SHOWN = 60
 Place = tuple[float, float]
 # Names come from files and may contain dollar signs: do not parse them as formulas.
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -43,7 +43,7 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
         "time.png": time_picture,
     }
     written: list[Path] = []
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*[Gg]lyph", category=UserWarning
         )  # a name has characters that the font lacks
