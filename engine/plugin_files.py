@@ -28,5 +28,5 @@ def _keep(file: PluginFile, folder: Path) -> PluginFile:
         if plugin_file(source).digest != file.digest:
             raise PluginError(f"{file.path}: the file changed after the sweep read it; rerun the same command")
         folder.mkdir(parents=True, exist_ok=True)
-        durable.write_text(place, source.read_text(encoding="utf-8"))
+        durable.write_bytes(place, source.read_bytes())
     return replace(file, path=str(place))

@@ -44,5 +44,12 @@ class SamplerCard:
         return self.target.partition(":")[0]
 
     def load(self) -> type[Any]:
-        """Return the sampler's class, imported on first use."""
-        return load_target(self.target)
+        """Return the sampler's class, imported on first use.
+
+        Raises:
+            TypeError: it has no method `point`.
+        """
+        found = load_target(self.target)
+        if not callable(getattr(found, "point", None)):
+            raise TypeError("has no method point(ask)")
+        return found

@@ -253,7 +253,9 @@ def _entry_cards(entry: EntryPoint) -> tuple[Named, ...]:
     try:
         found = entry.load()
     except Exception as error:  # whatever a stranger's package does
-        raise PluginError(f"{_origin(entry)}: {type(error).__name__}: {error}; repair or uninstall it") from error
+        raise PluginError(
+            f"{_origin(entry)}: {type(error).__name__}: {_text_of(error)}", advice="Repair or uninstall it."
+        ) from error
     return _cards(found, _origin(entry))
 
 
@@ -262,8 +264,12 @@ def _cards(found: Any, source: str) -> tuple[Named, ...]:
     if found is None or not cards:
         raise PluginError(f"{source}: defines no card; wanted: {FORM}")
     for card in cards:
-        if not isinstance(getattr(card, "name", None), str):
-            raise PluginError(f"{source}: {card!r} is no card; wanted: {FORM}")
+        try:
+            is_named = isinstance(getattr(card, "name", None), str)
+        except Exception:  # whatever a stranger's property does
+            is_named = False
+        if not is_named:
+            raise PluginError(f"{source}: an object of class {type(card).__name__} is no card; wanted: {FORM}")
     return cards
 
 
@@ -273,7 +279,15 @@ def _where(error: BaseException, path: str) -> str:
         return f"line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     place = f"line {lines[-1]}: " if lines else ""
-    return f"{place}{type(error).__name__}: {error}".rstrip(": ")
+    return f"{place}{type(error).__name__}: {_text_of(error)}".rstrip(": ")
+
+
+def _text_of(error: BaseException) -> str:
+    """The text of an error; empty if making it fails as well."""
+    try:
+        return str(error)
+    except Exception:  # whatever a stranger's error does
+        return ""
 
 
 def _digest(content: bytes) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.docs_pages import examples
 from tests.support.plugin_text import METHOD, METRIC
+from unlearn_sweep.engine.plugin_files import keep_plugins
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, build, card
-from unlearn_sweep.plugins import in_use, use
+from unlearn_sweep.plugins import cards_of, in_use, plugin_file, use
 from unlearn_sweep.sweeps.cli import app
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, load_spec
 
+SAMPLER = examples("extend.md")["my_sampler.py"]
 SWEEP = """
 name: with-plugins
 benchmark: {{name: authors}}
@@ -98,6 +101,14 @@ def test_an_edited_plugin_is_another_module_and_its_old_self_is_gone(tmp_path: P
         (METHOD.replace("}:Hinge", "}:Hing"), ["target 'Hing' of 'hinge'", "AttributeError"]),
         (METHOD.replace('f"{__name__}:Hinge"', '"Hinge"'), ["has target 'Hinge'", "__name__"]),
         (METRIC.replace("CARDS = (", "CARDS = 2 * ("), ["'answer_length' is named twice"]),
+        ("class E(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise E\n", ["line 4: E"]),
+        ("class C:\n    def __repr__(self):\n        raise RuntimeError\nCARD = C()\n", ["class C is no card"]),
+        ("class C:\n    name = property(lambda self: 1 / 0)\nCARD = C()\n", ["class C is no card"]),
+        ("x = '\0'\n", ["null bytes"]),
+        (SAMPLER.replace("params=StepsOptions", "params=int"), ["has params <class 'int'>", "pydantic model"]),
+        (SAMPLER.replace('extra="forbid", ', ""), ["must refuse unknown options"]),
+        (SAMPLER.replace('name="steps"', 'name="tpe"'), ["'tpe' is built in"]),
+        (SAMPLER.replace("def point(", "def pont("), ["target 'Steps' of 'steps'", "no method point"]),
     ],
 )
 def test_a_mistake_in_a_plugin_is_told_with_the_other_mistakes(text: str, words: list[str], tmp_path: Path) -> None:
@@ -136,3 +147,12 @@ def test_a_metric_from_outside_is_in_the_table_after_the_built_in_ones(tmp_path:
     checked(tmp_path, {"length.py": METRIC})
     assert list(METRICS) == [*METRICS.own, "answer_length"]
     assert len(METRICS) == len(METRICS.own) + 1
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), lambda text: f"\ufeff{text}"])
+def test_a_copy_of_a_plugin_is_the_same_file_to_the_byte(change: Callable[[str], str], tmp_path: Path) -> None:
+    """A file from Windows has other line ends; a copy with ours would be another plugin, and refused."""
+    (tmp_path / "mine.py").write_bytes(change(METHOD).encode())
+    (kept,) = keep_plugins([plugin_file(tmp_path / "mine.py")], tmp_path / "sweep")
+    assert Path(kept.path).read_bytes() == (tmp_path / "mine.py").read_bytes()
+    assert [getattr(card, "name", None) for card in cards_of(kept)] == ["hinge"]
