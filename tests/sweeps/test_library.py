@@ -89,6 +89,7 @@ def test_mistakes_are_user_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_example_of_the_page_runs_as_it_is(tmp_path: Path) -> None:
     shutil.copy("sweeps/quickstart.yaml", tmp_path)
     (tmp_path / "example.py").write_text(examples("library.md")["example.py"])

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.support.answered_sweep import benchmark, write_answered_sweep
-from tests.sweeps.report.written_sweep import trial, write_sweep
+from tests.sweeps.report.written_sweep import special, trial, write_sweep
 from unlearn_sweep.engine.store.origin import Origin
 from unlearn_sweep.engine.store.starts import Start
 from unlearn_sweep.sweeps.cli import app
@@ -104,3 +104,9 @@ def test_prices_are_options_of_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     hours = load_report(folder).provenance.device_hours["CPU"]
     assert f"<td>cost</td><td>${1000 * hours:.2f}</td>" in (folder / "report" / "index.html").read_text()
+
+
+def test_a_failed_stage_held_its_devices_too(tmp_path: Path) -> None:
+    record = special(0, "failed").model_copy(update={"stage_seconds": {"unlearn": 3600.0}})
+    folder = write_sweep(tmp_path / "demo", [record], spec={"evaluation_resources": {"CPU": 1.0}})
+    assert load_report(folder).provenance.device_hours == {"CPU": pytest.approx(1 + 6 * 9 / 3600)}
