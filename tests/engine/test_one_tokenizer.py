@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.support.search_half import search_groups
 from tests.support.tiny_authors import OPTIONS, RECIPE
 from unlearn_sweep.engine.models import create_start_model, refuse_other_vocabulary, train_tokenizer
 from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest
@@ -48,6 +49,15 @@ def test_the_same_weights_under_another_tokenizer_config_score_the_same(original
     wanted = rows(original, tmp_path, original)["probability"]
     assert rows(twin, tmp_path, original)["probability"].equals(wanted)
     assert not rows(twin, tmp_path, None)["probability"].equals(wanted)  # its own is another: the comparison can fail
+
+
+def test_measured_rows_name_the_half_that_scoring_draws(original: Path, tmp_path: Path) -> None:
+    table = rows(original, tmp_path, original)
+    for split, judged in load_benchmark("authors", OPTIONS).evaluation.items():
+        lines = table.loc[table["split"] == split]
+        search = set(lines.loc[lines["half"] == "search", "group_id"].tolist())
+        assert search == search_groups(judged)
+        assert set(lines["half"].tolist()) == {"search", "report"}
 
 
 def test_a_folder_without_tokenizer_is_measured_by_the_originals(original: Path, tmp_path: Path) -> None:
