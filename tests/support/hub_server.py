@@ -118,10 +118,10 @@ class _Handler(BaseHTTPRequestHandler):
         named = rest[1] if len(rest) > 1 else "main"
         revision = self.hub.revision(kind, repo, named)
         files = self.hub.files(kind, repo, revision)
-        if files is None:
-            self._missing(kind, repo, revision)
-        elif rest[:1] == ["auth-check"]:
+        if rest[:1] == ["auth-check"] and self.hub.revisions(kind, repo):
             self._send(b"", {}) if self._may_read(repo) else self._refused("GatedRepo")
+        elif files is None:
+            self._missing(kind, repo, revision)
         elif rest[:1] == ["refs"]:
             self._json(
                 {
