@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.origin import Origin
 from unlearn_sweep.engine.store.stages import StageStore
@@ -83,9 +84,12 @@ def _resources(stage: str, data: SweepData) -> Mapping[str, float]:
     """Return what a stage holds: the workers' resources if it trains with workers, else those of measuring."""
     workers = data.spec_value("training", "workers") or 0
     if stage in TRAINED and workers:
-        each = data.spec_value("training", "resources_per_worker") or {}
+        each = resources_of(data.spec_value("training", "resources_per_worker") or "auto", {})
         return {name: workers * float(amount) for name, amount in each.items()}
-    return {name: float(amount) for name, amount in (data.spec_value("evaluation_resources") or {}).items()}
+    return {
+        name: float(amount)
+        for name, amount in resources_of(data.spec_value("evaluation_resources") or "auto", {}).items()
+    }
 
 
 def _dollars(hours: Mapping[str, float], prices: Prices, judges: float | None) -> float | None:
