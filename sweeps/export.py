@@ -26,6 +26,7 @@ SHOWN_TRIALS = 12
 
 
 ANOTHER_FOLDER = "Give another folder."
+ANOTHER_TRIAL = "Choose another trial; `unlearn-sweep status` lists the front."
 
 
 class ExportError(UserError, ValueError):
@@ -66,9 +67,9 @@ def export_trial(directory: Path, trial: str, out: Path) -> ExportResult:
         check_stored_weights(source)
     except DamagedFileError as error:
         raise ExportError(
-            f"{error.path} is damaged ({error.why}), and the model of trial {record.number} is not exported. Remove "
-            f"{source}, and run the sweep of these lines over the same storage, which trains it again:\n\n"
-            f"{rebuild_lines(snapshot, record)}"
+            f"{error.path} is damaged ({error.why}), and the model of trial {record.number} is not exported",
+            advice=f"Remove {source}, and run the sweep of these lines over the same storage to train it again:\n\n"
+            f"{rebuild_lines(snapshot, record)}",
         ) from None
     _check_free(out)
     card = model_card(snapshot, record)
@@ -103,7 +104,7 @@ def find_trial(records: Sequence[TrialRecord], wanted: str) -> TrialRecord:
     begins = [record for record in records if len(wanted) >= 4 and record.key.startswith(wanted)]
     if len({record.key for record in begins}) == 1:
         return _original_of(records, begins[0])
-    raise ExportError(_unknown_trial(records, wanted))
+    raise ExportError(_unknown_trial(records, wanted), advice=ANOTHER_TRIAL)
 
 
 def _original_of(records: Sequence[TrialRecord], record: TrialRecord) -> TrialRecord:
@@ -146,17 +147,18 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
     if record.state == "failed":
         raise ExportError(
             f"trial {record.number} failed in {record.failed_stage or 'an unnamed stage'} and left no model: "
-            f"{record.reason or 'no reason recorded'}"
+            f"{record.reason or 'no reason recorded'}",
+            advice=ANOTHER_TRIAL,
         )
     if snapshot.front is not None and record.key in snapshot.front.front:
         raise ExportError(
-            f"trial {record.number} is on the front, but its weights are not in the store: rerun the same sweep, "
-            f"which rebuilds missing models of the front at its end"
+            f"trial {record.number} is on the front, but its weights are not in the store",
+            advice="Rerun the same sweep, which rebuilds missing models of the front at its end.",
         )
     raise ExportError(
-        f"the weights of trial {record.number} are no longer in the store: only models on the front are kept. To train "
-        f"them again, run a sweep with these lines over the same storage and export its trial 0; finished evaluations "
-        f"and attacks are reused:\n\n{rebuild_lines(snapshot, record)}"
+        f"the weights of trial {record.number} are no longer in the store: only models on the front are kept",
+        advice="To train them again, run a sweep with these lines over the same storage and export its trial 0; "
+        f"finished evaluations and attacks are reused:\n\n{rebuild_lines(snapshot, record)}",
     )
 
 

@@ -45,5 +45,5 @@ class UserError(Exception):
 
 
 def _ended(sentence: str) -> str:
-    """Return the sentence with a full stop, unless it has an end."""
-    return sentence if sentence.rstrip().endswith((".", "!", "?")) else f"{sentence.rstrip()}."
+    """Return the sentence with a full stop, unless it has an end or is followed by lines to copy."""
+    return sentence if "\n" in sentence or sentence.rstrip().endswith((".", "!", "?")) else f"{sentence.rstrip()}."

@@ -122,6 +122,11 @@ def test_advice_of_one_error_is_part_of_its_text_and_printed_once() -> None:
     assert printed(error) == (EXIT_REFUSED, "no model.\nName one.\n")
 
 
+def test_lines_to_copy_get_no_full_stop() -> None:
+    _, text = printed(UserError("no weights", advice="Run these lines:\n\nname: a\nseed: 3"))
+    assert text == "no weights.\nRun these lines:\n\nname: a\nseed: 3\n"
+
+
 def test_mistakes_of_a_sweep_file_are_listed() -> None:
     code, text = printed(SpecError("s.yaml", [Problem(path="seed", message="missing", line=3)]))
     assert (code, text.splitlines()[0]) == (EXIT_REFUSED, "s.yaml: 1 mistake; nothing was started or written.")
