@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from unlearn_sweep.user_error import UserError
+
 Kinds = tuple[str, ...]
 
 
-class TooFewFactsError(ValueError):
+class TooFewFactsError(UserError, ValueError):
     """So few facts that no half of them can be parted; the message says how many there are."""
 
 

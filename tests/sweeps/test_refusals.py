@@ -40,6 +40,7 @@ STATUSES = {
     "evaluators.attacks.attack.AttackError": EXIT_REFUSED,
     "evaluators.benchmarks.task_data.TaskDataError": EXIT_REFUSED,
     "evaluators.chat_text.ChatTemplateError": EXIT_REFUSED,
+    "evaluators.halves.TooFewFactsError": EXIT_REFUSED,
     "evaluators.judge.endpoint.JudgeUnusableError": EXIT_REFUSED,
     "evaluators.judge.judge.JudgeFailedError": EXIT_REFUSED,
     "evaluators.model_parts.UnsupportedModelError": EXIT_REFUSED,
@@ -49,7 +50,8 @@ STATUSES = {
     "sweeps.report.records.SweepNotFoundError": EXIT_REFUSED,
 }
 """Classes that are made from one message."""
-OTHERS = {
+OTHERS: dict[str, tuple[tuple[object, ...], int]] = {
+    "sweeps.library.RunFailedError": (("sweep a ended with status 3", 3), EXIT_FAILED),
     "engine.stages.runner.StageFailedError": (("unlearn", "broken"), EXIT_FAILED),
     "engine.store.damaged.DamagedFileError": ((Path("trials/0.json"), "cut off", "Move it away"), EXIT_REFUSED),
 }
@@ -91,12 +93,14 @@ def printed(error: Exception) -> tuple[int, str]:
     return done.exit_code, done.stderr
 
 
-CASES = [(name, ("a thing is wrong",), status) for name, status in STATUSES.items()]
+CASES: list[tuple[str, tuple[object, ...], int]] = [
+    (name, ("a thing is wrong",), status) for name, status in STATUSES.items()
+]
 CASES += [(name, arguments, status) for name, (arguments, status) in OTHERS.items()]
 
 
 @pytest.mark.parametrize(("name", "arguments", "status"), CASES, ids=[name for name, _, _ in CASES])
-def test_status_and_two_lines(name: str, arguments: tuple[str, ...], status: int) -> None:
+def test_status_and_two_lines(name: str, arguments: tuple[object, ...], status: int) -> None:
     error = class_of(name)(*arguments)
     code, text = printed(error)
     assert code == status
