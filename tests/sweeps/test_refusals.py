@@ -9,6 +9,7 @@ import ast
 import importlib
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -50,7 +51,7 @@ STATUSES = {
     "sweeps.report.records.SweepNotFoundError": EXIT_REFUSED,
 }
 """Classes that are made from one message."""
-OTHERS: dict[str, tuple[tuple[object, ...], int]] = {
+OTHERS: dict[str, tuple[tuple[Any, ...], int]] = {
     "sweeps.library.RunFailedError": (("sweep a ended with status 3", 3), EXIT_FAILED),
     "engine.stages.runner.StageFailedError": (("unlearn", "broken"), EXIT_FAILED),
     "engine.store.damaged.DamagedFileError": ((Path("trials/0.json"), "cut off", "Move it away"), EXIT_REFUSED),
@@ -93,14 +94,14 @@ def printed(error: Exception) -> tuple[int, str]:
     return done.exit_code, done.stderr
 
 
-CASES: list[tuple[str, tuple[object, ...], int]] = [
+CASES: list[tuple[str, tuple[Any, ...], int]] = [
     (name, ("a thing is wrong",), status) for name, status in STATUSES.items()
 ]
 CASES += [(name, arguments, status) for name, (arguments, status) in OTHERS.items()]
 
 
 @pytest.mark.parametrize(("name", "arguments", "status"), CASES, ids=[name for name, _, _ in CASES])
-def test_status_and_two_lines(name: str, arguments: tuple[object, ...], status: int) -> None:
+def test_status_and_two_lines(name: str, arguments: tuple[Any, ...], status: int) -> None:
     error = class_of(name)(*arguments)
     code, text = printed(error)
     assert code == status
