@@ -92,8 +92,8 @@ def _run(sampler: Any, trials: int, window: int | None, tpe_from: int | None = N
 
 def _settled(proposal: Proposal) -> TrialRecord:
     """Objectives that trade off over two parameters, and all suffer from a learning rate far from 3e-5."""
-    beta, weight = proposal.params["beta"], proposal.params["retain_weight"]
-    trained = math.exp(-(math.log10(proposal.params["learning_rate"] / 3e-5) ** 2))
+    beta, weight, rate = (float(proposal.params[name]) for name in ("beta", "retain_weight", "learning_rate"))
+    trained = math.exp(-(math.log10(rate / 3e-5) ** 2))
     return TrialRecord(
         number=proposal.number,
         key=proposal.key,

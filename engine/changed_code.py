@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -94,7 +93,7 @@ def _old_version(last: Start | None) -> str:
     return f"the version of its last start (unlearn-sweep {last.versions.get('unlearn-sweep')}, {last.date[:10]})"
 
 
-def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any], *, original_given: bool) -> list[str]:
+def other_inputs(before: Mapping[str, str], now: Mapping[str, str], *, original_given: bool) -> list[str]:
     """Return the names of the shared inputs that differ from those of the first run.
 
     If changed code was accepted, two are not compared, because they depend on the code: an original that is trained
@@ -107,7 +106,7 @@ def other_inputs(before: Mapping[str, Any], now: Mapping[str, Any], *, original_
     return sorted(name for name in names if before.get(name) != now.get(name))
 
 
-def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, Any]:
+def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, str]:
     """Return the inputs shared by all trials of a study. With method, parameters and seed they form the trial key."""
     return {
         "original": original,

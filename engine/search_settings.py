@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from unlearn_sweep.engine.samplers.catalog import SAMPLERS
+from unlearn_sweep.engine.search_space import Scalar
 from unlearn_sweep.engine.settings import Count, Settings
 
 Allocation = Literal["equal", "free"]
@@ -55,6 +56,13 @@ class SearchOptions(Settings):
     reproducible: bool = Field(default=False, description="the same file gives the same trials, whatever the timing")
 
 
+class Configuration(Settings):
+    """A method with values of its parameters."""
+
+    method: str
+    params: dict[str, Scalar] = Field(default_factory=dict)
+
+
 class SearchSettings(SearchOptions):
     """How the space is searched.
 
@@ -62,14 +70,13 @@ class SearchSettings(SearchOptions):
         trials: number of trials of the search.
         prune: skip the remaining attacks of a trial that can no longer reach the front.
         minimum: the constraints. A feasible trial reaches at least this value of each objective.
-        first: configurations to try before the sampler's, each {"method": ..., "params": {...}} with its searched
-            parameters only.
+        first: configurations to try before the sampler's, each with its searched parameters only.
     """
 
     trials: Count
     prune: bool = True
     minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
-    first: list[dict[str, Any]] = Field(default_factory=list)
+    first: list[Configuration] = Field(default_factory=list)
 
 
 class SearchPlan(SearchSettings):

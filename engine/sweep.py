@@ -20,7 +20,7 @@ from unlearn_sweep.engine.driver_lock import only_driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
-from unlearn_sweep.engine.search_settings import SearchPlan
+from unlearn_sweep.engine.search_settings import Configuration, SearchPlan
 from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.measurable import UnmeasurableError, check_measurable, unmeasurable
@@ -202,7 +202,7 @@ class Driver(SweepFolder):
         )
         self.write_lock_file()
 
-    def _identity(self, prepared: Prepared) -> dict[str, Any]:
+    def _identity(self, prepared: Prepared) -> dict[str, str]:
         """Return what all trials share. The identity of the first run is kept: the name of the study depends on it.
 
         Raises:
@@ -237,7 +237,7 @@ class Driver(SweepFolder):
         if proposal is None:
             return self._finalist_task()
         if proposal.number not in self.asked:
-            self.asked[proposal.number] = {"method": proposal.method, "params": proposal.params}
+            self.asked[proposal.number] = Configuration(method=proposal.method, params=proposal.params)
             data = {"method": proposal.method, "params": proposal.params, "key": proposal.key}
             self.events.append("trial_asked", trial=proposal.number, data=data)
         return self._task(proposal)

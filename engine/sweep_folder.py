@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from unlearn_sweep.engine.changed_code import (
     UNRECORDED_CODE,
@@ -17,6 +16,7 @@ from unlearn_sweep.engine.changed_code import (
 from unlearn_sweep.engine.front_weights import FrontWeights
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.plugin_files import keep_plugins
+from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.trial import holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
@@ -75,8 +75,8 @@ class SweepFolder:
         self.weights = FrontWeights(self.store, self.code_version, fetch=fetch_weights)
         self.settled: dict[int, TrialRecord] = {}
         self.plugins: tuple[PluginFile, ...] = ()
-        self.identity: dict[str, Any] | None = None
-        self.asked: dict[int, Mapping[str, Any]] = {}
+        self.identity: dict[str, str] | None = None
+        self.asked: dict[int, Configuration] = {}
         self.began = time.monotonic()  # monotonic: durations must not depend on clock changes
 
     # --- opening --------------------------------------------------------------------------------------------------
@@ -125,8 +125,8 @@ class SweepFolder:
         """Read what was asked from the log. Return the trials whose settling is logged."""
         logged: set[int] = set()
         for event in self.events.read():
-            if event.event == "trial_asked" and event.trial is not None:
-                self.asked[event.trial] = event.data
+            if event.event == "trial_asked" and event.trial is not None and "params" in event.data:
+                self.asked[event.trial] = Configuration(method=event.data["method"], params=event.data["params"])
             elif event.event == "trial_settled" and event.trial is not None:
                 logged.add(event.trial)
         return logged
@@ -186,7 +186,8 @@ class SweepFolder:
         self.identity = locked.get("identity")
         first = locked.get("job", {}).get("search", {}).get("first")
         if first is not None:
-            self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": first})})
+            kept = [Configuration.model_validate(configuration) for configuration in first]
+            self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": kept})})
 
     def is_finished(self) -> bool:
         enough = sum(self._counts(record) for record in self.settled.values()) >= self.job.search.trials

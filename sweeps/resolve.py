@@ -8,7 +8,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
-from unlearn_sweep.engine.search_settings import SearchOptions, SearchSettings
+from unlearn_sweep.engine.search_settings import Configuration, SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
@@ -168,7 +168,7 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
     )
 
 
-def _first(spec: SweepSpec) -> list[dict[str, Any]]:
+def _first(spec: SweepSpec) -> list[Configuration]:
     """Return the settings to try first: those of the file, then those of another sweep's front."""
     search = spec.file.search
     own = enqueued_settings(search.enqueue)

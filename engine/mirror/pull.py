@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -48,7 +47,7 @@ class _LockFile(BaseModel):
     """The part of spec.lock.yaml that identifies a sweep."""
 
     digest: str
-    identity: dict[str, Any] | None = None
+    identity: dict[str, str] | None = None
 
 
 class _Told(BaseModel):

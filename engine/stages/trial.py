@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
+from unlearn_sweep.engine.search_space import Scalar
 from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
@@ -66,7 +67,7 @@ class TrialTask(BaseModel):
     number: int
     key: str
     method: str
-    params: dict[str, Any]
+    params: dict[str, Scalar]
     seed: int
     rivals: list[tuple[float, float, float]] = []
     outlook: dict[str, AttackOutlook] = {}

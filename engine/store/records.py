@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, field_serializer, field_validator
 
+from unlearn_sweep.engine.search_space import Scalar
 from unlearn_sweep.engine.store.outcomes import JudgeCost, PeakMemory, TrainOutcome
 from unlearn_sweep.engine.store.sealed import FileMark, Record, Sealed
 from unlearn_sweep.evaluators import scores
@@ -191,7 +192,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     number: int
     key: str
     method: str
-    params: dict[str, Any]
+    params: dict[str, Scalar]
     seed: int
     state: TrialState
     infeasible: str | None = None

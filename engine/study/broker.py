@@ -19,14 +19,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from unlearn_sweep.engine.samplers.catalog import is_by_turn, sampler_card
-from unlearn_sweep.engine.search_settings import SearchPlan
-from unlearn_sweep.engine.search_space import Fixed, MethodSpace
+from unlearn_sweep.engine.search_settings import Configuration, SearchPlan
+from unlearn_sweep.engine.search_space import Fixed, MethodSpace, Scalar
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
@@ -47,7 +46,7 @@ class Proposal:
     number: int
     key: str
     method: str
-    params: dict[str, Any]
+    params: dict[str, Scalar]
     seed: int
 
 
@@ -60,7 +59,7 @@ class StudyBroker:
         plan: the search settings.
         identity: what all trials of the study share; part of every trial key.
         known: records of the trials settled in previous runs.
-        asked: "method" and "params" of every trial proposed in previous runs, by number.
+        asked: configuration of every trial proposed in previous runs, by number.
         notice: called with a line of text if a damaged journal is rebuilt or results without a record are removed.
         on_duplicate: called with the numbers of a duplicate and of the trial it repeats.
 
@@ -74,9 +73,9 @@ class StudyBroker:
         spaces: Iterable[MethodSpace],
         plan: SearchPlan,
         *,
-        identity: Mapping[str, Any],
+        identity: Mapping[str, str],
         known: Iterable[TrialRecord] = (),
-        asked: Mapping[int, Mapping[str, Any]] | None = None,
+        asked: Mapping[int, Configuration] | None = None,
         notice: Callable[[str], object] = lambda _: None,
         on_duplicate: Callable[[int, int], object] | None = None,
     ) -> None:
@@ -156,19 +155,18 @@ class StudyBroker:
         if fixed is None:
             return number, None
         self.study.enqueue_trial(fixed)
-        return number, fixed["method"]
+        return number, str(fixed["method"])
 
-    def proposal_of(self, number: int, method: str, params: Mapping[str, Any], *, seed: int) -> Proposal:
+    def proposal_of(self, number: int, method: str, params: Mapping[str, Scalar], *, seed: int) -> Proposal:
         """Create a proposal with its key. In one study, equal method, parameters and seed give equal keys."""
         key = digest({"identity": self.identity, "method": method, "params": params, "seed": seed})
         return Proposal(number=number, key=key, method=method, params=dict(params), seed=seed)
 
-    def _fixed_params(self, number: int) -> dict[str, Any] | None:
+    def _fixed_params(self, number: int) -> dict[str, Scalar] | None:
         """Return what is decided without Optuna's sampler: the whole point, only the method, or nothing (None)."""
         if number < len(self.plan.first):
             point = self.plan.first[number]
-            method = point["method"]
-            return {"method": method, **{f"{method}.{name}": value for name, value in point["params"].items()}}
+            return {"method": point.method, **{f"{point.method}.{name}": value for name, value in point.params.items()}}
         if self.plan.sampler == "grid":
             points = grid_points(self.spaces.values(), self.plan.grid_points)
             return points[(number - len(self.plan.first)) % len(points)]
@@ -181,7 +179,7 @@ class StudyBroker:
         method = min(asked_of, key=lambda method: asked_of[method])
         return self._point_by_turn(self.spaces[method], number) or {"method": method}
 
-    def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Any] | None:
+    def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Scalar] | None:
         """Return the whole point if the sampler works on one method at a time, else None."""
         trials = self.study.get_trials(deepcopy=False)
         if self.plan.sampler == "qmc":
@@ -272,9 +270,7 @@ class StudyBroker:
 
     # --- resuming -------------------------------------------------------------------------------------------------
 
-    def _open(
-        self, journal: Path, asked: Mapping[int, Mapping[str, Any]], notice: Callable[[str], object]
-    ) -> optuna.Study:
+    def _open(self, journal: Path, asked: Mapping[int, Configuration], notice: Callable[[str], object]) -> optuna.Study:
         """Open the study, matched to the records: a trial without a record becomes unsettled and keeps its number."""
         name = f"sweep-{digest(self.identity)}"
         there = journal.exists()
@@ -311,13 +307,9 @@ class StudyBroker:
         if lacking:
             raise DamagedJournalError(f"trial {lacking[0]} has a record but is missing from it")
 
-    def _from_records(self, study: optuna.Study, asked: Mapping[int, Mapping[str, Any]]) -> optuna.Study:
+    def _from_records(self, study: optuna.Study, asked: Mapping[int, Configuration]) -> optuna.Study:
         """Rebuild the study: propose every known configuration under its number. Other numbers become failed asks."""
-        settings = {
-            number: (str(proposal["method"]), proposal["params"])
-            for number, proposal in asked.items()
-            if "params" in proposal
-        }
+        settings = {number: (point.method, point.params) for number, point in asked.items()}
         settings |= {number: (record.method, record.params) for number, record in self.settled.items()}
         for number in range(max(settings, default=-1) + 1):
             if number not in settings:
@@ -326,7 +318,7 @@ class StudyBroker:
             self._propose_again(study, *settings[number])
         return study
 
-    def _propose_again(self, study: optuna.Study, method: str, params: Mapping[str, Any]) -> None:
+    def _propose_again(self, study: optuna.Study, method: str, params: Mapping[str, Scalar]) -> None:
         space = self.spaces[method].params
         fixed = {f"{method}.{name}": value for name, value in params.items() if not isinstance(space[name], Fixed)}
         study.enqueue_trial({"method": method, **fixed})

@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from unlearn_sweep.engine.samplers.unit_interval import value_at
-from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.search_space import MethodSpace, Scalar
 from unlearn_sweep.engine.study.sampling import distribution_of
 
 GP_LOOKS_AT = (TrialState.COMPLETE, TrialState.RUNNING)
@@ -25,7 +25,7 @@ TPE_CANDIDATES = 100
 GOOD_AT_MOST = 25
 
 
-def qmc_point(space: MethodSpace, index: int, seed: int) -> dict[str, Any]:
+def qmc_point(space: MethodSpace, index: int, seed: int) -> dict[str, Scalar]:
     """Return point `index` (from 0) of a scrambled Sobol sequence over the searched parameters, by study name."""
     from scipy.stats import qmc
 
@@ -42,7 +42,7 @@ def qmc_point(space: MethodSpace, index: int, seed: int) -> dict[str, Any]:
 
 def gp_point(
     space: MethodSpace, trials: Sequence[FrozenTrial], directions: Sequence[Any], *, seed: int, startup: int
-) -> dict[str, Any]:
+) -> dict[str, Scalar]:
     """Return the next point by a Gaussian process over one method's trials. Random until `startup` are complete."""
     distributions = {
         name: distribution_of(dimension)
@@ -60,7 +60,7 @@ def gp_point(
 
 def tpe_point(
     space: MethodSpace, trials: Sequence[FrozenTrial], directions: Sequence[Any], *, seed: int, startup: int
-) -> dict[str, Any] | None:
+) -> dict[str, Scalar] | None:
     """Return the next point by TPE over one method's trials.
 
     Return None before `startup` of them are finished, or if there is nothing to search. If TPE modelled all methods

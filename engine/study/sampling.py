@@ -21,6 +21,7 @@ from unlearn_sweep.engine.search_space import (
     LogInteger,
     LogUniform,
     MethodSpace,
+    Scalar,
     Uniform,
 )
 
@@ -84,9 +85,9 @@ def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     raise TypeError(f"{name}: no such dimension {dimension!r}")
 
 
-def grid_points(spaces: Iterable[MethodSpace], points: int | None) -> list[dict[str, Any]]:
+def grid_points(spaces: Iterable[MethodSpace], points: int | None) -> list[dict[str, Scalar]]:
     """Return every configuration of a grid, methods in file order. Ranges are reduced to `points` values."""
-    grid: list[dict[str, Any]] = []
+    grid: list[dict[str, Scalar]] = []
     for space in spaces:
         axes = {
             name: _axis(dimension, points)

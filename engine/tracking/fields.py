@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from unlearn_sweep.engine.privacy import redact
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
@@ -330,7 +330,7 @@ def is_on_front(record: TrialRecord, front: Front) -> bool:
     return record.key in front.front and record.state != "duplicate"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

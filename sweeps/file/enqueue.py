@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace, holds
 from unlearn_sweep.methods.composed_card import canonical_name
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -20,15 +21,13 @@ PATH: KeyPath = ("search", "enqueue")
 Entry = Mapping[str, Mapping[str, Any] | None]
 
 
-def enqueued_settings(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def enqueued_settings(entries: Sequence[Entry]) -> list[Configuration]:
     """Return checked entries as settings of `SearchSettings.first`, in order and without repetitions."""
-    found: list[dict[str, Any]] = []
+    found: list[Configuration] = []
     for entry in entries:
         (name, params), *_ = entry.items()
-        setting = {
-            "method": canonical_name(name),
-            "params": {key: _number(value) for key, value in (params or {}).items()},
-        }
+        values = {key: _number(value) for key, value in (params or {}).items()}
+        setting = Configuration(method=canonical_name(name), params=values)
         if setting not in found:
             found.append(setting)
     return found

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.search_space import MethodSpace, holds
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import NotASweepError, read_snapshot
@@ -22,7 +22,7 @@ from unlearn_sweep.sweeps.file.problems import shown
 PATH = ("search", "warm_start")
 
 
-def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[dict[str, Any]]:
+def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[Configuration]:
     """Return method and searched parameters of each front member that lies in the space.
 
     The settings are ordered by trial number, without repetitions. Parameters that this space does not search are left
@@ -89,10 +89,10 @@ def _front(folder: Path) -> list[TrialRecord]:
     return sorted(members_of(read_snapshot(folder).records), key=lambda record: record.number)
 
 
-def _setting(record: TrialRecord, space: MethodSpace | None) -> dict[str, Any] | None:
+def _setting(record: TrialRecord, space: MethodSpace | None) -> Configuration | None:
     if space is None:
         return None
     searched = space.searched()
     if not all(name in record.params and holds(searched[name], record.params[name]) for name in searched):
         return None
-    return {"method": record.method, "params": {name: record.params[name] for name in searched}}
+    return Configuration(method=record.method, params={name: record.params[name] for name in searched})

@@ -11,6 +11,7 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from tests.support.points import number
 from unlearn_sweep.engine.samplers.unit_interval import share_of, value_at
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import (
@@ -38,7 +39,9 @@ SPACES = [
 def _settled(proposal: Proposal) -> TrialRecord:
     """Best for npo at a rate of 1e-4 and beta 0.5."""
     params = proposal.params
-    miss = abs(math.log10(params["rate"] / 1e-4)) / 2 + abs(params["beta"] - 0.5) if "rate" in params else 1.0
+    miss = 1.0
+    if "rate" in params:
+        miss = abs(math.log10(number(params["rate"]) / 1e-4)) / 2 + abs(number(params["beta"]) - 0.5)
     value = max(0.0, 1 - miss)
     return TrialRecord(
         number=proposal.number, key=proposal.key, method=proposal.method, params=params, seed=proposal.seed,
@@ -68,8 +71,8 @@ def test_every_sampler_stays_inside_the_space_and_repeats_itself(tmp_path: Path,
         assert Counter(proposal.method for proposal in first) == {"npo": 6, "rmu": 6}
     for proposal in first:
         if proposal.method == "npo":
-            assert 1e-6 <= proposal.params["rate"] <= 1e-2
-            assert 0 <= proposal.params["beta"] <= 1
+            assert 1e-6 <= number(proposal.params["rate"]) <= 1e-2
+            assert 0 <= number(proposal.params["beta"]) <= 1
             assert proposal.params["fixed"] == 3
         else:
             assert proposal.params["layer"] in range(1, 7)
@@ -80,8 +83,8 @@ def test_every_sampler_stays_inside_the_space_and_repeats_itself(tmp_path: Path,
 def test_sobol_points_are_even_where_random_ones_are_not(tmp_path: Path) -> None:
     """Of 2^k points of a scrambled Sobol sequence, every eighth of an axis holds exactly an eighth."""
     points = _run(tmp_path, "qmc", 64, SPACES[:1])
-    rates = Counter(int((math.log10(point.params["rate"]) + 6) / 4 * 8 - 1e-9) for point in points)
-    betas = Counter(int(point.params["beta"] * 8 - 1e-9) for point in points)
+    rates = Counter(int((math.log10(number(point.params["rate"])) + 6) / 4 * 8 - 1e-9) for point in points)
+    betas = Counter(int(number(point.params["beta"]) * 8 - 1e-9) for point in points)
     assert set(rates.values()) == {8}
     assert set(betas.values()) == {8}
 
@@ -135,7 +138,7 @@ def test_tpe_looks_at_the_methods_own_trials_alone() -> None:
     alone = points(own)
     assert len(alone) == 12
     assert points([*others, *own]) == alone
-    assert sum(point["npo.rate"] < 1e-4 for point in alone) >= 11
+    assert sum(number(point["npo.rate"]) < 1e-4 for point in alone) >= 11
     assert tpe_point(space, [*others, *own[:3]], directions, seed=0, startup=4) is None
 
 
@@ -145,7 +148,7 @@ def test_tpe_keeps_away_from_what_collapsed() -> None:
     rates = [10 ** (-6 + 4 * place / 19) for place in range(20)]
     trials = [_frozen("npo", {"rate": rate, "beta": 0.5}, 0.5 if rate < 1e-4 else None) for n, rate in enumerate(rates)]
     found = [tpe_point(SPACES[0], trials, directions, seed=seed, startup=4) for seed in range(20)]
-    assert sum(point is not None and point["npo.rate"] < 1e-4 for point in found) >= 18
+    assert sum(point is not None and number(point["npo.rate"]) < 1e-4 for point in found) >= 18
 
 
 @pytest.mark.parametrize(("trials", "good"), [(1, 1), (4, 1), (5, 2), (40, 10), (100, 25), (1000, 25)])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unlearn_sweep.engine.search_settings import SearchPlan
+from unlearn_sweep.engine.search_settings import Configuration, SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, LogUniform, MethodSpace, Uniform
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
@@ -34,7 +34,7 @@ def _broker(
     folder: Path, known: list[TrialRecord] | None = None, spaces: list[MethodSpace] | None = None, **changes: Any
 ) -> StudyBroker:
     return StudyBroker(
-        folder / "study.journal", spaces or SPACES, _plan(**changes), identity={"x": 1}, known=known or []
+        folder / "study.journal", spaces or SPACES, _plan(**changes), identity={"x": "1"}, known=known or []
     )
 
 
@@ -204,7 +204,7 @@ def _journal_damages(journal: Path) -> dict[str, bytes]:
 def test_a_damaged_journal_is_written_again_from_the_records(tmp_path: Path, how: str) -> None:
     """Oracle: the study before the damage. One trial was asked and has no record: it goes on under its number."""
     records = _settled(tmp_path)
-    asked = {number: {"method": record.method, "params": record.params} for number, record in records.items()}
+    asked = {number: Configuration(method=record.method, params=record.params) for number, record in records.items()}
     running = records.pop(5)
     journal = tmp_path / "study.journal"
     damaged = _journal_damages(journal)[how]
@@ -212,7 +212,13 @@ def test_a_damaged_journal_is_written_again_from_the_records(tmp_path: Path, how
     journal.write_bytes(damaged)
     notices: list[str] = []
     broker = StudyBroker(
-        journal, SPACES, _plan(trials=6), identity={"x": 1}, known=records.values(), asked=asked, notice=notices.append
+        journal,
+        SPACES,
+        _plan(trials=6),
+        identity={"x": "1"},
+        known=records.values(),
+        asked=asked,
+        notice=notices.append,
     )
     again = broker.ask()
     assert again is not None

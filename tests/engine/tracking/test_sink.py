@@ -288,7 +288,7 @@ def test_failed_and_duplicate_trials(storage: Path) -> None:
 
 
 def test_long_and_odd_names_and_values(storage: Path) -> None:
-    params = {"note": LONG, "layers": [7, 8], "a=b[c]": 1, "a+b": 2, "a-with-b": 3, "../up": 4}
+    params = {"note": LONG, "layers": "7,8", "a=b[c]": 1, "a+b": 2, "a-with-b": 3, "../up": 4}
     record = trial(0, method="dpo>idk_ap", params=params, reason=LONG)
     folder = write_sweep(storage / "demo", [record])
     sink_of(folder).catch_up()
@@ -297,7 +297,7 @@ def test_long_and_odd_names_and_values(storage: Path) -> None:
     assert len(stored["dpo-then-idk_ap.note"]) == PARAM_CHARS
     assert "sha256:" in stored["dpo-then-idk_ap.note"]
     assert artifact(folder, run, "long_params.json") == {"dpo-then-idk_ap.note": LONG}
-    assert stored["dpo-then-idk_ap.layers"] == "[7, 8]"
+    assert stored["dpo-then-idk_ap.layers"] == "7,8"
     assert stored["dpo-then-idk_ap.a_b_c_"] == "1"
     assert {stored["dpo-then-idk_ap.a-with-b"], stored["dpo-then-idk_ap.a-with-b_2"]} == {"2", "3"}
     assert "4" in stored.values()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.points import number
 from tests.support.sweep_folder import trial, write_sweep
 from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep.engine.search_settings import SearchPlan
@@ -28,12 +29,12 @@ def _text(enqueue: str, **parts: str) -> str:
 def test_they_are_the_first_trials_and_the_sampler_chooses_the_rest(tmp_path: Path) -> None:
     job = resolve(parse_spec(_text(WISHES), folder=tmp_path))
     plan = SearchPlan.of(job.search, seed=3, objectives=("ue", "ut", "rob"), window=None)
-    broker = StudyBroker(tmp_path / "journal", job.spaces, plan, identity={"a": 1})
+    broker = StudyBroker(tmp_path / "journal", job.spaces, plan, identity={"a": "1"})
     asked = [proposal for _ in range(6) if (proposal := broker.ask()) is not None]
     assert [proposal.method for proposal in asked[:3]] == ["npo", "graddiff", "npo"]
     assert (asked[0].params["learning_rate"], asked[0].params["beta"]) == (2e-3, 0.5)
     assert asked[2].params["beta"] == 0.25
-    assert 1e-4 <= asked[2].params["learning_rate"] <= 1e-2
+    assert 1e-4 <= number(asked[2].params["learning_rate"]) <= 1e-2
     assert sorted(proposal.method for proposal in asked) == ["graddiff"] * 3 + ["npo"] * 3
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.support.sweep_folder import trial, write_sweep
 from tests.sweeps.sweep_text import sweep_text
-from unlearn_sweep.engine.search_settings import SearchPlan
+from unlearn_sweep.engine.search_settings import Configuration, SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, MethodSpace, holds
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.sweeps.file.problems import SpecError
@@ -44,8 +44,8 @@ def _text(other: Path, methods: str = METHODS) -> str:
 def test_front_members_inside_the_space_come_first_each_once(other: Path) -> None:
     job = resolve(parse_spec(_text(other)))
     assert job.search.first == [
-        {"method": "npo", "params": {"learning_rate": 1e-3, "beta": 0.1}},
-        {"method": "npo", "params": {"learning_rate": 1e-3, "beta": 0.7}},
+        Configuration(method="npo", params={"learning_rate": 1e-3, "beta": 0.1}),
+        Configuration(method="npo", params={"learning_rate": 1e-3, "beta": 0.7}),
     ]
     broker = StudyBroker(
         other.parent / "journal",
