@@ -29,6 +29,7 @@ from unlearn_sweep.engine.model_folder.tokenizer_files import (
 )
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.hub_id import is_hub_id
+from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -46,6 +47,10 @@ VOLATILE_KEYS = frozenset(
 """Entries of the JSON files that depend on a library version or a location, not on the model."""
 
 logger = logging.getLogger(__name__)
+
+
+class UnusableModelError(UserError, ValueError):
+    """A model or tokenizer cannot be used as asked; the message names it and the reason."""
 
 
 def create_start_model(benchmark: Benchmark, recipe: TrainRecipe, directory: Path) -> None:
@@ -159,7 +164,7 @@ def whole_folder(path: str) -> Path:
     # The tokenizer may come from another folder, so `load_tokenizer` checks for it.
     faults = [fault for fault in inspect_folder(folder).faults if fault.about == "weights"]
     if faults:
-        raise ValueError(f"{path}: {'; '.join(fault.text() for fault in faults)}")
+        raise UnusableModelError(f"{path}: {'; '.join(fault.text() for fault in faults)}")
     return folder
 
 
@@ -206,7 +211,7 @@ def tokenizer_folder(path: str) -> Path:
     folder = Path(path).expanduser()
     folder = folder if folder.is_dir() else fetch_snapshot(path, TOKENIZER_FETCH)
     if not has_tokenizer(folder):
-        raise ValueError(f"{path}: no tokenizer here (no tokenizer.json, tokenizer.model or vocab.json)")
+        raise UnusableModelError(f"{path}: no tokenizer here (no tokenizer.json, tokenizer.model or vocab.json)")
     return folder
 
 
@@ -222,7 +227,7 @@ def refuse_other_vocabulary(model: str, tokenizer: str) -> None:
         return
     own, used = read_tokenizer(model_folder(model)), read_tokenizer(tokenizer_folder(tokenizer))
     if own is not None and used is not None and own.vocabulary != used.vocabulary:
-        raise ValueError(
+        raise UnusableModelError(
             f"{model}: its tokenizer has another vocabulary than the one that is used ({tokenizer}), so the same ids "
             "mean different tokens. To prompt this model with its own tokenizer, name that tokenizer"
         )
@@ -299,7 +304,7 @@ def choose_attention(
     if attention == "eager":
         return attention
     if attention == "sdpa" and not has_sdpa:
-        raise ValueError(f"model.attention: {cast('type', wanted).__name__} has no sdpa; use auto or eager")
+        raise UnusableModelError(f"model.attention: {cast('type', wanted).__name__} has no sdpa; use auto or eager")
     if attention == "sdpa":
         return attention
     obstacles = []
@@ -317,7 +322,7 @@ def choose_attention(
         chosen = "sdpa" if has_sdpa else "eager"
         logger.debug("attention: %s; no flash attention, because %s", chosen, "; ".join(obstacles))
         return chosen
-    raise ValueError(f"model.attention: flash_attention_2 cannot run: {'; '.join(obstacles)}; use auto or sdpa")
+    raise UnusableModelError(f"model.attention: flash_attention_2 cannot run: {'; '.join(obstacles)}; use auto or sdpa")
 
 
 def model_folder(path: str) -> Path:
@@ -334,7 +339,7 @@ def model_folder(path: str) -> Path:
         folder = fetch_snapshot(path)
     if any(folder.glob(WEIGHTS)) and not (folder / "adapter_config.json").is_file():
         return folder
-    raise ValueError(f"{path}: {'; '.join(fault.text() for fault in inspect_folder(folder).faults)}")
+    raise UnusableModelError(f"{path}: {'; '.join(fault.text() for fault in inspect_folder(folder).faults)}")
 
 
 def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKENIZER_FETCH)) -> Path:
@@ -346,7 +351,7 @@ def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKEN
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if not is_hub_id(path):
-        raise ValueError(f"{path}: no such folder, and not a hub id of the form owner/name[@revision]")
+        raise UnusableModelError(f"{path}: no such folder, and not a hub id of the form owner/name[@revision]")
     name, _, revision = path.partition("@")
     try:
         return Path(
@@ -355,7 +360,7 @@ def fetch_snapshot(path: str, wanted: Sequence[str] = (WEIGHTS, "*.json", *TOKEN
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(why_not(path, error)) from error
+        raise UnusableModelError(why_not(path, error)) from error
 
 
 def model_digest(path: str) -> str:

@@ -28,6 +28,7 @@ STATUSES = {
     "engine.mirror.address.MirrorError": EXIT_REFUSED,
     "engine.model_folder.headers.BrokenWeightsError": EXIT_REFUSED,
     "engine.model_folder.loaded.WrongWeightsError": EXIT_REFUSED,
+    "engine.models.UnusableModelError": EXIT_REFUSED,
     "engine.on_ray.heartbeat.HeadLostError": EXIT_FAILED,
     "engine.resources.placement.NoRoomError": EXIT_REFUSED,
     "engine.stages.measurable.UnmeasurableError": EXIT_REFUSED,
