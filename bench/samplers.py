@@ -56,12 +56,12 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
     """One sweep, or what is left of it."""
     import torch
 
+    from unlearn_sweep.engine.driver.sweep import Driver
     from unlearn_sweep.engine.stages.attack_order import base_costs
     from unlearn_sweep.engine.stages.in_process import InProcessExecutor
     from unlearn_sweep.engine.stages.prepare import Preparation
     from unlearn_sweep.engine.stages.runner import StageRunner
     from unlearn_sweep.engine.stages.trial import run_trial
-    from unlearn_sweep.engine.sweep import Driver
 
     torch.set_num_threads(1)
     job = job_of(storage, sampler, seed, trials)
@@ -83,7 +83,7 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
 
 def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
     """The study as a sweep opens it, each proposal made from every result there is."""
-    from unlearn_sweep.engine.changed_code import trial_identity
+    from unlearn_sweep.engine.driver.changed_code import trial_identity
     from unlearn_sweep.engine.search_settings import SearchPlan
     from unlearn_sweep.engine.study.broker import StudyBroker
 

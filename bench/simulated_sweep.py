@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
+from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.on_ray.cluster import cluster
 from unlearn_sweep.engine.on_ray.pool import Pool, WorkbenchActor
@@ -34,7 +35,6 @@ from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState, MeasureOutcome, PeakMemory, TrainOutcome
 from unlearn_sweep.engine.store.records import Outcome, TrialRecord
 from unlearn_sweep.engine.study.broker import StudyBroker
-from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.sweeps.launch import worker_environment
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.job import BenchmarkSettings
+from unlearn_sweep.engine.privacy.error_text import first_line
 from unlearn_sweep.engine.store.damaged import DamagedFileError, why_unreadable
 from unlearn_sweep.engine.store.records import Control, TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.hub import HubId, unavailable
 from unlearn_sweep.engine.job import ModelSource, SweepJob
-from unlearn_sweep.engine.loadable import misfits
-from unlearn_sweep.engine.model_folder.headers import ModelFolder
+from unlearn_sweep.engine.models.headers import ModelFolder
+from unlearn_sweep.engine.models.hub import HubId, unavailable
+from unlearn_sweep.engine.models.loadable import misfits
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.sweeps.file.architecture import check_class
@@ -340,8 +340,8 @@ def audit(checked: CheckedAudit, *, console: Console, plain: bool, quiet: bool =
     """
     from rich.text import Text
 
-    from unlearn_sweep.engine.audit import run_audit
-    from unlearn_sweep.engine.privacy import redact, silence_telemetry
+    from unlearn_sweep.engine.driver.audit import run_audit
+    from unlearn_sweep.engine.privacy.secrets import redact, silence_telemetry
     from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
 
     def say(text: str) -> None:

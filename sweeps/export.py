@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from unlearn_sweep.engine.model_folder.headers import WEIGHTS
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.models.headers import WEIGHTS
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.records import AttackScore, TrialRecord

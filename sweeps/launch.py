@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.privacy import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
+from unlearn_sweep.engine.privacy.secrets import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
 from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
 from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, tracking_target
 from unlearn_sweep.evaluators.judge.settings import PREFIX
@@ -116,8 +116,8 @@ def _run(
     *,
     accept_new_code: bool,
 ) -> None:
+    from unlearn_sweep.engine.driver.sweep import run_sweep
     from unlearn_sweep.engine.mirror.background import mirrored, weights_from_mirror
-    from unlearn_sweep.engine.sweep import run_sweep
     from unlearn_sweep.sweeps.report.progress import LiveProgress
 
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unlearn_sweep.engine.privacy import redact, visible, visible_json
+from unlearn_sweep.engine.privacy.secrets import redact, visible, visible_json
 from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from unlearn_sweep.engine.privacy import visible
+from unlearn_sweep.engine.privacy.secrets import visible
 
 NARROWEST, USUAL_WIDTH = 20, 80
 

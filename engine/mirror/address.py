@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from unlearn_sweep.engine.error_text import named_line
 from unlearn_sweep.engine.mirror.plan import MARK, MODELS
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.error_text import named_line
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.stages.spread import spread
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.user_error import UserError

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from unlearn_sweep.engine.driver_lock import only_driver
-from unlearn_sweep.engine.error_text import named_line
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.address import Mirror, MirrorError, errors_told, probe
 from unlearn_sweep.engine.mirror.presence import Heart, other_driver, place_of
 from unlearn_sweep.engine.mirror.pull import fetch_model, is_another_sweep, pull
 from unlearn_sweep.engine.mirror.push import Pusher
+from unlearn_sweep.engine.privacy.error_text import named_line
+from unlearn_sweep.engine.store.driver_lock import only_driver
 from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.stages import StageStore

@@ -17,11 +17,11 @@ from typing import Any, Self
 import ray
 from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayError
 
-from unlearn_sweep.engine.error_text import first_line
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
 from unlearn_sweep.engine.on_ray.training import fit
 from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
+from unlearn_sweep.engine.privacy.error_text import first_line
 from unlearn_sweep.engine.resources.placement import accelerators
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.error_text import first_line
+from unlearn_sweep.engine.privacy.error_text import first_line
 from unlearn_sweep.engine.resources.memory_shortage import shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError
 from unlearn_sweep.engine.stages.time_limit import over_time_reason

@@ -154,7 +154,7 @@ def _keep(last: Attacked, target: Target, folder: Path) -> LastState:
     Raises:
         ValueError: the state edits prompts, so its model alone does not represent it.
     """
-    from unlearn_sweep.engine.models import save_model
+    from unlearn_sweep.engine.models.loading import save_model
 
     if last.prompt_edit is not None:
         raise ValueError("a state that changes prompts is more than its model and cannot be kept as one")

@@ -167,14 +167,14 @@ class Bench:
         return add_task_rows(table, scored.table), scored.forward_passes
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
-        from unlearn_sweep.engine.models import load_model
+        from unlearn_sweep.engine.models.loading import load_model
 
         load = lambda: load_model(path, dtype=request.dtype, attention=request.attention).eval()  # noqa: E731
         return _kept(self._models, (path, request.dtype, request.attention), load, MODELS_KEPT)
 
     def tokenizer(self, request: MeasureRequest) -> PreTrainedTokenizerBase:
         """Return the tokenizer that is used with all models of the request."""
-        from unlearn_sweep.engine.models import load_tokenizer
+        from unlearn_sweep.engine.models.loading import load_tokenizer
 
         path, model = request.tokenizer_path or request.model_path, request.model_path
         return _kept(self._tokenizers, (path, model), lambda: load_tokenizer(path, model=model), MODELS_KEPT)

@@ -26,7 +26,7 @@ def tokenizer_identity(job: SweepJob, original: str) -> dict[str, str]:
 
 
 def _tokenizer_digest(path: str) -> str:
-    from unlearn_sweep.engine.models import tokenizer_digest
+    from unlearn_sweep.engine.models.loading import tokenizer_digest
 
     return tokenizer_digest(path)
 
@@ -37,7 +37,7 @@ def source_id(source: ModelSource) -> str:
     Raises:
         ValueError: the model has no path.
     """
-    from unlearn_sweep.engine.models import model_digest
+    from unlearn_sweep.engine.models.loading import model_digest
 
     if source.path is None:
         raise ValueError("only a model given by path has a content name before it is made")

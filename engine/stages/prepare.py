@@ -135,7 +135,7 @@ class Preparation:
         Raises:
             ValueError: the vocabularies differ.
         """
-        from unlearn_sweep.engine.models import refuse_other_vocabulary
+        from unlearn_sweep.engine.models.loading import refuse_other_vocabulary
 
         gold, used = self.job.gold, self.job.original.tokenizer or paths.get("original")
         if gold.path is not None and gold.tokenizer is None and "gold" in paths and used is not None:

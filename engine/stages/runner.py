@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock, says_out_of_memory
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog

@@ -21,7 +21,7 @@ from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSetting
 
 TRAINING_CODE = "unlearn_sweep.engine.training.worker"
 FINETUNE_CODE = "unlearn_sweep.methods.finetune"
-MODEL_CODE = "unlearn_sweep.engine.models"
+MODEL_CODE = "unlearn_sweep.engine.models.loading"
 START_FIELDS = ("base", "config", "vocab_size", "seed")
 PER_METHOD = ("learning_rate", "epochs")
 

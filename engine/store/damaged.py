@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from unlearn_sweep.engine.error_text import first_line
+from unlearn_sweep.engine.privacy.error_text import first_line
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.sealed import Record, Sealed
 from unlearn_sweep.user_error import EXIT_FAILED, UserError

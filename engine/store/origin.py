@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store.sealed import Record
 
 TIMEOUT_S = 5.0

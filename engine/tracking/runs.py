@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote
 
-from unlearn_sweep.engine.privacy import silence_telemetry
+from unlearn_sweep.engine.privacy.secrets import silence_telemetry
 from unlearn_sweep.engine.tracking.fields import Fields, Point
 
 if TYPE_CHECKING:

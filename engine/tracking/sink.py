@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_sweep.engine.error_text import named_line
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.error_text import named_line
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, StoredTrial, read_snapshot

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearn_sweep.engine.models import load_model, load_tokenizer, model_context
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, model_context
 from unlearn_sweep.engine.training.adversary import Adversary
 from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import BatchPlan

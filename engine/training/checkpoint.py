@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unlearn_sweep.engine.models import model_digest
+from unlearn_sweep.engine.models.loading import model_digest
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.marks import first_damage, mark_files

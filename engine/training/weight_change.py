@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from unlearn_sweep.engine.models import WEIGHTS, model_folder
+from unlearn_sweep.engine.models.loading import WEIGHTS, model_folder
 
 
 def relative_change(start: str, trained: Path) -> float | None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unlearn_sweep.engine.models import load_model, save_model
+from unlearn_sweep.engine.models.loading import load_model, save_model
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.training_progress import ProgressFile

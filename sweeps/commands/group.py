@@ -9,7 +9,7 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
-from unlearn_sweep.engine.privacy import visible
+from unlearn_sweep.engine.privacy.secrets import visible
 from unlearn_sweep.sweeps.printing import print_error, print_refusal
 from unlearn_sweep.user_error import EXIT_INTERRUPTED, UserError
 

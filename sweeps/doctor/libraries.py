@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from unlearn_sweep.engine.privacy import quiet_environment
+from unlearn_sweep.engine.privacy.secrets import quiet_environment
 from unlearn_sweep.sweeps.doctor.finding import Finding
 from unlearn_sweep.sweeps.machine import this_machine
 

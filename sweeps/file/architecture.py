@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings
-from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.evaluators.attacks.catalog import CHAIN
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.model_folder.inspection import inspect_folder
+from unlearn_sweep.engine.models.inspection import inspect_folder
 from unlearn_sweep.evaluators.hub_id import is_hub_id
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import near_miss, shown

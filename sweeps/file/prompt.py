@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings
-from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError
-from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, read_tokenizer
+from unlearn_sweep.engine.models.headers import BrokenWeightsError
+from unlearn_sweep.engine.models.tokenizer_files import TokenizerFacts, read_tokenizer
 from unlearn_sweep.evaluators.attacks.catalog import CHAIN
 from unlearn_sweep.evaluators.attacks.think_params import ENABLE_THINKING
 from unlearn_sweep.evaluators.benchmarks.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError
-from unlearn_sweep.engine.model_folder.inspection import inspect_folder
-from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, differences, has_tokenizer, read_tokenizer
+from unlearn_sweep.engine.models.headers import BrokenWeightsError
+from unlearn_sweep.engine.models.inspection import inspect_folder
+from unlearn_sweep.engine.models.tokenizer_files import TokenizerFacts, differences, has_tokenizer, read_tokenizer
 from unlearn_sweep.evaluators.hub_id import is_hub_id
 from unlearn_sweep.sweeps.file.file_schema import SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute, check_model_path, is_local, report_missing

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
-from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings

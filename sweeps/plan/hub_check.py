@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from unlearn_sweep.engine.hub import HubId, Unavailable, model_ids, unavailable
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.loadable import misfits
+from unlearn_sweep.engine.models.hub import HubId, Unavailable, model_ids, unavailable
+from unlearn_sweep.engine.models.loadable import misfits
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, hub_sets
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError

@@ -27,7 +27,7 @@ def losses_of(job: SweepJob, benchmark: Benchmark) -> Losses | str:
     tokenizer = Path(job.original.tokenizer).expanduser() if job.original.tokenizer else folder
     if tokenizer is None or not any((tokenizer / name).is_file() for name in TOKENIZER_FILES):
         return f"{doubtful} rows may be longer than benchmark.max_tokens: the tokenizer is not here yet, so not counted"
-    from unlearn_sweep.engine.models import load_tokenizer
+    from unlearn_sweep.engine.models.loading import load_tokenizer
 
     return cut_rows(benchmark, load_tokenizer(str(tokenizer), model=str(folder or tokenizer)), context)
 

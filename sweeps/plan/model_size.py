@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import ModelSource
-from unlearn_sweep.engine.model_folder.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
 # Defaults of transformers' LlamaConfig for missing values.

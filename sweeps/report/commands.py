@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.tracking.runs import absolute_uri, default_tracking_uri
 
 PROGRAM = "unlearn-sweep"

@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_sweep.engine.privacy import redact, visible
+from unlearn_sweep.engine.privacy.secrets import redact, visible
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Event, Front

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.origin import Origin

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.answers import Answers, read_answers
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Event
 from unlearn_sweep.engine.store.snapshot import read_snapshot

@@ -20,7 +20,7 @@ from tests.evaluators.benchmarks.test_hub import ONLINE, as_sets
 from tests.support.hub_server import Hub, serving
 from tests.support.published_data import WRITERS
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
-from unlearn_sweep.engine.models import model_digest
+from unlearn_sweep.engine.models.loading import model_digest
 
 TOKEN = "hf_plantedPlantedPlanted0f7c9b1e5a"
 SWEEP = f"""

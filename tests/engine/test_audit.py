@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, make_ready, tiny_job
-from unlearn_sweep.engine.audit import run_audit
+from unlearn_sweep.engine.driver.audit import run_audit
 from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from tests.support.plugin_text import METHOD
 from tests.support.recorded_attacks import recorded_job
-from unlearn_sweep.engine.changed_code import SweepChangedError, other_inputs
+from unlearn_sweep.engine.driver.changed_code import SweepChangedError, other_inputs
+from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store import code
 from unlearn_sweep.engine.store.records import UNRECORDED, TrialRecord
 from unlearn_sweep.engine.store.snapshot import read_snapshot
-from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.plugins import plugin_file, use
 from unlearn_sweep.sweeps.launch import launch
 from unlearn_sweep.sweeps.report.build import load_report

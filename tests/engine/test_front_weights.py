@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.recorded_attacks import recorded_job
 from tests.support.sweep_folder import trial
+from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.study.broker import Proposal
-from unlearn_sweep.engine.sweep import Driver
 
 
 class Asked:

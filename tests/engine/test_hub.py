@@ -14,7 +14,7 @@ from huggingface_hub import constants, snapshot_download
 
 from tests.support.hub_server import Hub, serving
 from tests.support.model_folders import write_model_folder
-from unlearn_sweep.engine.hub import HubId, Unavailable, missing_from_hub, model_ids, unavailable
+from unlearn_sweep.engine.models.hub import HubId, Unavailable, missing_from_hub, model_ids, unavailable
 
 SECRET = "hf_secretsecretsecretsecret"
 PICKLED = {"config.json": "{}", "pytorch_model.bin": "x"}

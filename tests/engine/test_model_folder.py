@@ -23,11 +23,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from unlearn_sweep.engine.model_folder.headers import ModelFolder
-from unlearn_sweep.engine.model_folder.inspection import inspect_folder, renaming
-from unlearn_sweep.engine.model_folder.loaded import WrongWeightsError
-from unlearn_sweep.engine.model_folder.tokenizer_files import differences, read_tokenizer
-from unlearn_sweep.engine.models import load_model, load_tokenizer, save_model, train_tokenizer
+from unlearn_sweep.engine.models.headers import ModelFolder
+from unlearn_sweep.engine.models.inspection import inspect_folder, renaming
+from unlearn_sweep.engine.models.loaded import WrongWeightsError
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model, train_tokenizer
+from unlearn_sweep.engine.models.tokenizer_files import differences, read_tokenizer
 
 Weights = dict[str, Tensor]
 SIZES: dict[str, Any] = {

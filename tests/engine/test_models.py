@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from unlearn_sweep.engine.models import (
+from unlearn_sweep.engine.models.loading import (
     choose_attention,
     choose_dtype,
     create_start_model,

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearn_sweep.engine.privacy import RedactSecrets, quiet_environment, redact, secret_values, silence_telemetry
+from unlearn_sweep.engine.privacy.secrets import (
+    RedactSecrets,
+    quiet_environment,
+    redact,
+    secret_values,
+    silence_telemetry,
+)
 
 SECRETS = {
     "OPENAI_API_KEY": "abc-123-def-456",

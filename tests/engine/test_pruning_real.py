@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, make_ready, tiny_job
+from unlearn_sweep.engine.driver.sweep import make_task
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
@@ -18,7 +19,6 @@ from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.front import front_of
-from unlearn_sweep.engine.sweep import make_task
 from unlearn_sweep.sweeps.report.savings import savings
 from unlearn_sweep.sweeps.report.timeline import Timeline
 

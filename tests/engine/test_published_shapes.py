@@ -15,10 +15,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tests.support.published_shapes import MEASURED, REFUSED, template_files, template_inside
-from unlearn_sweep.engine.loadable import misfits, why_not_loadable
-from unlearn_sweep.engine.model_folder.inspection import inspect_folder
-from unlearn_sweep.engine.model_folder.tokenizer_files import read_tokenizer
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models.inspection import inspect_folder
+from unlearn_sweep.engine.models.loadable import misfits, why_not_loadable
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
+from unlearn_sweep.engine.models.tokenizer_files import read_tokenizer
 from unlearn_sweep.evaluators.chat_text import ChatTemplateError
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.joint_tokens import special_ids

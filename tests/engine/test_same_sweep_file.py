@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.support.recorded_attacks import recorded_job
-from unlearn_sweep.engine.changed_code import SweepChangedError, says_the_same
-from unlearn_sweep.engine.sweep import Driver
+from unlearn_sweep.engine.driver.changed_code import SweepChangedError, says_the_same
+from unlearn_sweep.engine.driver.sweep import Driver
 
 TEXT = "name: sweep\nsearch: {trials: 2, sampler: tpe}\nmethods: {npo: {beta: 0.1}}\n"
 

@@ -14,13 +14,13 @@ from rich.console import Console
 
 from tests.faults.recorded_sweep import ATTACKS, SPACE, TRIALS
 from tests.support.recorded_attacks import RecordedExecutor, prepare, recorded_job
+from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.trial import run_trial
 from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.study.broker import StudyBroker
-from unlearn_sweep.engine.sweep import Driver
 from unlearn_sweep.engine.tracking.sink import sync
 from unlearn_sweep.sweeps.report import status
 from unlearn_sweep.sweeps.report.build import build_report

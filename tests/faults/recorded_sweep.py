@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
+from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.background import weights_from_mirror
 from unlearn_sweep.engine.search_settings import SearchPlan
@@ -16,7 +17,6 @@ from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.trial import run_trial
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.broker import StudyBroker
-from unlearn_sweep.engine.sweep import Driver
 
 ATTACKS = attack_list(("prefill", "prompt"), ("quantize", "quantize"))
 # The second trial is beaten by the first, so attacks are skipped too; the first and the third make the front.

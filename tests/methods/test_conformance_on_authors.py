@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny_authors import OPTIONS, make_ready, tiny_job
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.worker import run_worker

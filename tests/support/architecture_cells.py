@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from tests.support.architectures import OPTIONS, small_benchmark, small_model
-from unlearn_sweep.engine.models import load_model, load_tokenizer, save_model, train_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model, train_tokenizer
 from unlearn_sweep.engine.training.job import Choice, TrainJob
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.worker import run_worker

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tests.evaluators.tables import table
 from tests.support.outcomes import OUTCOME, attacked, measured
+from unlearn_sweep.engine.driver.sweep import make_task
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.search_settings import ObjectiveName, SearchSettings
 from unlearn_sweep.engine.stages import measuring_requests
@@ -31,7 +32,6 @@ from unlearn_sweep.engine.store.records import Outcome, TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.study.broker import Proposal
 from unlearn_sweep.engine.study.constraints import marked
-from unlearn_sweep.engine.sweep import make_task
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.settings import TrainingSettings
 

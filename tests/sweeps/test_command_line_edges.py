@@ -11,7 +11,7 @@ from tests.support.model_folders import write_model_folder
 from tests.support.sweep_folder import trial, write_sweep
 from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep import plugins
-from unlearn_sweep.engine.privacy import redact, visible
+from unlearn_sweep.engine.privacy.secrets import redact, visible
 from unlearn_sweep.sweeps.cli import app
 from unlearn_sweep.sweeps.file.paths import absolute, check_storage
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector

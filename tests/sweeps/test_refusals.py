@@ -22,13 +22,13 @@ from unlearn_sweep.user_error import EXIT_FAILED, EXIT_REFUSED, UserError
 
 ROOT = Path(__file__).parents[2]
 STATUSES = {
-    "engine.changed_code.SweepChangedError": EXIT_REFUSED,
-    "engine.driver_lock.SweepBusyError": EXIT_FAILED,
-    "engine.driver_lock.UnwritableStorageError": EXIT_REFUSED,
+    "engine.driver.changed_code.SweepChangedError": EXIT_REFUSED,
+    "engine.store.driver_lock.SweepBusyError": EXIT_FAILED,
+    "engine.store.driver_lock.UnwritableStorageError": EXIT_REFUSED,
     "engine.mirror.address.MirrorError": EXIT_REFUSED,
-    "engine.model_folder.headers.BrokenWeightsError": EXIT_REFUSED,
-    "engine.model_folder.loaded.WrongWeightsError": EXIT_REFUSED,
-    "engine.models.UnusableModelError": EXIT_REFUSED,
+    "engine.models.headers.BrokenWeightsError": EXIT_REFUSED,
+    "engine.models.loaded.WrongWeightsError": EXIT_REFUSED,
+    "engine.models.loading.UnusableModelError": EXIT_REFUSED,
     "engine.on_ray.heartbeat.HeadLostError": EXIT_FAILED,
     "engine.resources.placement.NoRoomError": EXIT_REFUSED,
     "engine.stages.measurable.UnmeasurableError": EXIT_REFUSED,

@@ -15,11 +15,11 @@ from rich.console import Console
 
 from tests.faults.recorded_sweep import TRIALS, job_of
 from tests.support.mirrors import BEATEN, THIRD, open_mirror, push, record, tree
-from unlearn_sweep.engine.driver_lock import SweepBusyError
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.address import MirrorError, side_by_side
 from unlearn_sweep.engine.mirror.background import mirrored
 from unlearn_sweep.engine.mirror.presence import DriverMark, mark_driver, place_of
+from unlearn_sweep.engine.store.driver_lock import SweepBusyError
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.sweeps.launch import launch

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.plugin_text import METHOD, METRIC
+from unlearn_sweep.engine.driver.plugin_files import keep_plugins
 from unlearn_sweep.engine.job import (
     AttackSettings,
     BenchmarkSettings,
@@ -16,7 +17,6 @@ from unlearn_sweep.engine.job import (
     SweepJob,
     TrainingSettings,
 )
-from unlearn_sweep.engine.plugin_files import keep_plugins
 from unlearn_sweep.engine.search_space import Fixed, MethodSpace
 from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.sweep_code import sweep_code

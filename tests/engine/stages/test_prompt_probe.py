@@ -67,7 +67,7 @@ def benchmark() -> Benchmark:
 
 
 def probed(folder: Path, option: dict[str, str]) -> ProbeResult:
-    from unlearn_sweep.engine.models import load_model, load_tokenizer
+    from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 
     settings, own = PromptSettings.model_validate(option), benchmark()
     model, tokenizer = load_model(str(folder), dtype="float32", device="cpu"), load_tokenizer(str(folder))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.recorded_attacks import Recorded, RecordedExecutor, attack_list, prepare, recorded_job
 from tests.support.sweep_folder import trial
+from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_order import base_costs
@@ -16,7 +17,6 @@ from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.finalists import missing_seeds, other_seeds
 from unlearn_sweep.engine.study.seed_summary import seed_summary, spread
-from unlearn_sweep.engine.sweep import Driver
 
 ATTACKS = attack_list(("prefill", "prompt"), ("quantize", "quantize"))
 LABELS = [attack.label for attack in ATTACKS]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.engine.training.test_backends import furthest, run_on_ranks, weights
 from tests.engine.training.test_forward import made_up_items
-from unlearn_sweep.engine.models import load_model
+from unlearn_sweep.engine.models.loading import load_model
 from unlearn_sweep.engine.training.forward import SupervisedLM, pack
 from unlearn_sweep.engine.training.lora import AdaptersOff, adapted_layers, adapters, add_adapters, merge_adapters
 from unlearn_sweep.engine.training.settings import LoraSettings

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.engine.training.conftest import JobMaker
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.forward import SupervisedLM, pack
 from unlearn_sweep.engine.training.loss import MethodError

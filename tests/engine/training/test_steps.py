@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.loss import MethodError
 from unlearn_sweep.engine.training.ranks import Ranks

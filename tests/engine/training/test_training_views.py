@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 from unlearn_sweep.engine.training.batches import Pick
 from unlearn_sweep.engine.training.continuations import CONTINUATION_TOKENS, write_continuations
 from unlearn_sweep.engine.training.refusals import REFUSALS

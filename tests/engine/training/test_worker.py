@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from unlearn_sweep.engine.models import load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.state import TrainProgress
 from unlearn_sweep.engine.training.worker import run_worker

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tests.support.docs_pages import examples
 from tests.support.plugin_text import METHOD, METRIC
-from unlearn_sweep.engine.plugin_files import keep_plugins
+from unlearn_sweep.engine.driver.plugin_files import keep_plugins
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, build, card
 from unlearn_sweep.plugins import cards_of, in_use, plugin_file, use

@@ -73,7 +73,7 @@ def test_parameters_by_hand() -> None:
 def test_parameters_as_transformers_counts_them() -> None:
     from transformers import LlamaConfig
 
-    from unlearn_sweep.engine.models import parameter_count
+    from unlearn_sweep.engine.models.loading import parameter_count
 
     for config in (TINY, {**TINY, "tie_word_embeddings": False, "head_dim": 4}):
         assert llama_parameters(config, 50) == parameter_count(LlamaConfig(**config, vocab_size=50))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sweeps.report.written_sweep import NAUGHTY, mixed_trials, special, trial, write_sweep
-from unlearn_sweep.engine.privacy import visible
+from unlearn_sweep.engine.privacy.secrets import visible
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.page import page_data, render_page, script_json
 

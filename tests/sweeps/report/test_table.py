@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from tests.sweeps.report.written_sweep import NAUGHTY, mixed_trials, special, trial, write_sweep
-from unlearn_sweep.engine.privacy import visible
+from unlearn_sweep.engine.privacy.secrets import visible
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.table import FIXED, trials_csv
 

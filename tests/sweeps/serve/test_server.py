@@ -26,7 +26,7 @@ from unlearn_sweep.user_error import UserError
 HOLD = """
 import sys, time
 from pathlib import Path
-from unlearn_sweep.engine.driver_lock import only_driver
+from unlearn_sweep.engine.store.driver_lock import only_driver
 with only_driver(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(120)

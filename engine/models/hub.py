@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
-from unlearn_sweep.engine.error_text import first_line
-from unlearn_sweep.engine.model_folder.headers import INDEX, WHOLE, BrokenWeightsError, read_json
-from unlearn_sweep.engine.model_folder.inspection import PICKLES
+from unlearn_sweep.engine.models.headers import INDEX, WHOLE, BrokenWeightsError, read_json
+from unlearn_sweep.engine.models.inspection import PICKLES
+from unlearn_sweep.engine.privacy.error_text import first_line
 
 ANSWER_TIMEOUT_S = 10.0
 LISTED_OF_OWNER = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from unlearn_sweep.engine.error_text import first_line
+from unlearn_sweep.engine.privacy.error_text import first_line
 
 OF_LIBRARIES = (ImportError, RuntimeError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 """What torch and transformers raise where values of `config.json` do not go together."""
@@ -28,7 +28,7 @@ def why_not_loadable(folder: Path) -> str | None:
     """
     from transformers.utils import logging as transformers_logging
 
-    from unlearn_sweep.engine.models import load_model
+    from unlearn_sweep.engine.models.loading import load_model
 
     loud = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its own report of keys is repeated in the error
@@ -47,6 +47,6 @@ def _on_this_machine(path: str) -> Path | None:
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
-    from unlearn_sweep.engine.hub import cached_folder
+    from unlearn_sweep.engine.models.hub import cached_folder
 
     return cached_folder(path)

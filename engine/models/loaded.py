@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearn_sweep.engine.model_folder.inspection import some, untied_fault
+from unlearn_sweep.engine.models.inspection import some, untied_fault
 from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:

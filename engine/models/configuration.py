@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from unlearn_sweep.engine.error_text import first_line
-from unlearn_sweep.engine.model_folder.headers import read_json
+from unlearn_sweep.engine.models.headers import read_json
+from unlearn_sweep.engine.privacy.error_text import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

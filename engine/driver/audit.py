@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.driver_lock import only_driver
+from unlearn_sweep.engine.driver.sweep_folder import SweepFolder
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.models import model_digest, refuse_other_vocabulary
+from unlearn_sweep.engine.models.loading import model_digest, refuse_other_vocabulary
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.executor import Executor
@@ -24,9 +24,9 @@ from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.raw_scoring import RawScorer
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import Trial, TrialTask, run_trial
+from unlearn_sweep.engine.store.driver_lock import only_driver
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.sweep_folder import SweepFolder
 
 METHOD = "audit"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from unlearn_sweep.engine.changed_code import (
+from unlearn_sweep.engine.driver.changed_code import (
     UNRECORDED_CODE,
     other_code,
     other_sweep,
@@ -13,9 +13,9 @@ from unlearn_sweep.engine.changed_code import (
     starts_of,
     what_changed,
 )
-from unlearn_sweep.engine.front_weights import FrontWeights
+from unlearn_sweep.engine.driver.front_weights import FrontWeights
+from unlearn_sweep.engine.driver.plugin_files import keep_plugins
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.plugin_files import keep_plugins
 from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.trial import holder_of, weights_holder

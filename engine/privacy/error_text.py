@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unlearn_sweep.engine.privacy import redact
+from unlearn_sweep.engine.privacy.secrets import redact
 
 LINE_CHARS = 300
 

@@ -2,8 +2,8 @@
 
     lock -> existing records -> Ray -> original, gold, controls -> search -> front, MLflow, done
 
-The driver writes the trial records, the front and the sweep's own events (`engine.sweep_folder`). Other modules write
-the rest.
+The driver writes the trial records, the front and the sweep's own events (`engine.driver.sweep_folder`). Other modules
+write the rest.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.changed_code import other_inputs, other_sweep, trial_identity
-from unlearn_sweep.engine.driver_lock import only_driver
+from unlearn_sweep.engine.driver.changed_code import other_inputs, other_sweep, trial_identity
+from unlearn_sweep.engine.driver.sweep_folder import SweepFolder
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
@@ -31,6 +31,7 @@ from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
+from unlearn_sweep.engine.store.driver_lock import only_driver
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.retention import folder_bytes
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
@@ -38,7 +39,6 @@ from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.constraints import marked
 from unlearn_sweep.engine.study.finalists import Finalists, seed_score, with_seed
 from unlearn_sweep.engine.study.front import rivals_of
-from unlearn_sweep.engine.sweep_folder import SweepFolder
 from unlearn_sweep.plugins import environment as plugin_environment
 
 REPRODUCIBLE_WINDOW = 8

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
-from unlearn_sweep.engine.hub import why_not
-from unlearn_sweep.engine.model_folder.configuration import model_class, read_config
-from unlearn_sweep.engine.model_folder.headers import WEIGHTS, ModelFolder
-from unlearn_sweep.engine.model_folder.inspection import inspect_folder
-from unlearn_sweep.engine.model_folder.loaded import check_loaded
-from unlearn_sweep.engine.model_folder.tokenizer_files import (
+from unlearn_sweep.engine.models.configuration import model_class, read_config
+from unlearn_sweep.engine.models.headers import WEIGHTS, ModelFolder
+from unlearn_sweep.engine.models.hub import why_not
+from unlearn_sweep.engine.models.inspection import inspect_folder
+from unlearn_sweep.engine.models.loaded import check_loaded
+from unlearn_sweep.engine.models.tokenizer_files import (
     MORE_TEMPLATES,
     TOKENIZER_FILES,
     has_tokenizer,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.model_folder.headers import read_json
+from unlearn_sweep.engine.models.headers import read_json
 
 TOKENIZER_FILES = (
     "tokenizer.json",

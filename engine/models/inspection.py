@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unlearn_sweep.engine.model_folder.headers import (
+from unlearn_sweep.engine.models.headers import (
     EMBEDDINGS,
     HEADS,
     INDEX,
@@ -23,7 +23,7 @@ from unlearn_sweep.engine.model_folder.headers import (
     StoredTensor,
     read_json,
 )
-from unlearn_sweep.engine.model_folder.tokenizer_files import TokenizerFacts, has_tokenizer, read_tokenizer
+from unlearn_sweep.engine.models.tokenizer_files import TokenizerFacts, has_tokenizer, read_tokenizer
 
 ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
