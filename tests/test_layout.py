@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Set
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -149,3 +150,9 @@ def test_what_validate_needs_imports_no_model_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_types_are_checked_in_every_package() -> None:
+    """Pyright follows no link below a folder that it is given, so each package is named."""
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]["include"]
+    assert set(included) >= {f"src/{OWN}/{package}" for package in PACKAGES}
