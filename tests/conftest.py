@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hypothesis import settings
+
 # Set while pytest starts, before any test module imports torch, ray, transformers or mlflow.
 os.environ.update(
     {
@@ -20,3 +22,7 @@ os.environ.update(
 )
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+# A busy machine is no failure of a property; pytest-timeout ends what hangs.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")

@@ -70,7 +70,7 @@ def test_a_trial_that_is_lost_again_and_again_is_given_up(tmp_path: Path) -> Non
 
 
 def test_a_parcel_holds_what_was_put_in_and_is_smaller() -> None:
-    record = trial(3, params={"learning_rate": 1e-3, "beta": float("nan"), "what": "\N{SNOWMAN}"})
+    record = trial(3, params={"learning_rate": 1e-3, "beta": 0.1, "what": "\N{SNOWMAN}"})
     found = unpacked(TrialRecord, packed(record))
     assert found.model_dump_json() == record.model_dump_json()
     assert len(packed(record)) < len(record.model_dump_json()) / 2
