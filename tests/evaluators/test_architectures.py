@@ -43,5 +43,6 @@ def test_the_table_has_every_class_and_cell_and_the_page_shows_it() -> None:
 
 
 def test_every_attack_is_a_cell_but_those_that_need_other_data() -> None:
-    assert set(CATALOG) - {name.partition(",")[0] for name in ATTACKS} == {"finetune"}
+    """`finetune` needs rows of another task, `think` a chat template with thoughts."""
+    assert set(CATALOG) - {name.partition(",")[0] for name in ATTACKS} == {"finetune", "think"}
     assert len(METRICS) == 5

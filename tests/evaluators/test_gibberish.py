@@ -12,6 +12,7 @@ from tests.evaluators import tiny_models
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.external_judges import missing_verdicts, verdict_identity
 from unlearn_sweep.evaluators.gibberish import VARIABLE, GibberishClassifier, clean_label, gibberish_model
+from unlearn_sweep.evaluators.judge.judge import Cost
 from unlearn_sweep.evaluators.local_models import folder_identity, model_identity
 from unlearn_sweep.evaluators.rows import Row, Template
 
@@ -67,7 +68,7 @@ def test_it_serves_an_evaluation(
     texts = [str(text) for text in found.table["generation"][:2]]
     assert found.table["clean_text"].tolist()[:2] == pytest.approx(GibberishClassifier(str(folder)).clean(texts))
     assert found.table["row_id"].tolist() == ["q", "i"], "a text that is only read is not asked about"
-    assert found.judging == {"gibberish": {"rows": 2}}
+    assert found.judging == {"gibberish": Cost(rows=2)}
     assert verdict_identity(["clean_text"]) == {"gibberish": folder_identity(folder)}
 
 

@@ -72,7 +72,8 @@ CASES = [
 
 
 def test_every_attack_has_a_case() -> None:
-    assert {case.attack for case in CASES} == set(ATTACKS)
+    """But for `think`: these models have no chat template with thoughts (test_think.py has one)."""
+    assert {case.attack for case in CASES} == set(ATTACKS) - {"think"}
 
 
 @pytest.fixture(scope="session")
