@@ -96,14 +96,27 @@ def _old_version(last: Start | None) -> str:
 def other_inputs(before: Mapping[str, str], now: Mapping[str, str], *, original_given: bool) -> list[str]:
     """Return the names of the shared inputs that differ from those of the first run.
 
-    If changed code was accepted, two are not compared, because they depend on the code: an original that is trained
-    from a recipe, and the training settings with their defaults. Those of the sweep file are compared with the file.
+    If changed code was accepted, three are not compared, because they depend on the code: an original that is trained
+    from a recipe, the training settings with their defaults, and the rows as the code reads them (`other_rows`). Those
+    of the sweep file are compared with the file.
     """
     same_code = before.get("code") == now.get("code")
-    names = ["data"]
-    names += ["training"] if same_code else []
+    names = ["data", "training"] if same_code else []
     names += ["original"] if same_code or original_given else []
     return sorted(name for name in names if before.get(name) != now.get(name))
+
+
+def other_rows(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """Return a notice if accepted code reads other rows than the first run did, or None.
+
+    The digest of the rows cannot tell whether the data changed or the code that reads it.
+    """
+    if before.get("data") == now.get("data") or before.get("code") == now.get("code"):
+        return None
+    return (
+        "the rows differ from those of the first run: the data changed, or the code that reads it; trials before and "
+        "after are not comparable"
+    )
 
 
 def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.driver.changed_code import other_inputs, other_sweep, trial_identity
+from unlearn_sweep.engine.driver.changed_code import other_inputs, other_rows, other_sweep, trial_identity
 from unlearn_sweep.engine.driver.sweep_folder import SweepFolder
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
@@ -214,6 +214,8 @@ class Driver(SweepFolder):
         changed = other_inputs(self.identity, now, original_given=self.job.original.path is not None)
         if changed:
             raise other_sweep(self.directory, f"its {' and '.join(changed)} changed since")
+        if (notice := other_rows(self.identity, now)) is not None:
+            self.events.append("note", reason=notice)
         return self.identity
 
     def finish(self) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tests.support.plugin_text import METHOD
 from tests.support.recorded_attacks import recorded_job
-from unlearn_sweep.engine.driver.changed_code import SweepChangedError, other_inputs
+from unlearn_sweep.engine.driver.changed_code import SweepChangedError, other_inputs, other_rows
 from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store import code
@@ -243,13 +243,16 @@ def test_trials_that_name_a_code_that_the_lock_file_lacks_are_refused(tmp_path: 
     assert read_snapshot(job.directory).starts.all == ()
 
 
-def test_with_accepted_code_a_trained_original_may_differ_and_the_data_may_not() -> None:
+def test_with_accepted_code_what_code_makes_may_differ() -> None:
     before = {"original": "o", "data": "d", "training": "t", "code": "1"}
     now = {**before, "original": "other", "code": "2"}
     assert other_inputs(before, now, original_given=False) == []
     assert other_inputs(before, now, original_given=True) == ["original"]
     assert other_inputs(before, {**now, "code": "1"}, original_given=False) == ["original"]
-    assert other_inputs(before, {**now, "data": "other"}, original_given=False) == ["data"]
+    assert other_inputs(before, {**now, "data": "other"}, original_given=False) == []
+    assert other_inputs(before, {**before, "data": "other"}, original_given=False) == ["data"]
+    assert "the rows differ" in (other_rows(before, {**now, "data": "other"}) or "")
+    assert other_rows(before, now) is None
     assert other_inputs(before, {**now, "training": "other"}, original_given=False) == []
     assert other_inputs(before, {**before, "training": "other"}, original_given=False) == ["training"]
 
