@@ -50,7 +50,9 @@ def test_the_sweep_file_has_ten_lines_and_is_valid(folder: Path) -> None:
     assert len((folder / "my/sweep.yaml").read_text().splitlines()) == 10
     began = time.process_time()
     facts = answer(folder, "validate", "my/sweep.yaml", "--json")
-    assert facts["rows"] == "checked; to train on 16 forget, 8 retain; to judge by 16 forget, 8 retain, 4 holdout"
+    checked, few = facts["rows"].split("; few rows: ")
+    assert checked == "checked; to train on 16 forget, 8 retain; to judge by 16 forget, 8 retain, 4 holdout"
+    assert few.startswith("the forget side is judged by 16 facts")
     assert time.process_time() - began < 2
     plan = answer(folder, "plan", "my/sweep.yaml", "--json")
     assert plan["obstacles"] == []
