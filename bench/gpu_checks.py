@@ -1,6 +1,6 @@
 """Checks of one GPU: `python bench/gpu_checks.py [--json FILE]`, or `make gpu`.
 
-Needs no Ray, DeepSpeed, MLflow or network, and a few minutes. Numbers: bfloat16 training against float32 for a method
+Needs no Ray, DeepSpeed, MLflow or network. Numbers: bfloat16 training against float32 for a method
 of each family, and the attention kernels that run here against eager. Speed: training, scoring, generation and GCG on a
 random Llama, each beside the plain way of the field in the same run, and peak memory beside the estimate of `plan`.
 Without a GPU the same code runs on a tiny model, so that it cannot rot; its figures then say nothing about a GPU.

@@ -77,7 +77,7 @@ def test_imports_run_one_way(package: str) -> None:
 def test_the_ground_floor_imports_nothing_of_ours() -> None:
     own = sorted((ROOT / "src" / OWN).glob("*.py"))
     assert [path.stem for path in own] == ["__init__", *sorted(GROUND)]
-    # `__init__` names the library for type checkers, and loads it when asked: tests/sweeps/test_library.py
+    # `__init__` names the library for type checkers, and loads it when asked: tests/sweeps/test_python_interface.py
     library = {path: {"sweeps"} if path.stem == "__init__" else set() for path in own}
     assert {parts for path in own for parts in packages_of(path) - library[path]} <= GROUND
 

@@ -1,4 +1,7 @@
-"""Run one trial: unlearn, evaluate, stop if the model collapsed, attack (most promising attack first), score."""
+"""Run one trial: unlearn, evaluate, stop if the model collapsed, attack while that can matter, score.
+
+The most promising attack runs first. None runs once a constraint is missed or a finished trial dominates.
+"""
 
 from __future__ import annotations
 

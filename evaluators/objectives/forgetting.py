@@ -73,7 +73,8 @@ def effectiveness(
         objective = Objective(value=None, parts=parts, reason=reason, rows=len(matched), dropped=matched.dropped)
         return objective, np.empty(0)
     least = np.array([fmean(least for _, _, least in inside) for inside in members.values()], dtype=np.float64)
-    means = np.array([[fmean(part.score or 0.0 for part, _, _ in inside)] for inside in members.values()])
+    scores = [[part.score for part, _, _ in inside if part.score is not None] for inside in members.values()]
+    means = np.array([[fmean(inside)] for inside in scores])
     counted = dict(zip(members, lifted(means, least)[:, 0].tolist(), strict=True))
     raw = [np.mean([draws for _, draws, _ in inside], axis=0, dtype=np.float64) for inside in members.values()]
     drawn = lifted(np.stack(raw).astype(np.float64), least)

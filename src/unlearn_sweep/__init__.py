@@ -14,17 +14,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearn_sweep.sweeps.library import Sweep
-    from unlearn_sweep.sweeps.library import open_sweep as open
+    from unlearn_sweep.sweeps.python_interface import Sweep
+    from unlearn_sweep.sweeps.python_interface import open_sweep as open
 
 __version__ = "0.1.0"
 __all__ = ["Sweep", "__version__", "open"]
 
-_LIBRARY = {"Sweep": "Sweep", "open": "open_sweep"}
+_NAMES = {"Sweep": "Sweep", "open": "open_sweep"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LIBRARY:
+    if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    library = import_module("unlearn_sweep.sweeps.library")  # as text, so that no stage's code depends on it
-    return getattr(library, _LIBRARY[name])
+    interface = import_module("unlearn_sweep.sweeps.python_interface")  # as text, so that no stage's code depends on it
+    return getattr(interface, _NAMES[name])

@@ -23,7 +23,8 @@ GIB = 2**30
 RESERVE_GIB = 1.5
 """CUDA context, libraries and fragmentation of one process."""
 ACTIVATION_BYTES = 34.0
-"""Bytes of activations for each token, hidden unit and block: bfloat16, attention without its matrix."""
+"""Bytes of activations for each token, hidden unit and block: bfloat16, attention without its matrix (Korthikanti et
+al., arXiv 2205.05198, section 4.1)."""
 CHECKPOINTED_BYTES = 2.0
 LOGIT_BYTES = 12.0
 """Bytes for each supervised token and vocabulary entry: float32 logits, log-probabilities and their gradient."""

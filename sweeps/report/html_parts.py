@@ -216,7 +216,7 @@ def _card(trial: ReportTrial, roles: Sequence[str], report: Report) -> str:
 def _gauge(name: str, trial: ReportTrial) -> str:
     searched, unseen = (with_error(trial, name, half) for half in ("search", "report"))
     value = getattr(trial, f"report_{name}")
-    share = 100 * max(0.0, min(1.0, getattr(trial, name) if value is None else value or 0.0))
+    share = 100 * max(0.0, min(1.0, getattr(trial, name) if value is None else value))
     return (
         f'<span>{OBJECTIVE_LABELS[name]}</span><span class="gauge"><i style="width:{share:.0f}%"></i></span>'
         f"<span>{searched}</span><span>{unseen}</span>"

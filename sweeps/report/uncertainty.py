@@ -56,10 +56,10 @@ def field_of(objective: str, half: Half) -> str:
 
 def _within_error(one: TrialRecord, other: TrialRecord, name: str) -> bool:
     first, second = getattr(one, name), getattr(other, name)
-    errors = standard_errors(one).get(name), standard_errors(other).get(name)
-    if first is None or second is None or None in errors:
+    first_error, second_error = standard_errors(one).get(name), standard_errors(other).get(name)
+    if first is None or second is None or first_error is None or second_error is None:
         return False
-    return abs(first - second) <= ERRORS_APART * math.hypot(*(error or 0.0 for error in errors))
+    return abs(first - second) <= ERRORS_APART * math.hypot(first_error, second_error)
 
 
 def _rob_error(trial: TrialRecord, name: str) -> float | None:

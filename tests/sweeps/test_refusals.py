@@ -53,7 +53,7 @@ STATUSES = {
 }
 """Classes that are made from one message."""
 OTHERS: dict[str, tuple[tuple[Any, ...], int]] = {
-    "sweeps.library.RunFailedError": (("sweep a ended with status 3", 3), EXIT_FAILED),
+    "sweeps.python_interface.RunFailedError": (("sweep a ended with status 3", 3), EXIT_FAILED),
     "engine.stages.runner.StageFailedError": (("unlearn", "broken"), EXIT_FAILED),
     "engine.store.damaged.DamagedFileError": ((Path("trials/0.json"), "cut off", "Move it away"), EXIT_REFUSED),
 }
