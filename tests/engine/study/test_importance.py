@@ -49,6 +49,16 @@ def test_the_setting_that_makes_the_objective_has_most_of_it(objective: str, set
     assert set(line.shares) == {"learning_rate", "beta", "retain"}
 
 
+def test_it_is_the_best_trials_that_count() -> None:
+    """Some trials fail by their learning rate, the others rise with beta, which alone makes the best."""
+    made = [
+        record.model_copy(update={"ue": record.params["beta"] if float(record.params["learning_rate"]) < 1e-3 else 0.0})
+        for record in trials(90)
+    ]
+    (line,) = importances(made, [SPACE], ("ue",))
+    assert line.shares["beta"] > line.shares["learning_rate"]
+
+
 def test_what_cannot_be_said_has_a_reason() -> None:
     flat = importances(trials(LEAST_TRIALS), [SPACE], ("rob",))[0]
     assert (flat.shares, flat.reason) == ({}, "all trials have the same value")
