@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from unlearn_sweep.evaluators.judge.endpoint import CallError, Completion, complete
+from unlearn_sweep.evaluators.judge.kept_verdicts import KeptVerdicts
 from unlearn_sweep.evaluators.judge.questions import Question
 from unlearn_sweep.evaluators.judge.settings import JudgeSettings
 from unlearn_sweep.user_error import UserError
@@ -69,7 +67,7 @@ class Judge:
     def __init__(self, settings: JudgeSettings) -> None:
         self.settings = settings
         self._lock = threading.Lock()
-        self._known: dict[str, float] = {}
+        self._kept = KeptVerdicts(settings.cache)
 
     def identity(self, question: type[Question]) -> str:
         """What decides a verdict besides the row: model, prompt, fields sent along. It holds no key and no address."""
@@ -107,7 +105,7 @@ class Judge:
         def one(item: Question) -> Verdict:
             if gone.is_set():
                 return Verdict(None, "not asked")
-            verdict = self._call(item, cost)
+            verdict = self._ask_once(item, weights[item], cost)
             if verdict.value is None:
                 with self._lock:
                     failed[str(verdict.reason)] += weights[item]
@@ -133,6 +131,16 @@ class Judge:
             )
         return {item: future.result() for item, future in zip(items, waiting, strict=True)}
 
+    def _ask_once(self, item: Question, weight: int, cost: Cost) -> Verdict:
+        """Ask, unless another thread or process has asked the same since: what it was told counts as cached."""
+        with self._kept.asking(self._key(item)):
+            known = self._recall(item)
+            if known is None:
+                return self._call(item, cost)
+        with self._lock:
+            cost.cached += weight
+        return known
+
     def _call(self, item: Question, cost: Cost) -> Verdict:
         try:
             answer = self._complete(item)
@@ -150,7 +158,7 @@ class Judge:
         value = item.verdict(answer.text)
         if value is None:
             return Verdict(None, f"an answer that is neither {item.expected}")
-        self._remember(item, value)
+        self._kept.keep(self._key(item), value, self.identity(type(item)))
         return Verdict(value)
 
     def _complete(self, item: Question) -> Completion:
@@ -164,33 +172,9 @@ class Judge:
 
     def _recall(self, item: Question) -> Verdict | None:
         settled = item.settled()
-        if settled is not None:
-            return Verdict(settled)
-        key = self._key(item)
-        if key not in self._known and self.settings.cache is not None:
-            try:
-                kept = json.loads(self._file(self.settings.cache, key).read_text(encoding="utf-8"))
-                self._known[key] = float(kept["value"])
-            except (OSError, ValueError, KeyError, TypeError):
-                return None  # not there, or cut off by a crash: it is asked again
-        return Verdict(self._known[key]) if key in self._known else None
-
-    def _remember(self, item: Question, value: float) -> None:
-        key = self._key(item)
-        with self._lock:
-            self._known[key] = value
-        if self.settings.cache is not None:
-            file = self._file(self.settings.cache, key)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, scratch = tempfile.mkstemp(dir=file.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump({"value": value, "judge": self.identity(type(item))}, stream)
-            os.replace(scratch, file)
+        value = settled if settled is not None else self._kept.recall(self._key(item))
+        return None if value is None else Verdict(value)
 
     def _key(self, item: Question) -> str:
         parts = json.dumps([self.identity(type(item)), *item.parts])
         return hashlib.sha256(parts.encode()).hexdigest()
-
-    @staticmethod
-    def _file(folder: Path, key: str) -> Path:
-        return folder / key[:2] / f"{key}.json"

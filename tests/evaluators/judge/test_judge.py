@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,31 @@ def test_a_throttled_or_broken_call_is_made_again(status: int) -> None:
     assert [verdict.value for verdict in verdicts] == [True, False, True, False]
     assert set(server.asked.values()) == {3}
     assert cost.calls == 12
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_judges_that_work_at_the_same_time_pay_once_for_an_answer(shared: bool, tmp_path: Path) -> None:
+    """Two judges over one folder are two processes to each other; one judge is used by two threads."""
+    with serving(lambda row, before: replace(truth(row, before), stall_s=0.05)) as server:
+        settings = replace(FAST, url=server.url, concurrency=4, cache=tmp_path if shared else None)
+        first = Judge(settings)
+        second = Judge(settings) if shared else first
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(lambda judge: judge.verdicts(rows(12)), [first, second]))
+    assert server.asked == {f"answer {i}": 1 for i in range(12)}
+    assert results[0][0] == results[1][0]
+    assert sum(cost.calls for _, cost in results) == sum(cost.cached for _, cost in results) == 12
+
+
+def test_who_waits_for_an_answer_that_fails_asks_by_itself(tmp_path: Path) -> None:
+    def first_fails(row: dict[str, Any], before: int) -> Reply:
+        return Reply(stall_s=0.05, text="perhaps") if before == 0 else truth(row, before)
+
+    with serving(first_fails) as server:
+        settings = replace(FAST, url=server.url, cache=tmp_path, failure_cap=1.0)
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(lambda judge: judge.verdicts(rows(1))[0][0].value, [Judge(settings)] * 2))
+    assert sorted(results, key=str) == [1.0, None]
 
 
 def test_the_server_is_left_alone_as_long_as_it_asks() -> None:
@@ -207,7 +233,8 @@ def test_verdicts_are_kept_by_content_and_judge(tmp_path: Path) -> None:
         Judge(settings).verdicts([Asked("Another question?", "Orla Beck", "answer 0")])
         assert server.calls == 13
     assert KEY not in "".join(file.read_text() for file in tmp_path.rglob("*.json"))
-    assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".json"]
+    left = [file for file in tmp_path.rglob("*") if file.is_file() and file.parent.name != "locks"]
+    assert {file.suffix for file in left} == {".json"}
 
 
 def test_failures_are_not_kept_and_a_cut_off_file_is_asked_again(tmp_path: Path) -> None:
