@@ -6,107 +6,17 @@ Run with `pytest -m browser`; skipped where no Chromium is installed.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from importlib.resources import files
-from importlib.util import find_spec
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.support.answered_sweep import write_answered_sweep
+from tests.support.chromium import AXE, BROWSER, Tab, opened
 from tests.sweeps.report.written_sweep import mixed_trials, special, write_sweep
 from unlearn_sweep.sweeps.report.build import build_report
 
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on this machine")]
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--remote-debugging-port=0",
-    "--window-size=1400,1000",
-)  # fmt: skip
-
-
-class Tab:
-    """One tab over the DevTools protocol, with every event it sent."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._count = 0
-        self.events: list[dict[str, Any]] = []
-
-    async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and return its result; events that come in between are kept."""
-        self._count += 1
-        await self._socket.send_json({"id": self._count, "method": method, "params": params})
-        while True:
-            message = await self._socket.receive_json(timeout=60)
-            if message.get("id") == self._count:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    async def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression; an error in it fails the test."""
-        result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    async def until(self, expression: str) -> None:
-        """Wait until an expression is true."""
-        for _ in range(300):
-            if await self.value(expression):
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"never true: {expression}")
-
-    async def click(self, x: float, y: float) -> None:
-        """Press and release the mouse at a place in the window."""
-        await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-
-    def of(self, method: str) -> list[dict[str, Any]]:
-        return [event["params"] for event in self.events if event.get("method") == method]
-
-
-@asynccontextmanager
-async def opened(page: Path | str, profile: Path) -> AsyncIterator[Tab]:
-    """A browser with the page open and drawn. Ended, with its children, at the end of the block."""
-    assert BROWSER is not None
-    process = subprocess.Popen(
-        [BROWSER, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.DEVNULL
-    )
-    try:
-        port = _port(profile / "DevToolsActivePort")
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json") as reply:
-                target = next(entry for entry in await reply.json() if entry["type"] == "page")
-            async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                tab = Tab(socket)
-                for domain in ("Network", "Runtime", "Log", "Page"):
-                    await tab.call(f"{domain}.enable")
-                await tab.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
-                await tab.until("document.querySelectorAll('#plot-ut-rob .point').length > 0")
-                yield tab
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _port(path: Path) -> int:
-    for _ in range(300):
-        if path.exists() and (lines := path.read_text().splitlines()):
-            return int(lines[0])
-        time.sleep(0.1)
-    raise AssertionError("the browser did not open its debugging port")
 
 
 @pytest.fixture(scope="module")
@@ -290,27 +200,18 @@ def test_a_setting_is_a_column_that_sorts_by_number(look: Look) -> None:
     look(examine)
 
 
-AXE = find_spec("axe_core_python")
-
-
 @pytest.mark.skipif(AXE is None, reason="axe-core-python is not installed")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 def test_axe_finds_no_violation(answered: Path, tmp_path: Path, scheme: str, width: int) -> None:
     """Oracle: axe-core's rules, over the whole page with every figure drawn and a trial open."""
-    script = files("axe_core_python").joinpath("axe.min.js").read_text()
-    found = "axe.run().then((found) => found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]))"
 
     async def session() -> None:
         async with opened(answered, tmp_path / "profile") as tab:
-            media = [{"name": "prefers-color-scheme", "value": scheme}]
-            screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-            await tab.call("Emulation.setEmulatedMedia", features=media)
-            await tab.call("Emulation.setDeviceMetricsOverride", **screen)
+            await tab.screen(width, scheme=scheme)
             await tab.value("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
             await tab.value("select(TRIALS.find((trial) => trial.on_front).number)")
-            await tab.value(f"{script}; 0")
-            assert await tab.value(found) == []
+            assert await tab.violations() == []
 
     asyncio.run(session())
 

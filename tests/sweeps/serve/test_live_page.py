@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.report.test_browser import BROWSER, opened
+from tests.support.chromium import BROWSER, opened
 from tests.sweeps.report.written_sweep import append_line, event_line, mixed_trials, trial, write_sweep
 from tests.sweeps.serve.test_server import driver, served
 from unlearn_sweep.engine.store.records import Event
