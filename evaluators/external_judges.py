@@ -83,7 +83,7 @@ def fill_verdicts(
 
     Raises:
         ValueError: somebody is asked for and not there.
-        JudgeFailedError, JudgeUnusableError: the judge gave too few verdicts, or refuses to give any.
+        JudgeFailedError, EndpointUnusableError: the judge gave too few verdicts, or refuses to give any.
     """
     cost: dict[str, Cost] = {}
     for needed in sorted(asked_of(metrics)):

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from unlearn_sweep.evaluators.judge.endpoint import CallError, Completion, complete
+from unlearn_sweep.evaluators.chat_models.endpoint import CallError, Completion, complete
+from unlearn_sweep.evaluators.chat_models.settings import ChatModelSettings
 from unlearn_sweep.evaluators.judge.kept_verdicts import KeptVerdicts
 from unlearn_sweep.evaluators.judge.questions import Question
-from unlearn_sweep.evaluators.judge.settings import JudgeSettings
 from unlearn_sweep.user_error import UserError
 
 
@@ -64,7 +64,7 @@ class Cost:
 class Judge:
     """Asks one judge, an endpoint or a model of this process; safe to use from several threads."""
 
-    def __init__(self, settings: JudgeSettings) -> None:
+    def __init__(self, settings: ChatModelSettings) -> None:
         self.settings = settings
         self._lock = threading.Lock()
         self._kept = KeptVerdicts(settings.cache)
@@ -79,7 +79,7 @@ class Judge:
 
         Raises:
             JudgeFailedError: more than the settings' share of them failed.
-            JudgeUnusableError: the endpoint refuses every call.
+            EndpointUnusableError: the endpoint refuses every call.
         """
         cost = Cost(rows=len(asked), dollars=0.0 if self.settings.prices else None)
         found: dict[Question, Verdict] = {}
@@ -163,9 +163,9 @@ class Judge:
 
     def _complete(self, item: Question) -> Completion:
         if self.settings.folder is not None:
-            from unlearn_sweep.evaluators.judge.local_model import local_judge
+            from unlearn_sweep.evaluators.chat_models.local_model import local_model
 
-            return local_judge(self.settings.folder).complete(item.messages(), self.settings.tokens)
+            return local_model(self.settings.folder).complete(item.messages(), self.settings.tokens)
         return complete(self.settings, item.messages())
 
     # --- what was judged before -------------------------------------------------------------------------------------

@@ -14,147 +14,18 @@ UNLEARN_SWEEP_JUDGE_BODY    JSON object of more fields to send: {"reasoning_effo
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-from unlearn_sweep.evaluators.local_models import folder_identity, model_folder
+from unlearn_sweep.evaluators.chat_models.settings import ChatModelSettings, chat_model_settings
 
 PREFIX = "UNLEARN_SWEEP_JUDGE_"
-SHORT_TOKENS, THINKING_TOKENS = 16, 4096
-"""Tokens of an answer of one word, and of one behind a chain of thought."""
-OWN_FIELDS = frozenset({"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "stream", "n"})
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeSettings:
-    """One judge: an endpoint at `url`, or the model in `folder`, whose `model` is then its content.
-
-    `attempts` calls a row at most; `failure_cap` is the share of rows that may stay without a verdict. `reasoning`: the
-    model thinks before it answers. `tokens` an answer may have (None: by kind of model). `body`: more fields to send,
-    as canonical JSON; they are part of the judge's identity.
-    """
-
-    url: str
-    model: str
-    key: str | None = field(default=None, repr=False)
-    prices: tuple[float, float] | None = None
-    cache: Path | None = None
-    folder: Path | None = None
-    reasoning: bool = False
-    tokens: int | None = None
-    body: str = "{}"
-    timeout_s: float = 60.0
-    attempts: int = 5
-    concurrency: int = 8
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 30.0
-    failure_cap: float = 0.05
-
-
-def judge_settings(environment: Mapping[str, str] | None = None) -> JudgeSettings:
+def judge_settings(environment: Mapping[str, str] | None = None) -> ChatModelSettings:
     """The judge that the environment names.
 
     Raises:
         ValueError: an address or model is missing, the address is none that a key may be sent to, the folder holds no
             model, or another variable is not what it should be.
     """
-    given = os.environ if environment is None else environment
-    if given.get(f"{PREFIX}FOLDER"):
-        return _local(given)
-    url, model = given.get(f"{PREFIX}URL", ""), given.get(f"{PREFIX}MODEL", "")
-    absent = [f"{PREFIX}{name}" for name, value in (("URL", url), ("MODEL", model)) if not value]
-    if absent:
-        wanted = f"set {' and '.join(absent)} in the environment, or {PREFIX}FOLDER (see docs/metrics.md)"
-        raise ValueError(f"a judge is asked for: {wanted}")
-    key = _checked_key(given.get(f"{PREFIX}KEY"))
-    cache = given.get(f"{PREFIX}CACHE")
-    return JudgeSettings(
-        url=_checked_url(url, key),
-        model=model,
-        key=key,
-        prices=_prices(given.get(f"{PREFIX}PRICES")),
-        cache=Path(cache) if cache else None,
-        reasoning=_switch(given.get(f"{PREFIX}REASONING")),
-        tokens=_tokens(given.get(f"{PREFIX}TOKENS")),
-        body=_body(given.get(f"{PREFIX}BODY")),
-    )
-
-
-def _local(given: Mapping[str, str]) -> JudgeSettings:
-    """A model of this process, named by its content; one call at a time."""
-    if given.get(f"{PREFIX}URL") or given.get(f"{PREFIX}MODEL"):
-        raise ValueError(f"{PREFIX}FOLDER: is set, and so is {PREFIX}URL or {PREFIX}MODEL: one judge, please")
-    folder = model_folder(given[f"{PREFIX}FOLDER"], f"{PREFIX}FOLDER")
-    cache = given.get(f"{PREFIX}CACHE")
-    return JudgeSettings(
-        url="",
-        model=f"folder:{folder_identity(folder)}",
-        cache=Path(cache) if cache else None,
-        folder=folder,
-        tokens=_tokens(given.get(f"{PREFIX}TOKENS")),
-        attempts=1,
-        concurrency=1,
-    )
-
-
-def _checked_url(url: str, key: str | None) -> str:
-    parts = urlsplit(url)
-    name = f"{PREFIX}URL"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{name}: must be an address, https://host/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(f"{name}: must not hold a login or a query; a key goes into {PREFIX}KEY")
-    if key and parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError(f"{name}: the key would travel unencrypted to {parts.hostname}; use https")
-    return url.rstrip("/")
-
-
-def _checked_key(key: str | None) -> str | None:
-    """Return the key, None if it is empty. It must be fit for a header; the error does not show it."""
-    if key and not (key.isascii() and key.isprintable() and " " not in key):
-        raise ValueError(f"{PREFIX}KEY: must be printable ASCII without blanks; it may end with a line break")
-    return key or None
-
-
-def _switch(text: str | None) -> bool:
-    if (text or "0") not in ("0", "1"):
-        raise ValueError(f"{PREFIX}REASONING: must be 0 or 1; got {text!r}")
-    return text == "1"
-
-
-def _tokens(text: str | None) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{PREFIX}TOKENS: must be a whole number of at least 1; got {text!r}")
-    return int(text)
-
-
-def _body(text: str | None) -> str:
-    """More fields of a request, as canonical JSON."""
-    try:
-        fields: Any = json.loads(text or "{}")
-    except ValueError as error:
-        raise ValueError(f'{PREFIX}BODY: must be a JSON object: {{"reasoning_effort": "low"}}') from error
-    if not isinstance(fields, dict):
-        raise ValueError(f'{PREFIX}BODY: must be a JSON object: {{"reasoning_effort": "low"}}')
-    taken = sorted(OWN_FIELDS & set(fields))
-    if taken:
-        raise ValueError(f"{PREFIX}BODY: {taken[0]} is set by this tool; it cannot be sent twice")
-    return json.dumps(fields, sort_keys=True)
-
-
-def _prices(text: str | None) -> tuple[float, float] | None:
-    if not text:
-        return None
-    try:
-        read, written = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"{PREFIX}PRICES: must be two numbers, dollars for a million tokens: 0.15,0.60") from error
-    return read, written
+    return chat_model_settings(PREFIX, "judge", environment)

@@ -43,7 +43,7 @@ STATUSES = {
     "evaluators.benchmarks.task_data.TaskDataError": EXIT_REFUSED,
     "evaluators.chat_text.ChatTemplateError": EXIT_REFUSED,
     "evaluators.halves.TooFewFactsError": EXIT_REFUSED,
-    "evaluators.judge.endpoint.JudgeUnusableError": EXIT_REFUSED,
+    "evaluators.chat_models.endpoint.EndpointUnusableError": EXIT_REFUSED,
     "evaluators.judge.judge.JudgeFailedError": EXIT_REFUSED,
     "evaluators.model_parts.UnsupportedModelError": EXIT_REFUSED,
     "evaluators.tasks.definitions.TaskError": EXIT_REFUSED,
@@ -68,8 +68,8 @@ INTERNAL = {
     "engine.study.journal.DamagedJournalError",  # the journal is rebuilt from the records
     "engine.training.loss.MethodError",  # a bug of a method: the trial fails
     "engine.training.reference.ReferenceChangedError",  # a bug of a method: the trial fails
-    "evaluators.judge.endpoint.CallError",  # the row has no verdict
-    "evaluators.judge.endpoint.FieldRefusedError",  # the call is made in another form
+    "evaluators.chat_models.endpoint.CallError",  # the row has no verdict
+    "evaluators.chat_models.endpoint.FieldRefusedError",  # the call is made in another form
     "evaluators.split_metrics.NoValueError",  # the metric has no value, with this reason
 }
 

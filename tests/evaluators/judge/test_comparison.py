@@ -14,14 +14,14 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.evaluators import tiny_models
 from tests.evaluators.judge.server import Reply, serving
+from unlearn_sweep.evaluators.chat_models.settings import ChatModelSettings
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.external_judges import summed, verdict_identity
 from unlearn_sweep.evaluators.judge.judge import Cost, Judge
 from unlearn_sweep.evaluators.judge.questions import Compared
-from unlearn_sweep.evaluators.judge.settings import JudgeSettings
 from unlearn_sweep.evaluators.rows import Row, Template
 
-FAST = JudgeSettings(url="", model="judge-2025-01-01", timeout_s=10.0, attempts=2, first_wait_s=0.01)
+FAST = ChatModelSettings(url="", model="judge-2025-01-01", timeout_s=10.0, attempts=2, first_wait_s=0.01)
 ROWS = [
     Row(
         row_id=f"r{i}",

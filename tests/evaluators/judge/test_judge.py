@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evaluators.judge.server import Reply, serving
-from unlearn_sweep.evaluators.judge.endpoint import CallError, JudgeUnusableError, complete
+from unlearn_sweep.evaluators.chat_models.endpoint import CallError, EndpointUnusableError, complete
+from unlearn_sweep.evaluators.chat_models.settings import ChatModelSettings
 from unlearn_sweep.evaluators.judge.judge import Judge, JudgeFailedError, Verdict
 from unlearn_sweep.evaluators.judge.questions import Asked, parse_verdict
-from unlearn_sweep.evaluators.judge.settings import JudgeSettings, judge_settings
+from unlearn_sweep.evaluators.judge.settings import judge_settings
 
 KEY = "secret-of-the-test"
-FAST = JudgeSettings(
+FAST = ChatModelSettings(
     url="", model="judge-2025-01-01", key=KEY, timeout_s=10.0, attempts=3, first_wait_s=0.01, longest_wait_s=0.05
 )
 
@@ -188,7 +189,7 @@ def test_a_key_that_is_no_header_is_not_sent_and_not_named(key: str) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_or_address_ends_it_at_once(status: int) -> None:
-    told = pytest.raises(JudgeUnusableError, match=f"answers {status}: wrong key, address or model")
+    told = pytest.raises(EndpointUnusableError, match=f"answers {status}: wrong key, address or model")
     with serving(lambda row, before: Reply(status=status, stall_s=0.05)) as server, told:
         Judge(replace(FAST, url=server.url, concurrency=2)).verdicts(rows(200))
     assert server.calls <= 6, "the other rows were not tried"

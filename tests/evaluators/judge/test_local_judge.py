@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from unlearn_sweep.evaluators.chat_models.local_model import LocalModel
 from unlearn_sweep.evaluators.external_judges import missing_verdicts, verdict_identity
 from unlearn_sweep.evaluators.judge.judge import Judge, JudgeFailedError
-from unlearn_sweep.evaluators.judge.local_model import LocalJudge
 from unlearn_sweep.evaluators.judge.questions import RULES, Asked
 from unlearn_sweep.evaluators.judge.settings import judge_settings
 
@@ -50,7 +50,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     )
     tokenizer.save_pretrained(place)
     model.save_pretrained(place)
-    asking = LocalJudge(place)
+    asking = LocalModel(place)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     learnt = []
     for row in ROWS:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.evaluators.judge.server import Reply, serving
 from tests.evaluators.judge.test_judge import FAST, rows, truth
-from unlearn_sweep.evaluators.judge.endpoint import without_thought
+from unlearn_sweep.evaluators.chat_models.endpoint import without_thought
 from unlearn_sweep.evaluators.judge.judge import Judge
 from unlearn_sweep.evaluators.judge.questions import Asked
 from unlearn_sweep.evaluators.judge.settings import judge_settings

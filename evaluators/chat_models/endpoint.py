@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx2
 
-from unlearn_sweep.evaluators.judge.settings import SHORT_TOKENS, THINKING_TOKENS, JudgeSettings
+from unlearn_sweep.evaluators.chat_models.settings import SHORT_TOKENS, THINKING_TOKENS, ChatModelSettings
 from unlearn_sweep.user_error import UserError
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -54,18 +54,22 @@ class FieldRefusedError(CallError):
     """The endpoint does not take a field of the request; the same call without it may do."""
 
 
-class JudgeUnusableError(UserError):
+class EndpointUnusableError(UserError):
     """The endpoint will not answer any call: a wrong key, address or model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """The text of an answer, the tokens it cost (0 where the endpoint does not say), and the calls it took."""
+    """The text of an answer, the tokens it cost (0 where the endpoint does not say), and the calls it took.
+
+    `cut`: the answer ends because it reached its limit of tokens.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     calls: int
+    cut: bool = False
 
 
 @cache
@@ -75,15 +79,15 @@ def _client(timeout_s: float) -> httpx2.Client:
 
 
 def complete(
-    settings: JudgeSettings, messages: list[dict[str, str]], *, sleep: Callable[[float], None] = time.sleep
+    settings: ChatModelSettings, messages: list[dict[str, str]], *, sleep: Callable[[float], None] = time.sleep
 ) -> Completion:
-    """The answer to `messages` at temperature 0 (where the endpoint takes one), after at most `attempts` calls.
+    """The answer to `messages`, after at most `attempts` calls, at the settings' temperature if the endpoint takes one.
 
     A call in a form that the endpoint refuses is no attempt.
 
     Raises:
         CallError: every attempt failed; the message is the last reason.
-        JudgeUnusableError: the endpoint refuses the key, the address or the model.
+        EndpointUnusableError: the endpoint refuses the key, the address or the model.
     """
     adapted = 0
     for attempt in range(1, settings.attempts + 1):
@@ -100,13 +104,13 @@ def complete(
     raise CallError("no attempt was allowed", again=False)
 
 
-def _wait(settings: JudgeSettings, attempt: int, asked_s: float | None) -> float:
+def _wait(settings: ChatModelSettings, attempt: int, asked_s: float | None) -> float:
     """Doubles with each attempt, spread so that callers do not come back together; never less than was asked for."""
     grown = settings.first_wait_s * 2 ** (attempt - 1) * (0.5 + random.random())
     return min(settings.longest_wait_s, max(grown, asked_s or 0.0))
 
 
-def _once(settings: JudgeSettings, messages: list[dict[str, str]], *, calls: int) -> Completion:
+def _once(settings: ChatModelSettings, messages: list[dict[str, str]], *, calls: int) -> Completion:
     refused = frozenset(ADAPTABLE) if settings.reasoning else _refused_fields.get(_endpoint(settings), frozenset())
     body = request_body(settings, messages, refused)
     headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
@@ -121,7 +125,7 @@ def _once(settings: JudgeSettings, messages: list[dict[str, str]], *, calls: int
         raise CallError(f"no answer within {settings.timeout_s:g} s", again=True) from None
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # ValueError: a key that is no header
         raise CallError(f"no connection: {_root(error)}", again=True) from None
-    return _parsed(raw, calls)
+    return _parsed(raw, settings, calls)
 
 
 def _root(error: BaseException) -> str:
@@ -132,13 +136,15 @@ def _root(error: BaseException) -> str:
     return type(inner or error).__name__
 
 
-def request_body(settings: JudgeSettings, messages: list[dict[str, str]], refused: frozenset[str]) -> dict[str, Any]:
+def request_body(
+    settings: ChatModelSettings, messages: list[dict[str, str]], refused: frozenset[str]
+) -> dict[str, Any]:
     """What is sent; `refused` are fields that this endpoint does not take."""
     thinks = settings.reasoning or "max_tokens" in refused
     tokens = settings.tokens or (THINKING_TOKENS if thinks else SHORT_TOKENS)
     body: dict[str, Any] = {"model": settings.model, "messages": messages, **json.loads(settings.body)}
     body["max_completion_tokens" if "max_tokens" in refused else "max_tokens"] = tokens
-    return body if "temperature" in refused else {**body, "temperature": 0}
+    return body if "temperature" in refused else {**body, "temperature": settings.temperature}
 
 
 def without_thought(text: str) -> str:
@@ -146,7 +152,7 @@ def without_thought(text: str) -> str:
     return THOUGHT.sub("", text).strip() if "</think>" in text else text
 
 
-def _endpoint(settings: JudgeSettings) -> tuple[str, str]:
+def _endpoint(settings: ChatModelSettings) -> tuple[str, str]:
     return settings.url, settings.model
 
 
@@ -166,23 +172,25 @@ def _refused_field(answer: httpx2.Response, refused: frozenset[str]) -> str | No
     return next((name for name in ADAPTABLE if name in text and name not in refused), None)
 
 
-def _adapt(settings: JudgeSettings, field: str) -> None:
+def _adapt(settings: ChatModelSettings, field: str) -> None:
     """Leave a field out from now on, and say so the first time."""
     with _lock:
         known = _refused_fields.get(_endpoint(settings), frozenset())
         _refused_fields[_endpoint(settings)] = known | {field}
     if field not in known:
         instead = "max_completion_tokens is sent" if field == "max_tokens" else "it is left out"
-        _log.warning("the judge's endpoint does not take %s: %s from now on", field, instead)
+        _log.warning("the %s's endpoint does not take %s: %s from now on", settings.role, field, instead)
 
 
-def _refused(answer: httpx2.Response, settings: JudgeSettings, refused: frozenset[str]) -> CallError:
+def _refused(answer: httpx2.Response, settings: ChatModelSettings, refused: frozenset[str]) -> CallError:
     field, status = _refused_field(answer, refused), answer.status_code
     if field is not None:
         _adapt(settings, field)
         return FieldRefusedError(f"HTTP 400: {field} is not taken", again=True)
     if status in HOPELESS:
-        raise JudgeUnusableError(f"the judge's endpoint answers {status}: wrong key, address or model") from None
+        raise EndpointUnusableError(
+            f"the {settings.role}'s endpoint answers {status}: wrong key, address or model"
+        ) from None
     return CallError(f"HTTP {status}", again=status in RETRIED, wait_s=_retry_after(answer.headers))
 
 
@@ -207,14 +215,15 @@ def _read(answer: httpx2.Response, deadline: float) -> bytes:
     return b"".join(parts)
 
 
-def _parsed(raw: bytes, calls: int) -> Completion:
+def _parsed(raw: bytes, settings: ChatModelSettings, calls: int) -> Completion:
     try:
         answer = json.loads(raw)
         text = answer["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise CallError("an answer that is no chat completion", again=True) from None
-    if not text and answer["choices"][0].get("finish_reason") == "length":
-        raise CallError("thinking took all tokens: raise UNLEARN_SWEEP_JUDGE_TOKENS", again=False)
+    cut = answer["choices"][0].get("finish_reason") == "length"
+    if not text and cut:
+        raise CallError(f"thinking took all tokens: raise {settings.prefix}TOKENS", again=False)
     if not isinstance(text, str):
         raise CallError("an answer without text", again=True)
     usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
@@ -223,6 +232,7 @@ def _parsed(raw: bytes, calls: int) -> Completion:
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         calls=calls,
+        cut=cut,
     )
 
 
