@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Self
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 
 class Record(BaseModel):
-    """Base of everything written to disk: rejects unknown keys; instances are immutable."""
+    """Base of everything written to disk: rejects unknown keys; instances are immutable.
+
+    A non-finite number is written as null. A file that contains one (1e999 is valid JSON) is damaged.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+    @model_validator(mode="after")
+    def _reject_infinity_in_a_file(self, info: ValidationInfo) -> Self:
+        if info.mode == "json":
+            infinite = [name for name, value in self if not _is_finite(value)]
+            if infinite:
+                raise ValueError(f"not a finite number: {', '.join(infinite)}")
+        return self
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether no number in a field's value is NaN or infinite. Nested records check themselves."""
+    match value:
+        case float():
+            return math.isfinite(value)
+        case Record():
+            return True
+        case BaseModel():
+            return all(_is_finite(item) for _, item in value)
+        case Mapping():
+            return all(map(_is_finite, cast("Mapping[str, object]", value).values()))
+        case list() | tuple():
+            return all(map(_is_finite, cast("Sequence[object]", value)))
+        case _:
+            return True
 
 
 class Sealed(Record):

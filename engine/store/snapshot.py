@@ -180,7 +180,9 @@ def _read_model(path: Path, model: type[Stored], unreadable: dict[str, str]) -> 
 
 
 def first_mistake(error: ValidationError) -> str:
+    """Return how many mistakes a record has and the first of them."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "(top)"
+    place = ".".join(str(part) for part in first["loc"])
     count = error.error_count()
-    return f"{count} mistake{'s' if count > 1 else ''}, the first at {place}: {first['msg']}"
+    where = f" at {place}" if place else ""
+    return f"{count} mistake{'s' if count > 1 else ''}, the first{where}: {first['msg'].removeprefix('Value error, ')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ from unlearn_sweep.engine.store.damaged import (
 from unlearn_sweep.engine.store.holder import holder_line
 from unlearn_sweep.engine.store.snapshot import read_snapshot
 
+
+def _unsealed(data: bytes) -> bytes:
+    return re.sub(rb'"seal": "[0-9a-f]+"', b'"seal": null', data)
+
+
 DAMAGES = {
     "half": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",
@@ -27,6 +33,8 @@ DAMAGES = {
     "noise": lambda data: b"\xcd\xff\x01x",
     "another record": lambda data: data.replace(b'"number": 1,', b'"number": 2,', 1),
     "a digit": lambda data: data.replace(b'"ut": 0.89', b'"ut": 0.99', 1),
+    "infinite": lambda data: _unsealed(data.replace(b'"ut": 0.89', b'"ut": 1e999', 1)),
+    "infinite inside": lambda data: _unsealed(data.replace(b'"params": {', b'"params": {"rate": -1e999,', 1)),
     "deep": lambda data: b"[" * 100_000,
     "list": lambda data: b"[1, 2]",
 }
