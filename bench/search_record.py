@@ -1,6 +1,6 @@
 """Record one sweep as a table, so that searches can be compared by replay (bench/search_replay.py).
 
-    python bench/search_record.py run --storage DIR --rows FILE     # some hours of one core; stop and start it as you like
+    python bench/search_record.py run --storage DIR --rows FILE     # an hour or two of one core; stop and start it
     python bench/search_record.py pack --rows FILE                  # bench/search_record.csv.gz
 
 Real trials of bench/search_record.yaml, one after the other, in this process, by the engine's own driver. No attack is

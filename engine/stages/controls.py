@@ -49,7 +49,7 @@ def _control(which: Literal["original", "gold"], job: SweepJob, prepared: Prepar
         for half in halves
         for number in measure(rows, metrics_of(job), groups=tables.halves[half], half=half)
     ]
-    ue, ut = scorer.effectiveness(rows, "search"), scorer.utility(rows, "search")
+    (ue, _), (ut, _) = scorer.effectiveness(rows, "search"), scorer.utility(rows, "search")
     return Control(
         model=which,
         model_path=NO_GOLD if no_model else prepared.paths[which],

@@ -40,6 +40,7 @@ class RawScorer:
         self.store = store
         self.tables = {which: store.rows(key) for which, key in prepared.evaluations.items()}
         self.missing = [which for which in CONTROLS if which not in self.tables]
+        self.draws: dict[str, str] = {}  # without objectives there is nothing to draw
 
     @property
     def reason(self) -> str:

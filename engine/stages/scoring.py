@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
+from unlearn_sweep.engine.store.draws import pack
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
@@ -27,21 +28,32 @@ if TYPE_CHECKING:
 
     from unlearn_sweep.engine.job import AttackSettings, SweepJob
     from unlearn_sweep.engine.stages.prepared import Prepared
+    from unlearn_sweep.evaluators.objectives.parts import Drawn
     from unlearn_sweep.evaluators.scores import AttackTables
 
 
 class Scorer:
-    """Scores models of one sweep against its controls."""
+    """Scores models of one sweep against its controls.
+
+    Attributes:
+        draws: bootstrap draws of everything scored so far, packed and named as in `TrialRecord.draws`.
+    """
 
     def __init__(self, job: SweepJob, prepared: Prepared, store: StageStore) -> None:
         self.job = job
         self.store = store
         self.controls = control_tables(prepared, store)
+        self.draws: dict[str, str] = {}
 
     def evaluation(self, rows: pd.DataFrame) -> EvaluationScores:
         """Return UE and UT of a model's evaluation rows on both halves, without the parts of the report half."""
-        ue, ut = self.effectiveness(rows, "search"), self.utility(rows, "search")
-        report_ue, report_ut = self.effectiveness(rows, "report"), self.utility(rows, "report")
+        found = {
+            f"{prefix}{name}": score(rows, half)
+            for prefix, half in (("", "search"), ("report_", "report"))
+            for name, score in (("ue", self.effectiveness), ("ut", self.utility))
+        }
+        self.draws |= {name: pack(draws) for name, (_, draws) in found.items() if len(draws)}
+        ue, ut, report_ue, report_ut = (objective for objective, _ in found.values())
         return EvaluationScores(
             ue=ue.value,
             ut=ut.value,
@@ -53,18 +65,16 @@ class Scorer:
             report_ut_detail=report_ut.model_copy(update={"parts": ()}),
         )
 
-    def effectiveness(self, rows: pd.DataFrame, half: str) -> Objective:
-        from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
+    def effectiveness(self, rows: pd.DataFrame, half: str) -> Drawn[Objective]:
+        from unlearn_sweep.evaluators.objectives.forgetting import effectiveness
 
-        groups = self.controls.halves[half]
-        return unlearning_effectiveness(
-            rows, self.controls.original, self.controls.gold, self.job.ue_metrics, groups=groups
-        )
+        tables = {"unlearned": rows, "original": self.controls.original, "gold": self.controls.gold}
+        return effectiveness(tables, self.job.ue_metrics, self.controls.halves[half])
 
-    def utility(self, rows: pd.DataFrame, half: str) -> Objective:
-        from unlearn_sweep.evaluators.objectives.utility import utility_retention
+    def utility(self, rows: pd.DataFrame, half: str) -> Drawn[Objective]:
+        from unlearn_sweep.evaluators.objectives.utility import retention
 
-        return utility_retention(
+        return retention(
             rows,
             self.controls.original,
             self.job.ut_metrics,
@@ -84,14 +94,16 @@ class Scorer:
         `utility` is the model's UT before the attack. It is used for states whose utility was not measured again,
         because the attack changed the prompts and not the model.
         """
-        from unlearn_sweep.evaluators.objectives.robustness import attack_score
+        from unlearn_sweep.evaluators.objectives.robustness import attacked
 
         rows = self.store.rows(result.key)
         points = self._points(attack, rows, result.outcome(AttackOutcome).points, utility)
         metrics = self.job.ue_metrics
         weak_to_strong = {point.strength: position for position, point in enumerate(points)}  # 8 bits before 4
-        search = attack_score(points, metrics, groups=self.controls.halves["search"])
-        report = attack_score(points, metrics, groups=self.controls.halves["report"])
+        search, drawn = attacked(points, metrics, groups=self.controls.halves["search"])
+        report, report_drawn = attacked(points, metrics, groups=self.controls.halves["report"])
+        both = {f"attack:{attack.label}": drawn, f"report_attack:{attack.label}": report_drawn}
+        self.draws |= {name: pack(draws) for name, draws in both.items() if len(draws)}
         curve = sorted(search.curve, key=lambda point: weak_to_strong[point.strength])
         scored = dict(search) | {"curve": tuple(curve), "utility": points[-1].utility}
         return AttackScore(
@@ -198,7 +210,7 @@ class Scorer:
 
     def _utility(self, rows: pd.DataFrame) -> float | None:
         """Return UT of attacked rows; None if utility was not measured because the attack changed no weights."""
-        return self.utility(rows, "search").value if bool((rows["split"] != FORGET_SPLIT).any()) else None
+        return self.utility(rows, "search")[0].value if bool((rows["split"] != FORGET_SPLIT).any()) else None
 
 
 def _unscored(attacks: Sequence[AttackScore]) -> str:

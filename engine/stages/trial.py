@@ -143,7 +143,9 @@ def count_attempt(marks: Path) -> int:
 
 
 class Scores(Protocol):
-    """Interface of the scorers of a trial."""
+    """Interface of the scorers of a trial. `draws` are those of what was scored so far, as in `TrialRecord`."""
+
+    draws: dict[str, str]
 
     def evaluation(self, rows: pd.DataFrame) -> EvaluationScores: ...
 
@@ -374,4 +376,5 @@ class Trial:
             finished=self.started + time.monotonic() - self.began,  # correct even if the system clock changes
             attempts=self.runner.attempt,
             code=version_of(sweep_code(self.job)),
+            draws=self.scorer.draws,
         )

@@ -187,6 +187,9 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
         judging: Cost of external judges, by stage and judge.
         training: Outcome of the training; None if the trial did not train or ended before.
         code: Version of the code that ran the trial, as listed in `spec.lock.yaml`; None if the trial never ran.
+        draws: Bootstrap draws (`store.draws`) of "ue", "ut" and "attack:<label>" on the search half, and of the same
+            names after "report_" on the report half. One place is the same drawn facts in every trial of a sweep.
+            Empty if an older version wrote the record.
     """
 
     number: int
@@ -212,6 +215,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     training: TrainOutcome | None = None
     seeds: list[SeedScore] = Field(default_factory=list)
     code: str | None = None
+    draws: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("training", mode="before")
     @classmethod

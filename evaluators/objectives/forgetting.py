@@ -51,8 +51,8 @@ def unlearning_effectiveness(
 
 
 def effectiveness(
-    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str], groups: frozenset[str] | None, seed: int
-) -> tuple[Objective, Values]:
+    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str], groups: frozenset[str] | None, seed: int = 0
+) -> Drawn[Objective]:
     """UE and its bootstrap draws."""
     check_metrics(metrics, "ue")
     matched = match_rows(tables, splits=[FORGET_SPLIT], groups=groups)
@@ -134,7 +134,7 @@ def _forgotten(
     draws: tuple[Values, Values, Values],
     gap_sd: float | None,
     slack: float = 0.0,
-) -> Drawn:
+) -> Drawn[Normalised]:
     """A part from the values of the three models and their draws; `slack` as in `normalise_forgetting`."""
     card = metric_card(metric)
     value, original, gold = values

@@ -8,7 +8,7 @@ is None with a reason that names the figures; nothing here is ever NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from unlearn_sweep.evaluators.aggregate import Values
 from unlearn_sweep.evaluators.catalog import METRICS, metric_card
 from unlearn_sweep.evaluators.scores import Normalised
 
-Drawn = tuple[Normalised, Values]
-"""A part and its score in every bootstrap draw (empty where it has no score)."""
+Scored = TypeVar("Scored")
+Drawn = tuple[Scored, Values]
+"""A score and its value in every bootstrap draw [draws] (empty where it has no value)."""
 
 
 def check_metrics(metrics: Sequence[str], objective: Literal["ue", "ut"]) -> None:

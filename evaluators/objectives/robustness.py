@@ -8,13 +8,21 @@ import numpy as np
 
 from unlearn_sweep.evaluators.aggregate import Values, spread
 from unlearn_sweep.evaluators.objectives.forgetting import effectiveness
+from unlearn_sweep.evaluators.objectives.parts import Drawn
 from unlearn_sweep.evaluators.scores import AttackPoint, AttackScore, AttackTables, Robustness
 
 
 def attack_score(
     points: Sequence[AttackTables], metrics: Sequence[str], *, groups: frozenset[str] | None = None, seed: int = 0
 ) -> AttackScore:
-    """What is still forgotten under an attack: UE with original and gold under the same attack at the same strength.
+    """The score of `attacked`, without its bootstrap draws."""
+    return attacked(points, metrics, groups=groups, seed=seed)[0]
+
+
+def attacked(
+    points: Sequence[AttackTables], metrics: Sequence[str], *, groups: frozenset[str] | None = None, seed: int = 0
+) -> Drawn[AttackScore]:
+    """Score and bootstrap draws of an attack: UE, with original and gold under the same attack at the same strength.
 
     `points` run from weak to strong, as the attack gave them (4 bits come after 8). `value` is the mean over strengths
     above 0 (the normalised area under the curve), `utility` that of the last point. A strength at which the attacked
@@ -42,12 +50,10 @@ def attack_score(
             counted.append((effect.value, draws))
     utility = curve[-1].utility if curve else None
     if not counted:
-        return AttackScore(
-            value=None, standard_error=None, utility=utility, curve=tuple(curve), reason=_no_strength(curve)
-        )
+        return AttackScore(value=None, utility=utility, curve=tuple(curve), reason=_no_strength(curve)), np.empty(0)
     value = sum(value for value, _ in counted) / len(counted)
-    error = spread(np.mean([draws for _, draws in counted], axis=0))
-    return AttackScore(value=value, standard_error=error, utility=utility, curve=tuple(curve), reason=None)
+    draws = np.mean([draws for _, draws in counted], axis=0)
+    return AttackScore(value=value, standard_error=spread(draws), utility=utility, curve=tuple(curve)), draws
 
 
 def robustness(scores: Mapping[str, float | None], families: Mapping[str, str]) -> Robustness:

@@ -33,7 +33,21 @@ def utility_retention(
     beside: frozenset[str] = frozenset(),
     seed: int = 0,
 ) -> Objective:
-    """UT: mean over utility splits and metrics of what is left of the original's value above chance.
+    """UT of `retention`, without its bootstrap draws."""
+    return retention(unlearned, original, metrics, splits=splits, groups=groups, beside=beside, seed=seed)[0]
+
+
+def retention(
+    unlearned: pd.DataFrame,
+    original: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    splits: Sequence[str] | None = None,
+    groups: frozenset[str] | None = None,
+    beside: frozenset[str] = frozenset(),
+    seed: int = 0,
+) -> Drawn[Objective]:
+    """UT and its bootstrap draws: mean over utility splits and metrics of what is left of the original above chance.
 
     `splits`: all but "forget" and "holdout" where None. A metric over whole splits (`model_utility`) is one part.
     `groups` limits the facts; splits `beside` are reported and not counted. A part whose original is at chance is left
@@ -43,7 +57,7 @@ def utility_retention(
     check_metrics(metrics, "ut")
     chosen = _utility_splits(original) if splits is None else list(splits)
     tables = {"unlearned": unlearned, "original": original}
-    scored: list[Drawn] = []
+    scored: list[Drawn[Normalised]] = []
     rows, dropped = 0, dict.fromkeys(tables, 0)
     for split in chosen:
         matched = match_rows(tables, splits=[split], groups=groups)
@@ -63,12 +77,12 @@ def _of_split(metrics: Sequence[str], split: str) -> list[str]:
     return [name for name in metrics if name not in COMPONENTS and ("task" in METRICS[name].kinds) == is_task]
 
 
-def _uncounted(part: Normalised) -> Drawn:
+def _uncounted(part: Normalised) -> Drawn[Normalised]:
     reason = "measured beside UT, as the sweep file says (counts: false)"
     return part.model_copy(update={"score": None, "reason": reason}), np.empty(0)
 
 
-def _utility_objective(scored: Sequence[Drawn], rows: int, dropped: dict[str, int]) -> Objective:
+def _utility_objective(scored: Sequence[Drawn[Normalised]], rows: int, dropped: dict[str, int]) -> Drawn[Objective]:
     parts = tuple(part for part, _ in scored)
     by_split: dict[str, list[float]] = {}
     for part in parts:
@@ -76,9 +90,10 @@ def _utility_objective(scored: Sequence[Drawn], rows: int, dropped: dict[str, in
             by_split.setdefault(part.split, []).append(part.score)
     scores = [score for inside in by_split.values() for score in inside]
     if not scores:
-        return Objective(value=None, parts=parts, reason=nothing_left(parts, rows), rows=rows, dropped=dropped)
+        reason = nothing_left(parts, rows)
+        return Objective(value=None, parts=parts, reason=reason, rows=rows, dropped=dropped), np.empty(0)
     draws = np.mean([draws for part, draws in scored if part.score is not None], axis=0)
-    return Objective(
+    objective = Objective(
         value=sum(scores) / len(scores),
         standard_error=spread(draws),
         parts=parts,
@@ -86,9 +101,10 @@ def _utility_objective(scored: Sequence[Drawn], rows: int, dropped: dict[str, in
         rows=rows,
         dropped=dropped,
     )
+    return objective, draws
 
 
-def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: str) -> Drawn:
+def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: str) -> Drawn[Normalised]:
     """One metric on one split, on rows where both models have a value."""
     card = metric_card(metric)
     columns = np.stack([matched.column(table, metric) for table in ("unlearned", "original")])
@@ -105,7 +121,7 @@ def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: st
     return _retained(metric, split, (value, original, level), (u, o, drawn), bootstrap)
 
 
-def _model_utility_part(matched: Matched, splits: Sequence[str], seed: int) -> Drawn:
+def _model_utility_part(matched: Matched, splits: Sequence[str], seed: int) -> Drawn[Normalised]:
     """TOFU's model utility over all splits together."""
     bootstrap = Bootstrap.of(matched.clusters, seed=seed)
     found = [model_utility(matched, table, splits) for table in ("unlearned", "original")]
@@ -125,7 +141,7 @@ def _retained(
     values: tuple[float, float, float],
     draws: tuple[Values, Values, Values],
     bootstrap: Bootstrap,
-) -> Drawn:
+) -> Drawn[Normalised]:
     """A part from its value, the original's and chance, each with its draws."""
     card = metric_card(metric)
     value, original, chance = values

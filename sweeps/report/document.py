@@ -28,6 +28,7 @@ from unlearn_sweep.engine.store.records import (
     code_versions,
 )
 from unlearn_sweep.engine.store.starts import Start
+from unlearn_sweep.engine.study.front_noise import FrontNoise, front_noise, sample_of
 from unlearn_sweep.engine.study.importance import Importance, importances
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
@@ -35,7 +36,7 @@ from unlearn_sweep.sweeps.report.cautions import cautions
 from unlearn_sweep.sweeps.report.estimate import slots_of
 from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
 from unlearn_sweep.sweeps.report.method_table import MethodLine, PublishedLine, method_lines, published_lines
-from unlearn_sweep.sweeps.report.picks import Pick, pick_trials
+from unlearn_sweep.sweeps.report.picks import Pick, pick_trials, with_margins
 from unlearn_sweep.sweeps.report.prompt_finding import PromptFinding, prompt_finding
 from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenance
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState
@@ -64,6 +65,7 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
         seeds: The runs of a finalist with other seeds.
         over_seeds: Mean and spread over `seeds` and the trial's own run.
         errors: Standard errors by objective (`uncertainty.standard_errors`).
+        front_probability: Probability to be on the front (`FrontNoise.probability`); None if it is not known.
         cautions: What a reader must know before trusting the numbers (`cautions.cautions`).
     """
 
@@ -93,6 +95,7 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
     seeds: list[SeedScore] = Field(default_factory=list)
     over_seeds: SeedSummary | None = None
     errors: dict[str, float] = Field(default_factory=dict)
+    front_probability: float | None = None
     cautions: list[str] = Field(default_factory=list)
 
 
@@ -118,6 +121,7 @@ class Report(View):
         publishable: False for the built-in benchmark.
         front: Keys of the trials on the Pareto front.
         hypervolume: Hypervolume of the front, on the search half of the rows.
+        noise: How sure the front is: the probability of each trial to be on it.
         alike: For each recommended trial, the front members that cannot be told apart from it, on the half of
             `compared_on`.
         methods: What each method reached, the highest hypervolume first.
@@ -147,6 +151,7 @@ class Report(View):
     reference_point: tuple[float, float, float]
     hypervolume: float
     hypervolume_curve: list[tuple[int, float]]
+    noise: FrontNoise
     picks: list[Pick]
     alike: dict[int, list[int]]
     compared_on: Half
@@ -175,13 +180,15 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
     """
     front, cleaner, starts = data.front, Cleaner(), data.snapshot.starts
     members = set(front.front)
-    trials = [_settled(trial, members, cleaner, data.controls) for trial in data.trials]
+    sample = sample_of(data.trials, data.objectives)
+    noise = front_noise(data.trials, sample)
+    trials = [_settled(trial, members, cleaner, data.controls, noise) for trial in data.trials]
     trials += [_open(trial, cleaner) for trial in data.open_trials]
     on_front = [trial for trial in data.trials if trial.key in members and trial.state != "duplicate"]
     now = time.time()
     picks, half = pick_trials(on_front, data.objectives), chosen_half(on_front, data.objectives)
     picked = {pick.number: next(trial for trial in on_front if trial.number == pick.number) for pick in picks}
-    methods = method_lines(data.trials, front.front, data.objectives)
+    methods = method_lines(data.trials, front.front, data.objectives, sample)
     options = data.spec_value("benchmark", "params") or {}
     judging = judging_costs(data.snapshot.events)
     known = [cost.dollars for cost in judging if cost.dollars is not None]
@@ -205,7 +212,8 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         reference_point=front.reference_point,
         hypervolume=front.hypervolume,
         hypervolume_curve=front.hypervolume_curve,
-        picks=picks,
+        noise=noise,
+        picks=with_margins(picks, sample),
         alike={number: alike(trial, on_front, data.objectives, half) for number, trial in picked.items()},
         compared_on=half,
         methods=[line.model_copy(update={"method": cleaner.text(line.method)}) for line in methods],
@@ -282,7 +290,9 @@ class Cleaner:
         return record if clean == record.reason else record.model_copy(update={"reason": clean})
 
 
-def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner, controls: Controls | None) -> ReportTrial:
+def _settled(
+    trial: TrialRecord, members: set[str], cleaner: Cleaner, controls: Controls | None, noise: FrontNoise
+) -> ReportTrial:
     same = {name: getattr(trial, name) for name in _SHARED_FIELDS}
     same["params"] = cleaner.value(trial.params)
     same["method"] = cleaner.text(trial.method)
@@ -299,6 +309,7 @@ def _settled(trial: TrialRecord, members: set[str], cleaner: Cleaner, controls: 
         on_front=on_front,
         over_seeds=over_seeds,
         errors=standard_errors(trial),
+        front_probability=noise.probability.get(trial.number),
         cautions=cautions(trial, controls),
         seconds=max(0.0, trial.finished - trial.started),
     )

@@ -17,8 +17,10 @@ from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.report.html_table import table
 from unlearn_sweep.sweeps.report.judging import judging_text
+from unlearn_sweep.sweeps.report.picks import Pick
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
+from unlearn_sweep.sweeps.report.sureness import sureness
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
 LINES_SHOWN = 200
@@ -91,7 +93,7 @@ def capitalised(text: str) -> str:
 def pick_cards(report: Report) -> str:
     """Render one card per recommended trial, with its objectives and standard errors on both halves of the rows."""
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
-    return "".join(_card(by_number[pick.number], pick.roles, report) for pick in report.picks)
+    return "".join(_card(by_number[pick.number], pick, report) for pick in report.picks)
 
 
 def seed_table(report: Report) -> str:
@@ -198,15 +200,16 @@ def settings_text(trial: ReportTrial) -> str:
     )
 
 
-def _card(trial: ReportTrial, roles: Sequence[str], report: Report) -> str:
+def _card(trial: ReportTrial, pick: Pick, report: Report) -> str:
     gauges = "".join(_gauge(name, trial) for name in report.objectives)
     head = "<span></span><span></span><span>search half</span><span>unseen half</span>"
     same = report.alike.get(trial.number, [])
     notes = [f"cannot be told apart from {trials_text(same)}", *trial.cautions] if same else trial.cautions
+    notes = [*sureness(trial, pick), *notes]
     said = "".join(f'<span class="caution">{escape(note)}</span>' for note in notes)
     return (
         f'<button type="button" class="card" data-trial="{trial.number}">'
-        f'<span class="role">{escape("; ".join(roles))}</span>'
+        f'<span class="role">{escape("; ".join(pick.roles))}</span>'
         f'<span class="who">Trial {trial.number}: {escape(str(trial.method))}</span>'
         f'<span class="gauges">{head}{gauges}</span>{said}'
         f'<span class="settings">{escape(settings_text(trial)[:300])}</span></button>'

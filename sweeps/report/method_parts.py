@@ -9,7 +9,7 @@ from unlearn_sweep.evaluators.papers import GRADES
 from unlearn_sweep.sweeps.report.document import Report
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.report.html_table import Cell, TrialLink, table
-from unlearn_sweep.sweeps.report.method_table import UTILITY_FLOOR, MethodLine
+from unlearn_sweep.sweeps.report.method_table import UTILITY_FLOOR, EqualBudget, MethodLine
 
 DASH = "\N{EN DASH}"
 
@@ -22,7 +22,7 @@ def method_section(report: Report) -> str:
     head = ["method", "settled", "complete", "on the front", "best balance"]
     head += [f"best Rob at UT {UTILITY_FLOOR:g}"] if robust else []
     lines = [_line(line, robust=robust) for line in report.methods]
-    columns = [*head, "hypervolume", "compute"]
+    columns = [*head, "best at equal budget", "hypervolume", "compute"]
     return (
         f"<p>{escape(budget_text(report))}</p>"
         + table(columns, lines, label="Methods", numeric_from=1)
@@ -42,7 +42,8 @@ def budget_text(report: Report) -> str:
     return (
         f"{equal}. Best balance is the highest harmonic mean of the objectives of one trial; hypervolume is that of "
         "the method's own trials. All on the search half, by which trials were chosen: the best of many is in part "
-        "lucky."
+        f"lucky. At equal budget: the best of the first {report.methods[0].equal.trials} trials of each method; in "
+        "brackets the probability that its balance is above that of every other method's, on both halves."
     )
 
 
@@ -50,7 +51,16 @@ def _line(line: MethodLine, *, robust: bool) -> list[Cell]:
     cells: list[Cell] = [line.method, str(line.trials), str(line.complete), str(line.on_front)]
     cells.append(_value(line.balance, line.balance_trial))
     cells += [_value(line.rob, line.rob_trial)] if robust else []
+    cells.append(_equal(line.equal))
     return [*cells, f"{line.hypervolume:.3f}", duration(line.seconds)]
+
+
+def _equal(found: EqualBudget) -> Cell:
+    """Balance of the best trial at equal budget, with the probability that no other method's is better."""
+    if found.balance is None or found.trial is None:
+        return DASH
+    sure = "" if found.probability is None else f" ({100 * found.probability:.0f}%)"
+    return TrialLink(f"{found.balance:.3f}{sure}", found.trial)
 
 
 def _value(value: float | None, trial: int | None) -> Cell:

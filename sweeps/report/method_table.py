@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.store.records import Objective, TrialRecord
 from unlearn_sweep.engine.study.front import REFERENCE_POINT, point_of
+from unlearn_sweep.engine.study.front_noise import Sample
 from unlearn_sweep.evaluators.papers import PublishedNumber, published_numbers
+from unlearn_sweep.sweeps.report.margins import margin
 from unlearn_sweep.sweeps.report.picks import balance, values_of
 
 UTILITY_FLOOR = 0.8
@@ -28,6 +30,25 @@ class _View(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
+class EqualBudget(_View):
+    """The best trial of a method among as many trials as every method has: its first by number.
+
+    Attributes:
+        trials: Number of trials compared, the least that a method has.
+        unmeasured: Trials among them whose Rob is only a bound, since attacks were skipped. They cannot be the best.
+        trial: The trial with the highest balance, on the search half; None if none has all its objectives.
+        balance: Its balance.
+        probability: Share of the draws in which it has a higher balance than the best trials of the other methods, on
+            both halves (`FrontNoise`); None if that is not known.
+    """
+
+    trials: int
+    unmeasured: int
+    trial: int | None
+    balance: float | None
+    probability: float | None
+
+
 class MethodLine(_View):
     """One method. Objectives are on the search half, among complete and feasible trials whose Rob is not a bound.
 
@@ -39,6 +60,7 @@ class MethodLine(_View):
         rob: Highest Rob among trials with UT of at least 0.8, and `rob_trial`; None if no trial keeps that UT.
         hypervolume: Hypervolume of the method's own trials.
         seconds: Time in stages of its trials that were not reused.
+        equal: Its best trial at the same number of trials for every method.
     """
 
     method: str
@@ -51,6 +73,7 @@ class MethodLine(_View):
     rob_trial: int | None
     hypervolume: float
     seconds: float
+    equal: EqualBudget
 
 
 class PublishedLine(_View):
@@ -65,22 +88,57 @@ class PublishedLine(_View):
     published: PublishedNumber
 
 
-def method_lines(trials: Sequence[TrialRecord], front: Sequence[str], objectives: Sequence[str]) -> list[MethodLine]:
-    """Return one line for each method, those with the highest hypervolume first."""
+def method_lines(
+    trials: Sequence[TrialRecord], front: Sequence[str], objectives: Sequence[str], sample: Sample | None = None
+) -> list[MethodLine]:
+    """Return one line for each method, those with the highest hypervolume first. `sample`: `sample_of(trials, ...)`."""
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.state != "duplicate":
             groups.setdefault(trial.method, []).append(trial)
-    lines = [_line(method, own, set(front), objectives) for method, own in groups.items()]
+    equal = equal_budgets(groups, objectives, sample)
+    lines = [_line(method, own, set(front), objectives, equal[method]) for method, own in groups.items()]
     return sorted(lines, key=lambda line: (-line.hypervolume, line.method))
 
 
-def _line(method: str, trials: Sequence[TrialRecord], front: set[str], objectives: Sequence[str]) -> MethodLine:
+def equal_budgets(
+    groups: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[str], sample: Sample | None
+) -> dict[str, EqualBudget]:
+    """Return each method's best trial at the least number of trials that a method has."""
+    budget = min((len(own) for own in groups.values()), default=0)
+    first = {
+        method: sorted(own, key=lambda trial: trial.number)[:budget] for method, own in groups.items()
+    }  # the order in which they were proposed
+    best = {method: _balanced(own, objectives) for method, own in first.items()}
+    numbers = [trial.number for trial in best.values() if trial is not None]
+    return {
+        method: EqualBudget(
+            trials=budget,
+            unmeasured=sum(other.state == "complete" and other.rob_is_bound for other in first[method]),
+            trial=None if trial is None else trial.number,
+            balance=None if trial is None else balance(values_of(trial, objectives)),
+            probability=None
+            if trial is None or sample is None
+            else margin(sample, trial.number, numbers, "balance").probability,
+        )
+        for method, trial in best.items()
+    }
+
+
+def _balanced(trials: Sequence[TrialRecord], objectives: Sequence[str]) -> TrialRecord | None:
+    """Return the trial with the highest balance, the first of equals; None if none can be on a front."""
+    whole = [trial for trial in trials if point_of(trial) is not None]
+    return max(whole, key=lambda trial: (balance(values_of(trial, objectives)), -trial.number), default=None)
+
+
+def _line(
+    method: str, trials: Sequence[TrialRecord], front: set[str], objectives: Sequence[str], equal: EqualBudget
+) -> MethodLine:
     from unlearn_sweep.evaluators.front import hypervolume
 
     placed = [(trial, point) for trial in trials if (point := point_of(trial)) is not None]
     whole = [trial for trial, _ in placed]
-    balanced = max(whole, key=lambda trial: (balance(values_of(trial, objectives)), -trial.number), default=None)
+    balanced = _balanced(whole, objectives)
     useful = [trial for trial in whole if trial.ut is not None and trial.ut >= UTILITY_FLOOR and trial.rob is not None]
     robust = max(useful, key=lambda trial: (trial.rob or 0.0, -trial.number), default=None)
     return MethodLine(
@@ -94,6 +152,7 @@ def _line(method: str, trials: Sequence[TrialRecord], front: set[str], objective
         rob_trial=None if robust is None else robust.number,
         hypervolume=float(hypervolume([point for _, point in placed], REFERENCE_POINT)),
         seconds=sum(_computed(trial) for trial in trials),
+        equal=equal,
     )
 
 

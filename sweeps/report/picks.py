@@ -8,19 +8,27 @@ from statistics import harmonic_mean
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.front_noise import Sample
+from unlearn_sweep.sweeps.report.margins import Margin, margin
 
 UTILITY_FLOORS = (0.8, 0.5)
 WANTED = 3
 
 
 class Pick(BaseModel):
-    """One recommended trial. `roles` names the rules that selected it, for display."""
+    """One recommended trial.
+
+    Attributes:
+        roles: the rules that selected it, for display.
+        margins: its lead by each rule that it won, best balance first; empty if the draws of the trials are not known.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     number: int
     roles: list[str]
+    margins: list[Margin] = []
 
 
 def pick_trials(front: Sequence[TrialRecord], objectives: Sequence[str] = ("ue", "ut", "rob")) -> list[Pick]:
@@ -44,6 +52,31 @@ def pick_trials(front: Sequence[TrialRecord], objectives: Sequence[str] = ("ue",
     roles |= {number: ["next best balance"] for number in others[: WANTED - len(roles)]}
     keys = {trial.number: trial.key for trial in candidates}
     return [Pick(key=keys[number], number=number, roles=won) for number, won in roles.items()]
+
+
+def with_margins(picks: Sequence[Pick], sample: Sample | None) -> list[Pick]:
+    """Return the picks of `pick_trials` with their margins.
+
+    They are compared with all trials that can be on the front: one that is just beaten may be better in truth.
+    """
+    if sample is None:
+        return list(picks)
+    candidates = list(sample.trials)
+    pool = [trial.number for trial in _with_utility(candidates)[0]]
+    compared = {"best balance": [trial.number for trial in candidates], "most robust": pool, "strongest": pool}
+    scores = {"best balance": "balance", "most robust": "rob", "strongest": "ue"}
+    return [
+        pick.model_copy(
+            update={
+                "margins": [
+                    margin(sample, pick.number, compared[rule], score)
+                    for rule, score in scores.items()
+                    if any(role.startswith(rule) for role in pick.roles)
+                ]
+            }
+        )
+        for pick in picks
+    ]
 
 
 def balance(values: Iterable[float | None]) -> float:

@@ -26,6 +26,7 @@ from unlearn_sweep.sweeps.report.html_parts import settings_text
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
 from unlearn_sweep.sweeps.report.summary_text import answer
+from unlearn_sweep.sweeps.report.sureness import sureness
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
 
@@ -74,6 +75,7 @@ def _picked_for(report: Report) -> list[Text]:
         Text.assemble(
             (f"trial {pick.number:<3}", "bold"),
             f" {'; '.join(pick.roles)}\n          {settings_text(by_number[pick.number])}",
+            "".join(f"\n          {text}" for text in sureness(by_number[pick.number], pick)),
             _over_seeds(by_number[pick.number], report.objectives),
         )
         for pick in report.picks

@@ -6,6 +6,7 @@ from collections import Counter
 
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.picks import Pick
+from unlearn_sweep.sweeps.report.sureness import front_sureness
 from unlearn_sweep.sweeps.report.uncertainty import Half
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
@@ -16,7 +17,14 @@ def answer(report: Report) -> list[str]:
     """Return the sentences of the page's opening paragraph."""
     if not report.front:
         return [sentence for sentence in (_nothing_yet(report), _unmoved(report)) if sentence]
-    found = (_front(report), _several_codes(report), *_picks(report), _weakest_attack(report), _unmoved(report))
+    found = (
+        _front(report),
+        front_sureness(report),
+        _several_codes(report),
+        *_picks(report),
+        _weakest_attack(report),
+        _unmoved(report),
+    )
     return [sentence for sentence in found if sentence]
 
 

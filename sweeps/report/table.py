@@ -18,6 +18,7 @@ FIXED = (
     "seed",
     "state",
     "on_front",
+    "front_probability",
     "ue",
     "ut",
     "rob",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
+from unlearn_sweep.engine.study.front_noise import drawn_objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Half = Literal["search", "report"]
 OBJECTIVES = ("ue", "ut", "rob", "report_ue", "report_ut", "report_rob")
@@ -16,8 +21,9 @@ ERRORS_APART = 2.0
 def standard_errors(trial: TrialRecord) -> dict[str, float]:
     """Return the standard error of each objective that has a value and a known error, by field name.
 
-    UE and UT: by bootstrap over facts. Rob: the error of the family that is its minimum; that of a family is the mean
-    of its attacks' errors, which is its upper limit, since the attacks are measured on the same facts.
+    By bootstrap over facts. Rob of a record without draws: the error of the family that is its minimum; that of a
+    family is the mean of its attacks' errors, which is its upper limit, since the attacks are measured on the same
+    facts.
     """
     errors: dict[str, float] = {}
     for name in OBJECTIVES:
@@ -38,8 +44,9 @@ def chosen_half(front: Sequence[TrialRecord], objectives: Sequence[str]) -> Half
 def alike(trial: TrialRecord, others: Sequence[TrialRecord], objectives: Sequence[str], half: Half) -> list[int]:
     """Return the numbers of the other trials that cannot be told apart from `trial` on one half.
 
-    Two trials are told apart if an objective differs by more than two standard errors of the difference, taken as if
-    the two were measured on separate rows. A trial without the value or error of an objective is not in the list.
+    Two trials are told apart if an objective differs by more than two standard errors of the difference. That error is
+    over bootstrap draws with the same facts in both; without draws, it is as if the two were measured on separate rows.
+    A trial without the value or error of an objective is not in the list.
     """
     return [
         other.number
@@ -56,14 +63,29 @@ def field_of(objective: str, half: Half) -> str:
 
 def _within_error(one: TrialRecord, other: TrialRecord, name: str) -> bool:
     first, second = getattr(one, name), getattr(other, name)
+    error = _error_of_difference(one, other, name)
+    return (
+        first is not None and second is not None and error is not None and abs(first - second) <= ERRORS_APART * error
+    )
+
+
+def _error_of_difference(one: TrialRecord, other: TrialRecord, name: str) -> float | None:
+    first, second = _draws(one, name), _draws(other, name)
+    if first is not None and second is not None and len(first) == len(second):
+        return float((first - second).std(ddof=1))
     first_error, second_error = standard_errors(one).get(name), standard_errors(other).get(name)
-    if first is None or second is None or first_error is None or second_error is None:
-        return False
-    return abs(first - second) <= ERRORS_APART * math.hypot(first_error, second_error)
+    return None if first_error is None or second_error is None else math.hypot(first_error, second_error)
+
+
+def _draws(trial: TrialRecord, name: str) -> NDArray[np.float64] | None:
+    prefix = "report_" if name.startswith("report_") else ""
+    return drawn_objective(trial, name.removeprefix("report_"), prefix)
 
 
 def _rob_error(trial: TrialRecord, name: str) -> float | None:
     report = name.startswith("report_")
+    if (draws := _draws(trial, name)) is not None and not trial.rob_is_bound:
+        return float(draws.std(ddof=1))
     families: dict[str, list[tuple[float, float | None]]] = {}
     for attack in trial.attacks:
         value, error = _measured(attack, report=report)

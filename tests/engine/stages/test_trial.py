@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
@@ -15,6 +16,7 @@ from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, TrialTask, run_trial
+from unlearn_sweep.engine.store.draws import unpack
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
@@ -87,6 +89,23 @@ def test_the_record_holds_all_that_the_objectives_say(ready: Ready) -> None:
     assert record.rob_detail.families
     assert all(score.standard_error is not None for score in record.attacks if score.value is not None)
     assert TrialRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_the_draws_of_a_record_have_its_standard_errors(ready: Ready) -> None:
+    """Oracle: the standard errors beside the values; a draw is rounded to 1 of 65534 steps."""
+    record = run_trial(_task(2), *ready)
+    errors: dict[str, float | None] = {}
+    for name in ("ue", "ut", "report_ue", "report_ut"):
+        detail = getattr(record, f"{name}_detail")
+        errors[name] = detail.standard_error
+    for attack in record.attacks:
+        errors[f"attack:{attack.attack}"] = attack.standard_error
+        errors[f"report_attack:{attack.attack}"] = attack.report_standard_error
+    known = {name: error for name, error in errors.items() if error is not None}
+    assert set(record.draws) == set(known)
+    assert len(known) >= 4
+    for name, error in known.items():
+        assert np.nanstd(unpack(record.draws[name]), ddof=1) == pytest.approx(error, abs=1e-4)
 
 
 def test_a_beaten_trial_skips_its_attacks_and_says_so(ready: Ready) -> None:
