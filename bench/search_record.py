@@ -106,7 +106,7 @@ def probe(training: Training, rung: float, step: int) -> Probe:
                 template=benchmark.template,
                 max_new_tokens=benchmark.max_new_tokens,
             ).table
-        means[split] = float(table["probability"].mean())
+        means[split] = float(table["probability"].to_numpy().mean())
     return Probe(rung, step, means["forget"], means["retain"], time.process_time() - began)
 
 
