@@ -26,7 +26,7 @@ from unlearn_sweep.sweeps.commands.catalogs import (
 )
 from unlearn_sweep.sweeps.commands.group import CommandGroup
 from unlearn_sweep.sweeps.commands.sweep_file import plan, run, schema, validate
-from unlearn_sweep.sweeps.commands.sweep_folder import export, report, status, sync
+from unlearn_sweep.sweeps.commands.sweep_folder import enqueue, export, report, status, sync
 from unlearn_sweep.sweeps.commands.this_machine import doctor
 from unlearn_sweep.sweeps.examples import example
 from unlearn_sweep.sweeps.printing import print_line
@@ -57,7 +57,7 @@ def options(
     """Search unlearning methods for settings that are still forgotten after the attacks."""
 
 
-for command in (example, run, plan, validate, schema, status, report, serve, answers, export, audit, sync):
+for command in (example, run, plan, validate, schema, status, report, serve, answers, enqueue, export, audit, sync):
     app.command()(command)
 for command in (methods, evaluators, attacks, benchmarks, samplers, check_plugin, papers, doctor):
     app.command()(command)

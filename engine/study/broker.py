@@ -37,6 +37,8 @@ from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, sugge
 logger = logging.getLogger(__name__)
 
 TRIES_BEFORE_EXHAUSTED = 60
+ENQUEUED = "enqueued"
+"""User attribute of a trial that `StudyBroker.enqueue` added: the name it was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,25 @@ class StudyBroker:
         self._exhausted = True
         logger.warning("every configuration of the search space was tried: %d distinct trials", len(self.proposals))
         return None
+
+    def enqueue(self, setting: Configuration, name: str) -> bool:
+        """Make a setting of the search space the next proposal; the sampler chooses the parameters it leaves out.
+
+        It counts as one of the sweep's trials. A `name` that the journal holds already is not added again.
+
+        Returns:
+            False if it cannot be taken now: settings of `plan.first` come first, or no trial is left.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if any(trial.user_attrs.get(ENQUEUED) == name for trial in trials):
+            return True
+        waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+        full = self.finished_asking or len(self.proposals) + waiting >= self.plan.trials
+        if full or len(trials) < len(self.plan.first):
+            return False
+        values = {f"{setting.method}.{key}": value for key, value in setting.params.items()}
+        self.study.enqueue_trial({"method": setting.method, **values}, user_attrs={ENQUEUED: name})
+        return True
 
     def _propose(self) -> Proposal | None:
         """Ask Optuna once. If the configuration is a duplicate, settle it and return None."""
@@ -207,7 +228,7 @@ class StudyBroker:
         if values is None:
             self.study.tell(trial.number, state=TrialState.FAIL)
         else:
-            self.study.tell(trial.number, values)
+            self._tell_values(trial, self.settled[twin], values)
         self._told.add(trial.number)
         if self._on_duplicate is not None:
             self._on_duplicate(trial.number, twin)
@@ -258,10 +279,14 @@ class StudyBroker:
         elif values is None:
             self.study.tell(record.number, state=TrialState.FAIL)
         else:
-            wanted = {name: _short_by(getattr(record, name), least) for name, least in self.plan.minimum.items()}
-            _constrain(trial, {**wanted, "collapse": -1.0})
-            trial.set_user_attr("rob_is_bound", record.rob_is_bound)
-            self.study.tell(record.number, values)
+            self._tell_values(trial, record, values)
+
+    def _tell_values(self, trial: Trial, record: TrialRecord, values: list[float]) -> None:
+        """Tell Optuna a measured trial with its constraints. A duplicate has those of its twin: GP refuses any less."""
+        wanted = {name: _short_by(getattr(record, name), least) for name, least in self.plan.minimum.items()}
+        _constrain(trial, {**wanted, "collapse": -1.0})
+        trial.set_user_attr("rob_is_bound", record.rob_is_bound)
+        self.study.tell(trial.number, values)
 
     def _values(self, record: TrialRecord) -> list[float] | None:
         """Return the objectives of a complete trial. None if it is not complete or an objective is missing."""

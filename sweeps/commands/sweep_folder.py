@@ -1,4 +1,4 @@
-"""Commands on the folder of a sweep: status, report, export, sync."""
+"""Commands on the folder of a sweep: status, report, export, enqueue, sync."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder, Folders, Plugins, path_argument, text_if_given
+from unlearn_sweep.sweeps.arguments import AsJson, Folder, Folders, Plugins, given_text, path_argument, text_if_given
 from unlearn_sweep.sweeps.printing import print_json, print_json_text, print_line, print_rich
 from unlearn_sweep.user_error import UserError
 
@@ -69,6 +69,22 @@ def export(
 
     done = of_folder(lambda folder: export_trial(folder, trial, out), directory)
     print_line(f"{done.folder}: trial {done.record.number} ({done.record.method}), {len(done.files)} files")
+
+
+def enqueue(
+    directory: Folder,
+    setting: Annotated[
+        str,
+        typer.Argument(
+            metavar="SETTING", callback=given_text, help='A method with values: "{npo: {learning_rate: 1e-5}}".'
+        ),
+    ],
+) -> None:
+    """Have a sweep that is under way try a setting next. The sampler chooses the parameters that are left out."""
+    from unlearn_sweep.sweeps.enqueue import enqueue_setting
+
+    done = of_folder(lambda folder: enqueue_setting(folder, setting), directory)
+    print_line(f"enqueued: {done.setting}\n{done.when}")
 
 
 def sync(

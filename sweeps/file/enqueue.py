@@ -1,4 +1,4 @@
-"""`search.enqueue`: settings that the user wants to have tried, as the first trials of the sweep.
+"""Settings that the user wants to have tried: `search.enqueue` as the first trials, the command `enqueue` at any time.
 
 Each entry names one method and values of its searched parameters. The sampler chooses those that an entry leaves out.
 """
@@ -14,9 +14,10 @@ from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSp
 from unlearn_sweep.methods.composed_card import canonical_name
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError, shown
-from unlearn_sweep.sweeps.file.yaml_lines import KeyPath, read_document
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath, parse_document, read_document
 
 PATH: KeyPath = ("search", "enqueue")
+COMMAND = "enqueue"
 
 Entry = Mapping[str, Mapping[str, Any] | None]
 
@@ -39,21 +40,46 @@ def check_enqueue(entries: Sequence[Entry], spaces: Sequence[MethodSpace], colle
         return
     by_method = {space.method: space for space in spaces}
     for place, entry in enumerate(entries):
-        path = (*PATH, place)
-        if len(entry) != 1:
-            advice = "write each setting as an entry of its own: - npo: {beta: 0.1}"
-            collector.add(
-                path, "not one method", given=", ".join(entry) or "nothing", allowed="one method", advice=advice
-            )
-            continue
-        (name, params), *_ = entry.items()
-        space = by_method.get(_canonical(name))
-        if space is None:
-            allowed = f"a method of this file: {', '.join(by_method)}"
-            collector.add_unknown((*path, name), "not a method of this sweep", list(by_method), allowed)
-            continue
-        for key, value in (params or {}).items():
-            _check_value(space, key, _number(value), (*path, name, key), collector)
+        _check_entry(entry, (*PATH, place), by_method, collector)
+
+
+def _check_entry(
+    entry: Entry, path: KeyPath, by_method: Mapping[str, MethodSpace], collector: ProblemCollector
+) -> None:
+    if len(entry) != 1:
+        advice = "write each setting as an entry of its own: - npo: {beta: 0.1}"
+        collector.add(path, "not one method", given=", ".join(entry) or "nothing", allowed="one method", advice=advice)
+        return
+    (name, params), *_ = entry.items()
+    space = by_method.get(_canonical(name))
+    if space is None:
+        allowed = f"a method of this sweep: {', '.join(by_method)}"
+        collector.add_unknown((*path, name), "not a method of this sweep", list(by_method), allowed)
+        return
+    for key, value in (params or {}).items():
+        _check_value(space, key, _number(value), (*path, name, key), collector)
+
+
+def checked_setting(text: str, spaces: Sequence[MethodSpace]) -> Configuration:
+    """Return the one setting in a YAML text: `{npo: {beta: 0.1}}` as in a sweep file, or `{method: npo, beta: 0.1}`.
+
+    Raises:
+        SpecError: it is not a setting of these search spaces; the error lists all mistakes.
+    """
+    document = parse_document(text, COMMAND)
+    collector = ProblemCollector(document)
+    data = document.data
+    entry: Any = {data: None} if isinstance(data, str) else data
+    if isinstance(entry, dict) and isinstance(entry.get("method"), str):
+        entry = {entry["method"]: {name: value for name, value in entry.items() if name != "method"}}
+    if not isinstance(entry, dict) or not all(isinstance(one, dict | None) for one in entry.values()):
+        advice = "write a method with values of its parameters: {npo: {beta: 0.1}}"
+        collector.add((), "not a setting", given=shown(data), allowed="one method", advice=advice)
+    else:
+        _check_entry(entry, (), {space.method: space for space in spaces}, collector)
+    if collector.problems:
+        raise SpecError(COMMAND, collector.problems)
+    return enqueued_settings([entry])[0]
 
 
 def _check_value(space: MethodSpace, name: str, value: Any, path: KeyPath, collector: ProblemCollector) -> None:

@@ -101,7 +101,7 @@ function curves(name, value) {
       x: points.map((point) => (over ? safe((trial.method || "").slice(0, 24)) : point.strength)),
       y: points.map(value),
       customdata: points.map(() => trial.number),
-      opacity: strong ? 1 : 0.28,
+      opacity: strong ? 1 : faint(),
       text: points.map(more),
       hovertemplate: "%{y:.3f}<br>%{text}<extra></extra>",
       line: { color: style.colour, width: 1 + 1.4 * strong },

@@ -42,6 +42,7 @@ from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenanc
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState
 from unlearn_sweep.sweeps.report.savings import Savings, savings
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
+from unlearn_sweep.sweeps.report.training_curve import TrainingCurve, training_curve
 from unlearn_sweep.sweeps.report.uncertainty import Half, alike, chosen_half, standard_errors
 
 Reasoned = TypeVar("Reasoned", AttackScore, Objective, Robustness, SeedScore)
@@ -67,6 +68,7 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
         errors: Standard errors by objective (`uncertainty.standard_errors`).
         front_probability: Probability to be on the front (`FrontNoise.probability`); None if it is not known.
         cautions: What a reader must know before trusting the numbers (`cautions.cautions`).
+        training: Losses over the steps of its training; None if it has not trained.
     """
 
     key: str | None
@@ -97,9 +99,12 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
     errors: dict[str, float] = Field(default_factory=dict)
     front_probability: float | None = None
     cautions: list[str] = Field(default_factory=list)
+    training: TrainingCurve | None = None
 
 
-_SHARED_FIELDS = tuple(name for name in ReportTrial.model_fields if name in TrialRecord.model_fields)
+_SHARED_FIELDS = tuple(
+    name for name in ReportTrial.model_fields if name in TrialRecord.model_fields and name != "training"
+)
 
 
 class StageTime(View):
@@ -311,6 +316,7 @@ def _settled(
         errors=standard_errors(trial),
         front_probability=noise.probability.get(trial.number),
         cautions=cautions(trial, controls),
+        training=training_curve(trial.training),
         seconds=max(0.0, trial.finished - trial.started),
     )
 

@@ -70,7 +70,7 @@ function marker(style, kind) {
     symbol: style.symbol + (kind === "bound" ? "-open" : ""),
     size: kind === "front" ? 13 : TRIALS.length > MANY ? 5 : 8,
     color: style.colour,
-    opacity: kind === "other" ? 0.45 : 1,
+    opacity: kind === "other" ? 1.3 * faint() : 1,
     line: edges[kind],
   };
 }
@@ -215,53 +215,16 @@ function drawLegend() {
   }));
 }
 
-function drawVolume() {
-  const curve = REPORT.hypervolume_curve;
-  byId("plot-volume").hidden = !curve.length;
-  if (!curve.length) return;
-  const trace = {
-    type: "scatter",
-    mode: "lines",
-    line: { shape: "hv", width: 2.5, color: themed("--accent") },
-    x: curve.map((point) => point[0]),
-    y: curve.map((point) => point[1]),
-    hovertemplate: "%{x} trials: %{y:.4f}<extra></extra>",
-  };
-  const axes = { xaxis: { title: { text: "settled trials" }, rangemode: "tozero", ...(curve.length < 10 ? { dtick: 1 } : {}) }, yaxis: { rangemode: "tozero" } };
-  Plotly.react("plot-volume", [trace], layout({ title: titled("Hypervolume of the front"), ...axes }), CONFIG);
-}
-
-function drawStages() {
-  const stages = REPORT.stages.filter((one) => one.seconds + one.failed_seconds > 0).slice(0, 15).reverse();
-  const names = stages.map((one) => safe(one.stage + (one.preparation ? " (preparation)" : "")));
-  const bar = (field, color, word) => ({
-    type: "bar",
-    orientation: "h",
-    marker: { color },
-    y: names,
-    x: stages.map((one) => one[field]),
-    hovertemplate: `%{y}: %{x:.1f} s ${word}<extra></extra>`,
-  });
-  const bars = [bar("seconds", themed("--accent"), "finished"), bar("failed_seconds", themed("--bad"), "failed")];
-  const axes = { barmode: "stack", xaxis: { title: { text: "seconds" } } };
-  Plotly.react("plot-stages", bars, layout({ title: titled("Seconds by stage"), ...axes }), CONFIG);
-}
-
-function startTime() {
-  drawVolume();
-  drawStages();
-  on("theme", () => { drawVolume(); drawStages(); });
-}
-
 // On paper two figures stand side by side, in light colours.
-const PAPER = { width: 330, height: 300 };
+const PAPER = { width: 330, height: 300, whole: 680 };
+const WHOLE = ["plot-heat", "plot-parallel"]; // these take the whole width
 
 function onPaper() {
   colours.clear();
   tell("theme");
   document.querySelectorAll(".js-plotly-plot").forEach((plot) => {
-    const whole = plot.id === "plot-heat";
-    Plotly.relayout(plot, { autosize: false, width: whole ? 680 : PAPER.width, height: whole ? plot.layout.height || plot.offsetHeight : PAPER.height });
+    const whole = WHOLE.includes(plot.id);
+    Plotly.relayout(plot, { autosize: false, width: whole ? PAPER.whole : PAPER.width, height: whole ? plot.layout.height || plot.offsetHeight : PAPER.height });
   });
 }
 
@@ -283,6 +246,7 @@ function startFigures() {
   if (DATA.answers && DATA.answers.rows.length) whenSeen("answers", startAnswers);
   whenSeen("settings", startSettings);
   whenSeen("time", startTime);
+  whenSeen("training", startTraining);
   addEventListener("beforeprint", onPaper);
   addEventListener("afterprint", onScreen);
 }

@@ -1,5 +1,5 @@
 "use strict";
-// The live part of a page that is served: what runs now, the last events, and a button to stop the sweep.
+// The live part of a page that is served: what runs now, the last events, and controls to stop the sweep and to enqueue a setting.
 const EVERY_MS = 2000;
 const LIVE = { settled: null, state: null };
 
@@ -31,6 +31,8 @@ function showLive(now) {
   byId("live-stages").tBodies[0].replaceChildren(...now.running.map(liveStage));
   byId("live-events").replaceChildren(...now.events.map((event) => element("li", {}, `${new Date(1000 * event.time).toLocaleTimeString()} ${event.text}`)));
   byId("live-stop").hidden = !(now.can_stop && liveToken());
+  byId("live-enqueue").hidden = !(now.state !== "finished" && liveToken());
+  if (now.enqueued.length) byId("live-enqueued").textContent = `Waiting: ${now.enqueued.join("; ")}`;
   const before = LIVE.settled;
   const changed = before !== null && (before !== now.settled || LIVE.state !== now.state);
   Object.assign(LIVE, { settled: now.settled, state: now.state });
@@ -55,8 +57,33 @@ async function stopSweep() {
   byId("live-note").textContent = reply.ok ? "Stopping: nothing that is finished is lost." : said.error;
 }
 
+// The server checks the setting as the command `enqueue` does, and says what is wrong with it.
+async function enqueueSetting() {
+  const body = byId("live-setting").value.trim();
+  if (!body) return;
+  const reply = await fetch("enqueue", { method: "POST", headers: { "X-Token": liveToken() }, body });
+  const said = await reply.json();
+  byId("live-enqueued").textContent = reply.ok ? `Enqueued: ${said.setting}. ${said.when}` : said.error;
+  if (reply.ok) byId("live-setting").value = "";
+}
+
+// The settings of a trial as the text to enqueue, for changing them.
+function asSetting(trial) {
+  const own = new Set(varyingParams(trialsOf(trial.method)));
+  const values = Object.entries(trial.params).filter(([name]) => own.has(name)).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  return `{${JSON.stringify(trial.method)}: {${values.join(", ")}}}`;
+}
+
+function fillSetting() {
+  const trial = BY_NUMBER.get(STATE.selected);
+  if (trial && !byId("live-setting").value) byId("live-setting").value = asSetting(trial);
+}
+
 function startLive() {
   liveToken();
   byId("live-stop").addEventListener("click", stopSweep);
+  byId("live-send").addEventListener("click", enqueueSetting);
+  byId("live-setting").addEventListener("keydown", (event) => { if (event.key === "Enter") enqueueSetting(); });
+  on("selection", fillSetting);
   askLive();
 }

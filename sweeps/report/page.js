@@ -20,6 +20,9 @@ function themed(name) {
   return colours.get(name);
 }
 
+// How strongly what is off the front is drawn: on a dark page faint colours are lost.
+const faint = () => Number(themed("--faint"));
+
 // Draw a section when it comes near the window, or when the page is printed: with thousands of trials the first look
 // should not wait for the last picture.
 function whenSeen(section, draw) {

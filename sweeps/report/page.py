@@ -36,10 +36,11 @@ from unlearn_sweep.sweeps.report.method_parts import method_section
 from unlearn_sweep.sweeps.report.provenance_parts import provenance_section
 from unlearn_sweep.sweeps.report.summary_text import answer
 
-SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js", "answers.js")
+SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js", "parallel.js", "history.js", "answers.js")
 CURVES_ON_PAGE = 400
 _CURVES_AND_PARTS: Any = {
     "attacks": {"__all__": {"curve"}},
+    "training": True,
     "ue_detail": {"parts", "groups"},
     "ut_detail": {"parts", "groups"},
     "report_ue_detail": {"parts", "groups"},

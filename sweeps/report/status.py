@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.enqueued import waiting_texts
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account, time_text
 from unlearn_sweep.sweeps.report.document import Cleaner
 from unlearn_sweep.sweeps.report.durations import duration
@@ -77,6 +78,7 @@ class Status(_Part):
         waiting: Number of unfinished trials without a running stage.
         compute_seconds: Seconds per stage, including failed attempts.
         time_left_seconds: Estimated time left; None before the first trial settles and if the sweep is not running.
+        enqueued: Settings of the user that wait to be tried, as text.
         infeasible: Numbers of trials that violate the sweep's constraints.
         lost: Numbers of trials that were unfinished when a driver died. The next run resumes them.
         processes_lost: Number of processes and machines that were lost and replaced during the sweep.
@@ -102,6 +104,7 @@ class Status(_Part):
     time_left_seconds: float | None
     last_event_seconds_ago: float | None
     failed: list[FailedRow]
+    enqueued: list[str] = []
     infeasible: list[int] = []
     lost: list[int]
     processes_lost: int = 0
@@ -129,6 +132,8 @@ def render(state: dict[str, Any]) -> RenderableType:
         blocks.append(_running_table(shown))
     if shown.front:
         blocks.append(_front_table(shown))
+    if shown.enqueued:
+        blocks.append(Text(f"enqueued, to be tried next: {'; '.join(shown.enqueued[:FRONT_ROWS])}"))
     if shown.infeasible:
         blocks.append(Text(_infeasible_text(shown), style="yellow"))
     if shown.failed:
@@ -174,6 +179,7 @@ def _status(data: SweepData, now: float) -> Status:
         time_left_seconds=_time_left(data, settled, now) if alive else None,
         last_event_seconds_ago=max(0.0, now - timeline.last_time) if timeline.last_time is not None else None,
         failed=[_failed_row(trial) for trial in data.trials if trial.state == "failed"],
+        enqueued=waiting_texts(data.directory),
         infeasible=[trial.number for trial in data.trials if trial.infeasible is not None],
         lost=_lost(data),
         processes_lost=data.timeline.processes_lost(),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unlearn_sweep.sweeps.serve.storage import Storage
 
 LOOPBACK = "127.0.0.1"
+MOST_BYTES = 10_000
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 TYPES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
 INDEX = """<!doctype html>
@@ -48,7 +49,8 @@ def serve(
 ) -> None:
     """Show the sweeps of a storage in the browser while they run, on this machine only. Ctrl-C ends it."""
     server, address = make_server(directory, port)
-    print_line(f"{address}\nThe token in the address allows to stop sweeps. Ctrl-C ends the server, not the sweeps.")
+    print_line(f"{address}\nThe token in the address allows to stop sweeps and to enqueue settings.")
+    print_line("Ctrl-C ends the server, not the sweeps.")
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -114,23 +116,35 @@ class _Handler(BaseHTTPRequestHandler):
             return
         given = self.headers.get("X-Token", "").encode("latin-1", "replace")  # text outside ASCII cannot be compared
         if not secrets.compare_digest(given, self.token.encode()):
-            self._refuse(
-                HTTPStatus.FORBIDDEN, "the token is missing or wrong: open the address that the command printed"
-            )
+            self._refuse(HTTPStatus.FORBIDDEN, NO_TOKEN)
             return
         sweep, _, rest = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
         folder = self.storage.sweeps().get(sweep)
-        if folder is None or rest != "stop":
+        if folder is None or rest not in ("stop", "enqueue"):
             self._refuse(HTTPStatus.NOT_FOUND, "nothing there takes this")
-            return
-        from unlearn_sweep.sweeps.serve.storage import stop_driver
+        elif rest == "stop":
+            self._change(lambda: _stop(folder))
+        elif (text := self._body()) is not None:
+            self._change(lambda: _enqueue(folder, text))
 
+    def _body(self) -> str | None:
+        """Return the text of the request; refuse a long one or one without a length and return None."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MOST_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a setting has at most {MOST_BYTES} bytes")
+            return None
+        return self.rfile.read(int(length)).decode(errors="replace")
+
+    def _change(self, make: Callable[[], dict[str, str | int]]) -> None:
+        """Send what `make` returns; a mistake of the user is an error of this request only."""
         try:
-            process = stop_driver(folder)
-        except (UserError, OSError) as error:
+            done = make()
+        except UserError as error:
+            self._refuse(HTTPStatus.CONFLICT, error.text())
+        except (ValueError, OSError) as error:
             self._refuse(HTTPStatus.CONFLICT, str(error))
         else:
-            self._send(json.dumps({"stopped": process}), "json")
+            self._send(json.dumps(done), "json")
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing for a request."""
@@ -186,3 +200,16 @@ def _live(folder: Path) -> dict[str, object]:
     from unlearn_sweep.sweeps.serve.storage import live_state
 
     return live_state(folder)
+
+
+def _stop(folder: Path) -> dict[str, str | int]:
+    from unlearn_sweep.sweeps.serve.storage import stop_driver
+
+    return {"stopped": stop_driver(folder)}
+
+
+def _enqueue(folder: Path, text: str) -> dict[str, str | int]:
+    from unlearn_sweep.sweeps.enqueue import enqueue_setting
+
+    done = enqueue_setting(folder, text)
+    return {"setting": done.setting, "when": done.when}

@@ -66,6 +66,7 @@ INTERNAL = {
     "engine.stages.runner._ShortOfMemoryError",  # the stage begins again, alone
     "engine.store.durable.LockedElsewhereError",  # becomes SweepBusyError, or means: skip
     "engine.study.journal.DamagedJournalError",  # the journal is rebuilt from the records
+    "engine.study.enqueued.UnusableSettingError",  # the file is renamed, and an event says why
     "engine.training.loss.MethodError",  # a bug of a method: the trial fails
     "engine.training.reference.ReferenceChangedError",  # a bug of a method: the trial fails
     "evaluators.chat_models.endpoint.CallError",  # the row has no verdict

@@ -233,3 +233,12 @@ def test_a_damaged_journal_is_written_again_from_the_records(tmp_path: Path, how
     assert told == {number: [one.ue, one.ut, one.rob] for number, one in {**records, 5: running}.items()}
     assert any("study.journal is damaged" in notice for notice in notices)
     assert (tmp_path / "study.journal.damaged").exists()
+
+
+def test_a_duplicate_is_told_as_its_twin_so_that_gp_goes_on(tmp_path: Path) -> None:
+    """Optuna's GP refuses a study in which only some trials have constraints."""
+    spaces = [MethodSpace(method="npo", params={"retain": Choice(values=tuple("abcdefgh"))})]
+    broker = _broker(tmp_path, spaces=spaces, sampler="gp", startup_trials=5, trials=8)
+    asked = _drain(broker, at_once=1, rng=random.Random(0))
+    assert "duplicate_of" in {name for trial in broker.study.get_trials() for name in trial.user_attrs}
+    assert sorted(str(proposal.params["retain"]) for proposal in asked) == list("abcdefgh")

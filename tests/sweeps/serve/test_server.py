@@ -47,8 +47,9 @@ def served(directory: Path) -> Iterator[tuple[str, str]]:
         server.server_close()
 
 
-def asked(address: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(address, method=method, headers=headers, data=b"" if method == "POST" else None)
+def asked(address: str, *, method: str = "GET", body: str = "", **headers: str) -> tuple[int, str]:
+    data = body.encode() if method == "POST" else None
+    request = urllib.request.Request(address, method=method, headers=headers, data=data)
     try:
         with urllib.request.urlopen(request, timeout=20) as reply:
             return reply.status, reply.read().decode()
