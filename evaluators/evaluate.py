@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ from unlearn_sweep.evaluators.probability import mean_nll
 from unlearn_sweep.evaluators.row_encoder import AskedRow, RowEncoder
 from unlearn_sweep.evaluators.row_metrics import Measured, row_metric
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, turn_end_text
+from unlearn_sweep.evaluators.thinking import Considered, Thinker, ThoughtCount, counts
+from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
+from unlearn_sweep.evaluators.thoughts import Thought, without_thoughts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +49,8 @@ class Evaluation:
     metric, with choices also `chance` (of the row), with `truth_ratio` also `log_truth_ratio`, and where text was
     generated `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing` counts them
     by metric, over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says what was
-    asked of judges, and what it cost.
+    asked of judges, and what it cost. `thoughts`: of a model that thinks first, the counts of its thoughts by split;
+    the table then has columns thought, thought_tokens and thought_cut, empty for rows that are not asked to think.
     """
 
     table: pd.DataFrame
@@ -54,6 +59,7 @@ class Evaluation:
     dropped: dict[str, int]
     missing: dict[str, int]
     judging: dict[str, Cost] = field(default_factory=dict)
+    thoughts: dict[str, ThoughtCount] = field(default_factory=dict)
 
 
 def evaluate_rows(
@@ -67,16 +73,19 @@ def evaluate_rows(
     prompt_edit: PromptEdit | None = None,
     batch_tokens: int = 4096,
     opponents: Mapping[str, str] | None = None,
+    thinking: ThinkingSettings | None = None,
 ) -> Evaluation:
     """Score `rows` on a model; a metric over whole splits (`model_utility`) stands for the per-row ones it is made of.
 
     `prompt_edit` changes the answer's example and, each with its own tokens, those of the alternatives. It drops a row
     by dropping its answer; a dropped alternative is merely missing. Paraphrased and perturbed answers are asked for by
     the row's own question, as in TOFU. Generation is greedy, at most `max_new_tokens`. `opponents` are the original
-    model's answers by row_id, for a metric that compares with them; None where the model is the original.
+    model's answers by row_id, for a metric that compares with them; None where the model is the original. With
+    `thinking`, rows that are asked in a chat are asked behind the model's own thoughts.
 
     Raises:
         ValueError: an unknown metric, a row_id given twice, or a prompt without any token.
+        ThinkingError: no row has room for a thought in the model's context.
         NonFiniteLogits: the model is broken.
         JudgeFailedError: a judge is asked and gives too few verdicts.
     """
@@ -84,21 +93,55 @@ def evaluate_rows(
     rows = [row for row in rows if _wanted(row, names)]
     asking = RowEncoder(tokenizer=tokenizer, template=template, prompt_edit=prompt_edit, context=context_tokens(model))
     asked, dropped = asking.ask(rows, alternatives=any(METRICS[name].needs == "alternatives" for name in names))
+    considered = _considered(model, tokenizer, asked, thinking, max_new_tokens, batch_tokens)
+    asked = considered.asked
     pairs = [(item, Measured(row=item.row, reference=item.reference)) for item in asked]
-    passes = _fill_likelihood(model, tokenizer, pairs, names, batch_tokens)
+    passes = considered.forward_passes + _fill_likelihood(model, tokenizer, pairs, names, batch_tokens)
     passes += _fill_gradients(model, pairs, names)
-    passes += _fill_generation(model, tokenizer, pairs, names, template, max_new_tokens, batch_tokens)
+    passes += _fill_generation(model, tokenizer, pairs, names, template, max_new_tokens, batch_tokens, thinking)
     measured = [row for _, row in pairs]
     judging = fill_verdicts(measured, names, opponents) if asked_of(names) else {}
     table = _table(asked, measured, names)
+    if thinking is not None:
+        table = table.assign(**_thought_columns(asked, considered.thoughts))
     return Evaluation(
         table=table,
         forward_passes=passes,
         generated_tokens=sum(len(row.generated or ()) for row in measured),
-        dropped=dropped,
+        dropped=dict(Counter(dropped) + Counter(considered.dropped)),
         missing=_missing(table, names),
         judging=judging,
+        thoughts=counts(asked, considered.thoughts),
     )
+
+
+def _considered(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: list[AskedRow],
+    thinking: ThinkingSettings | None,
+    max_new_tokens: int,
+    batch_tokens: int,
+) -> Considered:
+    """The rows behind the model's thoughts, or as they are without `thinking`."""
+    if thinking is None:
+        return Considered(asked=asked, thoughts={}, dropped={}, forward_passes=0)
+    return Thinker(
+        model=model,
+        tokenizer=tokenizer,
+        settings=thinking,
+        answer_tokens=max_new_tokens,
+        cache_tokens=CACHE_SHARE * batch_tokens,
+    ).consider(asked)
+
+
+def _thought_columns(asked: Sequence[AskedRow], thoughts: Mapping[str, Thought]) -> dict[str, pd.Series]:
+    own = [thoughts.get(item.row.row_id) for item in asked]
+    return {
+        "thought": pd.Series([None if one is None else one.text for one in own], dtype="str"),
+        "thought_tokens": pd.Series([None if one is None else one.tokens for one in own], dtype="Int64"),
+        "thought_cut": pd.Series([None if one is None else one.cut for one in own], dtype="boolean"),
+    }
 
 
 def _wanted(row: Row, names: Sequence[str]) -> frozenset[str]:
@@ -174,6 +217,7 @@ def _fill_generation(
     template: Template,
     max_new_tokens: int,
     batch_tokens: int,
+    thinking: ThinkingSettings | None,
 ) -> int:
     """Generate where prompt and answer fit into the model's context. Returns the number of forward passes."""
     context = context_tokens(model)
@@ -198,7 +242,7 @@ def _fill_generation(
         )
         passes += done.forward_passes
         for (item, row), tokens in zip(fitting, done.tokens, strict=True):
-            _read_answer(tokenizer, item, row, tokens, stops, item.row.template or template, limit)
+            _read_answer(tokenizer, item, row, tokens, stops, item.row.template or template, limit, thinking)
     return passes
 
 
@@ -210,11 +254,13 @@ def _read_answer(
     ends: frozenset[int],
     template: Template,
     limit: int,
+    thinking: ThinkingSettings | None,
 ) -> None:
-    """Keep what was generated, as ids and as text without what ended it."""
+    """Keep what was generated, as ids and as text without what ended it and without thoughts."""
     row.generated = tokens
     said = tokens[:-1] if tokens and tokens[-1] in ends else tokens
     text = str(tokenizer.decode(list(said), skip_special_tokens=True))
+    text = text if thinking is None else without_thoughts(text, thinking)
     turn_end = turn_end_text(tokenizer, template)
     row.generation = answer_in(cut_at(text, (turn_end,)) if turn_end else text, template).strip()
     if item.row.kind == "continuation":

@@ -29,6 +29,7 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec, check_document
 from unlearn_sweep.sweeps.file.tokenizers import Given, check_given
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document
 from unlearn_sweep.sweeps.plan.hub_check import known_models, missing_data
+from unlearn_sweep.sweeps.plan.thinking_check import template_refusals
 from unlearn_sweep.sweeps.resolve import resolve
 from unlearn_sweep.user_error import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
@@ -151,6 +152,9 @@ def check(request: AuditRequest) -> CheckedAudit:
     job = None if spec is None else _job(spec, models, tokenizer)
     if job is not None and benchmark is not None:
         problems += _in_the_way(job, benchmark)
+        used = tokenizer or models["original"] or models["model"]
+        refusals = {} if used is None else template_refusals(job, used)
+        problems += [Problem(path=_path(key), message=words) for key, words in refusals.items()]
     if problems or spec is None or job is None or benchmark is None or models["model"] is None:
         raise SpecError(COMMAND, [_of_option(problem) for problem in dict.fromkeys(problems)])
     own = benchmark.recipe is not None
@@ -313,6 +317,11 @@ def _notes(controls: tuple[str, ...], spec: SweepSpec) -> tuple[str, ...]:
     )
 
 
+def _path(key: str) -> str:
+    """Return a key such as attacks.0 as the path of a problem."""
+    return re.sub(r"\.(\d+)", r"[\1]", key)
+
+
 def _of_option(problem: Problem) -> Problem:
     """Return the problem with its path replaced by the name of the option it came from."""
     path = problem.path
@@ -320,6 +329,8 @@ def _of_option(problem: Problem) -> Problem:
         name = "--attack " + re.sub(r"^attacks\[\d+\]\.?", "", path)
     elif (metric := re.match(r"evaluators\.(ue|ut)\b", path)) is not None:
         name = f"--{metric[1]}"
+    elif path.startswith("prompt."):
+        name = "--prompt " + path.removeprefix("prompt.")
     elif path.startswith("plugins["):
         name = "--plugin"
     elif path in _OPTIONS:

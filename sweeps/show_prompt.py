@@ -9,13 +9,16 @@ from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.evaluators.chat_text import chat_text
-from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
+from unlearn_sweep.evaluators.rows import Example, Row, Template, encode, encode_asked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
+
 WITHOUT_MODEL = frozenset({"prefill", "few_shot", "in_context", "rwku_prompts"})
 """Attacks whose prompts depend only on the rows. Other attacks need the model to build theirs."""
+THOUGHTS = "[the model's own thoughts, at most {} tokens]"
 OPEN, CLOSE = "⟦", "⟧"
 
 
@@ -34,7 +37,8 @@ def prompt_lines(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             names = [*dict.fromkeys([*job.ue_metrics, *job.ut_metrics])]
             metrics = [name for name in names if name in METRICS and kind in METRICS[name].kinds]
             first = next(row for row in rows if row.kind == kind)
-            yield from shown(tokenizer, benchmark, f"metrics on {split} ({', '.join(metrics) or 'none'})", first)
+            title = f"metrics on {split} ({', '.join(metrics) or 'none'})"
+            yield from shown(tokenizer, benchmark, title, first, benchmark.thinking)
     for attack in job.attacks:
         yield from attacked(tokenizer, benchmark, attack, job.seed)
 
@@ -55,9 +59,23 @@ def tokenizer_of(job: SweepJob, benchmark: Benchmark) -> PreTrainedTokenizerBase
     return train_tokenizer(benchmark.tokenizer_texts, vocab_size=recipe["vocab_size"])
 
 
-def shown(tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, title: str, row: Row) -> Iterator[str]:
+def shown(
+    tokenizer: PreTrainedTokenizerBase,
+    benchmark: Benchmark,
+    title: str,
+    row: Row,
+    thinking: ThinkingSettings | None = None,
+) -> Iterator[str]:
+    """Yield the lines of a row. With `thinking`, `THOUGHTS` stands where the model writes its own."""
     template = row.template or benchmark.template
-    yield from marked(tokenizer, title, encode(tokenizer, row.row_id, row.question, row.answer, template))
+    example = encode(tokenizer, row.row_id, row.question, row.answer, template)
+    if thinking is not None and example.text is not None and template.resolved(tokenizer).chat:
+        from unlearn_sweep.evaluators.thoughts import Thought, behind, closed, open_prompt
+
+        prompt = encode_asked(tokenizer, [open_prompt(example.text, tokenizer, thinking)])[0].prompt_ids
+        text = closed(THOUGHTS.format(thinking.max_tokens), prompt, tokenizer, thinking)
+        example = behind(example, example.text, Thought(text=text, tokens=0, cut=False), tokenizer, thinking)
+    yield from marked(tokenizer, title, example)
     if row.answer[:1].isspace():
         yield f"note: {own_blank(tokenizer, row, template.resolved(tokenizer))}"
 
@@ -90,7 +108,7 @@ def attacked(
     from unlearn_sweep.evaluators.attacks.catalog import build
 
     title = f"attack {attack.label}"
-    if attack.name not in WITHOUT_MODEL:
+    if attack.name not in WITHOUT_MODEL and attack.params.get("thought") is None:
         yield f"--- {title}: prompts as above, or as the model decides while it runs"
         return
     model = cast("PreTrainedModel", None)  # these attacks do not use the model

@@ -75,6 +75,11 @@ def read_tokenizer(folder: Path) -> TokenizerFacts | None:
     )
 
 
+def template_in(folder: Path) -> str | None:
+    """Return the chat template in a folder that is used if none is named; None if no file has one."""
+    return _templates(folder, read_json(folder / "tokenizer_config.json")).get(DEFAULT_TEMPLATE)
+
+
 def differences(one: TokenizerFacts, other: TokenizerFacts) -> list[str]:
     """Describe the differences between two tokenizers. Empty if vocabulary, special tokens and template are equal."""
     found = ["another vocabulary"] if one.vocabulary != other.vocabulary else []

@@ -16,12 +16,14 @@ from pydantic import Field
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
 from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest, judge_costs
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState, LastState
+from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+    from unlearn_sweep.evaluators.evaluate import Evaluation
     from unlearn_sweep.evaluators.judge.judge import Cost
     from unlearn_sweep.evaluators.rows import Row
 
@@ -72,11 +74,13 @@ def run_attack(bench: Bench, request: AttackRequest) -> AttackOutcome:
     last: Attacked | None = None
     with closing(_states(request, target)) as states:
         for last in states:
+            thoughts: dict[str, float] = {}
             if request.measured:
-                table, judged = _evaluate_state(bench, request, target, last)
+                table, evaluation = _evaluate_state(bench, request, target, last)
                 tables.append(table)
-                judging.append(judged)
-            points.append(AttackState(strength=last.strength, unit=last.unit, notes=last.notes or {}))
+                judging.append(evaluation.judging)
+                thoughts = _thought_notes(evaluation)
+            points.append(AttackState(strength=last.strength, unit=last.unit, notes={**thoughts, **(last.notes or {})}))
     if last is None:
         raise ValueError(f"attack {request.attack!r} with {request.params} has no strength to measure")
     if tables:
@@ -104,8 +108,8 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
 
 def _evaluate_state(
     bench: Bench, request: AttackRequest, target: Target, state: Attacked
-) -> tuple[pd.DataFrame, dict[str, Cost]]:
-    """Return the rows of one attacked state, and the cost of external judges.
+) -> tuple[pd.DataFrame, Evaluation]:
+    """Return the rows of one attacked state, tasks included, and its evaluation.
 
     Utility is measured again only if the weights changed; attacks on prompts do not affect it.
     """
@@ -122,9 +126,16 @@ def _evaluate_state(
         max_new_tokens=benchmark.max_new_tokens,
         prompt_edit=state.prompt_edit,
         opponents=bench.original_answers(request, benchmark),
+        thinking=benchmark.thinking,
     )
     table = bench.with_tasks(evaluation.table, request, state.model)[0] if changed else evaluation.table
-    return table.assign(strength=float(state.strength), unit=state.unit), evaluation.judging
+    return table.assign(strength=float(state.strength), unit=state.unit), evaluation
+
+
+def _thought_notes(evaluation: Evaluation) -> dict[str, float]:
+    """Return the notes on the thoughts of the forget rows; empty if none was asked to think."""
+    found = evaluation.thoughts.get(FORGET_SPLIT)
+    return {} if found is None else found.notes()
 
 
 def _states(request: AttackRequest, target: Target) -> Generator[Attacked]:

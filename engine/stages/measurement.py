@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
 from unlearn_sweep.engine.stages.row_halves import with_halves
 from unlearn_sweep.engine.store.keys import digest
-from unlearn_sweep.engine.store.outcomes import JudgeCost, MeasureOutcome
+from unlearn_sweep.engine.store.outcomes import JudgeCost, MeasureOutcome, ThoughtCounts
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
     from unlearn_sweep.evaluators.judge.judge import Cost
+    from unlearn_sweep.evaluators.thinking import ThoughtCount
 
 Loaded = TypeVar("Loaded")
 MODELS_KEPT = 3
@@ -89,6 +90,7 @@ class Bench:
             template=benchmark.template,
             max_new_tokens=benchmark.max_new_tokens,
             opponents=None if itself else self.original_answers(request, benchmark),
+            thinking=benchmark.thinking,
         )
         table, passes = self.with_tasks(evaluation.table, request, self.model(request.model_path, request))
         with_halves(table, benchmark.evaluation).to_parquet(request.rows_path, index=False)
@@ -98,6 +100,7 @@ class Bench:
             generated_tokens=evaluation.generated_tokens,
             dropped=evaluation.dropped,
             judging=judge_costs(evaluation.judging),
+            thoughts=thought_counts(evaluation.thoughts),
             peak_memory=meter.read(),
         )
 
@@ -113,7 +116,7 @@ class Bench:
             self.model(request.model_path, request),
             self.tokenizer(request),
             name,
-            settings_in(params),
+            settings_in(params).model_copy(update={"thinking": None}),  # trained rows have no thoughts
             self.benchmark(request.benchmark),
             self.benchmark(plain),
         )
@@ -140,7 +143,7 @@ class Bench:
         path = request.original_path
         if path is None or not compares(request.metrics):
             return {}
-        key = (path, request.dtype, benchmark.digest())
+        key = (path, request.dtype, f"{benchmark.digest()}:{benchmark.thinking}")
         if key not in self._answers:
             rows = [row for split in benchmark.utility_splits for row in benchmark.evaluation[split]]
             table = evaluate_rows(
@@ -150,6 +153,7 @@ class Bench:
                 metrics=["ngram_entropy"],
                 template=benchmark.template,
                 max_new_tokens=benchmark.max_new_tokens,
+                thinking=benchmark.thinking,
             ).table
             known = table.loc[table["generation"].notna()]
             self._answers = {key: dict(zip(known["row_id"].tolist(), known["generation"].tolist(), strict=True))}
@@ -215,3 +219,8 @@ def _kept(cache: OrderedDict[Any, Loaded], key: Any, load: Callable[[], Loaded],
 def judge_costs(spent: Mapping[str, Cost]) -> dict[str, JudgeCost]:
     """Return the cost of each judge as it is recorded."""
     return {judge: JudgeCost(**asdict(cost)) for judge, cost in spent.items()}
+
+
+def thought_counts(found: Mapping[str, ThoughtCount]) -> dict[str, ThoughtCounts]:
+    """Return the counts of thoughts by split as they are recorded."""
+    return {split: ThoughtCounts(**asdict(count)) for split, count in found.items()}

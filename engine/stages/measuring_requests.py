@@ -15,6 +15,7 @@ from unlearn_sweep.engine.store.code import code_version
 from unlearn_sweep.engine.store.keys import named_files
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, LinkOutcome, MeasureOutcome
 from unlearn_sweep.engine.store.stages import ROWS_FILE, StageRequest
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
 from unlearn_sweep.evaluators.catalog import measuring_facts, metric_modules
 from unlearn_sweep.evaluators.external_judges import compares, verdict_identity
 from unlearn_sweep.evaluators.tasks.definitions import task_identity
@@ -39,6 +40,7 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
         **task_identity(job.tasks),
         **({"original": original} if compares(metrics_of(job)) else {}),
         **tokenizer_identity(job, original),
+        **thinking_identity(job),
         "dtype": job.dtype,
         "code": code_version(EVALUATION_CODE, *metric_modules(metrics_of(job))),
     }
@@ -75,6 +77,7 @@ def attack_stage(
         **task_identity(job.tasks),
         "dtype": job.dtype,
         **tokenizer_identity(job, original),
+        **thinking_identity(job),
         "code": code_version(
             ATTACK_CODE, *attack_modules(attack.name, attack.params), *metric_modules(metrics_of(job))
         ),
@@ -113,6 +116,12 @@ def attack_modules(name: str, params: Mapping[str, Any]) -> list[str]:
         for link_name, link_params in link.items():
             modules.update(attack_modules(link_name, link_params or {}))
     return sorted(modules)
+
+
+def thinking_identity(job: SweepJob) -> dict[str, Any]:
+    """Return how the models think before they answer, as an input of the stages that measure; empty if they do not."""
+    found = job.benchmark.params.get(FORMAT_KEY, {}).get("thinking")
+    return {} if found is None else {"thinking": found}
 
 
 def metrics_of(job: SweepJob) -> list[str]:

@@ -110,6 +110,24 @@ JudgeCosts = Mapping[str, JudgeCost]
 """Cost by judge: "judge", "comparison", "entailment" or "gibberish". Empty if none was asked."""
 
 
+class ThoughtCounts(Record):
+    """Thoughts of the rows of one split.
+
+    Attributes:
+        rows: rows that were asked to think.
+        with_thought: rows with a thought.
+        cut_off: rows whose thought was not closed within the budget.
+        with_answer: rows whose thought contains the whole reference answer.
+        tokens: tokens of all thoughts.
+    """
+
+    rows: int
+    with_thought: int
+    cut_off: int
+    with_answer: int
+    tokens: int
+
+
 class MeasureOutcome(Record):
     """Outcome of evaluating a model. The per-row metrics are in the stage's rows.
 
@@ -119,6 +137,7 @@ class MeasureOutcome(Record):
         generated_tokens: tokens generated for metrics.
         dropped: number of rows left out, by reason.
         judging: cost of external judges.
+        thoughts: counts of thoughts by split, of a model that thinks first. Empty if no row was asked to think.
         peak_memory: peak of the measuring process during the stage.
     """
 
@@ -127,11 +146,15 @@ class MeasureOutcome(Record):
     generated_tokens: int
     dropped: dict[str, int]
     judging: dict[str, JudgeCost]
+    thoughts: dict[str, ThoughtCounts] = Field(default_factory=dict)
     peak_memory: PeakMemory
 
 
 class AttackState(Record):
-    """One state of an attack: its strength in `unit`, and the attack's own notes."""
+    """One state of an attack: its strength in `unit`, and its notes.
+
+    They are the attack's own, behind those on the thoughts of a model that thinks first.
+    """
 
     strength: float
     unit: str

@@ -22,17 +22,19 @@ class AttackWork:
         trained_rows: rows with a forward and a backward pass.
         read_rows: rows with a forward pass only.
         states: number of states to measure.
+        written_tokens: tokens generated for each forget row.
     """
 
     steps: int
     trained_rows: int
     read_rows: int
     states: int
+    written_tokens: int = 0
 
 
-def work_without_training(*, states: int, read_rows: int = 0) -> AttackWork:
-    """Return the work of an attack that takes no optimization step and reads `read_rows` rows."""
-    return AttackWork(steps=0, trained_rows=0, read_rows=read_rows, states=states)
+def work_without_training(*, states: int, read_rows: int = 0, written_tokens: int = 0) -> AttackWork:
+    """Return the work of an attack that takes no optimization step."""
+    return AttackWork(steps=0, trained_rows=0, read_rows=read_rows, states=states, written_tokens=written_tokens)
 
 
 def work_in_turn(links: Sequence[AttackWork]) -> AttackWork:
@@ -42,6 +44,7 @@ def work_in_turn(links: Sequence[AttackWork]) -> AttackWork:
         trained_rows=sum(link.trained_rows for link in links),
         read_rows=sum(link.read_rows for link in links),
         states=links[-1].states,
+        written_tokens=sum(link.written_tokens for link in links),
     )
 
 

@@ -3,60 +3,32 @@
 A thinking model is usually trained and asked without thoughts (an empty think block); what it forgot there it may still
 reach by thinking. Source: R-TOFU (Yoon, Jeung and No), arXiv 2505.15214, which compares decoding with long, short and
 no thoughts. Thoughts are greedy. One that is longer than the budget is cut off and closed, so that every row is
-answered.
+answered. With a given `thought` the model does not think: an empty one is that source's ZeroThink, a short sentence its
+LessThink, for a sweep that lets the model think (`prompt.thinking`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from unlearn_sweep.evaluators.answer_match import answer_contained
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.prompts import template_of, unchanged
 from unlearn_sweep.evaluators.attacks.think_params import ThinkParams
-from unlearn_sweep.evaluators.chat_text import default_template, takes_argument
-from unlearn_sweep.evaluators.generation import generate
-from unlearn_sweep.evaluators.inference import context_tokens, end_ids, padding_id
+from unlearn_sweep.evaluators.chat_text import default_template
+from unlearn_sweep.evaluators.inference import context_tokens
+from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.rows import Asked, Example, PromptEdit, Row, Template, encode_asked
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-HALF_CHARACTER = "\N{REPLACEMENT CHARACTER}"
-"""What a tokenizer decodes from some of a character's bytes, where a thought is cut off inside it."""
-ANSWER_ROOM = 64
-"""Tokens of the context that a thought leaves for closing it and for the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """What a model wrote before its answer. `text` is empty if it answered without a thought."""
-
-    text: str
-    tokens: int
-    cut: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """Tokens behind a prompt that enables thinking, without the end of a turn.
-
-    `begun`: the prompt itself begins the thought.
-    """
-
-    ids: tuple[int, ...]
-    begun: bool
-
-    def thought(self, tokenizer: PreTrainedTokenizerBase, params: ThinkParams, tokens: int) -> Thought:
-        """The thought in the first `tokens` tokens, closed if it was cut off."""
-        ids = self.ids[:tokens]
-        text = str(tokenizer.decode(list(ids))).replace(HALF_CHARACTER, "")
-        if not self.begun and not text.lstrip().startswith(params.begin):
-            return Thought(text="", tokens=0, cut=False)
-        before, closed, _ = text.partition(params.end)
-        return Thought(text=f"{before.rstrip()}\n{params.end}\n\n", tokens=len(ids), cut=not closed)
+from unlearn_sweep.evaluators.thoughts import (
+    ANSWER_ROOM,
+    Thought,
+    Written,
+    behind,
+    closed,
+    count,
+    open_prompt,
+    write_thoughts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +41,11 @@ class Think:
         rows = [row for row in target.benchmark.evaluation["forget"] if self._chats(target, row)]
         if not rows:
             raise AttackError("no forget row is asked through the chat template, which is where thinking is enabled")
-        if not takes_argument(default_template(target.tokenizer), self.params.argument):
-            raise AttackError(f"the chat template has no argument {self.params.argument}: it cannot enable thinking")
+        if (reason := self.params.refusal(default_template(target.tokenizer))) is not None:
+            raise AttackError(reason)
+        if self.params.thought is not None:
+            yield self._given(target, rows, self.params.thought)
+            return
         written = self._written(target, rows) if max(self.params.curve) else {}
         for tokens in self.params.curve:
             if not tokens:
@@ -81,41 +56,45 @@ class Think:
                 strength=tokens,
                 unit="tokens",
                 model=target.model,
-                prompt_edit=self._edit(target.tokenizer, thoughts),
-                notes=notes(rows, [thoughts[row.row_id] for row in rows]),
+                prompt_edit=self._edit(target, thoughts),
+                notes=count(rows, [thoughts[row.row_id] for row in rows]).notes(),
             )
+
+    def _given(self, target: Target, rows: Sequence[Row], text: str) -> Attacked:
+        """The state in which every answer follows the same given thought. Its strength is the tokens put in."""
+        prompts = [prompt for prompt, _ in self._opened(target, rows)]
+        thoughts = {
+            row.row_id: Thought(text=closed(text, prompt, target.tokenizer, self.params), tokens=0, cut=False)
+            for row, prompt in zip(rows, prompts, strict=True)
+        }
+        first = target.tokenizer.encode(thoughts[rows[0].row_id].text, add_special_tokens=False)
+        edit = self._edit(target, thoughts)
+        return Attacked(strength=len(first), unit="tokens", model=target.model, prompt_edit=edit)
+
+    def _opened(self, target: Target, rows: Sequence[Row]) -> list[tuple[Ids, Template]]:
+        """The prompt behind which a row's thought is written, and the template that it was made with."""
+        asked = [
+            open_prompt(
+                Asked(row_id=row.row_id, question=row.question, answer="", template=template_of(row, target.benchmark)),
+                target.tokenizer,
+                self.params,
+            )
+            for row in rows
+        ]
+        examples = encode_asked(target.tokenizer, asked)
+        return [(example.prompt_ids, one.template) for example, one in zip(examples, asked, strict=True)]
 
     def _chats(self, target: Target, row: Row) -> bool:
         return template_of(row, target.benchmark).resolved(target.tokenizer).chat
 
-    def _enabled(self, template: Template) -> Template:
-        arguments = dict(template.arguments) | {self.params.argument: True}
-        return replace(template, arguments=tuple(sorted(arguments.items())))
-
     def _written(self, target: Target, rows: Sequence[Row]) -> dict[str, Written]:
         """What the model writes for each row with thinking enabled, up to the end of its thought."""
-        templates = [self._enabled(template_of(row, target.benchmark).resolved(target.tokenizer)) for row in rows]
-        asked = [
-            Asked(row_id=row.row_id, question=row.question, answer="", template=_alone(template), thought="")
-            for row, template in zip(rows, templates, strict=True)
-        ]
-        prompts = [example.prompt_ids for example in encode_asked(target.tokenizer, asked)]
+        opened = self._opened(target, rows)
+        prompts, templates = [prompt for prompt, _ in opened], [template for _, template in opened]
         self._refuse_long(target, max(map(len, prompts)))
-        ends = end_ids(target.model, target.tokenizer, templates)
-        done = generate(
-            target.model,
-            prompts,
-            max_new_tokens=max(self.params.curve),
-            end_ids=ends.union(self._thought_end(target.tokenizer)),
-            pad_id=padding_id(target.tokenizer),
-        )
-        return {
-            row.row_id: Written(
-                ids=tokens[:-1] if tokens[-1] in ends else tokens,
-                begun=str(target.tokenizer.decode(list(prompt))).rstrip().endswith(self.params.begin),
-            )
-            for row, prompt, tokens in zip(rows, prompts, done.tokens, strict=True)
-        }
+        budget = max(self.params.curve)
+        written, _ = write_thoughts(target.model, target.tokenizer, prompts, templates, self.params, budget)
+        return {row.row_id: text for row, text in zip(rows, written, strict=True)}
 
     def _refuse_long(self, target: Target, longest: int) -> None:
         """Raise AttackError where thoughts do not fit into the context behind a prompt of `longest` tokens."""
@@ -126,12 +105,7 @@ class Think:
                 f"{longest}; lower tokens to {max(0, context - longest - ANSWER_ROOM)} at most"
             )
 
-    def _thought_end(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-        """The id that ends a thought, where it is one token. Else the text is cut after it was generated."""
-        closing = tokenizer.encode(self.params.end, add_special_tokens=False)
-        return closing if len(closing) == 1 else []
-
-    def _edit(self, tokenizer: PreTrainedTokenizerBase, thoughts: dict[str, Thought]) -> PromptEdit:
+    def _edit(self, target: Target, thoughts: dict[str, Thought]) -> PromptEdit:
         """The edit that puts a row's thought between its question and its answer; the answer keeps its room."""
 
         def edit(example: Example) -> Example:
@@ -140,31 +114,6 @@ class Think:
                 return example
             if text is None:
                 raise AttackError(f"row {example.row_id!r}: its prompt was edited as ids; put think first")
-            template = self._enabled(text.template.resolved(tokenizer))
-            limit = template.max_tokens or text.max_tokens
-            asked = replace(text, template=replace(template, max_tokens=1 << 30), thought=thought.text)
-            longer = len(encode_asked(tokenizer, [asked])[0].prompt_ids) - len(example.prompt_ids)
-            fitted = replace(template, max_tokens=limit + max(0, longer))
-            return encode_asked(tokenizer, [replace(asked, template=fitted)])[0]
+            return behind(example, text, thought, target.tokenizer, self.params)
 
         return edit
-
-
-def _alone(template: Template) -> Template:
-    """The template without the beginning of an answer, which comes behind the thought."""
-    return replace(template, chat_lead="")
-
-
-def notes(rows: Sequence[Row], thoughts: Sequence[Thought]) -> dict[str, float]:
-    """Shares over the forget rows: with a thought, cut off, and with the whole reference answer in the thought.
-
-    The share with the answer is to be read beside that of the gold model under the same attack: a thought may repeat
-    what the question tells.
-    """
-    said = [answer_contained(row.answer, thought.text) for row, thought in zip(rows, thoughts, strict=True)]
-    return {
-        "share_of_rows_with_a_thought": sum(bool(thought.text) for thought in thoughts) / len(rows),
-        "share_of_thoughts_cut_off": sum(thought.cut for thought in thoughts) / len(rows),
-        "share_of_thoughts_with_the_answer": sum(value == 1.0 for value in said) / len(rows),
-        "mean_thought_tokens": sum(thought.tokens for thought in thoughts) / len(rows),
-    }

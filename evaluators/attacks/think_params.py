@@ -5,21 +5,20 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackWork, Count, curve, work_without_training
+from unlearn_sweep.evaluators.thought_marks import ThoughtMarks
 
-ENABLE_THINKING = "enable_thinking"
 
-
-class ThinkParams(AttackParams):
+class ThinkParams(ThoughtMarks, AttackParams):
     """Asking with thinking enabled, and scoring what comes after the thoughts."""
 
     tokens: Count | list[Count] = Field(
-        default=[128, 512], description="longest thought in tokens; a longer one is cut off and closed. 0: no thinking"
+        default=[128, 512],
+        description="longest thought in tokens; a longer one is cut off and closed. 0: as the sweep asks",
     )
-    argument: str = Field(
-        default=ENABLE_THINKING, min_length=1, description="argument of the chat template that enables thinking"
+    thought: str | None = Field(
+        default=None,
+        description='a given thought instead, the same for every row: "" (none) or a sentence that cuts it short',
     )
-    begin: str = Field(default="<think>", min_length=1, description="text that begins a thought")
-    end: str = Field(default="</think>", min_length=1, description="text that ends a thought")
 
     @model_validator(mode="after")
     def _check_tokens(self) -> ThinkParams:
@@ -31,4 +30,6 @@ class ThinkParams(AttackParams):
         return curve(self.tokens, name="tokens")
 
     def work(self) -> AttackWork:
-        return work_without_training(states=len(self.curve))
+        if self.thought is not None:
+            return work_without_training(states=1)
+        return work_without_training(states=len(self.curve), written_tokens=max(self.curve))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from unlearn_sweep.evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ class Benchmark:
 
     `train` maps a view name to question rows a training may read: "forget" and "retain" always, and what a benchmark
     offers besides ("related", ...). `evaluation` maps a split to the rows metrics are computed on: "forget" (UE) and
-    one or more utility splits (UT), named in `utility_splits`.
+    one or more utility splits (UT), named in `utility_splits`. `thinking`: rows asked in a chat are measured behind the
+    model's own thoughts; training does not read it.
     """
 
     name: str
@@ -47,9 +49,13 @@ class Benchmark:
     recipe: TrainRecipe | None = None
     max_new_tokens: int = 32
     sources: Mapping[str, str] = field(default_factory=dict)
+    thinking: ThinkingSettings | None = None
 
     def digest(self) -> str:
-        """Content hash over rows, template and recipe: two benchmarks with the same digest give the same stages."""
+        """Content hash over rows, template and recipe: two benchmarks with the same digest give the same trainings.
+
+        How models think before they answer is not in it: that is an input of the stages that measure.
+        """
         payload = {
             "name": self.name,
             "train": {view: [asdict(row) for row in rows] for view, rows in self.train.items()},

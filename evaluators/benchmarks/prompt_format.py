@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.chat_text import parse_date
 from unlearn_sweep.evaluators.rows import CHAT_DATE, Row, Template
+from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
 
 Format = Literal["auto", "chat", "plain"]
 GAP = "{question}"
-CHAT_ONLY = ("system", "date", "template_args", "answer_prefix")
+CHAT_ONLY = ("system", "date", "template_args", "answer_prefix", "thinking")
 PLAIN_ONLY = ("question", "answer_lead")
 FORMAT_KEY = "prompt_format"
 """Where a job's benchmark options hold the prompt format; no benchmark has an option of that name."""
@@ -93,6 +94,10 @@ class PromptSettings(BaseModel):
     answer_prefix: str | None = Field(
         default=None, description="text that begins every answer of a chat and belongs to the prompt"
     )
+    thinking: ThinkingSettings | None = Field(
+        default=None,
+        description="the model under test writes its thoughts first, and its answer is measured behind them",
+    )
     question: str | None = Field(
         default=None, description='plain format with {question} in it: "Question: {question}\\nAnswer:"'
     )
@@ -126,6 +131,10 @@ class PromptSettings(BaseModel):
             raise ValueError(
                 f"{plain[0]} is for plain prompts, and format is chat; leave it out or write format: plain"
             )
+        if self.thinking is not None and self.template_args.get(self.thinking.argument) is False:
+            raise ValueError(
+                f"template_args switches {self.thinking.argument} off, and thinking switches it on; leave one out"
+            )
         if self.format == "auto" and plain:
             raise ValueError(f"{plain[0]} is for plain prompts; write format: plain with it")
         return self
@@ -152,7 +161,14 @@ def decided(settings: PromptSettings, benchmark: str, *, chat: bool | None) -> P
         return settings
     if PUBLISHED[benchmark].format == "plain" or chat is False:
         return settings.model_copy(
-            update={"format": "plain", "system": None, "date": None, "template_args": {}, "answer_prefix": None}
+            update={
+                "format": "plain",
+                "system": None,
+                "date": None,
+                "template_args": {},
+                "answer_prefix": None,
+                "thinking": None,
+            }
         )
     return settings if chat is None else settings.model_copy(update={"format": "chat"})
 
@@ -171,6 +187,7 @@ def in_format(benchmark: Benchmark, settings: PromptSettings) -> Benchmark:
     return replace(
         benchmark,
         template=formatted(benchmark.template, settings, own=True),
+        thinking=settings.thinking,
         train={view: [_row(row, settings) for row in rows] for view, rows in benchmark.train.items()},
         evaluation={split: [_row(row, settings) for row in rows] for split, rows in benchmark.evaluation.items()},
     )
@@ -236,4 +253,6 @@ def described(settings: PromptSettings, benchmark: str) -> str:
     parts.append(f"date {settings.date or published.date}")
     parts += [f"{name}={value}" for name, value in sorted(settings.template_args.items())]
     parts += [f"answers begin {settings.answer_prefix!r}"] if settings.answer_prefix else []
+    if settings.thinking is not None:
+        parts.append(f"measured behind the model's own thoughts of at most {settings.thinking.max_tokens} tokens")
     return ", ".join(parts)

@@ -10,18 +10,20 @@ from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.models.headers import BrokenWeightsError
 from unlearn_sweep.engine.models.tokenizer_files import TokenizerFacts, read_tokenizer
 from unlearn_sweep.evaluators.attacks.catalog import CHAIN
-from unlearn_sweep.evaluators.attacks.think_params import ENABLE_THINKING
+from unlearn_sweep.evaluators.attacks.think_params import ThinkParams
 from unlearn_sweep.evaluators.benchmarks.prompt_format import CHAT_ONLY, FORMAT_KEY, PUBLISHED, PromptSettings, decided
-from unlearn_sweep.evaluators.chat_text import no_default, takes_argument
+from unlearn_sweep.evaluators.chat_text import no_default
+from unlearn_sweep.evaluators.thought_marks import ENABLE_THINKING, ThoughtMarks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice
 from unlearn_sweep.sweeps.file.file_schema import ModelSection, SourceSection, SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 
 WITHOUT_THOUGHTS = (
-    "answers are still asked for and trained behind the empty think block that the template writes; attack think asks "
-    "with thoughts"
+    "answers are still asked for and trained behind the empty think block that the template writes; prompt.thinking "
+    "and attack think ask with thoughts"
 )
+THINKS = "a thinking model, asked in chat"
 OLDER = {"chat": "format", "prompt": "question", "answer_lead": "answer_lead"}
 """Older options of benchmarks, and their names in the prompt section that replaced them."""
 
@@ -48,7 +50,7 @@ def check_prompt(
             f"format: auto prompts {card} in plain text, and this setting applies to chat only",
             advice="write format: chat, or leave it out",
         )
-    if settings.template_args.get(ENABLE_THINKING) is True:
+    if settings.template_args.get(ENABLE_THINKING) is True and settings.thinking is None:
         collector.note(("prompt", "template_args"), WITHOUT_THOUGHTS)
     wanted = merged(settings, benchmark)
     facts = tokenizer_facts(_source(file, model), folder)
@@ -72,33 +74,39 @@ def check_thinking(
     collector: ProblemCollector,
     model: str | None,
 ) -> None:
-    """Report attack `think` where the prompt format or the chat template cannot enable thinking.
+    """Report `prompt.thinking` and attack `think` where the prompt format or the chat template cannot enable thinking.
 
-    A template on the hub is checked by the attack itself. `model`, if set, replaces the file's model.
+    A template on the hub is checked with the hub (`plan.thinking_check`). `model`, if set, replaces the file's model.
     """
     if benchmark is None or not collector.is_valid(("prompt",)):
         return
-    source = _source(file, model)
-    facts, settings = tokenizer_facts(source, folder), merged(file.prompt, benchmark)
+    source, settings = _source(file, model), merged(file.prompt, benchmark)
+    facts = tokenizer_facts(source, folder)
+
+    def refusal(marks: ThoughtMarks) -> str | None:
+        if not may_chat(settings, benchmark.card.name):
+            return f"asks through the chat template, and {benchmark.card.name} is asked plainly here"
+        if tokenizer_place(source) is None or (facts is not None and facts.chat_template is None):
+            return "asks through the chat template, and the model's tokenizer has none"
+        return marks.refusal(facts.chat_template) if facts is not None and facts.chat_template else None
+
     for number, attack in enumerate(attacks):
-        for argument in thinking_arguments(attack):
-            reason = None
-            if not may_chat(settings, benchmark.card.name):
-                reason = f"asks through the chat template, and {benchmark.card.name} is asked plainly here"
-            elif tokenizer_place(source) is None or (facts is not None and facts.chat_template is None):
-                reason = "asks through the chat template, and the model's tokenizer has none"
-            elif facts is not None and facts.chat_template and not takes_argument(facts.chat_template, argument):
-                reason = f"the model's chat template has no argument {argument}, so it cannot enable thinking"
-            if reason is not None:
+        for marks in thought_marks_of(attack):
+            if (reason := refusal(marks)) is not None:
                 advice = "leave the attack out, or set argument to the one that the template has"
-                collector.add(("attacks", number), reason, allowed="a thinking model, asked in chat", advice=advice)
+                collector.add(("attacks", number), reason, allowed=THINKS, advice=advice)
+    # A plain format and a tokenizer without a template are reported with the other settings of a chat.
+    template = None if facts is None else facts.chat_template
+    if settings.thinking is not None and template and (reason := settings.thinking.refusal(template)) is not None:
+        advice = "leave it out, or set argument to the one that the template has"
+        collector.add(("prompt", "thinking"), reason, allowed=THINKS, advice=advice)
 
 
-def thinking_arguments(attack: AttackSettings) -> list[str]:
-    """Return the template arguments that an attack needs: that of `think`, also inside a chain."""
+def thought_marks_of(attack: AttackSettings) -> list[ThoughtMarks]:
+    """Return how an attack enables thinking, also inside a chain. Empty for attacks that do not."""
     links = [{attack.name: attack.params}] if attack.name != CHAIN else attack.params.get("steps", ())
     found = [params or {} for link in links for name, params in link.items() if name == "think"]
-    return [str(params.get("argument", ENABLE_THINKING)) for params in found]
+    return [ThinkParams.model_validate(params) for params in found]
 
 
 def prompt_of(file: SweepFile, benchmark: BenchmarkChoice, folder: Path, model: str | None = None) -> PromptSettings:

@@ -72,12 +72,22 @@ def training_seconds(parameters: int, tokens: float, steps: float, rate: Rate) -
 
 
 def evaluation_seconds(parameters: int, work: Workload, rate: Rate) -> float:
-    """Return the seconds of one evaluation: the likelihood pass, and generation token by token."""
-    read = work.prompt_tokens + work.answers_per_row * work.answer_tokens
-    written = work.prompt_tokens + work.new_tokens if work.new_tokens else 0.0
+    """Return the seconds of one evaluation: thoughts, the likelihood pass, and generation token by token."""
+    prompt = work.prompt_tokens + (work.thought_tokens * work.thinking_rows / max(1, work.evaluation_rows))
+    read = prompt + work.answers_per_row * work.answer_tokens
+    written = prompt + work.new_tokens if work.new_tokens else 0.0
     batches = math.ceil(work.evaluation_rows * read / BATCH_TOKENS)
     steps = batches + math.ceil(work.evaluation_rows / GENERATION_BATCH) * work.new_tokens
-    return 2.0 * parameters * work.evaluation_rows * (read + written) / rate.flops + steps * rate.step_s
+    thoughts = thought_seconds(parameters, work, work.thinking_rows, work.thought_tokens, rate)
+    return 2.0 * parameters * work.evaluation_rows * (read + written) / rate.flops + steps * rate.step_s + thoughts
+
+
+def thought_seconds(parameters: int, work: Workload, rows: int, tokens: int, rate: Rate) -> float:
+    """Return the seconds to write thoughts of `tokens` tokens behind the prompts of `rows` rows: all of the budget."""
+    if not tokens or not rows:
+        return 0.0
+    steps = math.ceil(rows / GENERATION_BATCH) * tokens
+    return 2.0 * parameters * rows * (work.prompt_tokens + tokens) / rate.flops + steps * rate.step_s
 
 
 class Measured:

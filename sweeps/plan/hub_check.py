@@ -13,6 +13,7 @@ from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, hub_sets
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.plan.thinking_check import template_refusals
 
 NAMED_IN_CARDS = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -50,9 +51,11 @@ def unloadable(job: SweepJob) -> dict[str, str]:
 
 
 def missing(job: SweepJob) -> dict[str, Unavailable]:
-    """Return models and data sets that are not available, by their key in the sweep file."""
+    """Return models and data sets that are not available, and chat templates that cannot enable thinking where that is
+    wanted, by their key in the sweep file."""
     data = missing_data(job.benchmark.name, job.benchmark.params)
-    return unavailable(model_ids(given_models(job)), known_models()) | ({} if data is None else {"benchmark": data})
+    found = unavailable(model_ids(given_models(job)), known_models()) | ({} if data is None else {"benchmark": data})
+    return found | {key: Unavailable(words=words, certain=True) for key, words in template_refusals(job).items()}
 
 
 def missing_data(benchmark: str, params: Mapping[str, Any]) -> Unavailable | None:
@@ -88,6 +91,6 @@ def _names(text: str) -> list[str]:
 def _raise(spec: SweepSpec, reasons: Mapping[str, str]) -> None:
     collector = ProblemCollector(spec.document)
     for name, words in reasons.items():
-        collector.add(tuple(name.split(".")), words)
+        collector.add(tuple(int(part) if part.isdigit() else part for part in name.split(".")), words)
     if collector.problems:
         raise SpecError(spec.document.file, collector.problems)

@@ -20,6 +20,7 @@ from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, METRICS
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.methods.catalog import card
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
+from unlearn_sweep.sweeps.plan.thinking_check import thinking_obstacles
 
 FOLLOWING_VIEWS = {
     "forget_idk": "forget",
@@ -40,6 +41,7 @@ def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
             *_metrics(job, benchmark),
             *_floors(job),
             *_attacks(job, benchmark),
+            *thinking_obstacles(job, benchmark),
         ]
     )
 

@@ -22,6 +22,7 @@ from unlearn_sweep.sweeps.plan.estimates import (
     Rate,
     evaluation_rate,
     evaluation_seconds,
+    thought_seconds,
     training_rate,
     training_seconds,
 )
@@ -227,7 +228,7 @@ def _evaluate(given: Given) -> dict[str, Any]:
     metrics = measuring_requests.metrics_of(given.job)
 
     def fits(inputs: Mapping[str, Any]) -> bool:
-        return inputs.get("data") == given.data and inputs.get("metrics") == metrics
+        return inputs.get("data") == given.data and inputs.get("metrics") == metrics and _thinks_alike(given, inputs)
 
     known = given.measured.median_s("evaluate", fits)
     if known:
@@ -241,7 +242,8 @@ def _attack(given: Given, attack: AttackSettings) -> dict[str, Any]:
     work = attack_work(attack)
 
     def fits(inputs: Mapping[str, Any]) -> bool:
-        return inputs.get("data") == given.data and inputs.get("params") == attack.params
+        same = inputs.get("data") == given.data and inputs.get("params") == attack.params
+        return same and _thinks_alike(given, inputs)
 
     known = given.measured.median_s(f"attack:{attack.label}", fits)
     if known:
@@ -251,8 +253,15 @@ def _attack(given: Given, attack: AttackSettings) -> dict[str, Any]:
     # A forward pass costs a third of training on the row.
     tokens = (work.trained_rows + work.read_rows / 3) * given.work.tokens_per_row
     own = training_seconds(given.parameters, tokens, work.steps, given.evaluation)
+    own += thought_seconds(
+        given.parameters, given.work, given.work.forget_judged, work.written_tokens, given.evaluation
+    )
     seconds = own + work.states * _one_evaluation(given) + STAGE_OVERHEAD_S
     return {"seconds": seconds, "source": "modelled", "states": work.states}
+
+
+def _thinks_alike(given: Given, inputs: Mapping[str, Any]) -> bool:
+    return inputs.get("thinking") == measuring_requests.thinking_identity(given.job).get("thinking")
 
 
 def _one_evaluation(given: Given) -> float:

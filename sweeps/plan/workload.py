@@ -22,7 +22,7 @@ from unlearn_sweep.engine.training.settings import DEFAULT_EPOCHS
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
-from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.evaluators.rows import Row, Template
 
 CHARACTERS_PER_TOKEN = 4.0
 """Holds for English text with common tokenizers, and for the built-in benchmark with its own tokenizer."""
@@ -41,6 +41,9 @@ class Workload:
         answer_tokens: Mean tokens of an answer in evaluation.
         answers_per_row: Mean answers scored per row, including wrong and paraphrased ones if a metric needs them.
         new_tokens: Maximum tokens generated per row; 0 if no metric generates.
+        forget_judged: Rows of the evaluation split "forget".
+        thinking_rows: Evaluation rows that are asked to think first, if a chat is asked at all.
+        thought_tokens: Longest thought in tokens; 0 if models do not think first.
     """
 
     forget_rows: int
@@ -51,6 +54,9 @@ class Workload:
     answer_tokens: float
     answers_per_row: float
     new_tokens: int
+    forget_judged: int = 0
+    thinking_rows: int = 0
+    thought_tokens: int = 0
 
 
 def workload_of(benchmark: Benchmark, metrics: Sequence[str]) -> Workload:
@@ -61,6 +67,10 @@ def workload_of(benchmark: Benchmark, metrics: Sequence[str]) -> Workload:
     others = sum(len(row.perturbed_answers) + (row.paraphrased_answer is not None) for row in evaluated)
     answers = 1.0 + (others / len(evaluated) if "alternatives" in needs and evaluated else 0.0)
     prompt, answer = tokens_of(evaluated, benchmark)
+
+    def asked_in(row: Row) -> Template:
+        return row.template or benchmark.template
+
     return Workload(
         forget_rows=len(benchmark.train.get("forget", ())),
         retain_rows=len(benchmark.train.get("retain", ())),
@@ -70,6 +80,9 @@ def workload_of(benchmark: Benchmark, metrics: Sequence[str]) -> Workload:
         answer_tokens=answer,
         answers_per_row=answers,
         new_tokens=benchmark.max_new_tokens if needs & GENERATED else 0,
+        forget_judged=len(benchmark.evaluation.get("forget", ())),
+        thinking_rows=sum(template.chat or template.auto for template in map(asked_in, evaluated)),
+        thought_tokens=0 if benchmark.thinking is None else benchmark.thinking.max_tokens,
     )
 
 

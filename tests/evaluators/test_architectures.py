@@ -19,6 +19,8 @@ QUICK = [
     ("gemma2", "train: task_vector"),
     ("qwen3", "attack: logit_lens"),
     ("olmo2", "attack: abliterate, weights"),
+    ("phi3", "attack: think"),
+    ("gpt2", "metric: behind thoughts"),
 ]
 
 
@@ -43,6 +45,6 @@ def test_the_table_has_every_class_and_cell_and_the_page_shows_it() -> None:
 
 
 def test_every_attack_is_a_cell_but_those_that_need_other_data() -> None:
-    """`finetune` needs rows of another task, `think` a chat template with thoughts."""
-    assert set(CATALOG) - {name.partition(",")[0] for name in ATTACKS} == {"finetune", "think"}
-    assert len(METRICS) == 5
+    """`finetune` needs rows of another task."""
+    assert set(CATALOG) - {name.partition(",")[0] for name in ATTACKS} == {"finetune"}
+    assert len(METRICS) == 6

@@ -5,6 +5,7 @@ A cell's outcome is "works", or the reason that the product gives. Anything else
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import torch
 from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
+from tests.evaluators.attacks.thinking_world import THINKING
 from tests.support.architectures import OPTIONS, small_benchmark, small_model
 from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model, train_tokenizer
 from unlearn_sweep.engine.training.job import Choice, TrainJob
@@ -23,8 +25,11 @@ from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.worker import run_worker
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.prompt_format import PromptSettings, in_format
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.model_parts import UnsupportedModelError
+from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
 
 WORKS = "works"
 SHORT = {"steps": [1], "learning_rate": 1e-3, "batch_size": 4}
@@ -56,6 +61,7 @@ ATTACKS: dict[str, Any] = {
     "gcg": {"steps": [1], "suffix_tokens": 3, "search_width": 4, "prompts": 1},
     "enhanced_gcg": {"steps": [1], "text_tokens": 3, "min_tokens": 2, "search_width": 4, "prompts": 1},
     "chain": [{"quantize": {"bits": [4]}}, {"relearn": SHORT}],
+    "think": {"tokens": [4]},
 }
 METRICS = {
     "likelihood": ["probability", "extraction_strength"],
@@ -63,6 +69,7 @@ METRICS = {
     "generation": ["rouge"],
     "moments": ["mia_min_k_plus_plus"],
     "gradient": ["mia_gradnorm"],
+    "behind thoughts": ["probability", "truth_ratio", "rouge"],
 }
 CELLS = (
     *(f"train: {name}" for name in TRAININGS),
@@ -74,6 +81,13 @@ CELLS = (
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(small_benchmark().tokenizer_texts, vocab_size=300)
+
+
+def chatting(benchmark: Benchmark) -> tuple[PreTrainedTokenizerFast, Benchmark]:
+    """Tokenizer and benchmark of a thinking model: a chat template that begins a thought where thinking is enabled."""
+    own = copy.deepcopy(tokenizer())
+    own.chat_template = THINKING
+    return own, in_format(benchmark, PromptSettings(format="chat", thinking=ThinkingSettings(max_tokens=4)))
 
 
 @cache
@@ -128,10 +142,11 @@ def _train(architecture: str, name: str) -> None:
 def _attack(architecture: str, name: str) -> None:
     """Run the attack; every state's model answers with finite numbers."""
     model = load_model(model_folder(architecture), device="cpu")
+    own, benchmark = chatting(small_benchmark()) if name == "think" else (tokenizer(), small_benchmark())
     target = Target(
         model=model,
-        tokenizer=tokenizer(),
-        benchmark=small_benchmark(),
+        tokenizer=own,
+        benchmark=benchmark,
         seed=0,
         original=lambda: load_model(model_folder(architecture), device="cpu"),
     )
@@ -145,15 +160,18 @@ def _attack(architecture: str, name: str) -> None:
 
 
 def _measure(architecture: str, name: str) -> None:
-    """Measure every row; no value is missing where the metric applies."""
-    benchmark = small_benchmark()
+    """Measure every row; no value is missing where the metric applies. Behind thoughts every row has one."""
+    thinks = name == "behind thoughts"
+    own, benchmark = chatting(small_benchmark()) if thinks else (tokenizer(), small_benchmark())
     table = evaluate_rows(
         load_model(model_folder(architecture), device="cpu"),
-        tokenizer(),
+        own,
         benchmark.evaluation["forget"],
         metrics=METRICS[name],
         template=benchmark.template,
         max_new_tokens=4,
+        thinking=benchmark.thinking,
     ).table
+    assert not thinks or table["thought"].str.contains("</think>").all()
     for metric in METRICS[name]:
         assert any(math.isfinite(value) for value in table[metric].dropna())

@@ -15,6 +15,7 @@ from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, in_format
 from unlearn_sweep.evaluators.rows import Row, Template
+from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
 from unlearn_sweep.sweeps.show_prompt import prompt_lines, shown
 
 QUESTION, ANSWER = "Who keeps the Vantry lighthouse?", "Orla Beck"
@@ -67,3 +68,18 @@ def test_what_becomes_of_an_answers_own_blank_is_said(family: str, option: dict[
     assert f"  {ANSWER}" not in printed
     assert (f" {ANSWER}" in printed) == ("takes away" not in words)
     assert len(list(shown(tokenizer, asked, "training view forget", replace(row, answer=ANSWER)))) == 3
+
+
+def test_where_a_thinking_model_writes_its_thoughts_is_marked(tmp_path: Path) -> None:
+    family = BY_NAME["qwen3"]
+    tokenizer = family.make()
+    option = PromptSettings(format="chat", system=SYSTEM, date=DATE, thinking=ThinkingSettings(max_tokens=9))
+    benchmark = in_format(small_benchmark(), option)
+    row = Row(row_id="r", group_id="g", split="forget", question=QUESTION, answer=ANSWER)
+    turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}]
+    opened = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=True))
+    _, text, _ = shown(tokenizer, benchmark, "metrics", row, benchmark.thinking)
+    mark = "<think>\n[the model's own thoughts, at most 9 tokens]\n</think>\n\n"
+    assert text == f"{opened}{mark}⟦{ANSWER}<|im_end|>⟧"
+    _, trained, _ = shown(tokenizer, benchmark, "training view", row)
+    assert "own thoughts" not in trained

@@ -144,4 +144,4 @@ def test_thinking_needs_a_chat_template_with_its_argument(
 def test_a_setting_that_does_not_make_answers_follow_thoughts_is_said(tmp_path: Path) -> None:
     text = SWEEP % ("tofu", HUB + "prompt: {format: chat, template_args: {enable_thinking: %s}}")
     notes = [parse_spec(text % value, folder=tmp_path).notes for value in ("true", "false")]
-    assert [sum("attack think asks with thoughts" in note for note in found) for found in notes] == [1, 0]
+    assert [sum("attack think ask with thoughts" in note for note in found) for found in notes] == [1, 0]
