@@ -44,7 +44,10 @@ class StoredTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything a view reads. `unreadable` maps each file that was left out to the reason."""
+    """Everything a view reads. `unreadable` maps each file that was left out to the reason.
+
+    `identity` holds the digests that all trials share (original, data, training, code); empty until it is known.
+    """
 
     folder: Path
     name: str
@@ -59,6 +62,7 @@ class Snapshot:
     last_event_s: float | None
     events: Sequence[Event] = ()
     starts: Starts = field(default_factory=Starts)
+    identity: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -96,6 +100,7 @@ def read_snapshot(folder: Path) -> Snapshot:
         last_event_s=events[-1].time if events else None,
         events=events,
         starts=_starts_of(lock, unreadable),
+        identity=_identity_of(lock),
         unreadable=unreadable,
     )
 
@@ -137,6 +142,11 @@ def _starts_of(lock: Mapping[str, Any], unreadable: dict[str, str]) -> Starts:
     except ValidationError as error:
         unreadable["spec.lock.yaml: starts"] = first_mistake(error)
         return Starts()
+
+
+def _identity_of(lock: Mapping[str, Any]) -> Mapping[str, str]:
+    identity = lock.get("identity")
+    return {str(name): str(value) for name, value in identity.items()} if isinstance(identity, Mapping) else {}
 
 
 def _benchmark_of(spec: Mapping[str, Any]) -> str | None:

@@ -1,9 +1,10 @@
 """Convert a trial or a sweep to MLflow params, metrics, tags and tables as plain values, without importing mlflow.
 
 Names are chosen so that runs can be compared. A parameter with the same meaning for every method has the same name
-everywhere (`learning_rate`); any other has its method as a prefix (`npo.beta`). A missing or non-finite number is never
-logged as a metric, because MLflow stores inf as 1.8e308 and plots it. A tag `no_value.<name>` with the reason is set
-instead.
+everywhere (`learning_rate`); any other has its method as a prefix (`npo.beta`). MLflow's Compare page sorts metrics by
+name and colours runs by the first one, so no metric of a trial sorts before `rob`: `seconds.` and not `cost.`. A
+missing or non-finite number is never logged as a metric, because MLflow stores inf as 1.8e308 and plots it. A tag
+`no_value.<name>` with the reason is set instead.
 """
 
 from __future__ import annotations
@@ -146,11 +147,11 @@ def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: s
     for score in record.attacks:
         _add_attack(fields, score)
     for stage, seconds in sorted(record.stage_seconds.items()):
-        fields.metric(f"cost.{stage.replace(':', '.')}_s", seconds)
-    fields.metric("cost.stages_s", math.fsum(record.stage_seconds.values()))
-    fields.metric("cost.wall_s", record.finished - record.started)
+        fields.metric(f"seconds.{stage.replace(':', '.')}", seconds)
+    fields.metric("seconds.stages", math.fsum(record.stage_seconds.values()))
+    fields.metric("seconds.wall", record.finished - record.started)
     if record.training is not None:
-        _add_training(fields, record.training)
+        add_training(fields, record.training)
     if record.attacks:
         fields.table("attack_curves.json", ATTACK_COLUMNS, attack_lines(record.attacks))
     return fields
@@ -160,12 +161,12 @@ def _add_params(fields: Fields, record: TrialRecord) -> None:
     fields.param("method", record.method)
     fields.param("seed", record.seed)
     for name, value in sorted(record.params.items()):
-        if name in ("method", "seed"):
+        if name in ("method", "seed") or (name, value) == ("compat", "none"):
             continue
         fields.param(param_name(record.method, name), value)
         if name.rpartition(".")[2] == "learning_rate" and is_number(value) and value > 0:
             # MLflow's parallel-coordinates plot has no logarithmic axis.
-            fields.metric("log10_" + param_name(record.method, name), math.log10(value))
+            fields.metric("search.log10_" + param_name(record.method, name), math.log10(value))
 
 
 def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: str | None) -> None:
@@ -194,12 +195,20 @@ def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str,
 def _add_objectives(fields: Fields, record: TrialRecord) -> None:
     reason = record.reason or f"the trial is {record.state}"
     why = record.missing | ({"rob": record.rob_reason} if record.rob_reason else {})
-    for name in ("ue", "ut", "rob"):
-        fields.metric(name, getattr(record, name), reason=why.get(name) or reason)
-        fields.metric(f"report.{name}", getattr(record, f"report_{name}"), reason=why.get(f"report_{name}"))
+    fields.metric("rob", record.rob, reason=why.get("rob") or reason)
+    fields.metric("unseen.rob", record.report_rob, reason=why.get("report_rob"))
     if record.rob_detail:
         for family, value in sorted(record.rob_detail.families.items()):
             fields.metric(f"rob.family.{family}", value)
+    add_scores(fields, record)
+
+
+def add_scores(fields: Fields, record: TrialRecord) -> None:
+    """Add UE and UT on both halves, with their parts and standard errors."""
+    reason = record.reason or f"the trial is {record.state}"
+    for name in ("ue", "ut"):
+        fields.metric(name, getattr(record, name), reason=record.missing.get(name) or reason)
+        fields.metric(f"unseen.{name}", getattr(record, f"report_{name}"), reason=record.missing.get(f"report_{name}"))
     if record.ue_detail:
         _add_detail(fields, "ue", record.ue_detail, with_split=False)
     if record.ut_detail:
@@ -218,7 +227,7 @@ def _add_seeds(fields: Fields, record: TrialRecord) -> None:
     fields.metric("seeds.complete", found.complete, step=found.runs)
     fields.tag("seeds.lost", "; ".join(found.lost) or None)
     for name, spread in found.spreads.items():
-        prefix = f"seeds.{name.replace('report_', 'report.')}"
+        prefix = f"seeds.{name.replace('report_', 'unseen.')}"
         fields.metric(f"{prefix}.mean", spread.mean, step=found.runs)
         fields.metric(f"{prefix}.deviation", spread.deviation, step=found.runs)
 
@@ -226,35 +235,41 @@ def _add_seeds(fields: Fields, record: TrialRecord) -> None:
 def _add_detail(fields: Fields, prefix: str, objective: Objective, *, with_split: bool) -> None:
     """Add the parts of UE or UT.
 
-    Scores in [0, 1] are named `ue.<metric>` and `ut.<split>.<metric>`, raw values `raw.<split>.<metric>`, and group
+    Scores in [0, 1] are named `ue.<metric>` and `ut.<split>.<metric>`, raw values `value.<split>.<metric>`, and group
     means `ue.group.<group>` and `ut.group.<group>`.
     """
     fields.metric(f"{prefix}.standard_error", objective.standard_error)
     for part in objective.parts:
         name = f"{part.split}.{part.metric}" if with_split else part.metric
         fields.metric(f"{prefix}.{name}", part.score, reason=part.reason)
-        fields.metric(f"raw.{part.split}.{part.metric}", part.value)
+        fields.metric(f"value.{part.split}.{part.metric}", part.value)
     for group, value in sorted(objective.groups.items()):
         fields.metric(f"{prefix}.group.{group}", value)
 
 
 def _add_attack(fields: Fields, score: AttackScore) -> None:
-    """Add `rob.<attack>` and its curve. The step is the attack's strength, so MLflow plots forgetting against strength.
-
-    If the strengths are not distinct integers, the step is the position in the curve.
-    """
+    """Add `rob.<attack>` and its curve."""
     reason = score.reason or ("skipped" if score.skipped else None)
     fields.metric(f"rob.{score.attack}", score.value, reason=reason)
     fields.metric(f"rob.{score.attack}.standard_error", score.standard_error)
-    fields.metric(f"report.rob.{score.attack}", score.report_value, reason=score.report_reason)
+    fields.metric(f"unseen.rob.{score.attack}", score.report_value, reason=score.report_reason)
     fields.metric(f"rob.{score.attack}.utility", score.utility)
+    add_curve(fields, score, f"strength/{score.attack}/still_forgotten", f"strength/{score.attack}/utility")
+
+
+def add_curve(fields: Fields, score: AttackScore, still_forgotten: str, utility: str) -> None:
+    """Add the curve of an attack as two metrics of these names.
+
+    The step is the attack's strength, so MLflow plots forgetting against strength. If the strengths are not distinct
+    integers, the step is the position in the curve.
+    """
     strengths = [point.strength for point in score.curve]
     whole = all(math.isfinite(strength) and strength == int(strength) for strength in strengths)
     distinct = len(set(strengths)) == len(strengths)
     steps = [int(strength) for strength in strengths] if whole and distinct else range(len(strengths))
     for step, point in zip(steps, score.curve, strict=True):
-        fields.metric(f"curve/{score.attack}/still_forgotten", point.still_forgotten, step=step)
-        fields.metric(f"curve/{score.attack}/utility", point.utility, step=step)
+        fields.metric(still_forgotten, point.still_forgotten, step=step)
+        fields.metric(utility, point.utility, step=step)
 
 
 def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
@@ -267,7 +282,7 @@ def attack_lines(attacks: Iterable[AttackScore]) -> Iterator[list[Any]]:
             yield [score.attack, score.family, None, None, None, None, score.reason]
 
 
-def _add_training(fields: Fields, outcome: TrainOutcome) -> None:
+def add_training(fields: Fields, outcome: TrainOutcome) -> None:
     """Add the numbers of a training below `train/`, and the curve of each loss term.
 
     The final loss terms are left out: they are the last points of the curves.

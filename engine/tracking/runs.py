@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from unlearn_sweep.engine.privacy.secrets import silence_telemetry
@@ -21,13 +21,10 @@ from unlearn_sweep.engine.tracking.fields import Fields, Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
-Item = TypeVar("Item")
-
-METRICS_PER_BATCH = 1000
-PARAMS_PER_BATCH = 100
-TAGS_PER_BATCH = 100
+PER_BATCH, PER_KIND = 1000, 100
+"""Limits of one request: items in all, and params or tags."""
 EXPERIMENT_CHARS = 500
 _TABLES_TAG = "mlflow.loggedArtifacts"
 
@@ -130,12 +127,7 @@ class RunStore:
         return _known(self.client.create_run(self.experiment_id, start_ms, dict(tags), name))
 
     def fill(self, run_id: str, fields: Fields, time_ms: int) -> None:
-        """Write params, metrics, tables and finally tags."""
-        from mlflow.entities import Param
-
-        for chunk in _chunks(sorted(fields.params.items()), PARAMS_PER_BATCH):
-            self.client.log_batch(run_id, params=[Param(name, value) for name, value in chunk])
-        self.points(run_id, fields.points, time_ms)
+        """Write tables, params and metrics, and tags last. What fits in one request is written by one."""
         if fields.long_params:
             self.client.log_dict(run_id, fields.long_params, "long_params.json")
         tags = dict(fields.tags)
@@ -145,19 +137,42 @@ class RunStore:
             # Because of this tag, MLflow shows the JSON artifacts as tables.
             shown = [{"path": file, "type": "table"} for file in sorted(fields.tables)]
             tags[_TABLES_TAG] = json.dumps(shown)
-        self.tag(run_id, tags)
+        self._log(run_id, sorted(fields.params.items()), fields.points, sorted(tags.items()), time_ms)
 
     def points(self, run_id: str, points: Sequence[Point], time_ms: int) -> None:
-        from mlflow.entities import Metric
-
-        for chunk in _chunks(points, METRICS_PER_BATCH):
-            self.client.log_batch(run_id, metrics=[Metric(p.name, p.value, time_ms, p.step) for p in chunk])
+        self._log(run_id, [], points, [], time_ms)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
+        self._log(run_id, [], [], sorted(tags.items()), 0)
 
-        for chunk in _chunks(sorted(tags.items()), TAGS_PER_BATCH):
-            self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in chunk])
+    def _log(
+        self,
+        run_id: str,
+        params: Sequence[tuple[str, str]],
+        points: Sequence[Point],
+        tags: Sequence[tuple[str, str]],
+        time_ms: int,
+    ) -> None:
+        """Write params, metrics and tags, in this order, in as few requests as the limits of MLflow allow."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        while params or points or tags:
+            metrics_now = points[: PER_BATCH - min(len(params), PER_KIND)]
+            params_now = params[:PER_KIND]
+            left = len(points) > len(metrics_now) or len(params) > PER_KIND
+            tags_now = [] if left else tags[: min(PER_KIND, PER_BATCH - len(metrics_now) - len(params_now))]
+            self.client.log_batch(
+                run_id,
+                metrics=[Metric(point.name, point.value, time_ms, point.step) for point in metrics_now],
+                params=[Param(name, value) for name, value in params_now],
+                tags=[RunTag(name, value) for name, value in tags_now],
+            )
+            params, points, tags = params[PER_KIND:], points[len(metrics_now) :], tags[len(tags_now) :]
+
+    def inputs(self, run_id: str, datasets: Sequence[DatasetInput]) -> None:
+        """Note the data that a run was made from. MLflow keeps the same data only once."""
+        if datasets:
+            self.client.log_inputs(run_id, datasets)
 
     def end(self, run_id: str, status: str, end_ms: int) -> None:
         """End a run with status FINISHED, FAILED or KILLED."""
@@ -180,10 +195,10 @@ class RunStore:
         self.client.delete_run(run_id)
 
 
+def milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
 def _known(run: Run) -> KnownRun:
     info, data = run.info, run.data
     return KnownRun(info.run_id, info.start_time or 0, info.status, data.tags, data.params, data.metrics)
-
-
-def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

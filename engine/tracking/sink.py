@@ -22,34 +22,26 @@ from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, StoredTrial, read_snapshot
 from unlearn_sweep.engine.sync_thread import SyncThread
-from unlearn_sweep.engine.tracking.answer_table import add_answers
-from unlearn_sweep.engine.tracking.fields import (
-    Fields,
-    Point,
-    hypervolume_curve,
-    is_on_front,
-    sweep_fields,
-    trial_fields,
+from unlearn_sweep.engine.tracking.fields import Fields, is_on_front, trial_fields
+from unlearn_sweep.engine.tracking.front_models import FrontModel, front_models, register_front
+from unlearn_sweep.engine.tracking.runs import (
+    KnownRun,
+    RunStore,
+    absolute_uri,
+    default_tracking_uri,
+    milliseconds,
+    store_errors,
 )
-from unlearn_sweep.engine.tracking.runs import KnownRun, RunStore, absolute_uri, default_tracking_uri, store_errors
+from unlearn_sweep.engine.tracking.runs_page import runs_page, share_view
+from unlearn_sweep.engine.tracking.stage_fields import Ends, stage_ends
+from unlearn_sweep.engine.tracking.stage_runs import StageRuns, TrialId
+from unlearn_sweep.engine.tracking.sweep_params import datasets_of, user
+from unlearn_sweep.engine.tracking.sweep_run import LAYOUT, write_sweep
 from unlearn_sweep.user_error import UserError
 
-TrialId = tuple[int, str]
-"""Number and key. The number alone is ambiguous if the study was restarted from scratch."""
-
 IDS_FILE = "mlflow.json"
-REPORT_FILES = ("index.html", "front.html", "front.png", "front.svg")
 CLOSE_S = 120.0
-LAYOUT = "2"
-"""Increase this when params, metrics or tags of a run change, so that existing runs are rewritten."""
-
 _SOURCE = {"mlflow.source.name": "unlearn-sweep"}
-_SWEEP_STATUS = {"finished": "FINISHED", "stopped": "KILLED"}
-_NOTE = (
-    "One sweep; its trials are the child runs. `tags.on_front = 'yes'` keeps the Pareto front, `metrics.rob` sorts by "
-    "robustness, `curve/` holds forgetting against the strength of each attack. The artifacts hold the front and a "
-    "sample of the models' answers as tables and, once `unlearn-sweep report` has run, as a figure."
-)
 
 
 def tracking_target(setting: str, storage: Path) -> str | None:
@@ -117,6 +109,7 @@ class MlflowSink:
         self._store: RunStore | None = None
         self._listed = False
         self._parent_id = ""
+        self._stages: StageRuns | None = None
         self._children: dict[TrialId, KnownRun] = {}
         self._digests: dict[TrialId, str] = {}
         self._front_tags: dict[TrialId, str] = {}
@@ -140,10 +133,12 @@ class MlflowSink:
             # After an error it is unknown what was written, so the next call lists the runs again.
             self._listed = False
             parent = self._find_parent(store, snapshot, sweep_id)
-            written = sum([self._write_trial(store, snapshot, trial, sweep_id) for trial in snapshot.trials])
+            ends = stage_ends(snapshot.events)
+            written = sum([self._write_trial(store, snapshot, trial, sweep_id, ends) for trial in snapshot.trials])
             self._mark_front(store, snapshot)
-            _write_sweep(store, snapshot, parent)
+            share_view(store, sweep_id, parent.run_id)
             self._note_ids(store, sweep_id)
+            self._write_sweep(store, snapshot, parent, sweep_id)
             self._listed = True
         return written
 
@@ -164,6 +159,7 @@ class MlflowSink:
     def _list_runs(self, store: RunStore, sweep_id: str) -> None:
         """Read which trial runs of this sweep MLflow already has. Delete duplicate runs of a trial."""
         self._children, self._digests, self._front_tags = {}, {}, {}
+        self._stages = StageRuns(store, sweep_id)
         for run in store.find(sweep_id=sweep_id, kind="trial"):
             trial_id = int(run.tags["trial_number"]), run.tags["trial_key"]
             if trial_id in self._children:
@@ -177,6 +173,8 @@ class MlflowSink:
         self._front_tags[trial_id] = run.tags.get("on_front", "")
 
     def _forget(self, store: RunStore, trial_id: TrialId) -> None:
+        if self._stages is not None:
+            self._stages.forget(trial_id)
         store.drop(self._children.pop(trial_id).run_id)
 
     def _find_parent(self, store: RunStore, snapshot: Snapshot, sweep_id: str) -> KnownRun:
@@ -187,7 +185,7 @@ class MlflowSink:
         if found:
             parent = found[0]
         else:
-            tags = {"sweep_id": sweep_id, "sweep": snapshot.name, "kind": "sweep", **_SOURCE}
+            tags = {"sweep_id": sweep_id, "sweep": snapshot.name, "kind": "sweep", **_SOURCE, **user()}
             parent = store.create(snapshot.name, milliseconds(snapshot.first_event_s or 0.0), tags)
         self._parent_id = parent.run_id
         return parent
@@ -199,6 +197,7 @@ class MlflowSink:
             "tracking_uri": redact(self.tracking_uri),
             "experiment_id": store.experiment_id,
             "parent_run_id": self._parent_id,
+            "runs_page": redact(runs_page(self.tracking_uri, store.experiment_id, sweep_id)),
             "runs": {str(number): run.run_id for (number, _), run in sorted(self._children.items())},
         }
         if ids != _noted_ids(self.sweep_dir):
@@ -206,7 +205,7 @@ class MlflowSink:
 
     # --- one trial ------------------------------------------------------------------------------------------------
 
-    def _write_trial(self, store: RunStore, snapshot: Snapshot, trial: StoredTrial, sweep_id: str) -> int:
+    def _write_trial(self, store: RunStore, snapshot: Snapshot, trial: StoredTrial, sweep_id: str, ends: Ends) -> int:
         """Write a trial's run unless it already has this record. Return the number of runs written."""
         record, digest = trial.record, f"{LAYOUT}.{trial.digest}"
         trial_id = record.number, record.key
@@ -215,6 +214,9 @@ class MlflowSink:
         fields = trial_fields(record, sweep=snapshot.name, sweep_id=sweep_id, benchmark=snapshot.benchmark)
         run = self._run_for(store, record, fields, sweep_id)
         store.fill(run.run_id, fields, milliseconds(record.finished))
+        store.inputs(run.run_id, datasets_of(snapshot))
+        if self._stages is not None:
+            self._stages.write(record, run, ends, {**_SOURCE, **user()})
         store.end(run.run_id, "FAILED" if record.state == "failed" else "FINISHED", milliseconds(record.finished))
         store.tag(run.run_id, {"record_digest": digest})
         self._digests[trial_id] = digest
@@ -225,7 +227,12 @@ class MlflowSink:
         trial_id = record.number, record.key
         for other in [known for known in self._children if known[0] == record.number and known != trial_id]:
             self._forget(store, other)
-        identity = {"sweep_id": sweep_id, "trial_number": str(record.number), "trial_key": record.key}
+        identity = {
+            "sweep_id": sweep_id,
+            "trial_number": str(record.number),
+            "trial_key": record.key,
+            "kind": "trial",
+        }
         if trial_id not in self._children:
             # Another process may have created it since the runs were listed.
             for run in store.find(**identity)[:1]:
@@ -233,7 +240,7 @@ class MlflowSink:
         if trial_id in self._children and _outdated(self._children[trial_id], fields):
             self._forget(store, trial_id)
         if trial_id not in self._children:
-            tags = {**identity, "kind": "trial", "mlflow.parentRunId": self._parent_id, **_SOURCE}
+            tags = {**identity, "mlflow.parentRunId": self._parent_id, **_SOURCE, **user()}
             name = f"{record.number:03d} {record.method}"
             self._adopt(trial_id, store.create(name, milliseconds(record.started), tags))
         return self._children[trial_id]
@@ -248,6 +255,16 @@ class MlflowSink:
             if self._front_tags[trial_id] != mark:
                 store.tag(self._children[trial_id].run_id, {"on_front": mark})
                 self._front_tags[trial_id] = mark
+
+    # --- the sweep ------------------------------------------------------------------------------------------------
+
+    def _write_sweep(self, store: RunStore, snapshot: Snapshot, parent: KnownRun, sweep_id: str) -> None:
+        """Write the sweep's run and, once the sweep is not running, register the models of its front."""
+        models: list[FrontModel] = []
+        if snapshot.state != "running":
+            models = front_models(snapshot, {trial_id: run.run_id for trial_id, run in self._children.items()})
+            register_front(store, snapshot, sweep_id, models)
+        write_sweep(store, snapshot, parent, models)
 
 
 def _noted_ids(sweep_dir: Path) -> Mapping[str, object]:
@@ -274,53 +291,6 @@ def _outdated(run: KnownRun, fields: Fields) -> bool:
         or not set(run.metrics) <= points
         or not reasons <= set(fields.tags)
     )
-
-
-def _write_sweep(store: RunStore, snapshot: Snapshot, parent: KnownRun) -> None:
-    """Write hypervolume, front, controls, spec and report files to the sweep's run if any of them changed."""
-    fields = sweep_fields(snapshot.front, snapshot.controls, snapshot.records)
-    fields.tag("benchmark", snapshot.benchmark)
-    fields.tag("mlflow.note.content", _NOTE)
-    fields.tag("sweep_state", snapshot.state)
-    now_ms = milliseconds(max([snapshot.last_event_s or 0.0, *(record.finished for record in snapshot.records)]))
-    report = {path.name: path for name in REPORT_FILES if (path := snapshot.folder / "report" / name).is_file()}
-    digest = _sweep_digest(snapshot, fields, report)
-    if parent.tags.get("sweep_digest") != digest:
-        _add_hypervolume(store, snapshot, parent, now_ms)
-        add_answers(fields, snapshot)
-        store.fill(parent.run_id, fields, now_ms)
-        for path in (snapshot.folder / "spec.yaml", snapshot.folder / "spec.lock.yaml"):
-            if path.is_file():
-                store.client.log_text(parent.run_id, redact(path.read_text()), path.name)
-        if snapshot.controls is not None:
-            store.client.log_text(parent.run_id, redact(snapshot.controls.model_dump_json(indent=1)), "controls.json")
-        for path in report.values():
-            store.client.log_artifact(parent.run_id, str(path), "report")
-        store.set_status(parent, _SWEEP_STATUS.get(snapshot.state, "RUNNING"), now_ms)
-        store.tag(parent.run_id, {"sweep_digest": digest})
-
-
-def _add_hypervolume(store: RunStore, snapshot: Snapshot, parent: KnownRun, now_ms: int) -> None:
-    """Write only the points of the hypervolume curve that MLflow does not have yet."""
-    if snapshot.front is None:
-        return
-    there = store.history(parent.run_id, "hypervolume")
-    curve = hypervolume_curve(snapshot.front)
-    new = [Point("hypervolume", value, step) for step, value in curve.items() if there.get(step) != value]
-    store.points(parent.run_id, new, now_ms)
-
-
-def _sweep_digest(snapshot: Snapshot, fields: Fields, report: Mapping[str, Path]) -> str:
-    parts: list[object] = [LAYOUT, snapshot.state, snapshot.spec_text, sorted(fields.tags.items()), fields.tables]
-    parts.append([(point.name, point.value) for point in fields.points])
-    parts.append(snapshot.front.model_dump_json() if snapshot.front else None)
-    parts.append(snapshot.controls.model_dump_json() if snapshot.controls else None)
-    parts += [(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in sorted(report.items())]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 class MlflowThread(SyncThread):

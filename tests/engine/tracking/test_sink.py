@@ -76,16 +76,16 @@ def test_params_metrics_and_tags_of_a_trial(storage: Path) -> None:
     }
     metrics = run.data.metrics
     assert metrics["ue"] == record.ue
-    assert metrics["report.rob"] == record.report_rob
+    assert metrics["unseen.rob"] == record.report_rob
     assert metrics["ue.probability"] == pytest.approx(0.52)
-    assert metrics["raw.forget.probability"] == 0.25
+    assert metrics["value.forget.probability"] == 0.25
     assert metrics["ut.retain.rouge_l"] == pytest.approx(0.88)
     assert metrics["rob.relearn"] == 0.4
     assert metrics["rob.relearn.utility"] == 0.8
-    assert metrics["cost.unlearn_s"] == 3.5
-    assert metrics["cost.attack.relearn_s"] == 1.25
-    assert metrics["cost.stages_s"] == 4.75
-    assert metrics["log10_learning_rate"] == pytest.approx(-5)
+    assert metrics["seconds.unlearn"] == 3.5
+    assert metrics["seconds.attack.relearn"] == 1.25
+    assert metrics["seconds.stages"] == 4.75
+    assert metrics["search.log10_learning_rate"] == pytest.approx(-5)
     tags = run.data.tags
     expected = {
         "method": "npo",
@@ -111,7 +111,7 @@ def test_curves_have_a_point_for_each_step(storage: Path) -> None:
         return [(point.step, point.value) for point in client_of(folder).get_metric_history(run_id, name)]
 
     assert history(run.info.run_id, "train/forget") == [(0, 2.0), (10, 1.5), (20, 1.0)]
-    attack = history(run.info.run_id, "curve/relearn/still_forgotten")
+    attack = history(run.info.run_id, "strength/relearn/still_forgotten")
     assert [step for step, _ in attack] == [5, 20, 100]
     assert attack[2][1] == pytest.approx(0.4)
     assert history(parent.info.run_id, "hypervolume") == [(1, 0.1)]
@@ -314,7 +314,7 @@ def test_a_changed_record_replaces_its_run_where_mlflow_cannot_change_it(storage
     assert sink.catch_up() == 2
     first, second = runs_of(folder)
     assert first.info.run_id == before[0]
-    assert first.data.metrics["report.ue"] == 0.75
+    assert first.data.metrics["unseen.ue"] == 0.75
     assert second.info.run_id != before[1]
     assert second.data.params["npo.beta"] == "0.9"
 
