@@ -1,4 +1,4 @@
-"""The page of MLflow that shows a sweep: trials with their objectives as columns, unfolded, and charts to compare them.
+"""The page of MLflow that shows a sweep: all trials with their objectives as columns, and charts to compare them.
 
 MLflow keeps a shared view of its runs page as a tag of the experiment; a link names the tag. Without it, the page shows
 names of runs and no number.
@@ -28,25 +28,26 @@ def runs_page(tracking_uri: str, experiment_id: str, sweep_id: str) -> str:
     return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={sweep_id}"
 
 
-def share_view(store: RunStore, sweep_id: str, parent_id: str) -> None:
+def share_view(store: RunStore, sweep_id: str) -> None:
     """Write the view of a sweep to its experiment unless it is there."""
     tags = store.client.get_experiment(store.experiment_id).tags
-    wanted = {VIEW_TAG + sweep_id: json.dumps(_view(parent_id)), KIND_TAG: tags.get(KIND_TAG, KIND)}
+    wanted = {VIEW_TAG + sweep_id: json.dumps(_view()), KIND_TAG: tags.get(KIND_TAG, KIND)}
     for name, value in wanted.items():
         if tags.get(name) != value:
             store.client.set_experiment_tag(store.experiment_id, name, value)
 
 
-def _view(parent_id: str) -> dict[str, object]:
+def _view() -> dict[str, object]:
     """Return the state of the runs page, in the names of MLflow's own page.
 
-    The filter leaves out the runs of stages: MLflow loads a hundred runs at a time, and the trials would not be among
-    them. In time order, trials are shown below the run of their sweep.
+    Sorted by a metric, the page lists all runs unfolded; in time order it would fold the trials away below the run of
+    their sweep, and a shared view does not say which runs are unfolded. The filter leaves out the runs of stages: the
+    page loads a hundred runs at a time, and trials would not be among them.
     """
     search = {
         "searchFilter": WITHOUT_STAGES,
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": True,
+        "orderByKey": "metrics.`rob`",
+        "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
@@ -54,18 +55,8 @@ def _view(parent_id: str) -> dict[str, object]:
     }
     table = {
         "selectedColumns": list(COLUMNS),
-        "columnOrder": [],
-        "columnWidths": {},
-        "runsExpanded": {parent_id: True},
-        "runsPinned": [],
-        "runsHidden": [],
-        "runsVisibilityMap": {},
         "runsHiddenMode": "SHOW_ALL",
-        "viewMaximized": False,
-        "runListHidden": False,
         "groupBy": None,
-        "groupsExpanded": {},
-        "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "autoRefreshEnabled": True,
     }

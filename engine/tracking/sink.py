@@ -53,10 +53,11 @@ def tracking_target(setting: str, storage: Path) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
-    """Result of `sync`. `unreadable` maps each file that was left out to the reason."""
+    """Result of `sync`. `unreadable` maps each file that was left out to the reason; `runs_page` is an address."""
 
     tracking_uri: str
     experiment: str
+    runs_page: str | None
     trials_written: int
     unreadable: Mapping[str, str]
 
@@ -86,6 +87,7 @@ def sync(directory: Path, tracking_uri: str | None = None, experiment: str | Non
     return SyncResult(
         tracking_uri=redact(sink.tracking_uri),
         experiment=sink.experiment,
+        runs_page=noted_page(directory),
         trials_written=written,
         unreadable=sink.unreadable,
     )
@@ -136,7 +138,7 @@ class MlflowSink:
             ends = stage_ends(snapshot.events)
             written = sum([self._write_trial(store, snapshot, trial, sweep_id, ends) for trial in snapshot.trials])
             self._mark_front(store, snapshot)
-            share_view(store, sweep_id, parent.run_id)
+            share_view(store, sweep_id)
             self._note_ids(store, sweep_id)
             self._write_sweep(store, snapshot, parent, sweep_id)
             self._listed = True
@@ -277,6 +279,12 @@ def _noted_ids(sweep_dir: Path) -> Mapping[str, object]:
     except json.JSONDecodeError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def noted_page(sweep_dir: Path) -> str | None:
+    """Return the address of MLflow's page of a sweep; None if the sweep is not in MLflow yet."""
+    page = _noted_ids(sweep_dir).get("runs_page")
+    return page if isinstance(page, str) else None
 
 
 def _outdated(run: KnownRun, fields: Fields) -> bool:

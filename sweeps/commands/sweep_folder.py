@@ -100,6 +100,8 @@ def sync(
     use_given(plugin)
     done = of_folder(lambda folder: synchronise(folder, tracking), directory)
     print_line(f"{done.trials_written} trials written to {done.tracking_uri}, experiment {done.experiment}")
+    if done.runs_page is not None:
+        print_line(done.runs_page)
 
 
 def use_given(plugins: list[Path] | None) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
+from unlearn_sweep.engine.tracking.sink import noted_page
 from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.programs import program
 from unlearn_sweep.sweeps.report.build import load_report
@@ -116,7 +117,10 @@ def _places(report: Report, directory: Path | str) -> list[tuple[str, str]]:
     tracking = mlflow_command(directory, report.tracking)
     places = [("Report", str(page) if page.exists() else _runnable(report_command(directory)))]
     places.append(("Browser", _runnable(serve_command(directory))))
-    places += [("MLflow", _runnable(tracking))] if tracking is not None else []
+    if tracking is not None:
+        places.append(("MLflow", _runnable(tracking)))
+        page = noted_page(Path(directory))
+        places += [("", f"then open {page}")] if page is not None else []
     places.append(("Status", _runnable(status_command(directory))))
     places.append(("Answers", _runnable(answers_command(directory))))
     if report.picks:

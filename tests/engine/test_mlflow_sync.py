@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.answered_sweep import write_answered_sweep
-from tests.support.mlflow_store import runs_of, sink_of
+from tests.support.mlflow_store import runs_of, sink_of, tracking_server
 from tests.support.sweep_folder import trial, write_sweep, write_trial
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.snapshot import NotASweepError
@@ -95,35 +88,11 @@ def test_close_does_not_wait_for_ever(storage: Path, monkeypatch: pytest.MonkeyP
     release.set()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real tracking server on the loopback interface."""
-    root, port = tmp_path_factory.mktemp("server"), free_port()
-    options = ["--backend-store-uri", default_tracking_uri(root), "--artifacts-destination", str(root / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    log = (root / "server.log").open("w")
-    process = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 150
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        else:
-            pytest.fail((root / "server.log").read_text()[-2000:])
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-        log.close()
+    with tracking_server(tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
 @pytest.mark.slow
