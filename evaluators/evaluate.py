@@ -8,7 +8,6 @@ Rows that no metric applies to are not asked at all.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from unlearn_sweep.evaluators.answering import Answering
 from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.evaluators.external_judges import asked_of, fill_verdicts
-from unlearn_sweep.evaluators.generation import generate, known_opening
-from unlearn_sweep.evaluators.inference import context_tokens, end_ids, padding_id
-from unlearn_sweep.evaluators.likelihood import TokenScores, score
+from unlearn_sweep.evaluators.inference import context_tokens, padding_id
+from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.probability import mean_nll
 from unlearn_sweep.evaluators.row_encoder import AskedRow, RowEncoder
-from unlearn_sweep.evaluators.row_metrics import Measured, row_metric
-from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template, turn_end_text
+from unlearn_sweep.evaluators.row_metrics import Measured, metric_value
+from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, Template
+from unlearn_sweep.evaluators.sampled_answers import Sampling
 from unlearn_sweep.evaluators.thinking import Considered, Thinker, ThoughtCount, counts
 from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
-from unlearn_sweep.evaluators.thoughts import Thought, without_thoughts
+from unlearn_sweep.evaluators.thoughts import Thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,6 +71,7 @@ def evaluate_rows(
     template: Template,
     max_new_tokens: int,
     prompt_edit: PromptEdit | None = None,
+    sampling: Sampling | None = None,
     batch_tokens: int = 4096,
     opponents: Mapping[str, str] | None = None,
     thinking: ThinkingSettings | None = None,
@@ -79,9 +80,10 @@ def evaluate_rows(
 
     `prompt_edit` changes the answer's example and, each with its own tokens, those of the alternatives. It drops a row
     by dropping its answer; a dropped alternative is merely missing. Paraphrased and perturbed answers are asked for by
-    the row's own question, as in TOFU. Generation is greedy, at most `max_new_tokens`. `opponents` are the original
-    model's answers by row_id, for a metric that compares with them; None where the model is the original. With
-    `thinking`, rows that are asked in a chat are asked behind the model's own thoughts.
+    the row's own question, as in TOFU. Generation is greedy, at most `max_new_tokens`; with `sampling`, answers of the
+    forget split are drawn and the worst of several is scored. `opponents` are the original model's answers by row_id,
+    for a metric that compares with them; None where the model is the original. With `thinking`, rows that are asked in
+    a chat are asked behind the model's own thoughts.
 
     Raises:
         ValueError: an unknown metric, a row_id given twice, or a prompt without any token.
@@ -98,16 +100,28 @@ def evaluate_rows(
     pairs = [(item, Measured(row=item.row, reference=item.reference)) for item in asked]
     passes = considered.forward_passes + _fill_likelihood(model, tokenizer, pairs, names, batch_tokens)
     passes += _fill_gradients(model, pairs, names)
-    passes += _fill_generation(model, tokenizer, pairs, names, template, max_new_tokens, batch_tokens, thinking)
+    answering = Answering(
+        model=model,
+        tokenizer=tokenizer,
+        template=template,
+        max_new_tokens=max_new_tokens,
+        cache_tokens=CACHE_SHARE * batch_tokens,
+        thinking=thinking,
+        sampling=sampling,
+    )
+    passes += answering.answer([(item, row) for item, row in pairs if _wanted(item.row, names) & GENERATED])
     measured = [row for _, row in pairs]
-    judging = fill_verdicts(measured, names, opponents) if asked_of(names) else {}
+    answers = [answer for row in measured for answer in (row.samples or (row,))]
+    judging = fill_verdicts(answers, names, opponents) if asked_of(names) else {}
+    for row in measured:
+        answering.show_worst(row, names)
     table = _table(asked, measured, names)
     if thinking is not None:
         table = table.assign(**_thought_columns(asked, considered.thoughts))
     return Evaluation(
         table=table,
         forward_passes=passes,
-        generated_tokens=sum(len(row.generated or ()) for row in measured),
+        generated_tokens=sum(len(answer.generated or ()) for answer in answers),
         dropped=dict(Counter(dropped) + Counter(considered.dropped)),
         missing=_missing(table, names),
         judging=judging,
@@ -209,91 +223,6 @@ def _fill_gradients(model: PreTrainedModel, pairs: Sequence[tuple[AskedRow, Meas
     return passes
 
 
-def _fill_generation(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[tuple[AskedRow, Measured]],
-    names: Sequence[str],
-    template: Template,
-    max_new_tokens: int,
-    batch_tokens: int,
-    thinking: ThinkingSettings | None,
-) -> int:
-    """Generate where prompt and answer fit into the model's context. Returns the number of forward passes."""
-    context = context_tokens(model)
-    writing: dict[tuple[int, frozenset[int]], list[tuple[AskedRow, Measured]]] = {}
-    ends = {own: end_ids(model, tokenizer, (own,)) for own in {item.row.template or template for item, _ in pairs}}
-    for item, row in pairs:
-        own = item.row.template or template
-        limit = own.max_new_tokens or max_new_tokens
-        fits = context is None or len(item.answer.prompt_ids) + limit <= context
-        if fits and _wanted(item.row, names) & GENERATED:
-            writing.setdefault((limit, ends[own]), []).append((item, row))
-    passes = 0
-    for (limit, stops), fitting in writing.items():
-        done = generate(
-            model,
-            [item.answer.prompt_ids for item, _ in fitting],
-            max_new_tokens=limit,
-            end_ids=stops,
-            pad_id=padding_id(tokenizer),
-            cache_tokens=CACHE_SHARE * batch_tokens,
-            openings=[_opening(item.answer, row.scores, stops, limit) for item, row in fitting],
-        )
-        passes += done.forward_passes
-        for (item, row), tokens in zip(fitting, done.tokens, strict=True):
-            _read_answer(tokenizer, item, row, tokens, stops, item.row.template or template, limit, thinking)
-    return passes
-
-
-def _read_answer(
-    tokenizer: PreTrainedTokenizerBase,
-    item: AskedRow,
-    row: Measured,
-    tokens: tuple[int, ...],
-    ends: frozenset[int],
-    template: Template,
-    limit: int,
-    thinking: ThinkingSettings | None,
-) -> None:
-    """Keep what was generated, as ids and as text without what ended it and without thoughts."""
-    row.generated = tokens
-    said = tokens[:-1] if tokens and tokens[-1] in ends else tokens
-    text = str(tokenizer.decode(list(said), skip_special_tokens=True))
-    text = text if thinking is None else without_thoughts(text, thinking)
-    turn_end = turn_end_text(tokenizer, template)
-    row.generation = answer_in(cut_at(text, (turn_end,)) if turn_end else text, template).strip()
-    if item.row.kind == "continuation":
-        # More of the passage than the model may write says nothing of what it remembers.
-        ids = tokenizer(item.row.answer)["input_ids"] if template.raw else item.answer.answer_ids
-        row.reference = str(tokenizer.decode(list(ids)[:limit], skip_special_tokens=True)).strip()
-
-
-def cut_at(text: str, stops: Sequence[str], *, anywhere: bool = False) -> str:
-    """The text before the first of `stops`; leading white space is no stop, unless they count `anywhere`.
-
-    A model that begins its answer with a blank line has answered; MUSE's scorer takes such an answer for empty.
-    """
-    body = text if anywhere else text.lstrip()
-    places = [place for stop in stops if (place := body.find(stop)) >= 0]
-    return body[: min(places)] if places else text
-
-
-def answer_in(text: str, template: Template) -> str:
-    """The part of a generated text that is the answer: before the first stop, and what `extract` finds, if it does."""
-    cut = cut_at(text, template.stops, anywhere=template.raw)
-    found = re.search(template.extract, cut) if template.extract else None
-    return cut if found is None else found.group(1)
-
-
-def _opening(
-    example: Example, scores: TokenScores | None, ends: frozenset[int], max_new_tokens: int
-) -> tuple[int, ...]:
-    if scores is None:
-        return ()
-    return known_opening(scores, example.answer_ids, end_ids=ends, max_new_tokens=max_new_tokens)
-
-
 def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Sequence[str]) -> pd.DataFrame:
     rows = [item.row for item in asked]
     columns: dict[str, Any] = {
@@ -306,7 +235,7 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
         "answer_tokens": pd.Series([len(item.answer.answer_ids) for item in asked], dtype="int64"),
     }
     for name in names:
-        columns[name] = pd.Series([_value(name, row) for row in measured], dtype="float64")
+        columns[name] = pd.Series([metric_value(name, row) for row in measured], dtype="float64")
     if any(METRICS[name].chance_by_row for name in names):
         columns["chance"] = pd.Series([_chance(row) for row in rows], dtype="float64")
     if "truth_ratio" in names:
@@ -318,10 +247,6 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
         lengths = [None if row.generated is None else len(row.generated) for row in measured]
         columns["generation_tokens"] = pd.Series(lengths, dtype="Int64")
     return pd.DataFrame(columns)
-
-
-def _value(name: str, row: Measured) -> float:
-    return row_metric(name)(row) if row.row.kind in METRICS[name].kinds else math.nan
 
 
 def _chance(row: Row) -> float:

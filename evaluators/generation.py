@@ -1,7 +1,8 @@
 """Greedy answers to many prompts: batches of similar length, left padding, a cache, rows leave as soon as they end.
 
 Only token ids are handled here. What was generated is what came after the prompt's last token; nothing is cut out of
-decoded text. Sampling settings a model carries (temperature, repetition penalty) play no part: tokens are the argmax.
+decoded text. Sampling settings a model carries (temperature, repetition penalty) play no part: tokens are the argmax,
+or drawn from the nucleus that the caller gives.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_left, rows_selectable, token_batches
@@ -34,6 +37,32 @@ class Generated:
     forward_passes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nucleus:
+    """What tokens are drawn from: the likeliest ones that have `top_p` of the probability at a temperature, above 0."""
+
+    temperature: float
+    top_p: float
+
+    def pick(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+        """Draw one token a row by inverse transform.
+
+        Args:
+            logits: scores, [rows, vocabulary].
+            uniforms: random numbers in [0, 1), [rows].
+
+        Returns:
+            token ids, [rows].
+        """
+        shares, tokens = torch.softmax(logits.double() / self.temperature, -1).sort(descending=True, stable=True)
+        reached = shares.cumsum(-1)
+        inside = reached - shares < self.top_p  # the token that crosses top_p belongs to the nucleus
+        mass = (shares * inside).sum(-1, keepdim=True)
+        place = (reached <= uniforms[:, None] * mass).sum(-1, keepdim=True)
+        last = inside.sum(-1, keepdim=True) - 1
+        return tokens.gather(-1, place.minimum(last)).squeeze(-1)
+
+
 def generate(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -43,12 +72,15 @@ def generate(
     pad_id: int,
     cache_tokens: int = 16384,
     openings: Sequence[Sequence[int]] | None = None,
+    nucleus: Nucleus | None = None,
+    uniforms: Sequence[NDArray[np.float64]] | None = None,
 ) -> Generated:
     """The model's greedy continuation of every prompt (token ids), up to an id of `end_ids` or `max_new_tokens`.
 
     `cache_tokens` bounds rows times full length of a batch. `openings` are beginnings that are already known to be the
     model's own greedy answer (see `known_opening`); generation goes on behind them and they count as generated.
-    Raises ValueError for an empty prompt or `max_new_tokens` below 1.
+    With `nucleus` tokens are drawn, with the random numbers of `uniforms`: for each prompt `max_new_tokens` of them.
+    Raises ValueError for an empty prompt, `max_new_tokens` below 1, or a nucleus without random numbers.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
@@ -58,13 +90,18 @@ def generate(
     answers = [list(opening[:max_new_tokens]) for opening in openings or [()] * len(prompts)]
     if len(answers) != len(prompts):
         raise ValueError(f"{len(answers)} openings for {len(prompts)} prompts; there must be one for each")
+    if (nucleus is None) != (uniforms is None) or (uniforms is not None and len(uniforms) != len(prompts)):
+        raise ValueError("a nucleus needs random numbers for each prompt, and random numbers need a nucleus")
     waiting = [index for index, answer in enumerate(answers) if not _ended(answer, end_ids, max_new_tokens)]
     passes = 0
     with measuring(model):
         for batch in token_batches([len(prompts[index]) + max_new_tokens for index in waiting], cache_tokens):
             chosen = [waiting[position] for position in batch]
-            rows = [_Row([*prompts[index], *answers[index]], answers[index]) for index in chosen]
-            passes += _continue(model, rows, max_new_tokens, end_ids, pad_id)
+            rows = [
+                _Row([*prompts[index], *answers[index]], answers[index], None if uniforms is None else uniforms[index])
+                for index in chosen
+            ]
+            passes += _continue(model, rows, max_new_tokens, end_ids, pad_id, nucleus)
     return Generated(tokens=tuple(tuple(answer) for answer in answers), forward_passes=passes)
 
 
@@ -84,18 +121,34 @@ def known_opening(
 
 @dataclass(slots=True)
 class _Row:
-    """One unfinished answer: what is fed first, and the list that collects what is generated."""
+    """One unfinished answer: what is fed first, the list that collects what is generated, and its random numbers."""
 
     fed: list[int]
     answer: list[int]
+    uniforms: NDArray[np.float64] | None = None
 
 
 def _ended(answer: Sequence[int], end_ids: frozenset[int], max_new_tokens: int) -> bool:
     return len(answer) >= max_new_tokens or (bool(answer) and answer[-1] in end_ids)
 
 
+def _next(logits: Tensor, rows: Sequence[_Row], nucleus: Nucleus | None) -> Tensor:
+    """The next token of each row, [rows]. A row that has ended gets one too, which is not kept."""
+    if nucleus is None:
+        return logits.argmax(-1)
+    numbers = [
+        0.0 if row.uniforms is None else row.uniforms[min(len(row.answer), len(row.uniforms) - 1)] for row in rows
+    ]
+    return nucleus.pick(logits, torch.tensor(numbers, dtype=torch.float64, device=logits.device))
+
+
 def _continue(
-    model: PreTrainedModel, rows: list[_Row], max_new_tokens: int, end_ids: frozenset[int], pad_id: int
+    model: PreTrainedModel,
+    rows: list[_Row],
+    max_new_tokens: int,
+    end_ids: frozenset[int],
+    pad_id: int,
+    nucleus: Nucleus | None,
 ) -> int:
     """Generate until every row has ended; answers grow in place. Returns the number of forward passes."""
     from transformers import DynamicCache
@@ -105,7 +158,7 @@ def _continue(
     ids, mask = (part.to(model.device) for part in pad_left([row.fed for row in rows], pad_id))
     passes = 0
     while True:
-        tokens = forward_cached(model, cache, ids, mask, 1)[:, -1].argmax(-1)
+        tokens = _next(forward_cached(model, cache, ids, mask, 1)[:, -1], rows, nucleus)
         passes += 1
         open_rows = _append(rows, tokens.tolist(), end_ids, max_new_tokens)
         if not open_rows:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_sweep.evaluators.answer_match import answer_contained, answer_match
+from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import metric_card
 from unlearn_sweep.evaluators.fluency import distinct_ngrams, ngram_entropy
 from unlearn_sweep.evaluators.likelihood import TokenScores
@@ -20,6 +21,7 @@ from unlearn_sweep.evaluators.probability import mean_nll, normalised_probabilit
 from unlearn_sweep.evaluators.rouge import RougeL, rouge_l
 from unlearn_sweep.evaluators.rouge_words import distinct_word_recall
 from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.evaluators.sampled_answers import expected_best
 from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match
 from unlearn_sweep.evaluators.truth_ratio import log_truth_ratio, truth_ratio
 
@@ -31,6 +33,7 @@ class Measured:
     `content` marks the answer tokens that are the model's own choice, end-of-text left out. `scored_text` is what the
     scored tokens say, the blank before the answer included. `judged`, `entailed`, `preferred` (1: over the original's
     answer in both orders) and `clean` (a probability) are None where nobody was asked, or gave no readable answer.
+    `samples` are drawn answers to the same question, of which the worst of `best_of` counts.
     """
 
     row: Row
@@ -50,6 +53,8 @@ class Measured:
     entailed: bool | None = None
     preferred: float | None = None
     clean: float | None = None
+    samples: tuple[Measured, ...] = ()
+    best_of: int = 1
 
     @property
     def nll(self) -> float:
@@ -186,3 +191,36 @@ def row_metric(name: str) -> RowMetric:
     if not card.target:
         raise ValueError(f"metric {name!r} has no value for a row: it is one over whole splits")
     return card.load()
+
+
+def metric_value(name: str, row: Measured) -> float:
+    """The value of a per-row metric for one row; NaN where it has none.
+
+    Where several answers were drawn, a metric of generated text is the mean over choices of `best_of` of them of the
+    value that gives most away: the largest, or the smallest if higher is better on forget rows. A metric that is
+    best at gold's value has no such direction: its mean.
+    """
+    card = metric_card(name)
+    if row.row.kind not in card.kinds:
+        return math.nan
+    if not row.samples or card.needs not in GENERATED:
+        return row_metric(name)(row)
+    values = [value for sample in row.samples if not math.isnan(value := row_metric(name)(sample))]
+    match card.better_on_forget:
+        case "lower":
+            return expected_best(values, row.best_of)
+        case "higher":
+            return -expected_best([-value for value in values], row.best_of)
+        case "gold":
+            return expected_best(values, 1)
+
+
+def most_telling(row: Measured, names: Sequence[str]) -> Measured:
+    """The drawn answer that the first metric of generated text says gives most away; the first one without a metric."""
+    cards = [metric_card(name) for name in names]
+    card = next((card for card in cards if card.needs in GENERATED and row.row.kind in card.kinds), None)
+    if card is None:
+        return row.samples[0]
+    sign = -1.0 if card.better_on_forget == "higher" else 1.0
+    values = [sign * row_metric(card.name)(sample) for sample in row.samples]
+    return row.samples[max(range(len(values)), key=lambda place: (not math.isnan(values[place]), values[place]))]

@@ -193,4 +193,5 @@ def _rows_of(target: Target, state: Attacked) -> pd.DataFrame:
         template=target.benchmark.template,
         max_new_tokens=6,
         prompt_edit=state.prompt_edit,
+        sampling=state.sampling,
     ).table

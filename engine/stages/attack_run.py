@@ -125,6 +125,7 @@ def _evaluate_state(
         template=benchmark.template,
         max_new_tokens=benchmark.max_new_tokens,
         prompt_edit=state.prompt_edit,
+        sampling=state.sampling,
         opponents=bench.original_answers(request, benchmark),
         thinking=benchmark.thinking,
     )
@@ -163,12 +164,14 @@ def _keep(last: Attacked, target: Target, folder: Path) -> LastState:
     """Save the model of a state in `folder` and return the rest of the state.
 
     Raises:
-        ValueError: the state edits prompts, so its model alone does not represent it.
+        ValueError: the state edits prompts or draws answers, so its model alone does not represent it.
     """
     from unlearn_sweep.engine.models.loading import save_model
 
-    if last.prompt_edit is not None:
-        raise ValueError("a state that changes prompts is more than its model and cannot be kept as one")
+    if last.prompt_edit is not None or last.sampling is not None:
+        raise ValueError(
+            "a state that changes prompts or draws answers is more than its model and cannot be kept as one"
+        )
     save_model(last.model, target.tokenizer, folder)
     groups = None if last.scored_groups is None else sorted(last.scored_groups)
     return LastState(strength=last.strength, unit=last.unit, scored_groups=groups, notes=last.notes or {})

@@ -18,6 +18,8 @@ from unlearn_sweep.user_error import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from unlearn_sweep.evaluators.sampled_answers import Sampling
+
 
 class AttackError(UserError):
     """The attack cannot be carried out on this target; the message is the reason to record, and what to do."""
@@ -38,6 +40,8 @@ class Target:
 class Attacked:
     """One state of an attack: its strength (with a unit), the model to question, and how its prompts are changed.
 
+    With `sampling`, forget answers are drawn and the worst of several is scored; without, answers are greedy.
+
     `scored_groups` limits scoring to facts the attack did not use itself (None: all of them). `notes` are numbers worth
     recording (training loss, share of equal codes).
     """
@@ -46,6 +50,7 @@ class Attacked:
     unit: str
     model: PreTrainedModel
     prompt_edit: PromptEdit | None = None
+    sampling: Sampling | None = None
     scored_groups: frozenset[str] | None = None
     notes: dict[str, float] | None = None
 

@@ -28,6 +28,7 @@ from unlearn_sweep.evaluators.attacks.prune_params import PruneParams
 from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
 from unlearn_sweep.evaluators.attacks.relearn_params import RelearnParams
 from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
+from unlearn_sweep.evaluators.attacks.sample_params import SampleParams
 from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
 from unlearn_sweep.evaluators.attacks.think_params import ThinkParams
 from unlearn_sweep.evaluators.cards import AttackCard
@@ -139,6 +140,16 @@ CARDS = (
         target="unlearn_sweep.evaluators.attacks.think:Think",
         source="R-TOFU (Yoon, Jeung and No), arXiv 2505.15214",
         cost="one generation of the longest thought for each forget row",
+    ),
+    AttackCard(
+        name="sample",
+        summary="the question is asked several times at a temperature; the answer that gives most away is scored",
+        family="prompt",
+        threat="sends prompts and reads several sampled answers to each; can tell the right one (leak@k)",
+        params=SampleParams,
+        target="unlearn_sweep.evaluators.attacks.sample:Sample",
+        source="leak@k (Reisizadeh et al.), arXiv 2511.04934",
+        cost="as many answers drawn for each forget row as `drawn` says",
     ),
     AttackCard(
         name="quantize",

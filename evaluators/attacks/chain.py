@@ -49,6 +49,8 @@ def follow(before: Attacked | None, after: Attacked, prefix: str | None) -> Atta
         return replace(after, notes=notes)
     groups = _intersect(before.scored_groups, after.scored_groups)
     edit = compose(before.prompt_edit, after.prompt_edit)
+    if before.sampling is not None:
+        raise AttackError("sample draws the answers that are scored, so it can only be the last attack of a chain")
     return replace(after, prompt_edit=edit, scored_groups=groups, notes={**(before.notes or {}), **notes})
 
 

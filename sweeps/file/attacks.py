@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
-from unlearn_sweep.evaluators.cards import AttackCard
+from unlearn_sweep.evaluators.cards import GENERATED, AttackCard
+from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.sweeps.file import pydantic_errors
 from unlearn_sweep.sweeps.file.paths import check_data_file
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -18,6 +20,7 @@ from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 from unlearn_sweep.sweeps.machine import Machine
 
+SAMPLE = "sample"
 PRESET = "preset"
 FORM = "a name, or {name: {parameter: value, ...}}"
 CHAIN_FORM = "two or more attacks in order: [{quantize: {bits: 4}}, {relearn: {steps: [20]}}]"
@@ -179,6 +182,23 @@ def label_of(name: str, params: dict[str, Any]) -> str:
         return "-".join([name, *(label_of(*next(iter(step.items()))) for step in params["steps"])])
     bits = params.get("bits")
     return f"{name}-{bits}bit" if isinstance(bits, int) else name
+
+
+def check_sampling(attacks: Sequence[AttackSettings], ue: Sequence[str], collector: ProblemCollector) -> None:
+    """Report attack `sample`, also inside a chain, where no metric of UE reads the answers it draws."""
+    reading = [name for name in row_metrics(ue) if METRICS[name].needs in GENERATED]
+    for number, attack in enumerate(attacks):
+        steps = attack.params["steps"] if attack.name == CHAIN else [{attack.name: attack.params}]
+        if not reading and any(SAMPLE in step for step in steps):
+            collector.add(
+                ("attacks", number),
+                "draws answers, and no metric of ue reads generated answers: it would change nothing",
+                given=SAMPLE,
+                allowed=listing(
+                    name for name, card in METRICS.items() if card.needs in GENERATED and "ue" in card.serves
+                ),
+                advice="add one of them to ue, or leave the attack out",
+            )
 
 
 def unique_labels(attacks: list[AttackSettings]) -> tuple[AttackSettings, ...]:

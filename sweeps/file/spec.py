@@ -17,7 +17,7 @@ from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
 from unlearn_sweep.sweeps.file import checks
 from unlearn_sweep.sweeps.file.architecture import check_architecture
-from unlearn_sweep.sweeps.file.attacks import read_attacks
+from unlearn_sweep.sweeps.file.attacks import check_sampling, read_attacks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
 from unlearn_sweep.sweeps.file.enqueue import check_enqueue
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
@@ -137,6 +137,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     check_architecture(file, attacks, folder, collector)
     check_prompt(file, benchmark, folder, collector, model)
     check_thinking(file, benchmark, attacks, folder, collector, model)
+    check_sampling(attacks, ue, collector)
     if collector.problems or benchmark is None:
         raise SpecError(document.file, collector.problems)
     return SweepSpec(

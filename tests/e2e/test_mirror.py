@@ -73,10 +73,11 @@ def test_an_empty_storage_goes_on_from_the_mirror(mirrored: SweepRun, place: Pat
     assert {name: data for name, data in tree(copy / "copied").items() if name in names} == {
         name: before[name] for name in names
     }
+    front = json.loads((mirrored.directory / "progress.json").read_text())["front"]
     shutil.rmtree(mirrored.storage)
     output = mirrored.run()
     assert f"fetching the sweep with {TRIALS} settled trials, " in output
-    assert "3 models (" in output
+    assert f"{2 + len(front)} models (" in output  # original, gold and the front
     assert "nothing to do" in output
     assert {name: data for name, data in tree(mirrored.directory).items() if name.startswith("trials/")} == {
         name: data for name, data in before.items() if name.startswith("trials/")

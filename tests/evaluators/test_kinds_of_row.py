@@ -13,9 +13,10 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.answering import cut_at
 from unlearn_sweep.evaluators.benchmarks.passages import continuation_row, document_row
 from unlearn_sweep.evaluators.catalog import METRICS
-from unlearn_sweep.evaluators.evaluate import cut_at, evaluate_rows
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.floor import at_chance
 from unlearn_sweep.evaluators.gradient_norm import gradient_norms
 from unlearn_sweep.evaluators.likelihood import logp_moments, score

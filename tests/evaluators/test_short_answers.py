@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.evaluators import tiny_models
+from unlearn_sweep.evaluators.answering import answer_in
 from unlearn_sweep.evaluators.benchmarks.rwku_abilities import CONCLUSION
-from unlearn_sweep.evaluators.evaluate import answer_in, evaluate_rows
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.rows import Row, Template
 from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match, plain_words
 

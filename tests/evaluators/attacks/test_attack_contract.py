@@ -26,6 +26,7 @@ CASES: dict[str, list[Any]] = {
     "in_context": [{"shots": [1, 3]}],
     "paraphrase": [{"wordings": [1, 2]}],
     "think": [{"tokens": [2, 8]}],
+    "sample": [{"answers": [1, 2], "drawn": 3}],
     "rwku_prompts": [{}, {"aggregate": "worst", "kinds": ["role_play", "in_context"]}],
     "quantize": [{"bits": [8, 4]}, {"bits": 4, "granularity": "group", "group_size": 20, "include_lm_head": True}],
     "relearn": [TRAINING, {**TRAINING, "lora_rank": 2}, {**TRAINING, "data": "related"}],

@@ -21,6 +21,7 @@ IDENTITIES: dict[str, list[Any]] = {
     "few_shot": [{"shots": 0}],
     "in_context": [{"shots": 0}],
     "think": [{"tokens": 0}],
+    "sample": [{"answers": 1, "temperature": 1e-4}],
     "quantize": [{"bits": 16}],
     "relearn": [{"steps": 0}, RATE_0, {**RATE_0, "lora_rank": 2}, {**RATE_0, "data": "related"}],
     "finetune": [{"data": "TASK", "heldout_rows": 2, "steps": 0}, {**RATE_0, "data": "TASK", "heldout_rows": 2}],

@@ -18,11 +18,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from tests.evaluators.tiny_models import SHAPE
 from tests.evaluators.tokenizer_families import FAMILIES
 from tests.support.published_data import fact, write_muse
+from unlearn_sweep.evaluators.answering import cut_at
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.benchmarks.muse import STOPS
 from unlearn_sweep.evaluators.benchmarks.prompt_format import PromptSettings, in_format
-from unlearn_sweep.evaluators.evaluate import cut_at, evaluate_rows
+from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.rouge import rouge_l
 from unlearn_sweep.evaluators.rows import encode
 
