@@ -71,12 +71,14 @@ class SearchSettings(SearchOptions):
         prune: skip the remaining attacks of a trial that can no longer reach the front.
         minimum: the constraints. A feasible trial reaches at least this value of each objective.
         first: configurations to try before the sampler's, each with its searched parameters only.
+        trains: if False, only models of the store are measured (`rescore`); a trial without its model fails.
     """
 
     trials: Count
     prune: bool = True
     minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
     first: list[Configuration] = Field(default_factory=list)
+    trains: bool = True
 
 
 class SearchPlan(SearchSettings):

@@ -111,6 +111,13 @@ class MethodSpace:
         """Return the parameters that are not `Fixed`."""
         return {name: dimension for name, dimension in self.params.items() if not isinstance(dimension, Fixed)}
 
+    def whole(self, searched: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return all parameters in their order: those given, and the value of every fixed one."""
+        return {
+            name: dimension.value if isinstance(dimension, Fixed) else searched[name]
+            for name, dimension in self.params.items()
+        }
+
     def settings(self) -> int | None:
         """Return the number of distinct configurations, or None if a parameter is continuous."""
         sizes = [size(dimension) for dimension in self.params.values()]

@@ -25,6 +25,7 @@ from unlearn_sweep.sweeps.commands.catalogs import (
     samplers,
 )
 from unlearn_sweep.sweeps.commands.group import CommandGroup
+from unlearn_sweep.sweeps.commands.rescoring import rescore
 from unlearn_sweep.sweeps.commands.sweep_file import plan, run, schema, validate
 from unlearn_sweep.sweeps.commands.sweep_folder import enqueue, export, report, status, sync
 from unlearn_sweep.sweeps.commands.this_machine import doctor
@@ -57,7 +58,11 @@ def options(
     """Search unlearning methods for settings that are still forgotten after the attacks."""
 
 
-for command in (example, run, plan, validate, schema, status, report, serve, answers, enqueue, export, audit, sync):
+OF_SWEEPS = (
+    example, run, plan, validate, schema, status, report, serve, answers, enqueue, export, rescore, audit, sync,
+)  # fmt: skip
+
+for command in OF_SWEEPS:
     app.command()(command)
 for command in (methods, evaluators, attacks, benchmarks, samplers, check_plugin, papers, doctor):
     app.command()(command)

@@ -28,6 +28,7 @@ from unlearn_sweep.engine.stages.memory_limit import memory_packing
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
+from unlearn_sweep.engine.stages.training_requests import unlearn_stage
 from unlearn_sweep.engine.stages.trial import TrialTask
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
@@ -154,6 +155,7 @@ class Driver(SweepFolder):
         if packing.reason is not None:
             self.events.append("note", reason=packing.reason)
             pool.shrink(packing.at_once)
+        self.hold_stored(prepared)
         self._reserve(prepared, packing.at_once)
         self._open_broker(prepared)
         search(self, self.job, prepared, pool)
@@ -175,6 +177,17 @@ class Driver(SweepFolder):
             raise
         if note is not None:
             self.events.append("note", reason=note)
+
+    def hold_stored(self, prepared: Prepared) -> None:
+        """Keep the models that this sweep measures and must not train (`rescore`), until their trials are settled."""
+        if self.job.search.trains:
+            return
+        spaces = {space.method: space for space in self.job.spaces}
+        for number, setting in enumerate(self.job.search.first):
+            if number not in self.settled:
+                params = spaces[setting.method].whole(setting.params)
+                ids = (self.job.seed, prepared.ids["original"], prepared.data)
+                self.retention.hold(str(number), unlearn_stage(self.job, setting.method, params, *ids).key)
 
     def _reserve(self, prepared: Prepared, places: int) -> None:
         """Reserve storage for the models of concurrent trials. An unlearned model is as large as the original."""

@@ -70,7 +70,12 @@ class SweepFolder:
         self.events = EventLog(job.directory / "events.jsonl")
         self.store = StageStore(job.storage)
         limit = job.storage_limit_gib
-        self.retention = Retention(self.store, job.directory, limit_bytes=None if limit is None else int(limit * 2**30))
+        self.retention = Retention(
+            self.store,
+            job.directory,
+            limit_bytes=None if limit is None else int(limit * 2**30),
+            evicts=job.search.trains,
+        )
         self.front = SweepFront(job.search.trials)
         self.weights = FrontWeights(self.store, self.code_version, fetch=fetch_weights)
         self.settled: dict[int, TrialRecord] = {}

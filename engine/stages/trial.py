@@ -213,7 +213,13 @@ class Trial:
         )
 
     def train(self, request: StageRequest[TrainOutcome]) -> StageResult:
-        """Train with the trial's method and put the weights in the store under the stage's key."""
+        """Train with the trial's method and put the weights in the store under the stage's key.
+
+        Raises:
+            StageFailedError: the sweep trains nothing (`rescore`), or the stage failed.
+        """
+        if not self.job.search.trains:
+            raise StageFailedError(request.stage, "its model is not in the store, and this sweep trains none")
         task, store = self.task, self.runner.store
         self.need_original()
         teacher = self.teacher()

@@ -67,12 +67,14 @@ class Retention:
     """Evict model weights of one storage on behalf of one sweep.
 
     If `limit_bytes` is None, there is no limit, and of this sweep's unused models only those on a front are kept.
+    A sweep that trains none (`evicts` is False) deletes none.
     """
 
-    def __init__(self, store: StageStore, sweep: Path, *, limit_bytes: int | None = None) -> None:
+    def __init__(self, store: StageStore, sweep: Path, *, limit_bytes: int | None = None, evicts: bool = True) -> None:
         self.store = store
         self.sweep = sweep
         self.limit_bytes = limit_bytes
+        self.evicts = evicts
         self._storage = store.root.parent
         self._keepers: dict[Path, tuple[tuple[int, int], Keeper]] = {}
         self._sizes: dict[str, int] = {}
@@ -110,6 +112,8 @@ class Retention:
         `reserve_bytes` is the space to keep free below the limit. Without a limit, evict only models of this sweep;
         the drivers of other sweeps evict theirs.
         """
+        if not self.evicts:
+            return []
         with durable.file_lock(self.store.lock(LOCK)):
             found = self.holdings()
             if found is None:

@@ -31,7 +31,7 @@ def first_settings(folder: Path, spaces: Sequence[MethodSpace]) -> list[Configur
     by_method = {space.method: space for space in spaces}
     found = []
     for record in _front(folder):
-        setting = _setting(record, by_method.get(record.method))
+        setting = setting_in(record, by_method.get(record.method))
         if setting is not None and setting not in found:
             found.append(setting)
     return found
@@ -89,7 +89,8 @@ def _front(folder: Path) -> list[TrialRecord]:
     return sorted(members_of(read_snapshot(folder).records), key=lambda record: record.number)
 
 
-def _setting(record: TrialRecord, space: MethodSpace | None) -> Configuration | None:
+def setting_in(record: TrialRecord, space: MethodSpace | None) -> Configuration | None:
+    """Return a trial's method and searched parameters; None if they do not lie in `space`, or there is none."""
     if space is None:
         return None
     searched = space.searched()

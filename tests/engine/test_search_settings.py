@@ -42,6 +42,7 @@ def test_a_plan_holds_every_option_of_the_settings() -> None:
         unmeasured="go_on",
         minimum={"ut": 0.5},
         first=[Configuration(method="npo")],
+        trains=False,
     )
     plan = SearchPlan.of(settings, seed=4, objectives=("ue", "ut"), window=8)
     assert plan.model_dump(include=set(SearchSettings.model_fields)) == settings.model_dump()
