@@ -23,6 +23,7 @@ class AttackWork:
         read_rows: rows with a forward pass only.
         states: number of states to measure.
         written_tokens: tokens generated for each forget row.
+        drawn_answers: answers generated for each forget row besides those of the states' evaluation.
     """
 
     steps: int
@@ -30,11 +31,21 @@ class AttackWork:
     read_rows: int
     states: int
     written_tokens: int = 0
+    drawn_answers: int = 0
 
 
-def work_without_training(*, states: int, read_rows: int = 0, written_tokens: int = 0) -> AttackWork:
+def work_without_training(
+    *, states: int, read_rows: int = 0, written_tokens: int = 0, drawn_answers: int = 0
+) -> AttackWork:
     """Return the work of an attack that takes no optimization step."""
-    return AttackWork(steps=0, trained_rows=0, read_rows=read_rows, states=states, written_tokens=written_tokens)
+    return AttackWork(
+        steps=0,
+        trained_rows=0,
+        read_rows=read_rows,
+        states=states,
+        written_tokens=written_tokens,
+        drawn_answers=drawn_answers,
+    )
 
 
 def work_in_turn(links: Sequence[AttackWork]) -> AttackWork:
@@ -45,6 +56,7 @@ def work_in_turn(links: Sequence[AttackWork]) -> AttackWork:
         read_rows=sum(link.read_rows for link in links),
         states=links[-1].states,
         written_tokens=sum(link.written_tokens for link in links),
+        drawn_answers=sum(link.drawn_answers for link in links),
     )
 
 

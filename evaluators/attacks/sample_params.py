@@ -43,4 +43,4 @@ class SampleParams(AttackParams):
         return self.curve[-1] if self.drawn is None else self.drawn
 
     def work(self) -> AttackWork:
-        return work_without_training(states=len(self.curve))
+        return work_without_training(states=len(self.curve), drawn_answers=self.draws)

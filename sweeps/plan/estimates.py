@@ -78,12 +78,12 @@ def evaluation_seconds(parameters: int, work: Workload, rate: Rate) -> float:
     written = prompt + work.new_tokens if work.new_tokens else 0.0
     batches = math.ceil(work.evaluation_rows * read / BATCH_TOKENS)
     steps = batches + math.ceil(work.evaluation_rows / GENERATION_BATCH) * work.new_tokens
-    thoughts = thought_seconds(parameters, work, work.thinking_rows, work.thought_tokens, rate)
+    thoughts = writing_seconds(parameters, work, work.thinking_rows, work.thought_tokens, rate)
     return 2.0 * parameters * work.evaluation_rows * (read + written) / rate.flops + steps * rate.step_s + thoughts
 
 
-def thought_seconds(parameters: int, work: Workload, rows: int, tokens: int, rate: Rate) -> float:
-    """Return the seconds to write thoughts of `tokens` tokens behind the prompts of `rows` rows: all of the budget."""
+def writing_seconds(parameters: int, work: Workload, rows: int, tokens: int, rate: Rate) -> float:
+    """Return the seconds to write `tokens` tokens (all of a budget) behind the prompts of `rows` rows."""
     if not tokens or not rows:
         return 0.0
     steps = math.ceil(rows / GENERATION_BATCH) * tokens

@@ -22,9 +22,9 @@ from unlearn_sweep.sweeps.plan.estimates import (
     Rate,
     evaluation_rate,
     evaluation_seconds,
-    thought_seconds,
     training_rate,
     training_seconds,
+    writing_seconds,
 )
 from unlearn_sweep.sweeps.plan.workload import Workload, finetune_tokens, typical, unlearn_steps
 
@@ -253,9 +253,9 @@ def _attack(given: Given, attack: AttackSettings) -> dict[str, Any]:
     # A forward pass costs a third of training on the row.
     tokens = (work.trained_rows + work.read_rows / 3) * given.work.tokens_per_row
     own = training_seconds(given.parameters, tokens, work.steps, given.evaluation)
-    own += thought_seconds(
-        given.parameters, given.work, given.work.forget_judged, work.written_tokens, given.evaluation
-    )
+    for rows, written in ((1, work.written_tokens), (work.drawn_answers, given.work.new_tokens)):
+        rows *= given.work.forget_judged
+        own += writing_seconds(given.parameters, given.work, rows, written, given.evaluation)
     seconds = own + work.states * _one_evaluation(given) + STAGE_OVERHEAD_S
     return {"seconds": seconds, "source": "modelled", "states": work.states}
 

@@ -183,6 +183,17 @@ def test_every_attack_of_the_catalog_can_be_planned(name: str, tmp_path: Path) -
     assert stage.states >= 1
 
 
+def test_the_plan_counts_every_answer_that_is_drawn(tmp_path: Path) -> None:
+    """Rows times draws in batches of 256: a step of 10 ms for each token at least, and twice the draws cost twice."""
+    benchmark = load_benchmark("authors", {})
+    rows, tokens = len(benchmark.evaluation["forget"]), benchmark.max_new_tokens
+    drawn = ", ".join(f"{{sample: {{answers: 1, drawn: {count}}}}}" for count in (1, 65, 129))
+    plan = plan_of(tmp_path, attacks=f"attacks: [{drawn}]")
+    one, many, most = (stage.seconds or 0.0 for stage in plan.stages if stage.name.startswith("attack:"))
+    assert many - one > (math.ceil(rows * 65 / 256) - 1) * tokens * 0.01 > 0
+    assert most - one == pytest.approx(2 * (many - one), rel=0.05)
+
+
 def test_typical_values() -> None:
     """The mean of a log-uniform between a and b is (b - a) / ln(b / a)."""
     assert typical(Fixed(3)) == 3

@@ -28,7 +28,7 @@ from unlearn_sweep.sweeps.audit import AuditRequest
 from unlearn_sweep.sweeps.audit import check as check_audit
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec, parse_spec
-from unlearn_sweep.sweeps.plan.estimates import Rate, evaluation_seconds, thought_seconds
+from unlearn_sweep.sweeps.plan.estimates import Rate, evaluation_seconds, writing_seconds
 from unlearn_sweep.sweeps.plan.hub_check import check_hub
 from unlearn_sweep.sweeps.plan.plan import make_plan
 from unlearn_sweep.sweeps.plan.thinking_check import template_refusals, thinking_obstacles
@@ -111,7 +111,7 @@ def test_seconds_of_thoughts_by_hand() -> None:
         answers_per_row=1.0, new_tokens=0, forget_judged=100, thinking_rows=300, thought_tokens=50,
     )  # fmt: skip
     rate = Rate(flops=1e6, step_s=0.1)
-    assert thought_seconds(1000, work, 300, 50, rate) == pytest.approx(10.0 + 42.0)
+    assert writing_seconds(1000, work, 300, 50, rate) == pytest.approx(10.0 + 42.0)
     without = replace(work, thought_tokens=0)
     # The answers are read behind prompts that are 50 tokens longer: 300 x 50 x 2 x 1000 operations, 3 more batches.
     more = evaluation_seconds(1000, work, rate) - evaluation_seconds(1000, without, rate)
