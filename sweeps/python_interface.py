@@ -1,18 +1,22 @@
-"""The Python interface: run a sweep and read its results as data frames. `unlearn_sweep` exports `Sweep` and `open`."""
+"""The Python interface: run a sweep or an audit, and read its results as data frames and figures."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotly.graph_objects import Figure
 
     from unlearn_sweep.engine.job import SweepJob
     from unlearn_sweep.sweeps.report.document import Report
+    from unlearn_sweep.sweeps.report.uncertainty import Half
 
 SHOWN = ("method", "ue", "ut", "rob", "report_ue", "report_ut", "report_rob")
 
@@ -155,6 +159,84 @@ class Sweep:
         found.table.attrs["problems"] = list(found.problems)
         return found.table
 
+    def plot_front(self, half: Half | None = None) -> Figure:
+        """Draw all trials in each pair of objectives, the front outlined, as a plotly figure.
+
+        `half`: "search" (the rows the search used), "report" (rows it never saw), None: the report's choice.
+        """
+        from unlearn_sweep.sweeps.plots import front_figure
+
+        report = self._report()
+        return front_figure(report, half or report.compared_on)
+
+    def plot_history(self, half: Half | None = None) -> Figure:
+        """Draw each objective by trial, with the best value so far. `half` as in `plot_front`."""
+        from unlearn_sweep.sweeps.plots import history_figure
+
+        report = self._report()
+        return history_figure(report, half or report.compared_on)
+
+    def plot_hypervolume(self) -> Figure:
+        """Draw the hypervolume of the front after each settled trial."""
+        from unlearn_sweep.sweeps.plots import hypervolume_figure
+
+        return hypervolume_figure(self._report())
+
+    def plot_attack(self, attack: str | None = None) -> Figure:
+        """Draw what is still forgotten over the strength of one attack (None: the one with most strengths).
+
+        Raises:
+            UserError: that attack has no curve.
+        """
+        from unlearn_sweep.sweeps.plots import attack_figure
+
+        return attack_figure(self._report(), attack)
+
+    def plot_training(self, term: str | None = None) -> Figure:
+        """Draw one term of the loss over the steps of each training (None: a cross entropy where recorded).
+
+        Raises:
+            UserError: that term is not recorded.
+        """
+        from unlearn_sweep.sweeps.plots import training_figure
+
+        return training_figure(self._report(), term)
+
+    def plot_parallel(self, method: str) -> Figure:
+        """Draw the settings that vary and the objectives of one method's complete trials as parallel coordinates.
+
+        Raises:
+            UserError: the method has no complete trial.
+        """
+        from unlearn_sweep.sweeps.plots import parallel_figure
+
+        return parallel_figure(self._report(), method)
+
+    def plot_importance(self) -> Figure:
+        """Draw how much each setting of each method matters for each objective (PED-ANOVA).
+
+        Raises:
+            UserError: no method has enough trials.
+        """
+        from unlearn_sweep.sweeps.plots import importance_figure
+
+        return importance_figure(self._report())
+
+    def enqueue(self, setting: Mapping[str, Any] | str) -> str:
+        """Have the sweep try a setting next, such as `{"npo": {"beta": 0.1}}`, and return when it will be tried.
+
+        Raises:
+            UserError: it is not a setting of the sweep's search space.
+        """
+        from unlearn_sweep.sweeps.enqueue import enqueue_setting
+        from unlearn_sweep.sweeps.file.problems import SpecError
+
+        text = setting if isinstance(setting, str) else json.dumps(setting)
+        try:
+            return enqueue_setting(self.directory, text).when
+        except SpecError as error:
+            raise UserError(error.text()) from error
+
     def report(self) -> Path:
         """Write the report into the sweep's folder and return its page."""
         from unlearn_sweep.sweeps.report.build import build_report
@@ -189,3 +271,58 @@ def open_sweep(directory: str | Path) -> Sweep:
     from unlearn_sweep.sweeps.report.records import read_sweep
 
     return Sweep(read_sweep(directory).directory)
+
+
+def audit(
+    model: str | Path,
+    benchmark: str,
+    *,
+    gold: str | Path | None = None,
+    original: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    attacks: Sequence[str | Mapping[str, Any]] = (),
+    storage: str | Path = "runs",
+    name: str | None = None,
+    seed: int = 0,
+) -> Sweep:
+    """Measure and attack one existing model, as the command `audit` does. The result reads as a sweep of one trial.
+
+    Args:
+        model: Folder or hub id of the model.
+        benchmark: Name of the benchmark that it was to forget.
+        gold: Model that never saw the forget set, or "chance"; where missing, UE and Rob have no value.
+        original: Model before unlearning; where missing, no objective has a value.
+        settings: Options of the benchmark.
+        attacks: Names, or `{name: {parameter: value}}`; none: the command's battery.
+        storage: Folder of all results.
+        name: Folder below it; None: made of model and options.
+        seed: Draws rows and demonstrations.
+
+    Raises:
+        UserError: a mistake in the arguments; the message lists all of them.
+        RunFailedError: the audit ended before its end.
+    """
+    from unlearn_sweep.sweeps import audit as auditing
+    from unlearn_sweep.sweeps.file.problems import SpecError
+    from unlearn_sweep.sweeps.screen import Screen
+
+    request = auditing.AuditRequest(
+        model=str(model),
+        benchmark=benchmark,
+        gold=None if gold is None else str(gold),
+        original=None if original is None else str(original),
+        settings=[f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()],
+        attacks=[attack if isinstance(attack, str) else json.dumps(attack) for attack in attacks],
+        storage=str(storage),
+        name=name,
+        seed=seed,
+        folder=Path.cwd(),
+    )
+    try:
+        checked = auditing.check(request)
+    except SpecError as error:
+        raise UserError(error.text()) from error
+    code = auditing.audit(checked, console=Screen(), plain=True)
+    if code != 0:
+        raise RunFailedError(f"the audit of {model} ended with status {code}", code)
+    return Sweep(checked.job.directory)

@@ -16,7 +16,10 @@ import pytest
 import unlearn_sweep as us
 from tests.support.answered_sweep import benchmark, write_answered_sweep
 from tests.support.docs_pages import examples
+from tests.support.tiny_authors import OPTIONS, PREFILL, make_ready, tiny_job
 from tests.sweeps.report.written_sweep import controls, mixed_trials, special, write_sweep
+from unlearn_sweep.engine.search_space import LogUniform, MethodSpace
+from unlearn_sweep.engine.study.enqueued import read_setting, waiting_files
 from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.records import SweepNotFoundError
 from unlearn_sweep.sweeps.report.table import trials_csv
@@ -27,7 +30,8 @@ def test_importing_the_package_loads_nothing_else() -> None:
     loaded = "[name for name in sys.modules if name.startswith(('unlearn_sweep.', 'pandas'))]"
     code = f"import sys, unlearn_sweep; print({loaded})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
-    assert {"Sweep", "open"} <= set(us.__all__)
+    assert {"Sweep", "audit", "method_loss", "open", "score_rows"} <= set(us.__all__)
+    assert all(getattr(us, name) for name in us.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = us.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -87,6 +91,33 @@ def test_mistakes_are_user_errors(tmp_path: Path) -> None:
     assert "np" in str(error.value)
     with pytest.raises(UserError, match="opened by its folder"):
         us.open(write_sweep(tmp_path / "demo", mixed_trials(1))).run()
+
+
+def test_a_setting_is_enqueued_and_mistakes_of_it_and_of_an_audit_are_user_errors(tmp_path: Path) -> None:
+    space = MethodSpace(method="npo", params={"beta": LogUniform(low=0.05, high=1.0)})
+    spec = {"spaces": [space.to_json()], "search": {"trials": 30}}
+    sweep = us.open(write_sweep(tmp_path / "demo", mixed_trials(1), wanted=30, ended="sweep_stopped", spec=spec))
+    assert "when the sweep goes on" in sweep.enqueue({"npo": {"beta": 0.1}})
+    (waiting,) = waiting_files(sweep.directory)
+    assert read_setting(waiting, [space]).setting.params == {"beta": 0.1}
+    with pytest.raises(UserError, match=r"0\.05 to 1"):
+        sweep.enqueue({"npo": {"beta": 3.0}})
+    with pytest.raises(UserError, match="authors"):
+        us.audit(tmp_path / "no-model", "authrs", storage=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_audit_of_the_gold_model_finds_it_at_its_anchor(tmp_path: Path) -> None:
+    """Oracle: gold is the end of the scale, UE and Rob 1; the original is the other."""
+    _, prepared, _ = make_ready(tiny_job(tmp_path, "made", [PREFILL]))
+    gold, original = prepared.paths["gold"], prepared.paths["original"]
+    given = {"gold": gold, "original": original, "settings": OPTIONS, "storage": tmp_path}
+    done = us.audit(gold, "authors", attacks=[{"prefill": {"tokens": [1]}}], name="gold", **given)
+    assert len(done.trials) == 1
+    assert done.trials["ue"].iloc[0] >= 0.95
+    assert done.trials["rob"].iloc[0] >= 0.95
+    assert len(done.plot_front().to_dict()["data"]) > 1
 
 
 @pytest.mark.slow
