@@ -144,7 +144,7 @@ def _count(term: Term, batch: Supervised) -> int:
     return max(1, int((tokens - term.skip_tokens).clamp(min=0).sum()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GivenStep:
     """A `methods.interface.Step` over tensors that the caller gives: one step, at the start of a training."""
 
