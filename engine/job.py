@@ -26,6 +26,7 @@ from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import Resources, resources_of
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.training.settings import TrainingSettings
+from unlearn_sweep.evaluators.benchmarks.view_settings import WrittenView
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
 
@@ -116,6 +117,8 @@ class SweepJob(_Part):
         prompt_probe: stop the preparation if the original gives its trained answers a clearly higher likelihood in
             another prompt format.
         tasks: tasks of lm-evaluation-harness, for metric `lm_eval`.
+        views: texts that were written for the benchmark's rows. Stage keys include the content of those that a stage
+            reads.
         plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
         evaluation_resources: Ray resources of one measuring process. `on_capacity` replaces `auto`, here and in
             `training.resources_per_worker`.
@@ -150,6 +153,7 @@ class SweepJob(_Part):
     storage_limit_gib: float | None = Field(default=None, gt=0)
     mlflow: str = "auto"
     mirror: str | None = None
+    views: list[WrittenView] = []
     storage: Path
     directory: Path
     spec_path: str | None = None
@@ -194,4 +198,7 @@ class SweepJob(_Part):
         content["search"] = {key: value for key, value in content["search"].items() if key not in NEUTRAL_IN_SEARCH}
         if not self.search.sampler_options:  # an option that older sweeps do not have
             del content["search"]["sampler_options"]
+        del content["views"]
+        if self.views:  # where a view lies is no matter, and sweeps without views have none
+            content["views"] = [view.model_dump(mode="json", exclude={"path"}) for view in self.views]
         return digest(content)

@@ -29,6 +29,7 @@ from unlearn_sweep.sweeps.commands.rescoring import rescore
 from unlearn_sweep.sweeps.commands.sweep_file import plan, run, schema, validate
 from unlearn_sweep.sweeps.commands.sweep_folder import enqueue, export, report, status, sync
 from unlearn_sweep.sweeps.commands.this_machine import doctor
+from unlearn_sweep.sweeps.commands.views import write_views
 from unlearn_sweep.sweeps.examples import example
 from unlearn_sweep.sweeps.printing import print_line
 from unlearn_sweep.sweeps.serve.server import serve
@@ -59,7 +60,8 @@ def options(
 
 
 OF_SWEEPS = (
-    example, run, plan, validate, schema, status, report, serve, answers, enqueue, export, rescore, audit, sync,
+    example, run, plan, validate, schema, write_views,
+    status, report, serve, answers, enqueue, export, rescore, audit, sync,
 )  # fmt: skip
 
 for command in OF_SWEEPS:

@@ -20,6 +20,7 @@ from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.prompt import prompt_of, with_prompt
 from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.file.views import placed_views
 from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
 
 
@@ -75,6 +76,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         storage_limit_gib=spec.file.storage_limit_gib,
         mlflow=spec.file.tracking.mlflow,
         mirror=_mirror(spec, overrides, storage),
+        views=placed_views(spec.views, spec.benchmark.card.name, spec.benchmark.params, storage),
         storage=storage,
         directory=storage / spec.file.name,
         spec_path=str(absolute(spec.document.file, spec.folder)),

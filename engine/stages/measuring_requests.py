@@ -11,6 +11,7 @@ from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.model_identity import tokenizer_identity, tokenizer_of
 from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
+from unlearn_sweep.engine.stages.view_reads import attack_reads, read_inputs, with_reads
 from unlearn_sweep.engine.store.code import code_version
 from unlearn_sweep.engine.store.keys import named_files
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, LinkOutcome, MeasureOutcome
@@ -71,6 +72,7 @@ def attack_stage(
         "model": model,
         "original": original,
         "data": data,
+        **read_inputs(attack_reads(job.views, attack.name, attack.params)),
         "metrics": metrics_of(job),
         "cards": measuring_facts(metrics_of(job)),
         **verdict_identity(metrics_of(job)),
@@ -100,6 +102,7 @@ def link_stage(
         "model": model,
         "original": original,
         "data": data,
+        **read_inputs(attack_reads(job.views, attack.name, attack.params)),
         "dtype": job.dtype,
         **tokenizer_identity(job, original),
         "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
@@ -147,8 +150,11 @@ def measure_request(job: SweepJob, model_path: str, folder: Path, original_path:
 def attack_request(
     job: SweepJob, attack: AttackSettings, model_path: str, original_path: str | None, folder: Path
 ) -> AttackRequest:
+    reads = attack_reads(job.views, attack.name, attack.params)
+    benchmark = {"name": job.benchmark.name, "params": with_reads(job.benchmark.params, reads)}
+    asked = measure_request(job, model_path, folder, original_path).model_copy(update={"benchmark": benchmark})
     return AttackRequest(
-        **measure_request(job, model_path, folder, original_path).model_dump(),
+        **asked.model_dump(),
         attack=attack.name,
         params=attack.params,
         seed=job.seed,

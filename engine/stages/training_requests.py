@@ -11,6 +11,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.model_identity import tokenizer_identity
+from unlearn_sweep.engine.stages.view_reads import fixed, method_reads, read_inputs, with_reads
 from unlearn_sweep.engine.stages.workbench import StartRequest
 from unlearn_sweep.engine.store.code import code_version
 from unlearn_sweep.engine.store.keys import named_files
@@ -129,6 +130,7 @@ def unlearn_stage(
         "original": original,
         **tokenizer_identity(job, ""),
         "data": data,
+        **read_inputs(method_reads(job.views, method, fixed(params))),
         "code": code_version(TRAINING_CODE, *modules(method, params)),
     }
     return StageRequest(stage="unlearn", inputs=inputs, outcome=TrainOutcome, weights=True)
@@ -148,11 +150,12 @@ def unlearn_job(
     The learning rate is taken from `params`. So is the number of epochs if present, unless the sweep sets `max_steps`.
     """
     own = job.training.max_steps is None and "epochs" in params
+    reads = method_reads(job.views, method, fixed(params))
     return TrainJob(
         start_model=original_path,
         tokenizer=job.original.tokenizer,
         output_dir=str(output),
-        benchmark=Choice(name=job.benchmark.name, params=job.benchmark.params),
+        benchmark=Choice(name=job.benchmark.name, params=with_reads(job.benchmark.params, reads)),
         method=Choice(name=method, params={name: value for name, value in params.items() if name not in PER_METHOD}),
         learning_rate=params["learning_rate"],
         training=job.training.lasting(params["epochs"]) if own else job.training,

@@ -7,7 +7,8 @@
     forget_continuation   the same questions plus a change of subject, with the start model's own continuation as answer
     forget_expert, forget_novice  the same questions after a prefix that the method sets, with the same answers
     task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
-    forget_paraphrase_k   the same facts in their k-th other wording: the row's own paraphrases, then rows of its fact
+    forget_paraphrase_k   the same facts in their k-th other wording: written ones (`benchmarks.written_rows`), the
+                          row's own paraphrases, then rows of its fact
 
 All views except the benchmark's own, "train" and tasks follow "forget" or "retain" row by row: in each step, row i of
 both batches asks the same question.
@@ -25,6 +26,7 @@ from unlearn_sweep.engine.training.refusals import REFUSALS
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.task_data import TASK_VIEW, TaskDataError, task_rows
 from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
+from unlearn_sweep.evaluators.benchmarks.written_rows import WORDINGS, row_of
 from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
 
 if TYPE_CHECKING:
@@ -159,7 +161,7 @@ class Views:
                 check_alternates(rows)
             if f"{base}_idk" in self.names:
                 check_questions(f"{base}_idk", rows)
-        self.wordings = self._wordings()
+        self.wordings = self._wordings(benchmark.train.get(WORDINGS, ()))
         self.subject_change = subject_change
         self.continuations: Sequence[tuple[int, ...]] = ()
 
@@ -212,12 +214,12 @@ class Views:
             return task_view(base.removeprefix(TASK_VIEW), self.encoder, self.seed)
         return base_rows(benchmark, base, train_groups)
 
-    def _wordings(self) -> list[list[Row]]:
+    def _wordings(self, written: Sequence[Row]) -> list[list[Row]]:
         """Return the other wordings of each forget row; [] if no view needs them."""
         wanted = [int(view.removeprefix(PARAPHRASE)) for view in self.names if view.startswith(PARAPHRASE)]
         if not wanted:
             return []
-        found = other_wordings(self.rows["forget"])
+        found = other_wordings(self.rows["forget"], written)
         fewest = min(range(len(found)), key=lambda place: len(found[place]))
         if len(found[fewest]) <= max(wanted):
             raise ValueError(
@@ -240,23 +242,23 @@ def base_view(view: str) -> str:
     return "forget" if view.startswith(PARAPHRASE) else FOLLOWS.get(view, view)
 
 
-def other_wordings(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return, for each row, other wordings of its fact: its own paraphrase, then the other rows of the fact.
+def other_wordings(rows: Sequence[Row], written: Sequence[Row] = ()) -> list[list[Row]]:
+    """Return, for each row, other wordings of its fact: written ones, its own paraphrase, the other rows of the fact.
 
-    The other rows begin after the row itself and wrap around.
+    The other rows begin after the row itself and wrap around. A part of a divided text has the wordings of the whole.
     """
+    texts: dict[str, list[Row]] = {}
+    for wording in written:
+        texts.setdefault(row_of(wording), []).append(wording)
     groups: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         groups.setdefault(row.fact, []).append(place)
     found = []
     for place, row in enumerate(rows):
-        own = []
+        own = list(texts.get(row.row_id) or texts.get(row.row_id.rpartition("/")[0], ()))
         if row.paraphrased_question is not None or row.paraphrased_answer is not None:
-            own = [
-                replace(
-                    row, question=row.paraphrased_question or row.question, answer=row.paraphrased_answer or row.answer
-                )
-            ]
+            question, answer = row.paraphrased_question or row.question, row.paraphrased_answer or row.answer
+            own.append(replace(row, question=question, answer=answer))
         group = groups[row.fact]
         here = group.index(place)
         found.append([*own, *(rows[other] for other in (*group[here + 1 :], *group[:here]))])

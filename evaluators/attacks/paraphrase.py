@@ -1,7 +1,8 @@
 """Paraphrases: ask for the same fact in other words; with several wordings, in the one that works best.
 
 Source: worst case over paraphrases, JensUn (Singh et al., 2025). Wordings are the row's own
-paraphrase and the other questions of its fact that have the same answer.
+paraphrase and the other questions of its fact that have the same answer, or those of a written view: paraphrases,
+questions that do not name their subject, questions that need one more step.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Targe
 from unlearn_sweep.evaluators.attacks.paraphrase_params import ParaphraseParams
 from unlearn_sweep.evaluators.attacks.prompts import reword
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.written_rows import judged_view, row_of
 from unlearn_sweep.evaluators.rows import Row, encode
 
 
@@ -25,7 +27,13 @@ class Paraphrase:
 
     def run(self, target: Target) -> Iterator[Attacked]:
         rows = {row.row_id: row for row in target.benchmark.evaluation["forget"]}
-        wordings = {row_id: other_wordings(target.benchmark, row) for row_id, row in rows.items()}
+        source = self.params.source
+        wordings = {
+            row_id: other_wordings(target.benchmark, row)
+            if source == "own"
+            else written_wordings(target.benchmark, row, source)
+            for row_id, row in rows.items()
+        }
         reworded = {row_id: found for row_id, found in wordings.items() if found}
         if not reworded:
             raise AttackError(
@@ -65,6 +73,17 @@ def other_wordings(benchmark: Benchmark, row: Row) -> list[str]:
     questions = [row.paraphrased_question] if row.paraphrased_question else []
     questions += [other.question for other in related if other.fact == row.fact and other.answer == row.answer]
     return [question for question in dict.fromkeys(questions) if question != row.question]
+
+
+def written_wordings(benchmark: Benchmark, row: Row, source: str) -> list[str]:
+    """The questions that were written for a judged row, in order; empty where none was.
+
+    Raises:
+        AttackError: the benchmark was loaded without the view.
+    """
+    if judged_view(source) not in benchmark.train:
+        raise AttackError(f"{benchmark.name}: no {source} view of the judged rows was read")
+    return [one.question for one in benchmark.train[judged_view(source)] if row_of(one) == row.row_id]
 
 
 def likeliest(wordings: Sequence[str], costs: Mapping[str, float]) -> str:

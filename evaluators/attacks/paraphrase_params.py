@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,12 @@ from unlearn_sweep.evaluators.attacks.attack_params import AttackParams, AttackW
 
 class ParaphraseParams(AttackParams):
     """Other wordings of the same question."""
+
+    source: Literal["own", "paraphrase", "alias", "multi_hop"] = Field(
+        default="own",
+        description="own: the row's paraphrase and the other questions of its fact; else the view of this kind that "
+        "was written for the judged rows",
+    )
 
     wordings: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=1)]] = Field(
         default=[1, 4], description="wordings tried a row; the one with the likeliest gold answer is asked"

@@ -16,6 +16,7 @@ from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, Prompt
 from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
 from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
 from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
+from unlearn_sweep.evaluators.benchmarks.written_rows import VIEWS_KEY, ReadView, with_written
 from unlearn_sweep.evaluators.cards import BenchmarkCard
 from unlearn_sweep.plugins import Catalog
 
@@ -169,12 +170,16 @@ def hub_sets(name: str, params: Mapping[str, Any]) -> tuple[tuple[str, str | Non
 def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
     """The benchmark of this name with these options, validated by its card's model, in the prompt format among them.
 
+    Views that are named under `VIEWS_KEY` are read into it: a training or attack that reads them names them.
+
     Raises:
-        ValueError: no such benchmark.
+        ValueError: no such benchmark, or a view that cannot be read.
         pydantic.ValidationError: unknown, missing or ill-typed options (a ValueError too).
     """
     card, options = benchmark_card(name), dict(params)
     prompt = PromptSettings.model_validate(options.pop(FORMAT_KEY, {}))
+    reads = [ReadView.model_validate(read) for read in options.pop(VIEWS_KEY, ())]
     given = card.params.model_validate(options)
-    loaded = limited(card.load()(given), given.max_tokens if isinstance(given, DataParams) else None)
+    rows = with_written(card.load()(given), reads)
+    loaded = limited(rows, given.max_tokens if isinstance(given, DataParams) else None)
     return in_format(loaded, prompt)

@@ -31,8 +31,9 @@ class LocalModel:
 
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = "auto" if device == "cuda" else torch.float32  # bfloat16 is many times slower on most CPUs
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **options)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto", **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=dtype, **options)
         self.model: PreTrainedModel = loaded.to(device).eval()
 
     def complete(

@@ -25,7 +25,7 @@ from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 from unlearn_sweep.sweeps.file.sampler import check_sampler
 from unlearn_sweep.sweeps.machine import Machine
 
-RESERVED_NAMES = frozenset({"store", "mlflow", "mlflow.db", "mlartifacts", "mlruns", "ray", "train", "tune"})
+RESERVED_NAMES = frozenset({"store", "views", "mlflow", "mlflow.db", "mlartifacts", "mlruns", "ray", "train", "tune"})
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 MOST_GRID_POINTS = 100_000
 DEFAULT_TRIALS = 30

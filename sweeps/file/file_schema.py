@@ -147,6 +147,9 @@ class SweepFile(Settings):
     training: TrainingSettings = Field(default=TrainingSettings(), description="how a trial trains")
     evaluators: EvaluatorsSection = Field(default=EvaluatorsSection(), description="metrics of the objectives")
     attacks: list[Any] = Field(min_length=1, description="attacks each trial has to stand")
+    views: list[Any] = Field(
+        default=[], description="texts to be written for the benchmark's rows by unlearn-sweep write-views"
+    )
     search: SearchSection = Field(default=SearchSection(), description="how the space is searched")
     tracking: TrackingSection = Field(default=TrackingSection(), description="where runs are logged")
     evaluation: EvaluationSection = Field(default=EvaluationSection(), description="resources of measuring")

@@ -14,6 +14,7 @@ from unlearn_sweep.engine.samplers.catalog import SAMPLERS
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
+from unlearn_sweep.evaluators.benchmarks.view_settings import KINDS
 from unlearn_sweep.evaluators.cards import BenchmarkCard, MetricCard
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.methods.cards import MethodCard, Param
@@ -33,6 +34,7 @@ def sweep_schema() -> Schema:
     properties: Schema = schema["properties"]
     properties["methods"] |= _methods()
     properties["attacks"]["items"] = {"anyOf": [{"$ref": "#/$defs/Attack"}, _preset()]}
+    properties["views"]["items"] = _view(definitions)
     properties["benchmark"] = {
         "description": properties["benchmark"]["description"],
         "oneOf": [_benchmark(card, definitions) for card in BENCHMARKS.values()],
@@ -133,6 +135,15 @@ def _attack(definitions: Schema) -> Schema:
             params = {"anyOf": [_model(card.params, definitions), {"type": "null"}]}
         forms.append(_form(card.name, {"description": f"{card.summary}; threat model: {card.threat}", **params}))
     return {"description": "one attack; each trial has to stand all of them", "anyOf": forms}
+
+
+def _view(definitions: Schema) -> Schema:
+    """Return the schema of a written view: a kind, or a mapping with one kind as its key."""
+    options = [
+        _form(kind.name, {"description": kind.summary, "anyOf": [_model(kind.options, definitions), {"type": "null"}]})
+        for kind in KINDS.values()
+    ]
+    return {"anyOf": [{"enum": list(KINDS)}, *options]}
 
 
 def _preset() -> Schema:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.evaluators.benchmarks.view_settings import WrittenView
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
 from unlearn_sweep.sweeps.file import checks
@@ -33,6 +34,7 @@ from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
 from unlearn_sweep.sweeps.file.tokenizers import check_tokenizers
+from unlearn_sweep.sweeps.file.views import read_views
 from unlearn_sweep.sweeps.file.warm_start import check_warm_start
 from unlearn_sweep.sweeps.file.yaml_lines import Document, parse_document, read_document
 from unlearn_sweep.sweeps.machine import Machine, this_machine
@@ -63,6 +65,7 @@ class SweepSpec:
     storage: Path
     notes: tuple[str, ...] = ()
     plugins: tuple[PluginFile, ...] = ()
+    views: tuple[WrittenView, ...] = ()
 
 
 CPUS_PER_GPU = 8
@@ -128,6 +131,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     benchmark = read_benchmark(data.get("benchmark"), folder, collector)
     spaces = read_spaces(data.get("methods"), file.training.epochs, collector)
     attacks = read_attacks(data.get("attacks"), folder, collector, machine)
+    views = read_views(data.get("views"), spaces, folder, collector)
     ue = read_metrics("ue", file.evaluators.ue, benchmark, collector)
     tasks = read_tasks(file.evaluators, folder, collector)
     ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, collector), tasks, collector)
@@ -154,6 +158,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
         storage=storage,
         notes=tuple(collector.notes),
         plugins=plugins,
+        views=views,
     )
 
 

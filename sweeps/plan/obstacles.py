@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.recipes import recipe_of
+from unlearn_sweep.engine.stages.view_reads import Values, attack_view, method_reads, refuses
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import validate
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
 from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
+from unlearn_sweep.evaluators.benchmarks.written_rows import ReadView
 from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, METRICS
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.methods.catalog import card
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
 from unlearn_sweep.sweeps.plan.thinking_check import thinking_obstacles
+from unlearn_sweep.sweeps.views.readers import view_obstacles, write_command
 
 FOLLOWING_VIEWS = {
     "forget_idk": "forget",
@@ -29,21 +32,32 @@ FOLLOWING_VIEWS = {
     "forget_continuation": "forget",
 }
 """Views that training derives from the rows of another view: derived view -> source view."""
+WORDED = ("paraphrase", "summary")
+"""Written views that say a row in other words."""
 NO_VIEWS = ("state", "grouped", "train", "forget_paraphrase")
 
 
 def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
     """Return one sentence for each reason; empty if the sweep can run."""
+    values = space_values(job)
     return tuple(
         [
             *_models(job, benchmark),
-            *_methods(job, benchmark),
+            *view_obstacles(job, benchmark, values),
+            *_methods(job, benchmark, values),
             *_metrics(job, benchmark),
             *_floors(job),
             *_attacks(job, benchmark),
             *thinking_obstacles(job, benchmark),
         ]
     )
+
+
+def space_values(job: SweepJob) -> dict[str, Values]:
+    """Return the values that the parameters of each method may take; the upper end stands for a range."""
+    return {
+        space.method: {name: values_of(dimension) for name, dimension in space.params.items()} for space in job.spaces
+    }
 
 
 def _models(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
@@ -53,9 +67,10 @@ def _models(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             yield f"benchmark {benchmark.name} has no training recipe: give {name}.path"
 
 
-def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+def _methods(job: SweepJob, benchmark: Benchmark, values: Mapping[str, Values]) -> Iterator[str]:
     for space in job.spaces:
         needs = card(space.method).needs
+        reads = method_reads(job.views, space.method, values[space.method])
         views = [FOLLOWING_VIEWS.get(need, need) for need in needs if ":" not in need and need not in NO_VIEWS]
         named = [dimension for name, dimension in space.params.items() if name.rpartition(".")[2] == "irm_view"]
         other_tasks = [str(value) for dimension in named for value in values_of(dimension)]
@@ -65,31 +80,64 @@ def _methods(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             if view not in benchmark.train:
                 known = listing(sorted(benchmark.train))
                 yield f"method {space.method} reads view {view}, and benchmark {benchmark.name} has {known}"
-        yield from _questions(space, needs, benchmark)
-        if "forget_alternate" in needs and not _has_alternatives(benchmark):
-            yield f"method {space.method} needs alternate answers, and the forget rows of {benchmark.name} have none"
-        wanted = max((int(value) for value in values_of(space.params.get("gao_paraphrases"))), default=0)
-        if wanted > (fewest := _other_wordings(benchmark)):
+        yield from _questions(job, space.method, values[space.method], benchmark, reads)
+        if "forget_alternate" in needs and not _has_alternatives(benchmark) and not _reads(reads, "alternate_answer"):
             yield (
-                f"method {space.method} asks for {wanted} other wordings of each forget row (gao_paraphrases), and "
-                f"benchmark {benchmark.name} has {fewest}"
+                f"method {space.method} needs alternate answers, and the forget rows of {benchmark.name} have none: "
+                f"add views: [{_alternate_views(benchmark)}] and run {write_command(job)}"
             )
+        if "forget_paraphrase" in needs:
+            yield from _wordings(job, space, benchmark, reads)
 
 
-def _questions(space: MethodSpace, needs: Sequence[str], benchmark: Benchmark) -> Iterator[str]:
+def _alternate_views(benchmark: Benchmark) -> str:
+    """Return the views that give the forget rows alternate answers."""
+    asked = _asks(benchmark, "forget")
+    return "alternate_answer" if asked else "questions_from_text, alternate_answer: {of: forget_questions}"
+
+
+def _reads(reads: Sequence[ReadView], *kinds: str, of: str | None = None) -> bool:
+    return any(read.kind in kinds and of in (None, read.of) for read in reads)
+
+
+def _wordings(job: SweepJob, space: MethodSpace, benchmark: Benchmark, reads: Sequence[ReadView]) -> Iterator[str]:
+    """Yield a sentence if the forget rows have too few other wordings."""
+    given = space.params.get("gao_paraphrases")
+    wanted = max((int(value) for value in values_of(given)), default=0)
+    written = [view.wordings for view in job.views if _reads(reads, view.kind, of=view.of) and view.kind in WORDED]
+    if wanted <= max(fewest := _other_wordings(benchmark), *written, 0):
+        return
+    asks = f"method {space.method} asks for {wanted} other wordings of each forget row (gao_paraphrases), and "
+    if written:
+        yield f"{asks}its view has {max(written)}: raise number, or name more writers"
+        return
+    kind = "paraphrase" if _asks(benchmark, "forget") else "summary"
+    yield (
+        f"{asks}benchmark {benchmark.name} has {fewest}: add views: [{kind}: {{number: {wanted}}}] and run "
+        f"{write_command(job)}"
+    )
+
+
+def _questions(
+    job: SweepJob, method: str, values: Values, benchmark: Benchmark, reads: Sequence[ReadView]
+) -> Iterator[str]:
     """Yield a sentence for each view of refusals whose rows have no question: a refusal of nothing would be trained."""
-    refused = {view for view in ("forget", "retain") if f"{view}_idk" in needs}
-    kept = [values_of(dimension) for name, dimension in space.params.items() if name.rpartition(".")[2] == "retain"]
-    refused |= {"retain"} if any("ap" in values for values in kept) else set()
-    for view in sorted(refused):
+    for view in ("forget", "retain"):
+        if not refuses(method, values, view) or _reads(reads, "questions_from_text", of=view):
+            continue
         rows = benchmark.train.get(view, ())
         bare = sum(not row.question.strip() for row in rows)
         if bare:
             yield (
-                f"method {space.method} trains refusals of {view} questions, and {bare} of {len(rows)} {view} rows of "
-                f"{benchmark.name} are running text without a question: choose a method that takes text, such as npo "
-                "or rmu, or give questions with answers (benchmark custom)"
+                f"method {method} trains refusals of {view} questions, and {bare} of {len(rows)} {view} rows of "
+                f"{benchmark.name} are running text without a question: add views: [questions_from_text: {{of: "
+                f"{view}}}] and run {write_command(job)}, or choose a method that takes text, such as npo or rmu"
             )
+
+
+def _asks(benchmark: Benchmark, view: str) -> bool:
+    """Whether any row of a training view has a question."""
+    return any(row.question.strip() for row in benchmark.train.get(view, ()))
 
 
 def task_problem(method: str, view: str) -> str | None:
@@ -179,7 +227,8 @@ def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
         ):
             yield f"attack {attack.label} shows questions with answers, and view {shown} of {benchmark.name} has none"
         view = attack.params.get("data")
-        if attack.name != "relearn" or view is None or view in benchmark.train:
+        written = attack_view(attack.name, attack.params)
+        if attack.name != "relearn" or view is None or view in benchmark.train or written is not None:
             continue
         nearest = near_miss(view, benchmark.train)
         hint = f"; nearest: {nearest}" if nearest else ""

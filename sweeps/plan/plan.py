@@ -28,12 +28,14 @@ from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, GpuMemory, shap
 from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
-from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
+from unlearn_sweep.sweeps.plan.obstacles import obstacles_of, space_values
 from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
 from unlearn_sweep.sweeps.plan.workload import workload_of
 from unlearn_sweep.sweeps.prompt_words import prompt_words
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.resolve import Overrides, placement_of, resolve
+from unlearn_sweep.sweeps.views.readers import view_notes
+from unlearn_sweep.sweeps.views.writing import writing_notes
 
 FRONT_MEMBERS = 8
 BYTES_PER_ROW_VALUE = 40
@@ -162,6 +164,7 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     plan = _with_gpu(replace(plan, obstacles=(*plan.obstacles, *too_long(losses))), job, spec.machine, tokens)
     few = few_facts(forget_facts(benchmark))
     notes = [note for note in (str(losses), busy_note(spec.machine), few) if note]
+    notes += [*view_notes(job, benchmark, space_values(job)), *writing_notes(job, benchmark)]
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 

@@ -46,6 +46,7 @@ STATUSES = {
     "evaluators.chat_models.endpoint.EndpointUnusableError": EXIT_REFUSED,
     "evaluators.judge.judge.JudgeFailedError": EXIT_REFUSED,
     "evaluators.model_parts.UnsupportedModelError": EXIT_REFUSED,
+    "evaluators.written_views.writers.WriterFailedError": EXIT_REFUSED,
     "evaluators.tasks.definitions.TaskError": EXIT_REFUSED,
     "plugins.PluginError": EXIT_REFUSED,
     "sweeps.export.ExportError": EXIT_REFUSED,

@@ -1,4 +1,7 @@
-"""A chat completion endpoint on loopback that behaves as badly as it is told to. It is a real HTTP server."""
+"""A chat completion endpoint on loopback that behaves as badly as it is told to. It is a real HTTP server.
+
+Judges and writers are tested against it.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +57,9 @@ class Endpoint:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        row = json.loads(body["messages"][-1]["content"])
+        row = read_row(body["messages"][-1]["content"])
         with self.lock:
-            named = row["response"] if "response" in row else json.dumps([row["A"], row["B"]])
+            named = row["response"] if "response" in row else json.dumps(list(row.values()))
             before = self.asked[named]
             self.asked[named] += 1
             self.keys.add(handler.headers.get("Authorization"))
@@ -97,6 +100,11 @@ class Endpoint:
             handler.wfile.write(part)
             handler.wfile.flush()
             time.sleep(reply.drip_s)
+
+
+def read_row(content: str) -> dict[str, Any]:
+    """What is asked about: the JSON object of a judge's row, or the words of a writer's task."""
+    return json.loads(content) if content.startswith("{") else {"response": content}
 
 
 @contextmanager
