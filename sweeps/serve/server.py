@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,15 +28,6 @@ LOOPBACK = "127.0.0.1"
 MOST_BYTES = 10_000
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 TYPES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
-INDEX = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>Sweeps</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; }}
-td, th {{ text-align: left; padding: 4px 14px 4px 0; }}
-</style></head><body><main><h1>Sweeps in {root}</h1>
-<table><thead><tr><th scope="col">sweep</th><th scope="col">state</th><th scope="col">settled</th></tr></thead>
-<tbody>{rows}</tbody></table></main></body></html>"""
 NO_TOKEN = "the token is missing or wrong: open the address that the command printed"
 
 
@@ -97,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         sweep, _, rest = unquote(address.path).lstrip("/").partition("/")
         if not sweep:
-            self._send(self._index(parse_qs(address.query).get("token", [""])[0]), "html")
+            self._try(lambda: self._index(parse_qs(address.query).get("token", [""])[0]), "html")
             return
         folder = self.storage.sweeps().get(sweep)
         if folder is None:
@@ -166,16 +156,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(text, kind)
 
     def _index(self, token: str) -> str:
-        from unlearn_sweep.sweeps.report.status import status
+        from unlearn_sweep.sweeps.serve.index_page import index_page
 
-        query = f"?token={quote(token)}" if token else ""
-        rows = []
-        for name, folder in self.storage.sweeps().items():
-            now = status(folder)
-            wanted = "" if now["wanted"] is None else f" of {now['wanted']}"
-            link = f'<a href="/{quote(name)}/{escape(query)}">{escape(name)}</a>'
-            rows.append(f"<tr><td>{link}</td><td>{escape(now['state'])}</td><td>{now['settled']}{wanted}</td></tr>")
-        return INDEX.format(root=escape(str(self.storage.root)), rows="".join(rows))
+        return index_page(self.storage.root, self.storage.sweeps(), token)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         self._send(json.dumps({"error": text}), "json", status)
