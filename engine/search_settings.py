@@ -36,7 +36,8 @@ class SearchOptions(Settings):
     )
     sampler_options: dict[str, Any] = Field(default={}, description="options of a plugin's sampler")
     allocation: Allocation = Field(
-        default="equal", description="equal: every method gets as many trials; free: the sampler chooses"
+        default="equal",
+        description="equal: every method gets as many trials; free: more for methods whose trials reach the front",
     )
     seeds_for_finalists: Count = Field(
         default=1, description="seeds each member of the front is run with in all, after the search"

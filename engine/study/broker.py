@@ -30,6 +30,7 @@ from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
+from unlearn_sweep.engine.study.method_choice import method_by_front
 from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
 from unlearn_sweep.engine.study.plugin_sampler import plugin_point
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
@@ -142,13 +143,9 @@ class StudyBroker:
 
     def _propose(self) -> Proposal | None:
         """Ask Optuna once. If the configuration is a duplicate, settle it and return None."""
-        number, decided = self._next_number()
-        self.study.sampler = make_sampler(
-            self.plan.sampler,
-            seed=_seed(self.plan.seed, number),
-            startup=self.plan.startup_trials,
-            decided=decided is not None,
-        )
+        number = self._next_number()
+        seed = _seed(self.plan.seed, number)
+        self.study.sampler = make_sampler(self.plan.sampler, seed=seed, startup=self.plan.startup_trials)
         trial = self.study.ask()
         method = trial.suggest_categorical("method", list(self.spaces))
         params = {
@@ -163,20 +160,19 @@ class StudyBroker:
         trial.set_user_attr(PROPOSAL, {"method": method, "params": params, "seed": proposal.seed, "key": proposal.key})
         return proposal
 
-    def _next_number(self) -> tuple[int, str | None]:
-        """Enqueue what is decided without the sampler. Return the number of the next ask, and its method if decided.
+    def _next_number(self) -> int:
+        """Enqueue what is decided without the sampler. Return the number of the next ask.
 
         A point that was still enqueued at a crash comes first.
         """
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if waiting:
-            return waiting[0].number, waiting[0].system_attrs.get("fixed_params", {}).get("method")
+            return waiting[0].number
         number = len(self.study.get_trials(deepcopy=False))
         fixed = self._fixed_params(number)
-        if fixed is None:
-            return number, None
-        self.study.enqueue_trial(fixed)
-        return number, str(fixed["method"])
+        if fixed is not None:
+            self.study.enqueue_trial(fixed)
+        return number
 
     def proposal_of(self, number: int, method: str, params: Mapping[str, Scalar], *, seed: int) -> Proposal:
         """Create a proposal with its key. In one study, equal method, parameters and seed give equal keys."""
@@ -192,13 +188,23 @@ class StudyBroker:
             points = grid_points(self.spaces.values(), self.plan.grid_points)
             return points[(number - len(self.plan.first)) % len(points)]
         if self.plan.allocation == "free" and not is_by_turn(self.plan.sampler):
-            return None
+            if self.plan.sampler != "tpe":
+                return None
+            method = self._method_by_front(number)
+            return self._point_by_turn(self.spaces[method], number) or {"method": method}
         asked_of = {method: 0 for method in self.spaces}
         for proposal in self.proposals.values():
             if proposal.method in asked_of:
                 asked_of[proposal.method] += 1
         method = min(asked_of, key=lambda method: asked_of[method])
         return self._point_by_turn(self.spaces[method], number) or {"method": method}
+
+    def _method_by_front(self, number: int) -> str:
+        """Return the method that a bandit chooses for trial `number`."""
+        seed = _seed(self.plan.seed, f"method {number}")
+        startup = math.ceil(self.plan.startup_trials / len(self.spaces))
+        trials = self.study.get_trials(deepcopy=False)
+        return method_by_front(list(self.spaces), trials, seed=seed, startup=startup)
 
     def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Scalar] | None:
         """Return the whole point if the sampler works on one method at a time, else None."""
@@ -394,5 +400,5 @@ def _short_by(value: float | None, least: float) -> float:
     return 1.0 if value is None else least - value
 
 
-def _seed(seed: int, number: int) -> int:
+def _seed(seed: int, number: int | str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")

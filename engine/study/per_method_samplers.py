@@ -1,8 +1,7 @@
 """Samplers that propose a whole point for one method from the trials of that method alone.
 
 A Gaussian process needs parameters that every trial has, and a low-discrepancy sequence needs fixed axes. Both
-therefore sample one method at a time, in turn. TPE can model all methods together, and does so if it also chooses the
-method. If the allocation chooses the method, TPE performs better on that method's own trials.
+therefore sample one method at a time. TPE could model all methods together, and performs better on the trials of one.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler
 
 from unlearn_sweep.engine.samplers.unit_interval import rounded_into
 from unlearn_sweep.engine.search_space import (
@@ -26,18 +26,8 @@ from unlearn_sweep.engine.search_space import (
 )
 
 
-def make_sampler(name: str, *, seed: int, startup: int, decided: bool = False) -> BaseSampler:
-    """Create a sampler, seeded for one ask. TPE models the parameters of each method jointly (multivariate, group).
-
-    `decided`: the method is fixed in advance. Then `per_method_samplers` supplies TPE's points, and only the startup
-    trials are left to draw, at random.
-    """
-    if name == "tpe" and not decided:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", optuna.exceptions.ExperimentalWarning
-            )  # group and multivariate are experimental
-            return TPESampler(multivariate=True, group=True, n_startup_trials=startup, seed=seed)
+def make_sampler(name: str, *, seed: int, startup: int) -> BaseSampler:
+    """Create the sampler of one ask, seeded. It draws what `per_method_samplers` and the allocation leave open."""
     if name == "nsga2":
         return NSGAIISampler(population_size=max(8, startup), seed=seed)
     if name == "nsga3":

@@ -1,0 +1,78 @@
+"""The replay of bench/. Oracles: the table itself, and a search that skips nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from unlearn_sweep.engine.study.front import REFERENCE_POINT
+from unlearn_sweep.evaluators.front import hypervolume
+
+if TYPE_CHECKING:
+    import types
+
+BENCH = Path(__file__).parent.parent / "bench"
+
+
+@pytest.fixture(scope="module")
+def recorded() -> types.ModuleType:
+    sys.path.insert(0, str(BENCH))
+    try:
+        import recorded_search  # pyright: ignore[reportMissingImports]
+    finally:
+        sys.path.remove(str(BENCH))
+    return recorded_search
+
+
+@pytest.fixture(scope="module")
+def problem(recorded: Any) -> Any:
+    return recorded.read_problem(recorded.TABLE)
+
+
+def whole(steps: Any) -> float:
+    return hypervolume([point for _, point in steps if point is not None], REFERENCE_POINT)
+
+
+def test_a_search_over_all_trials_has_the_hypervolume_of_the_table(recorded: Any, problem: Any) -> None:
+    known = {
+        (trial.ue, trial.ut) for trials in problem.trials.values() for trial in trials if trial.state == "complete"
+    }
+    least = min(len(trials) for trials in problem.trials.values())
+    small = recorded.Problem(problem.job, {method: trials[:least] for method, trials in problem.trials.items()})
+    steps = recorded.replay(small, "random", recorded.VARIANTS["whole"], seed=1, trials=least * len(small.trials))
+    assert len(steps) == least * len(small.trials)
+    assert {point[:2] for _, point in steps if point is not None} <= known
+    assert whole(steps) == pytest.approx(recorded.whole_volume(small))
+    seconds = sum(
+        trial.train_s + trial.evaluate_s + sum(trial.attack_s.values())
+        for trials in small.trials.values()
+        for trial in trials
+    )
+    assert steps[-1][0] == pytest.approx(seconds)
+
+
+def test_skipped_attacks_take_no_volume_and_save_time(recorded: Any, problem: Any) -> None:
+    """Random search proposes the same trials whatever is skipped, so the front must be the same after each."""
+    runs = [
+        recorded.replay(problem, "random", recorded.VARIANTS[variant], seed=3, trials=24)
+        for variant in ("whole", "pruned")
+    ]
+    for count in range(1, 25):
+        assert whole(runs[1][:count]) == pytest.approx(whole(runs[0][:count]))
+    assert runs[1][-1][0] < runs[0][-1][0]
+
+
+def test_a_training_stops_when_all_that_its_probe_led_to_is_beaten(recorded: Any) -> None:
+    from search_stopping import Finished, Rung, stops_at  # pyright: ignore[reportMissingImports]
+
+    def rungs(forget: float, retain: float) -> tuple[Any, ...]:
+        return tuple(Rung(forget, retain, seconds) for seconds in (1.0, 2.0, 3.0))
+
+    seen = [Finished(rungs(0.5, 0.8), (0.5, 0.8, 0.3)) for _ in range(10)]
+    front = [(0.6, 0.85, 0.5)]
+    assert stops_at(rungs(0.6, 0.7), seen, front, 1.0) == 0  # it would end at (0.4, 0.7, 0.2)
+    assert stops_at(rungs(0.2, 0.7), seen, front, 1.0) is None  # at (0.8, 0.7, 0.6)
+    assert stops_at(rungs(0.6, 0.7), seen[:9], front, 1.0) is None  # too few to learn from
