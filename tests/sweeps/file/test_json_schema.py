@@ -91,5 +91,12 @@ def test_every_name_is_offered() -> None:
     assert {form["properties"]["name"]["const"] for form in properties["benchmark"]["oneOf"]} == set(BENCHMARKS)
 
 
+def test_editors_can_complete_every_name() -> None:
+    """yaml-language-server leaves out forms whose required options are missing, and lists objects by their titles."""
+    assert SCHEMA["properties"]["benchmark"]["properties"]["name"]["enum"] == list(BENCHMARKS)
+    forms = [form for form in SCHEMA["$defs"]["Attack"]["anyOf"] if form.get("type") == "object"]
+    assert [form["title"] for form in forms] == [f"{name}: ..." for name in ATTACKS]
+
+
 def test_a_recipe_in_a_file_has_the_fields_of_a_recipe() -> None:
     assert set(RecipeSection.model_fields) == set(TrainRecipe.__dataclass_fields__)
