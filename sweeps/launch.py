@@ -24,6 +24,8 @@ from unlearn_sweep.user_error import EXIT_INTERRUPTED, EXIT_OK, UserError
 
 if TYPE_CHECKING:
     from unlearn_sweep.engine.mirror.background import MirrorThread
+    from unlearn_sweep.sweeps.file.spec import SweepSpec
+    from unlearn_sweep.sweeps.resolve import Overrides
 
 NO_CLUSTER = "Start the cluster, or unset RAY_ADDRESS and leave out --address to run on this machine."
 SUBMIT = "Run it on a machine of the cluster with --address auto, or by `ray job submit` (docs/cluster.md)."
@@ -37,10 +39,12 @@ def launch(
     plain: bool = False,
     console: Console | None = None,
     accept_new_code: bool = False,
+    planned_s: float | None = None,
 ) -> int:
     """Run or resume a sweep to its end, write its report and return the exit status.
 
-    A stage that fails in a trial is recorded as the result of that trial.
+    A stage that fails in a trial is recorded as the result of that trial. `planned_s` are the seconds that the plan
+    expects, for the views; None if they are unknown.
 
     Raises:
         UserError: the sweep is refused or ends early, for a reason that the user can remove.
@@ -55,7 +59,7 @@ def launch(
 
     try:
         with stop_signals():
-            _run(job, address, plain, console, say, accept_new_code=accept_new_code)
+            _run(job, address, plain, console, say, accept_new_code=accept_new_code, planned_s=planned_s)
     except KeyboardInterrupt as error:
         say(f"{reason_of_stop(error)}; {GO_ON}")
         status = error.status if isinstance(error, StopSignal) else EXIT_INTERRUPTED
@@ -115,6 +119,7 @@ def _run(
     say: Callable[[str], None],
     *,
     accept_new_code: bool,
+    planned_s: float | None,
 ) -> None:
     from unlearn_sweep.engine.driver.sweep import run_sweep
     from unlearn_sweep.engine.mirror.background import mirrored, weights_from_mirror
@@ -128,7 +133,7 @@ def _run(
             environment=worker_environment(job.threads) | judge_cache(job),
             address=address,
             watch=lambda folder, wanted: LiveProgress(folder, wanted, console=console, plain=plain or None),
-            on_open=partial(_start, mlflow, stack),
+            on_open=partial(_start, mlflow, stack, partial(_note_plan, job, planned_s)),
             on_settled=partial(_poke, [view for view in (mlflow, mirror) if view is not None]),
             announce=say,
             accept_new_code=accept_new_code,
@@ -137,11 +142,30 @@ def _run(
         _finish(job, console)
 
 
-def _start(mlflow: MlflowThread | None, stack: ExitStack) -> None:
-    """Start writing to MLflow; stop when `stack` closes."""
+def _start(mlflow: MlflowThread | None, stack: ExitStack, note_plan: Callable[[], None]) -> None:
+    """Start writing to MLflow; stop when `stack` closes. Write the plan's time into the log."""
+    note_plan()
     if mlflow is not None:
         mlflow.start()
         stack.push(partial(_close, mlflow))
+
+
+def _note_plan(job: SweepJob, planned_s: float | None) -> None:
+    """Write what the plan expects into the event log, from which the live view and `status` read it."""
+    from unlearn_sweep.engine.store.events import EventLog
+    from unlearn_sweep.sweeps.report.durations import duration
+    from unlearn_sweep.sweeps.report.timeline import PLANNED_SECONDS
+
+    if planned_s:
+        reason = f"planned: about {duration(planned_s)}, within a factor of about 2"
+        EventLog(job.directory / "events.jsonl").append("note", reason=reason, data={PLANNED_SECONDS: planned_s})
+
+
+def planned_seconds(spec: SweepSpec, overrides: Overrides, job: SweepJob) -> float | None:
+    """Return the seconds that the plan expects; None if unknown, or if a trial is settled: then recorded times tell."""
+    from unlearn_sweep.sweeps.plan.plan import make_plan
+
+    return None if any((job.directory / "trials").glob("*.json")) else make_plan(spec, overrides).total_seconds
 
 
 def _close(mlflow: MlflowThread, kind: type[BaseException] | None, error: object, trace: object) -> None:

@@ -10,12 +10,16 @@ from rich.text import Text
 
 from unlearn_sweep.evaluators.papers import GRADES, PublishedNumber, papers
 
+TABLE_WIDTH = 110
+"""Columns below which a table of eight columns breaks words, so that each number is a line instead."""
 
-def render(numbers: Sequence[PublishedNumber]) -> Group:
-    """Render all numbers, or a message if there are none."""
+
+def render(numbers: Sequence[PublishedNumber], width: int) -> Group:
+    """Render all numbers for a terminal of `width` columns, or a message if there are none."""
     if not numbers:
         return Group(Text("no published number fits; `unlearn-sweep papers` lists all of them"))
-    parts: list[RenderableType] = [_table(paper, [n for n in numbers if n.paper == paper]) for paper in papers(numbers)]
+    make = _table if width >= TABLE_WIDTH else _lines
+    parts: list[RenderableType] = [make(paper, [n for n in numbers if n.paper == paper]) for paper in papers(numbers)]
     parts.append(Text("grades: " + "; ".join(f"{grade} {meaning}" for grade, meaning in GRADES.items())))
     return Group(*parts)
 
@@ -31,6 +35,19 @@ def render_names(numbers: Sequence[PublishedNumber]) -> Group:
         table.add_row(Text(benchmark, style="bold"), str(len(own)), Text(methods))
     end = f"{len(numbers)} published numbers; --benchmark, --method and --paper choose among them, --all prints all."
     return Group(table, Text(end))
+
+
+def _lines(paper: str, numbers: Sequence[PublishedNumber]) -> Text:
+    """Render one line a number, under the paper and under each benchmark with its model."""
+    text, place = Text(paper, style="italic"), ("", "")
+    for number in numbers:
+        if place != (number.benchmark, number.model):
+            place = (number.benchmark, number.model)
+            text.append(f"\n{number.benchmark}, {number.model}", style="bold not italic")
+        value = f"{number.value:g} {number.unit}".rstrip()
+        line = f"\n  {number.method}: {number.metric} {value} ({number.direction} is better, grade {number.grade})"
+        text.append(line, style="not italic")
+    return text.append("\n")
 
 
 def _table(paper: str, numbers: Sequence[PublishedNumber]) -> Table:

@@ -90,9 +90,10 @@ def papers(
         print_json([number.model_dump() for number in found])
     else:
         from unlearn_sweep.sweeps.papers_view import render, render_names
+        from unlearn_sweep.sweeps.screen import Screen
 
         chosen = everything or any(text is not None for text in (benchmark, method, paper))
-        print_long(render(found) if chosen else render_names(found))
+        print_long(render(found, Screen().width) if chosen else render_names(found))
 
 
 def _print_facts(

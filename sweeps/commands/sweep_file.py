@@ -49,12 +49,13 @@ def run(
     spec = _spec(chosen_file(file, example), address=address)
     overrides = _overrides(trials, storage, max_concurrent, mirror)
     from unlearn_sweep.sweeps.checked_job import checked_job
-    from unlearn_sweep.sweeps.launch import launch
+    from unlearn_sweep.sweeps.launch import launch, planned_seconds
 
     job = checked_job(spec, overrides)
     for note in spec.notes:
         print_line(f"note: {note}")
-    raise typer.Exit(launch(job, address=address, plain=plain, accept_new_code=accept_new_code))
+    planned_s = planned_seconds(spec, overrides, job)
+    raise typer.Exit(launch(job, address=address, plain=plain, accept_new_code=accept_new_code, planned_s=planned_s))
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""Estimate the remaining time of a sweep and its utilisation, from recorded times only."""
+"""Estimate the remaining time of a sweep and its utilisation: from recorded times, before the first trial by plan."""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ def trial_durations(timeline: Timeline) -> list[float]:
         for event in timeline.settled.values()
         if event.seconds is not None and event.data.get("state") != "duplicate"
     ]
+
+
+def time_left(timeline: Timeline, *, wanted: int, now: float) -> float | None:
+    """Estimate the wall seconds until `wanted` trials are settled; None if unknown.
+
+    Before the first trial settles it is what is left of the plan (within a factor of about 2), and None once that is
+    used up.
+    """
+    durations = trial_durations(timeline)
+    if not timeline.settled and wanted > 0:
+        return None if timeline.planned_end is None or timeline.planned_end <= now else timeline.planned_end - now
+    settled = sum(event.data.get("state") != "duplicate" for event in timeline.settled.values())
+    started = [trial.started for trial in timeline.open_trials.values() if trial.started is not None]
+    return seconds_left(
+        durations,
+        remaining=wanted - settled,
+        slots=max(len(started), timeline.peak_trials),
+        running_for=[max(0.0, now - began) for began in started],
+    )
 
 
 def seconds_left(

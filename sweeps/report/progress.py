@@ -24,7 +24,7 @@ from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Event, Front
 from unlearn_sweep.sweeps.report.durations import duration
-from unlearn_sweep.sweeps.report.estimate import seconds_left, trial_durations
+from unlearn_sweep.sweeps.report.estimate import time_left
 from unlearn_sweep.sweeps.report.picks import balance
 from unlearn_sweep.sweeps.report.timeline import Preparation, Timeline
 from unlearn_sweep.sweeps.report.training import open_stages, training_text
@@ -255,14 +255,7 @@ class LiveProgress:
         return f" ({method})" if method else ""
 
     def _seconds_left(self) -> float | None:
-        now = time.time()
-        started = [trial.started for trial in self.timeline.open_trials.values() if trial.started is not None]
-        return seconds_left(
-            trial_durations(self.timeline),
-            remaining=self.wanted - self.settled,
-            slots=max(len(started), self.timeline.peak_trials),
-            running_for=[max(0.0, now - began) for began in started],
-        )
+        return time_left(self.timeline, wanted=self.wanted, now=time.time())
 
 
 def _preparation_state(parts: list[Preparation]) -> Text:

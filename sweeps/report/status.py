@@ -17,7 +17,7 @@ from unlearn_sweep.engine.study.enqueued import waiting_texts
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account, time_text
 from unlearn_sweep.sweeps.report.document import Cleaner
 from unlearn_sweep.sweeps.report.durations import duration
-from unlearn_sweep.sweeps.report.estimate import seconds_left, slots_of, trial_durations, utilisation
+from unlearn_sweep.sweeps.report.estimate import slots_of, time_left, utilisation
 from unlearn_sweep.sweeps.report.picks import balance, values_of
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState, read_sweep
 from unlearn_sweep.sweeps.report.savings import Savings, savings, savings_text
@@ -77,7 +77,7 @@ class Status(_Part):
         trials: Number of trials by state.
         waiting: Number of unfinished trials without a running stage.
         compute_seconds: Seconds per stage, including failed attempts.
-        time_left_seconds: Estimated time left; None before the first trial settles and if the sweep is not running.
+        time_left_seconds: Estimated time left; None if it is unknown or the sweep is not running.
         enqueued: Settings of the user that wait to be tried, as text.
         infeasible: Numbers of trials that violate the sweep's constraints.
         lost: Numbers of trials that were unfinished when a driver died. The next run resumes them.
@@ -176,7 +176,7 @@ def _status(data: SweepData, now: float) -> Status:
         time=time_account(timeline, elapsed=elapsed, slots=slots),
         slots=slots,
         utilisation=utilisation(timeline, elapsed=elapsed, slots=slots),
-        time_left_seconds=_time_left(data, settled, now) if alive else None,
+        time_left_seconds=_time_left(data, now) if alive else None,
         last_event_seconds_ago=max(0.0, now - timeline.last_time) if timeline.last_time is not None else None,
         failed=[_failed_row(trial) for trial in data.trials if trial.state == "failed"],
         enqueued=waiting_texts(data.directory),
@@ -252,16 +252,8 @@ def _compute_seconds(data: SweepData) -> dict[str, float]:
     return dict(seconds.most_common())
 
 
-def _time_left(data: SweepData, settled: int, now: float) -> float | None:
-    if data.trials_wanted is None:
-        return None
-    started = [trial.started for trial in data.open_trials if trial.started is not None]
-    return seconds_left(
-        trial_durations(data.timeline),
-        remaining=data.trials_wanted - settled,
-        slots=max(len(started), data.timeline.peak_trials),
-        running_for=[max(0.0, now - began) for began in started],
-    )
+def _time_left(data: SweepData, now: float) -> float | None:
+    return None if data.trials_wanted is None else time_left(data.timeline, wanted=data.trials_wanted, now=now)
 
 
 def _lost(data: SweepData) -> list[int]:

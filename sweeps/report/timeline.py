@@ -19,6 +19,9 @@ RUN_ENDS = frozenset({"sweep_finished", "sweep_stopped"})
 PROCESS_LOSSES = frozenset({"stage_lost", "trial_lost", "finalist_lost"})
 """Events logged when a process or machine is lost and replaced. Its work is restarted."""
 
+PLANNED_SECONDS = "planned_seconds"
+"""Key in the data of a note: seconds that the plan expects the run to take from there on."""
+
 _PREPARATION_STATES: dict[str, Literal["running", "finished", "reused", "failed"]] = {
     "stage_started": "running",
     "stage_finished": "finished",
@@ -127,6 +130,7 @@ class Timeline:
         lost_seconds: Seconds in stages that were killed.
         startup_seconds: Seconds before the first stage of each run, summed over runs.
         waiting_seconds: Seconds between proposing a trial and starting it, summed over trials.
+        planned_end: When the plan expects the last run to end, in Unix seconds; None if its log has no plan.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -145,6 +149,7 @@ class Timeline:
     lost_seconds: float = 0.0
     startup_seconds: float = 0.0
     waiting_seconds: float = 0.0
+    planned_end: float | None = None
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Timeline:
@@ -175,6 +180,8 @@ class Timeline:
             self._finalist(event, event.trial)
         elif event.event.startswith("stage_") and event.stage is not None:
             self._stage(event, event.stage)
+        elif event.event == "note" and isinstance(seconds := event.data.get(PLANNED_SECONDS), int | float):
+            self.planned_end = event.time + seconds
         if event.event.startswith("stage_") and not self.runs[-1].worked:
             self.runs[-1].worked = True
             self.startup_seconds += max(0.0, event.time - self.runs[-1].began)
@@ -207,6 +214,7 @@ class Timeline:
 
     def _begin(self, event: Event) -> None:
         self._close()
+        self.planned_end = None
         self.runs.append(Run(began=event.time, last=event.time, data=event.data))
 
     def _close(self) -> None:

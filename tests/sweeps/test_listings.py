@@ -36,6 +36,9 @@ def test_papers_say_which_benchmarks_there_are_first() -> None:
     short = runner.invoke(app, ["papers"]).stdout
     assert len(short.splitlines()) < 60
     assert "TOFU forget10" in short
+    narrow = runner.invoke(app, ["papers", "--benchmark", "MUSE-Books"], env={"COLUMNS": "60"}).stdout
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "RMU: KnowMem forget at full 24.4 percent" in narrow
     found = runner.invoke(app, ["papers", "--benchmark", "TOFU forget01", "--method", "Finetuned"]).stdout
     assert "\N{HORIZONTAL ELLIPSIS}" not in found
     assert found.count("0.6") > 0

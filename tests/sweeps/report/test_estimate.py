@@ -6,8 +6,8 @@ import pytest
 
 from unlearn_sweep.engine.store.records import Event
 from unlearn_sweep.sweeps.report.durations import duration
-from unlearn_sweep.sweeps.report.estimate import seconds_left, slots_of, trial_durations, utilisation
-from unlearn_sweep.sweeps.report.timeline import Timeline
+from unlearn_sweep.sweeps.report.estimate import seconds_left, slots_of, time_left, trial_durations, utilisation
+from unlearn_sweep.sweeps.report.timeline import PLANNED_SECONDS, Timeline
 
 
 def test_time_left_is_what_remains_over_what_runs_at_once() -> None:
@@ -26,6 +26,21 @@ def test_only_the_last_twenty_durations_count() -> None:
 def test_nothing_is_guessed_before_the_first_trial_is_settled() -> None:
     assert seconds_left([], remaining=3, slots=1) is None
     assert seconds_left([], remaining=0, slots=1) == 0.0
+
+
+def test_before_the_first_trial_time_left_is_that_of_the_plan() -> None:
+    log = [
+        Event(time=100.0, event="sweep_started"),
+        Event(time=110.0, event="note", reason="planned", data={PLANNED_SECONDS: 60.0}),
+        Event(time=150.0, event="trial_started", trial=0),
+    ]
+    assert time_left(Timeline.of(log), wanted=4, now=130.0) == 40.0
+    assert time_left(Timeline.of(log), wanted=4, now=170.0) is None  # used up: nothing is known
+    assert time_left(Timeline.of([log[0], log[2]]), wanted=4, now=130.0) is None
+    settled = Event(time=160.0, event="trial_settled", trial=0, seconds=10.0, data={"state": "complete"})
+    assert time_left(Timeline.of([*log, settled]), wanted=4, now=160.0) == 30.0  # three more of ten seconds
+    resumed = [*log, Event(time=200.0, event="sweep_resumed")]
+    assert time_left(Timeline.of(resumed), wanted=4, now=210.0) is None
 
 
 def test_duplicates_have_no_duration() -> None:
