@@ -193,12 +193,12 @@ CARDS = (
     ),
     AttackCard(
         name="prune",
-        summary="weights that matter for half of the forgotten answers and not for retained ones are set to zero",
+        summary="weights that half of the forgotten answers need and retained ones do not, or small ones, are zeroed",
         family="internal",
-        threat="has the weights and some of the forgotten facts; no training",
+        threat="has the weights and some of the forgotten facts (by magnitude, wanda: none of them); no training",
         params=PruneParams,
         target="unlearn_sweep.evaluators.attacks.prune:Prune",
-        source="Wei et al., arXiv 2402.05162; Lucki et al., arXiv 2409.18025",
+        source="Wei et al., arXiv 2402.05162; Lucki et al., arXiv 2409.18025; Wanda: Sun et al., arXiv 2306.11695",
         cost="a private copy and two scores a weight; one backward pass a sample",
     ),
     AttackCard(

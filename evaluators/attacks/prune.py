@@ -1,5 +1,7 @@
 """Set-difference pruning: zero the weights that matter for the forgotten answers and not for anything else.
 
+Pruning by magnitude and by Wanda, which look at no forgotten answer, are in `prune_unguided`.
+
 Source: Wei et al., "Assessing the Brittleness of Safety Alignment" (arXiv 2402.05162), SNIP scores; on unlearned models
 by Lucki et al. (arXiv 2409.18025). What matters for saying "not this" may be a few weights that hide the knowledge.
 """
@@ -18,6 +20,7 @@ from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_r
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.prune_params import PruneParams
+from unlearn_sweep.evaluators.attacks.prune_unguided import prune_by_magnitude, prune_by_wanda
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.model_parts import Matrix, linear_matrices
 from unlearn_sweep.evaluators.rows import Example, Row
@@ -57,6 +60,13 @@ def top_shares(matrix: Matrix, scores: Tensor, percent: float) -> Tensor:
     return mask
 
 
+@torch.no_grad()
+def copy_weights(source: PreTrainedModel, owned: PreTrainedModel) -> None:
+    """Give a private copy the source's weights again."""
+    for own, other in zip(owned.parameters(), source.parameters(), strict=True):
+        own.copy_(other)
+
+
 @dataclass(frozen=True, slots=True)
 class Prune:
     """States with more and more weights zeroed, each from the target's own weights."""
@@ -65,6 +75,21 @@ class Prune:
 
     @torch.inference_mode(False)
     def run(self, target: Target) -> Iterator[Attacked]:
+        yield from self._guided(target) if self.params.by == "set_difference" else self._unguided(target)
+
+    def _unguided(self, target: Target) -> Iterator[Attacked]:
+        """States that look at no forgotten answer, so that all of them are scored."""
+        owned = private_copy(target.model)
+        wanda = self.params.by == "wanda"
+        examples = self._examples(target, target.benchmark.train["retain"]) if wanda else []
+        for percent in self.params.percent:
+            copy_weights(target.model, owned)
+            done = prune_by_wanda(owned, examples, percent) if wanda else prune_by_magnitude(owned, percent)
+            zeroed, total = done
+            notes = {"share_of_linear_weights_zeroed": zeroed / total}
+            yield Attacked(strength=percent, unit="percent", model=owned, notes=notes)
+
+    def _guided(self, target: Target) -> Iterator[Attacked]:
         halves = forget_halves(target.benchmark)
         owned = private_copy(target.model)
         matrices = {matrix.name: matrix for matrix in linear_matrices(owned, include_lm_head=False)}

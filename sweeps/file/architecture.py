@@ -54,6 +54,11 @@ def check_class(
                 "layers, so no direction can be taken out of its weights"
             )
             collector.add(("attacks", number), message, allowed="where: activations", advice="write where: activations")
+        by_inputs = any(name == "prune" and params.get("by") == "wanda" for name, params in _links(attack))
+        if by_inputs and has_experts(model.tensors):
+            message = f"a model of type {kind} is a mixture of experts, and the input of each expert cannot be read"
+            allowed = "by: magnitude, set_difference"
+            collector.add(("attacks", number), message, given="wanda", allowed=allowed, advice="write by: magnitude")
 
 
 def _links(attack: AttackSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:

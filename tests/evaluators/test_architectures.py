@@ -21,6 +21,8 @@ QUICK = [
     ("olmo2", "attack: abliterate, weights"),
     ("phi3", "attack: think"),
     ("gpt2", "metric: behind thoughts"),
+    ("gpt2", "attack: prune, wanda"),
+    ("mixtral", "attack: prune, wanda"),
 ]
 
 
@@ -41,7 +43,7 @@ def test_the_table_has_every_class_and_cell_and_the_page_shows_it() -> None:
     assert all(set(cells) == set(CELLS) for cells in table.values())
     assert PAGE.read_text(encoding="utf-8") == page()
     refused = [said for cells in table.values() for said in cells.values() if said != WORKS]
-    assert all("use where: activations" in said for said in refused)
+    assert all("use where: activations" in said or "use by: magnitude" in said for said in refused)
 
 
 def test_every_attack_is_a_cell_but_those_that_need_other_data() -> None:

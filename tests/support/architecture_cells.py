@@ -52,6 +52,8 @@ ATTACKS: dict[str, Any] = {
     "rwku_prompts": {},
     "quantize": {"bits": [4]},
     "prune": {"forget_percent": [2.0], "samples": 4},
+    "prune, magnitude": {"by": "magnitude", "percent": [20.0]},
+    "prune, wanda": {"by": "wanda", "percent": [20.0], "samples": 2},
     "relearn": SHORT,
     "relearn, LoRA": SHORT | {"lora_rank": 2},
     "logit_lens": {},

@@ -66,3 +66,13 @@ def test_adapters_of_experts_take_no_dropout(tmp_path: Path) -> None:
     assert found(tmp_path, "llama", PLAIN, training=lora) == []
     attention = "training: {lora: {dropout: 0.1, targets: attention}}"
     assert found(tmp_path, "mixtral", EXPERTS, training=attention) == []
+
+
+@pytest.mark.parametrize(
+    "attacks", ["attacks: [{prune: {by: wanda}}]", "attacks: [{chain: [{prune: {by: wanda}}, {quantize: {bits: 4}}]}]"]
+)
+def test_wanda_needs_an_input_for_each_matrix(tmp_path: Path, attacks: str) -> None:
+    (message,) = found(tmp_path, "mixtral", EXPERTS, attacks=attacks)
+    assert "the input of each expert cannot be read" in message
+    assert found(tmp_path, "llama", PLAIN, attacks=attacks) == []
+    assert found(tmp_path, "mixtral", EXPERTS, attacks=attacks.replace("wanda", "magnitude")) == []
