@@ -15,6 +15,7 @@ import typer
 from unlearn_sweep import __version__
 from unlearn_sweep.sweeps.commands.answers import answers
 from unlearn_sweep.sweeps.commands.audit_model import audit
+from unlearn_sweep.sweeps.commands.calibrating import calibrate
 from unlearn_sweep.sweeps.commands.catalogs import (
     attacks,
     benchmarks,
@@ -61,7 +62,7 @@ def options(
 
 OF_SWEEPS = (
     example, run, plan, validate, schema, write_views,
-    status, report, serve, answers, enqueue, export, rescore, audit, sync,
+    status, report, serve, answers, enqueue, export, rescore, calibrate, audit, sync,
 )  # fmt: skip
 
 for command in OF_SWEEPS:
