@@ -18,7 +18,7 @@ from search_stopping import Finished, Rung, stops_at
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.samplers.unit_interval import share_of
-from unlearn_sweep.engine.search_settings import ObjectiveName, SearchPlan
+from unlearn_sweep.engine.search_settings import LearntTrial, ObjectiveName, SearchPlan
 from unlearn_sweep.engine.search_space import Choice, MethodSpace, Scalar
 from unlearn_sweep.engine.stages.attack_order import next_attack, outlooks
 from unlearn_sweep.engine.stages.gate import missed_constraints
@@ -144,6 +144,19 @@ def rungs_of(row: Mapping[str, str], train_s: float) -> tuple[Rung, ...]:
     return tuple(found)
 
 
+def halves(problem: Problem) -> tuple[Problem, list[LearntTrial]]:
+    """Every other trial of each method as the recorded sweep, and the rest as trials of another sweep."""
+    rest = [trial for trials in problem.trials.values() for trial in trials[1::2]]
+    families = {attack.label: attack.family for attack in problem.job.attacks}
+    learnt = []
+    for trial in rest:
+        rob = robustness(trial.attacks, families).value if trial.state == "complete" else None
+        values = {"ue": trial.ue, "ut": trial.ut, "rob": rob} if rob is not None else None
+        params = {name: trial.params[name] for name in problem.spaces[trial.method].searched()}
+        learnt.append(LearntTrial(method=trial.method, params=params, values=values))
+    return Problem(problem.job, {method: trials[::2] for method, trials in problem.trials.items()}), learnt
+
+
 def whole_volume(problem: Problem) -> float:
     """Hypervolume of all recorded trials: the most that a replayed search can reach."""
     families = {attack.label: attack.family for attack in problem.job.attacks}
@@ -195,7 +208,9 @@ def distance(space: MethodSpace, one: Mapping[str, Scalar], other: Mapping[str, 
     return statistics.fmean(parts)
 
 
-def replay(problem: Problem, sampler: str, variant: Variant, *, seed: int, trials: int) -> list[tuple[float, Any]]:
+def replay(
+    problem: Problem, sampler: str, variant: Variant, *, seed: int, trials: int, learnt: Sequence[LearntTrial] = ()
+) -> list[tuple[float, Any]]:
     """Seconds since the start and point of each trial, one trial at a time; a point is None if it adds nothing."""
     name, _, free = sampler.partition("-")
     plan = SearchPlan(
@@ -205,6 +220,7 @@ def replay(problem: Problem, sampler: str, variant: Variant, *, seed: int, trial
         seed=seed,
         prune=variant.prune,
         minimum=dict(variant.minimum),
+        learnt=list(learnt),
     )
     steps, clock, finished = [], 0.0, list[Finished]()
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
     python bench/search_replay.py run --rows FILE            # every sampler and variant, ten seeds each
     python bench/search_replay.py summary --rows FILE        # the table
     python bench/search_replay.py draw --rows FILE --out FILE.svg
+    python bench/search_replay.py learnt                     # half of the table, with and without learn_from the rest
 
 The engine's own study proposes. A proposal is replaced by the nearest recorded trial of the same method that this run
 has not had, and the study is told that trial's settings and results: no number is made up, and the search space is the
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from recorded_search import TABLE, VARIANTS, Problem, read_problem, replay, whole_volume
+from recorded_search import TABLE, VARIANTS, Problem, halves, read_problem, replay, whole_volume
 
 from unlearn_sweep.engine.study.front import REFERENCE_POINT
 from unlearn_sweep.evaluators.front import hypervolume_curve
@@ -34,9 +35,11 @@ SHADES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("do", choices=("run", "summary", "draw"))
+    parser.add_argument("do", choices=("run", "summary", "draw", "learnt"))
     parser.add_argument("--table", type=Path, default=TABLE, help="the recorded sweep")
-    parser.add_argument("--rows", type=Path, required=True, help="JSON lines, one for each replayed run")
+    parser.add_argument(
+        "--rows", type=Path, default=Path("replayed.jsonl"), help="JSON lines, one for each replayed run"
+    )
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
     parser.add_argument("--variants", nargs="+", default=tuple(VARIANTS))
     parser.add_argument("--without", nargs="+", default=(), metavar="METHOD", help="methods to leave out")
@@ -45,7 +48,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="picture to draw: .svg or .png")
     options = parser.parse_args()
     problem = read_problem(options.table, without=options.without)
-    if options.do == "run":
+    if options.do == "learnt":
+        compare_learnt(problem, options.seeds, options.trials)
+    elif options.do == "run":
         run_all(problem, options)
     elif options.do == "summary":
         print_summary(read_runs(options.rows), whole_volume(problem))
@@ -72,6 +77,20 @@ def run_all(problem: Problem, options: argparse.Namespace) -> None:
                 row["volumes"] = [round(volume, 5) for volume in volumes]
                 with options.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
+
+
+def compare_learnt(problem: Problem, seeds: int, trials: int) -> None:
+    """Print hypervolume on half of the table after some trials: random, TPE, and TPE that knows the other half."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    half, learnt = halves(problem)
+    most, counts = whole_volume(half), [count for count in (4, 8, 16, 32) if count <= trials]
+    for sampler, known in (("random", []), ("tpe", []), ("tpe", learnt), ("tpe-free", []), ("tpe-free", learnt)):
+        runs = []
+        for seed in range(1, seeds + 1):
+            steps = replay(half, sampler, VARIANTS["whole"], seed=seed, trials=trials, learnt=known)
+            runs.append(hypervolume_curve([point or REFERENCE_POINT for _, point in steps], REFERENCE_POINT))
+        after = {count: round(statistics.median(run[count - 1] for run in runs) / most, 3) for count in counts}
+        print(f"{sampler}, {len(known)} trials of another sweep known: {after}")
 
 
 @dataclass(frozen=True, slots=True)

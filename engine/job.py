@@ -107,7 +107,7 @@ NEUTRAL = frozenset(
         "prompt_probe",
     }
 )
-NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first", "unmeasured"})
+NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first", "unmeasured", "learnt", "trains"})
 
 
 class SweepJob(_Part):

@@ -64,6 +64,15 @@ class Configuration(Settings):
     params: dict[str, Scalar] = Field(default_factory=dict)
 
 
+class LearntTrial(Configuration):
+    """A trial of another sweep that the sampler learns from: its searched parameters, inside this search space.
+
+    `values` are its objectives by name; None if its model collapsed.
+    """
+
+    values: dict[ObjectiveName, float] | None
+
+
 class SearchSettings(SearchOptions):
     """How the space is searched.
 
@@ -72,6 +81,7 @@ class SearchSettings(SearchOptions):
         prune: skip the remaining attacks of a trial that can no longer reach the front.
         minimum: the constraints. A feasible trial reaches at least this value of each objective.
         first: configurations to try before the sampler's, each with its searched parameters only.
+        learnt: trials of another sweep that tell the sampler where good settings lie; they are no trials of this one.
         trains: if False, only models of the store are measured (`rescore`); a trial without its model fails.
     """
 
@@ -79,6 +89,7 @@ class SearchSettings(SearchOptions):
     prune: bool = True
     minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
     first: list[Configuration] = Field(default_factory=list)
+    learnt: list[LearntTrial] = Field(default_factory=list)
     trains: bool = True
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
-from unlearn_sweep.engine.search_settings import Configuration, SearchOptions, SearchSettings
+from unlearn_sweep.engine.search_settings import Configuration, LearntTrial, SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
 from unlearn_sweep.sweeps.file.enqueue import check_same_as_begun, enqueued_settings
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
+from unlearn_sweep.sweeps.file.learn_from import learnt_from
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import absolute, check_storage, is_local
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -165,6 +166,7 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
         **{name: getattr(search, name) for name in SearchOptions.model_fields},
         trials=trials_of(spec, overrides),
         first=_first(spec),
+        learnt=_learnt(spec),
         prune=spec.file.prune,
         minimum={name: minimum_of(text) for name, text in constraints.items()},  # pyright: ignore[reportArgumentType]
     )
@@ -178,6 +180,12 @@ def _first(spec: SweepSpec) -> list[Configuration]:
         return own
     other = first_settings(absolute(search.warm_start, spec.folder), spec.spaces)
     return [*own, *(setting for setting in other if setting not in own)]
+
+
+def _learnt(spec: SweepSpec) -> list[LearntTrial]:
+    """Return the trials of `search.learn_from`."""
+    place = spec.file.search.learn_from
+    return [] if place is None else learnt_from(absolute(place, spec.folder), spec.spaces)
 
 
 def _spaces(spec: SweepSpec) -> tuple[MethodSpace, ...]:

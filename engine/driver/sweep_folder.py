@@ -16,7 +16,7 @@ from unlearn_sweep.engine.driver.changed_code import (
 from unlearn_sweep.engine.driver.front_weights import FrontWeights
 from unlearn_sweep.engine.driver.plugin_files import keep_plugins
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.search_settings import Configuration
+from unlearn_sweep.engine.search_settings import Configuration, LearntTrial
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.trial import holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
@@ -186,13 +186,15 @@ class SweepFolder:
             raise other_sweep(self.directory, what)
 
     def _keep_first_settings(self) -> None:
-        """Keep identity and `search.first` of the first run, even if the sweep that it was taken from has continued."""
+        """Keep identity, first settings and learnt trials of the first run, even if the other sweep has continued."""
         locked = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = locked.get("identity")
-        first = locked.get("job", {}).get("search", {}).get("first")
-        if first is not None:
-            kept = [Configuration.model_validate(configuration) for configuration in first]
-            self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update={"first": kept})})
+        before = locked.get("job", {}).get("search", {})
+        kept: dict[str, list[Configuration]] = {}
+        for name, kind in (("first", Configuration), ("learnt", LearntTrial)):
+            if before.get(name) is not None:
+                kept[name] = [kind.model_validate(configuration) for configuration in before[name]]
+        self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update=kept)})
 
     def is_finished(self) -> bool:
         enough = sum(self._counts(record) for record in self.settled.values()) >= self.job.search.trials

@@ -30,6 +30,7 @@ from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
+from unlearn_sweep.engine.study.learnt_trials import learnt_trials
 from unlearn_sweep.engine.study.method_choice import method_by_front
 from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
 from unlearn_sweep.engine.study.plugin_sampler import plugin_point
@@ -196,7 +197,7 @@ class StudyBroker:
         for proposal in self.proposals.values():
             if proposal.method in asked_of:
                 asked_of[proposal.method] += 1
-        method = min(asked_of, key=lambda method: asked_of[method])
+        method = min(asked_of, key=asked_of.__getitem__)
         return self._point_by_turn(self.spaces[method], number) or {"method": method}
 
     def _method_by_front(self, number: int) -> str:
@@ -215,7 +216,8 @@ class StudyBroker:
         seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
         if self.plan.sampler == "tpe":
             share = math.ceil(startup / len(self.spaces))
-            return tpe_point(space, trials, self.study.directions, seed=seed, startup=share)
+            learnt = learnt_trials(self.plan.learnt, space, self.plan.objectives)
+            return tpe_point(space, trials, self.study.directions, seed=seed, startup=share, learnt=learnt)
         if self.plan.sampler == "gp":
             return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
         if self.card.target and not (self.card.models and self._is_starting(space, trials)):

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from unlearn_sweep.engine.samplers.unit_interval import value_at
 from unlearn_sweep.engine.search_space import MethodSpace, Scalar
+from unlearn_sweep.engine.study.learnt_trials import by_rank
 from unlearn_sweep.engine.study.sampling import distribution_of
 
 GP_LOOKS_AT = (TrialState.COMPLETE, TrialState.RUNNING)
@@ -58,9 +59,15 @@ def gp_point(
 
 
 def tpe_point(
-    space: MethodSpace, trials: Sequence[FrozenTrial], directions: Sequence[Any], *, seed: int, startup: int
+    space: MethodSpace,
+    trials: Sequence[FrozenTrial],
+    directions: Sequence[Any],
+    *,
+    seed: int,
+    startup: int,
+    learnt: Sequence[FrozenTrial] = (),
 ) -> dict[str, Scalar] | None:
-    """Return the next point by TPE over one method's trials.
+    """Return the next point by TPE over one method's trials, and those of another sweep in `learnt`.
 
     Return None before `startup` of them are finished, or if there is nothing to search. If TPE modelled all methods
     together, most methods would have at most one trial among the good ones, too few to model. A quarter of a method's
@@ -71,6 +78,8 @@ def tpe_point(
         for name, dimension in zip(_names(space), space.searched().values(), strict=True)
     }
     own = [trial for trial in trials if _is_of(trial, distributions, TPE_LOOKS_AT)]
+    if learnt:
+        own = [*by_rank(learnt), *by_rank(own)]
     if not distributions or sum(trial.state.is_finished() for trial in own) < startup:
         return None
     with warnings.catch_warnings():

@@ -113,6 +113,9 @@ class SearchSection(SearchOptions):
     warm_start: str | None = Field(
         default=None, min_length=1, description="folder of another sweep, whose front is tried first"
     )
+    learn_from: str | None = Field(
+        default=None, min_length=1, description="folder of another sweep, whose trials tell tpe where good settings lie"
+    )
 
 
 class TrackingSection(Settings):

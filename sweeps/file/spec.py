@@ -22,6 +22,7 @@ from unlearn_sweep.sweeps.file.attacks import check_sampling, read_attacks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
 from unlearn_sweep.sweeps.file.enqueue import check_enqueue
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
+from unlearn_sweep.sweeps.file.learn_from import check_learn_from
 from unlearn_sweep.sweeps.file.methods import read_spaces
 from unlearn_sweep.sweeps.file.metrics import read_metrics
 from unlearn_sweep.sweeps.file.mirror import check_mirror
@@ -175,6 +176,7 @@ def _check_together(
     checks.check_search(file.search, spaces, len(file.methods), collector)
     check_enqueue(file.search.enqueue, spaces, collector)
     check_warm_start(file.search.warm_start, spaces, folder, collector)
+    check_learn_from(file.search, spaces, folder, collector)
     checks.check_tracking(file.tracking.mlflow, collector)
     if machine is not None:
         checks.check_fits(file, machine, collector)

@@ -8,7 +8,7 @@ import pytest
 from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler
 
 from unlearn_sweep.engine.samplers.catalog import SAMPLERS
-from unlearn_sweep.engine.search_settings import Budget, Configuration, SearchPlan, SearchSettings
+from unlearn_sweep.engine.search_settings import Budget, Configuration, LearntTrial, SearchPlan, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace, Uniform
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.sampling import make_sampler
@@ -43,6 +43,7 @@ def test_a_plan_holds_every_option_of_the_settings() -> None:
         minimum={"ut": 0.5},
         first=[Configuration(method="npo")],
         trains=False,
+        learnt=[LearntTrial(method="npo", values=None)],
     )
     plan = SearchPlan.of(settings, seed=4, objectives=("ue", "ut"), window=8)
     assert plan.model_dump(include=set(SearchSettings.model_fields)) == settings.model_dump()
