@@ -151,7 +151,9 @@ def halves(problem: Problem) -> tuple[Problem, list[LearntTrial]]:
     learnt = []
     for trial in rest:
         rob = robustness(trial.attacks, families).value if trial.state == "complete" else None
-        values = {"ue": trial.ue, "ut": trial.ut, "rob": rob} if rob is not None else None
+        values: dict[ObjectiveName, float] | None = None
+        if trial.ue is not None and trial.ut is not None and rob is not None:
+            values = {"ue": trial.ue, "ut": trial.ut, "rob": rob}
         params = {name: trial.params[name] for name in problem.spaces[trial.method].searched()}
         learnt.append(LearntTrial(method=trial.method, params=params, values=values))
     return Problem(problem.job, {method: trials[::2] for method, trials in problem.trials.items()}), learnt
