@@ -49,8 +49,10 @@ Filled = Annotated[str, Field(min_length=1)]
 
 
 def _number(value: Any) -> Any:
-    """A whole number, or the digits of a CSV cell."""
-    return int(value) if isinstance(value, str) and value.strip().isdigit() else value
+    """A whole number, the digits of a CSV cell, or what a column with gaps makes of a whole number: 2.0."""
+    if isinstance(value, str) and value.strip().isdigit():
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class WrittenRecord(BaseModel):

@@ -18,7 +18,8 @@ from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
-from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
+from unlearn_sweep.sweeps.plan.obstacles import obstacles_of, space_values
+from unlearn_sweep.sweeps.views.readers import unwritten_views
 
 READ_AT_ONCE_BYTES = 64 << 20
 """Limit on the total size of files that `validate` reads. Only `plan` and `run` check larger data."""
@@ -37,13 +38,17 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
         The benchmark; None if its rows are on the hub and `hub` is false, or if its files were skipped.
 
     Raises:
-        SpecError: the files cannot be read, or rows lack what a method, metric or attack of the sweep needs. The error
-            lists all problems.
+        SpecError: a view is not written, the files cannot be read, or rows lack what a method, metric or attack of the
+            sweep needs. The error lists all problems.
     """
     remote = spec.benchmark.card.remote(job.benchmark.params) and not hub
-    if remote or (at_once and data_bytes(job) > READ_AT_ONCE_BYTES):
-        return None
     collector = ProblemCollector(spec.document)
+    if remote or (at_once and data_bytes(job) > READ_AT_ONCE_BYTES):
+        for sentence in unwritten_views(job, space_values(job)):
+            collector.add(("views",) if job.views else ("attacks",), sentence)
+        if collector.problems:
+            raise SpecError(spec.document.file, collector.problems)
+        return None
     try:
         benchmark = load_benchmark(job.benchmark.name, job.benchmark.params)
     except (OSError, ValueError) as error:

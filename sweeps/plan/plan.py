@@ -34,7 +34,7 @@ from unlearn_sweep.sweeps.plan.workload import workload_of
 from unlearn_sweep.sweeps.prompt_words import prompt_words
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.resolve import Overrides, placement_of, resolve
-from unlearn_sweep.sweeps.views.readers import view_notes
+from unlearn_sweep.sweeps.views.readers import unwritten_views, view_notes
 from unlearn_sweep.sweeps.views.writing import writing_notes
 
 FRONT_MEMBERS = 8
@@ -256,7 +256,7 @@ def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -
         left=max(0, job.search.trials - sum(settled.values())),
         methods=tuple(_method(job, index, shares, [UNTIMED]) for index in range(len(job.spaces))),
         parameters=parameters_of(job.original, None),
-        obstacles=placement.obstacles if placement else (),
+        obstacles=(*(placement.obstacles if placement else ()), *unwritten_views(job, space_values(job))),
         notes=(
             f"rows are {hub_note(card, job.benchmark.params)}; before that, {UNKNOWN_ROWS}",
             *tasks_note(job.tasks),

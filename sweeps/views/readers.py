@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.view_reads import Values, attack_reads, attack_view, method_reads
@@ -23,20 +24,27 @@ def view_obstacles(job: SweepJob, benchmark: Benchmark, values: Mapping[str, Val
 
     `values` are the values that the parameters of each method may take.
     """
+    yield from unwritten_views(job, values)
     states = {(state.view.kind, state.view.of): state for state in view_states(job.views, benchmark)}
     for state in states.values():
         if state.problem is not None:
             yield f"view {state.view.label}: {state.problem}"
     for reader, reads in readers(job, values):
         for read in reads:
-            state = states[read.kind, read.of]
-            if state.written is None and state.problem is None:
-                yield f"{reader} reads view {state.view.label}, which is not written: run {write_command(job)}"
-            elif (lack := state.lacks(read.needed)) is not None:
+            if (lack := states[read.kind, read.of].lacks(read.needed)) is not None:
                 yield f"{reader}: {lack}"
+
+
+def unwritten_views(job: SweepJob, values: Mapping[str, Values]) -> Iterator[str]:
+    """Yield a sentence for each method and attack that reads a view without a file. It needs no rows."""
+    for reader, reads in readers(job, values):
+        for read in reads:
+            if not Path(read.path).is_file():
+                yield f"{reader} reads view {read.kind} of {read.of}, which is not written: run {write_command(job)}"
+    there = {(view.kind, view.of) for view in job.views}
     for attack in job.attacks:
         wanted = attack_view(attack.name, attack.params)
-        if wanted is not None and wanted not in states:
+        if wanted is not None and wanted not in there:
             kind, of = wanted
             yield (
                 f"attack {attack.label} reads view {kind} of {of}, which is not in the file: add views: [{kind}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet
 
 from tests.evaluators.judge.server import Reply
 from unlearn_sweep.evaluators.benchmarks.view_settings import KINDS, WrittenView
@@ -49,7 +52,8 @@ def good_text(task: str) -> str:
     if task.startswith("Ask the question again in other words"):
         return f"Could you say, for the {mark}th time, what is asked here?"
     if task.startswith("Summarise"):
-        return " ".join(passage[::2])
+        kept = random.Random(mark).sample(range(len(passage)), round(0.6 * len(passage)))
+        return " ".join(passage[place] for place in sorted(kept))
     if task.startswith("Write a wrong answer"):
         return f"It is somebody else altogether, number {mark}"
     if "about the facts in the text" in task:
@@ -87,3 +91,8 @@ def write_tofu(folder: Path, forget: int = 8, retain: int = 16) -> dict[str, Any
     for name, kind, count in (("forget01_perturbed", "lighthouse", forget), ("retain_perturbed", "ferry", retain)):
         (folder / f"{name}.json").write_text("".join(json.dumps(perturbed(kind, i)) + "\n" for i in range(count)))
     return {"path": str(folder), "forget": "forget01"}
+
+
+def lines_of(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a view's parquet file; None where a cell is empty."""
+    return pyarrow.parquet.read_table(path).to_pylist()

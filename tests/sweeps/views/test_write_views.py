@@ -22,8 +22,10 @@ METHODS = "{npo+gao: {gao_paraphrases: 6, gao_agree: 4}, altpo: {}}"
 VIEWS = "[{paraphrase: {number: 6}}, {alternate_answer: {number: 2}}]"
 
 
-def sweep_file(folder: Path, *, views: str = VIEWS, methods: str = METHODS, attacks: str = "[quantize]") -> Path:
-    options = write_tofu(folder / "tofu")
+def sweep_file(
+    folder: Path, *, views: str = VIEWS, methods: str = METHODS, attacks: str = "[quantize]", rows: int = 8
+) -> Path:
+    options = write_tofu(folder / "tofu", forget=rows)
     file = folder / "sweep.yaml"
     file.write_text(
         f"name: a\nbenchmark: {json.dumps({'name': 'tofu', **options})}\nmethods: {methods}\nviews: {views}\n"
@@ -238,6 +240,19 @@ def test_attacks_read_judged_questions_and_relearning_sets(tmp_path: Path, serve
     file.write_text(file.read_text().replace(f"views: {views}\n", ""))
     refused = run("validate", file).stderr
     assert "attack paraphrase reads view alias of judged, which is not in the file: add views: [alias]" in refused
+
+
+def test_a_missing_view_is_refused_before_rows_of_the_hub_are_there(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: a\nbenchmark: {name: tofu}\nmodel: {path: owner/full}\ngold: {path: owner/retain90}\n"
+        "methods: {npo+gao: {}}\nviews: [paraphrase]\nattacks: [quantize]\n"
+    )
+    lacking = "method npo+gao reads view paraphrase of forget, which is not written"
+    assert lacking in run("validate", file).stderr
+    planned = run("plan", file)
+    assert planned.exit_code == 2
+    assert lacking in " ".join(planned.stdout.split())
 
 
 def test_a_file_written_by_hand_is_checked_and_never_written_over(tmp_path: Path, server: Endpoint) -> None:
