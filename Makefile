@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test lint slow slow-part faults browser gpu nightly bench docs clean distclean
+.PHONY: help setup quickstart test lint slow slow-part faults browser gpu nightly bench docs screenshots clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -74,6 +74,9 @@ docs: $(STAMP) ## the generated pages of docs/
 	@$(PY) -m unlearn_sweep.evaluators.benchmarks.reference_page > docs/.page && mv docs/.page docs/benchmarks.md
 	@$(PY) -m tests.support.architecture_page > docs/.page && mv docs/.page docs/models.md
 	@echo "docs/methods.md, docs/attacks.md, docs/metrics.md, docs/benchmarks.md and docs/models.md are up to date"
+
+screenshots: quickstart ## the pictures of docs/images, from the quickstart's report and a live sweep in Chromium
+	$(PY) -m tests.support.screenshots runs/quickstart docs/images
 
 clean: ## caches and build leftovers; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

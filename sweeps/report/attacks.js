@@ -59,7 +59,7 @@ function drawHeat() {
     colorbar: { title: { text: "forgetting<br>left" }, thickness: 12 },
   };
   byId("plot-heat").style.height = `${110 + 24 * rows.length}px`;
-  const axes = { xaxis: { side: "top" }, yaxis: { tickfont: { size: 11 }, dtick: 1 }, margin: { l: 120, r: 12, t: 56, b: 12 } };
+  const axes = { xaxis: { side: "top", showgrid: false }, yaxis: { tickfont: { size: 11 }, dtick: 1, showgrid: false }, margin: { l: 120, r: 12, t: 56, b: 12 } };
   Plotly.react("plot-heat", [trace], layout(axes), CONFIG);
 }
 

@@ -145,7 +145,8 @@ function startSettings() {
   byId("settings").hidden = !methods.length;
   if (!methods.length) return;
   const draw = () => { drawSetting(); drawContours(); };
-  choose(byId("setting-method"), methods, methods[0]);
+  const best = TRIALS.slice().sort((one, other) => rank(other) - rank(one))[0];
+  choose(byId("setting-method"), methods, best.method || methods[0]);
   chooseParams();
   byId("setting-method").addEventListener("input", () => { chooseParams(); draw(); });
   byId("setting-param").addEventListener("input", () => { chooseOther(); draw(); });

@@ -20,6 +20,7 @@ BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 AXE = find_spec("axe_core_python")
+MARGIN = 12
 FRONT_IS_DRAWN = "document.querySelectorAll('#plot-ut-rob .point').length > 0"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -73,6 +74,7 @@ class Tab:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         await self.call("Emulation.setEmulatedMedia", features=media)
         await self.call("Emulation.setDeviceMetricsOverride", **size)
+        await self.call("Emulation.setScrollbarsHidden", hidden=True)  # they would cover the edge of a picture
 
     async def picture(self, path: Path, part: str | None = None) -> None:
         """Save a PNG of the window, or of the element that the CSS selector `part` finds."""
@@ -83,7 +85,8 @@ class Tab:
                 "return [box.left + scrollX, box.top + scrollY, box.width, box.height]; })()"
             )
             x, y, width, height = await self.value(box)
-            area = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+            left, top = max(0, x - MARGIN), max(0, y - MARGIN)
+            area = {"x": left, "y": top, "width": width + 2 * MARGIN, "height": height + 2 * MARGIN, "scale": 1}
             clip = {"clip": area, "captureBeyondViewport": True}
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot", **clip))["data"]))
 
