@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +27,15 @@ def check_loaded(path: str, model: PreTrainedModel, info: Mapping[str, Any]) -> 
     Raises:
         WrongWeightsError: if a check fails. The message lists the problems with a few names.
     """
-    wrong = [*_names(info), *_tied(model), *_values(model)]
+    _refuse(path, model, [*_names(info), *_tied(model), *_values(broken_values(model))])
+
+
+def refuse_values(path: str, model: PreTrainedModel, broken: Sequence[str]) -> None:
+    """Raise WrongWeightsError, as `check_loaded` does, if `broken` names weights with NaN or infinite values."""
+    _refuse(path, model, list(_values(broken)))
+
+
+def _refuse(path: str, model: PreTrainedModel, wrong: Sequence[str]) -> None:
     if wrong:
         raise WrongWeightsError(f"{path}: its weights are not those of a {type(model).__name__}: {'; '.join(wrong)}")
 
@@ -59,13 +67,16 @@ def _tied(model: PreTrainedModel) -> Iterator[str]:
         yield untied_fault().text()
 
 
-def _values(model: PreTrainedModel) -> Iterator[str]:
-    """Yield a message if weights are NaN or infinite. Weights on the meta device have no values and are skipped."""
-    broken = [
-        name for name, weight in model.named_parameters() if weight.device.type != "meta" and not _is_finite(weight)
-    ]
+def _values(broken: Sequence[str]) -> Iterator[str]:
     if broken:
         yield f"NaN or infinite values in {len(broken)} ({some(broken)})"
+
+
+def broken_values(model: PreTrainedModel) -> list[str]:
+    """Return the names of weights with NaN or infinite values. Those without values (meta device, other ranks) pass."""
+    return [
+        name for name, weight in model.named_parameters() if weight.device.type != "meta" and not _is_finite(weight)
+    ]
 
 
 def _is_finite(weight: torch.Tensor) -> bool:

@@ -254,6 +254,17 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
         weights.chmod(mode)  # save_pretrained ignores the umask and makes them owner-only
 
 
+def save_files_beside_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write configuration and tokenizer as `save_model` does, and no weights: the model may be sharded."""
+    directory.mkdir(parents=True, exist_ok=True)
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(directory)
+    if model.can_generate() and model.generation_config is not None:
+        model.generation_config.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
     """Disable the progress bars of transformers in the block: they would garble this tool's progress view."""

@@ -107,6 +107,7 @@ def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettin
         lora=finetune_lora(job, recipe),
         backend=sweep.backend if sweep.workers else "torch",
         zero_stage=sweep.zero_stage if sweep.workers else None,
+        offload=sweep.offload if sweep.workers else "none",
         checkpoint_every_s=sweep.checkpoint_every_s,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,13 +23,15 @@ from unlearn_sweep.engine.training.forward import SupervisedLM, layer_indices
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.lora import AdaptersOff, add_adapters
 from unlearn_sweep.engine.training.ranks import Ranks
-from unlearn_sweep.engine.training.reference import FrozenModel, sequence_nlls
+from unlearn_sweep.engine.training.reference import Frozen, FrozenModel, ShardedModel, sequence_nlls
 from unlearn_sweep.engine.training.schedule import step_count
 from unlearn_sweep.engine.training.state import Training
 from unlearn_sweep.engine.training.steps import Run
 from unlearn_sweep.engine.training.trained_weights import freeze_rest
-from unlearn_sweep.engine.training.training_views import Key, Views
+from unlearn_sweep.engine.training.training_views import CONTINUATION, Key, Views
 from unlearn_sweep.engine.training.weight_average import RunningAverage
+from unlearn_sweep.engine.zero.loading import load_sharded
+from unlearn_sweep.engine.zero.shards import parameter_count
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.model_parts import decoder_layers
 from unlearn_sweep.methods.catalog import build
@@ -44,7 +47,7 @@ class Loaded:
 
     Attributes:
         training: The training to run.
-        model: The model under training, as transformers loads it.
+        model: The model under training, as transformers loads it; under ZeRO stage 3 each rank has its shards.
         tokenizer: Its tokenizer, saved with the trained model.
         dtype: Number format in which the start model was loaded and the trained model is saved.
         parameters: Number of the start model's parameters.
@@ -60,9 +63,13 @@ class Loaded:
     reference_seconds: float
     checkpoints: Checkpoints | None = None
 
+    def load_again(self) -> PreTrainedModel:
+        """Load the start model once more, in the way `model` was loaded."""
+        return Models(self.training.job).load(self.training.job.start_model)
+
 
 def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: Method | None = None) -> Loaded:
-    """Load everything a job needs. The caller must close `training.backend`.
+    """Load everything a job needs. The caller must close `training.backend`, and hold a `zero_session` for DeepSpeed.
 
     Raises:
         ValueError: unknown view, method or parameter; a method this trainer does not support; unusable rows.
@@ -85,17 +92,18 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     )
     plan = views.plan(job.training.global_batch_size)
     steps = step_count(job, plan.steps_per_epoch)
-    model = load_model(job.start_model, dtype=job.dtype, attention=job.attention)
-    dtype, parameters, began = model.dtype, model.num_parameters(), time.perf_counter()
-    write_continuations(views, model, tokenizer)
+    models = Models(job)
+    model = models.load(job.start_model)
+    dtype, parameters, began = model.dtype, parameter_count(model), time.perf_counter()
     layers = layer_indices(needs.layers, len(decoder_layers(model))) if needs.layers else ()
-    frozen = frozen_model(needs, model, layers) if job.training.lora is None else None
+    frozen = frozen_model(needs, models, model, layers) if job.training.lora is None else None
+    continue_rows(models, views, model, tokenizer)
     module = trainable(job, model, needs, layers)
     if job.training.lora is not None and needs.reference in ("logits", "hidden"):
         frozen = AdaptersOff(module)
+    backend = create_backend(job, module, ranks, grouped=needs.gradients == "grouped")
     nlls = reference_nlls(method, module, views, plan, steps, ranks)
     reference_seconds = time.perf_counter() - began
-    backend = create_backend(job, module, ranks, grouped=needs.gradients == "grouped")
     run = Run(
         needs=needs,
         steps=steps,
@@ -105,7 +113,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         forward=backend.forward,
         layers=layers,
         frozen=frozen,
-        teacher=teacher_model(job, needs),
+        teacher=teacher_model(job, needs, models),
         reference_nlls=nlls,
     )
     run.adversary = Adversary(needs.adversary, module) if needs.adversary is not None else None
@@ -121,7 +129,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
             backend=backend,
             ranks=ranks,
             loss_cap=loss_cap,
-            average=running_average(needs, module, backend),
+            average=RunningAverage(needs.average, module) if needs.average is not None else None,
         ),
         checkpoints=Checkpoints(Path(job.checkpoint_dir), job) if job.checkpoint_dir is not None else None,
         model=model,
@@ -146,11 +154,6 @@ def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped
     return TorchBackend(job, module, ranks, grouped=grouped)
 
 
-def running_average(needs: Needs, module: SupervisedLM, backend: StepBackend) -> RunningAverage | None:
-    """Return the running mean of the weights that the method is kept as; None: the last weights are kept."""
-    return RunningAverage(needs.average, module, backend.whole) if needs.average is not None else None
-
-
 def check_needs(name: str, method: Method) -> None:
     """Raise ValueError if a method's needs contradict each other; called before the model is loaded."""
     needs = method.needs()
@@ -161,15 +164,56 @@ def check_needs(name: str, method: Method) -> None:
         raise ValueError(f"method {name!r} works on hidden states but declares no layers")
 
 
-def frozen_model(needs: Needs, model: PreTrainedModel, layers: Sequence[int]) -> FrozenModel | None:
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Load the models of a job: whole, or sharded over the ranks under ZeRO stage 3."""
+
+    job: TrainJob
+
+    @property
+    def sharded(self) -> bool:
+        return self.job.training.zero == 3
+
+    def load(self, path: str) -> PreTrainedModel:
+        """Load the model of a folder or hub id. Every rank must call this."""
+        if self.sharded:
+            return load_sharded(path, self._config, dtype=self.job.dtype, attention=self.job.attention)
+        return load_model(path, dtype=self.job.dtype, attention=self.job.attention)
+
+    def frozen(self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True) -> Frozen:
+        """Make a model that `load` returned one that is not trained."""
+        if self.sharded:
+            return ShardedModel(model, self._config(model), layers=layers, head=head)
+        return FrozenModel(model, layers=layers, head=head, copied=False)
+
+    def _config(self, model: PreTrainedModel) -> dict[str, Any]:
+        from unlearn_sweep.engine.training.deepspeed_backend import engine_config
+
+        bfloat16 = model.dtype == torch.bfloat16
+        return engine_config(self.job.training, bfloat16=bfloat16, parameters=parameter_count(model))
+
+
+def frozen_model(needs: Needs, models: Models, model: PreTrainedModel, layers: Sequence[int]) -> Frozen | None:
     """Copy the start model for a method that reads its logits or hidden states; otherwise return None."""
-    if needs.reference == "hidden":
-        return FrozenModel(model, layers=layers, head=False)
-    return FrozenModel(model, layers=layers) if needs.reference == "logits" else None
+    if needs.reference not in ("logits", "hidden"):
+        return None
+    own = models.load(models.job.start_model) if models.sharded else copy.deepcopy(model)
+    return models.frozen(own, layers=layers, head=needs.reference == "logits")
 
 
-def teacher_model(job: TrainJob, needs: Needs) -> FrozenModel | None:
-    """Load the method's teacher, unsharded on every rank; return None if the method needs none.
+def continue_rows(models: Models, views: Views, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Generate the continuations that a method reads, with the start model `model` or a sharded one loaded for it."""
+    if not models.sharded or CONTINUATION not in views.names:
+        write_continuations(views, model, tokenizer)
+        return
+    own = models.load(models.job.start_model)
+    frozen = models.frozen(own)
+    write_continuations(views, own, tokenizer)
+    frozen.close()
+
+
+def teacher_model(job: TrainJob, needs: Needs, models: Models) -> Frozen | None:
+    """Load the method's teacher; return None if the method needs none.
 
     Raises:
         ValueError: the method needs a teacher, but the job has no `teacher_model`.
@@ -178,7 +222,7 @@ def teacher_model(job: TrainJob, needs: Needs) -> FrozenModel | None:
         return None
     if job.teacher_model is None:
         raise ValueError(f"method {job.method.name!r} needs a {needs.teacher} model, and the job has no teacher_model")
-    return FrozenModel(load_model(job.teacher_model, dtype=job.dtype, attention=job.attention), copied=False)
+    return models.frozen(models.load(job.teacher_model))
 
 
 def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> SupervisedLM:

@@ -58,10 +58,6 @@ class StepBackend(Protocol):
         """
         ...
 
-    def whole(self) -> AbstractContextManager[object]:
-        """Gather every trained weight on every rank inside the context, for reading only."""
-        ...
-
     def step(self, learning_rate: float) -> None:
         """Clip, update the weights, clear the gradients."""
         ...
@@ -75,7 +71,7 @@ class StepBackend(Protocol):
         ...
 
     def finish(self) -> None:
-        """Unwrap the model; on rank 0 it then has all trained weights. Every rank must call this."""
+        """Unwrap the model; rank 0 then has all trained weights, or every rank its shard. Every rank must call this."""
         ...
 
     def close(self) -> None:

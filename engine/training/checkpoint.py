@@ -55,7 +55,9 @@ class Checkpoints:
         self.every_s = job.training.checkpoint_every_s
         # DeepSpeed's shards require the number of ranks that wrote them; the torch backend has no shards.
         shares = Ranks.current().world_size if job.training.backend == "deepspeed" else 1
-        self._shares, self._job = shares, job
+        offload = {} if job.training.offload == "none" else {"offload": job.training.offload}
+        self._form: dict[str, object] = {"shares": shares, **offload}
+        self._job = job
         self.last = time.monotonic()
 
     @cached_property
@@ -63,7 +65,7 @@ class Checkpoints:
         """Digest that a checkpoint must match to be resumed. Computed lazily, because it reads the start model."""
         content = self._job.model_dump(mode="json", exclude=NOT_IDENTITY) | {"training": self._job.training.identity()}
         models = [model_digest(path) for path in (self._job.start_model, self._job.teacher_model) if path is not None]
-        return digest({"job": content, "models": models, "shares": self._shares})
+        return digest({"job": content, "models": models, **self._form})
 
     def resume(self, training: Training, history: History) -> int:
         """Restore the newest checkpoint of this job. Return the step to resume at; 0 if there is none.
@@ -88,10 +90,8 @@ class Checkpoints:
         tensors = load_file(place / "state.safetensors")
         training.backend.load(place)
         training.run.state.update(facts["state"] | under("state.", tensors))
-        if training.average is not None and "average.0" in tensors:
-            mean = under("average.", tensors)
-            training.average.taken = int(mean.pop("taken"))
-            training.average.mean = [mean[str(number)].to(training.run.device) for number in range(len(mean))]
+        if training.average is not None:
+            training.average.load(place, training.ranks)
         torch.set_rng_state(tensors["random"])
         for name, value in facts["history"].items():
             setattr(history, name, value)
@@ -118,6 +118,8 @@ class Checkpoints:
             shared.mkdir(parents=True)
         training.ranks.wait()
         training.backend.save(shared)
+        if training.average is not None:
+            training.average.save(shared, training.ranks)
         tokens = int(training.ranks.sum(torch.tensor(history.tokens, dtype=torch.float64, device=training.run.device)))
         if training.ranks.first:
             self._write_own(training, asdict(history) | {"tokens": tokens}, shared)
@@ -129,13 +131,10 @@ class Checkpoints:
         training.ranks.wait()
 
     def _write_own(self, training: Training, history: dict[str, Any], folder: Path) -> None:
-        """Write what is the same on every rank: method state, weight average, random state and history."""
+        """Write what is the same on every rank: method state, random state and history."""
         state = training.run.state
         tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
         tensors |= {f"state.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-        if training.average is not None and training.average.mean is not None:
-            tensors |= {f"average.{number}": mean for number, mean in enumerate(training.average.mean)}
-            tensors["average.taken"] = torch.tensor(training.average.taken)
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(plain, folder / "state.safetensors")
         facts: dict[str, Any] = {

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.settings import LoraSettings
@@ -126,6 +126,25 @@ def merge_adapters(model: nn.Module) -> None:
         setattr(model.get_submodule(parent), child, base)
 
 
+def merged_weight(module: Any, weight: Tensor) -> Tensor:
+    """Return a weight of an adapted layer with the adapter merged in, computed in float32; nothing is changed.
+
+    `weight` and the adapter's weights must be whole (`gathered`).
+    """
+    factors = [layer.weight for parts in (module.lora_A, module.lora_B) for layer in parts.values()]
+    kept = [factor.data for factor in factors]
+    try:
+        for factor in factors:
+            factor.data = factor.data.float()
+        total = weight.detach().float()
+        for name in module.lora_A:
+            total = total + module.get_delta_weight(name)
+    finally:
+        for factor, data in zip(factors, kept, strict=True):
+            factor.data = data
+    return total
+
+
 def _dtype(module: Any) -> torch.dtype:
     """Return the number format of the weights under an adapter: a layer's weight, or a parameter of experts."""
     return (module.get_param() if hasattr(module, "get_param") else module.get_base_layer().weight).dtype
@@ -151,3 +170,6 @@ class AdaptersOff:
 
     def check_unchanged(self) -> None:
         """Do nothing: the weights under the adapters have no gradient and are in no optimizer."""
+
+    def close(self) -> None:
+        """Do nothing: the model under training is closed by its backend."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.zero.shards import whole_shape
 
 
 def create_optimizer(job: TrainJob, module: nn.Module) -> torch.optim.AdamW:
@@ -17,10 +18,10 @@ def create_optimizer(job: TrainJob, module: nn.Module) -> torch.optim.AdamW:
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {
-            "params": [parameter for parameter in trained if parameter.ndim >= 2],
+            "params": [parameter for parameter in trained if len(whole_shape(parameter)) >= 2],
             "weight_decay": settings.weight_decay,
         },
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trained if len(whole_shape(parameter)) < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],

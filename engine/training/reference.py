@@ -1,10 +1,11 @@
-"""The frozen start model: one NLL per sequence, computed once, or a copy that computes logits and hidden states."""
+"""The frozen start model: one NLL per sequence, computed once, or a model that computes logits and hidden states."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class Frozen(Protocol):
 
     def check_unchanged(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FrozenModel:
     """A model that is not trained, unsharded on every rank: a copy, or with `copied` False the model itself."""
@@ -62,16 +65,61 @@ class FrozenModel:
         if self._count_writes() != self._versions:
             raise ReferenceChangedError("a frozen model was written to during training; no method may do that")
 
+    def close(self) -> None:
+        """Do nothing: nothing but this object's memory is held."""
+
     def _count_writes(self) -> list[tuple[int, int]]:
         # torch counts the in-place writes to each tensor; a replaced tensor has another address.
         return [(parameter._version, parameter.data_ptr()) for parameter in self.module.parameters()]
+
+
+class ShardedModel:
+    """A model that is not trained, sharded over all ranks: an engine of ZeRO stage 3 that has no optimizer.
+
+    Requires a `zero_session`, and a model from `load_sharded` with the same `config`.
+    """
+
+    collective = True
+
+    def __init__(
+        self, model: PreTrainedModel, config: dict[str, Any], *, layers: Sequence[int] = (), head: bool = True
+    ) -> None:
+        import deepspeed
+
+        self.module = SupervisedLM(model, layers=layers, head=head).eval().requires_grad_(False)
+        self.engine: Any = deepspeed.initialize(model=self.module, config=config)[0]
+        self._versions = self._count_writes()
+
+    @torch.no_grad()
+    def outputs(self, packed: Packed) -> Outputs:
+        """Return logits [N, V] and hidden states [N, D] of `layers` in float32. Every rank must call this."""
+        return self.module.outputs(packed)
+
+    def check_unchanged(self) -> None:
+        """Check that no part of a weight was written to since construction.
+
+        Raises:
+            ReferenceChangedError: a part was written to or replaced.
+        """
+        if self._count_writes() != self._versions:
+            raise ReferenceChangedError("a frozen model was written to during training; no method may do that")
+
+    def close(self) -> None:
+        """Free the engine's hooks and buffers."""
+        if self.engine is not None:
+            self.engine.destroy()
+            self.engine = None
+
+    def _count_writes(self) -> list[tuple[int, int]]:
+        parts = [getattr(weight, "ds_tensor") for weight in self.module.parameters()]  # noqa: B009
+        return [(part._version, part.data_ptr()) for part in parts]
 
 
 @torch.no_grad()
 def sequence_nlls(module: SupervisedLM, items: Iterable[Item], ranks: Ranks, device: torch.device) -> dict[Key, float]:
     """Compute the summed NLL of each item under `module`, in nats, by key.
 
-    The ranks split the work. Each returns the complete result.
+    The ranks split the work, in the same number of forward passes. Each returns the complete result.
     """
     unique = {item.key: item for item in items}
     ordered = sorted(unique.values(), key=lambda item: (-item.tokens, item.key))
@@ -79,8 +127,9 @@ def sequence_nlls(module: SupervisedLM, items: Iterable[Item], ranks: Ranks, dev
     places = rank_share(range(len(ordered)), ranks.rank, ranks.world_size)
     was_training = module.training
     module.eval()
-    for start in range(0, len(places), ROWS_AT_ONCE):
-        chosen = places[start : start + ROWS_AT_ONCE]
+    rounds = math.ceil(math.ceil(len(ordered) / ranks.world_size) / ROWS_AT_ONCE)
+    for start in range(0, rounds * ROWS_AT_ONCE, ROWS_AT_ONCE):
+        chosen = places[start : start + ROWS_AT_ONCE]  # none, where other ranks have one row more
         packed = pack({"rows": [ordered[place] for place in chosen]}, device)
         values[torch.tensor(list(chosen), device=device)] = packed_nll(packed, module.outputs(packed)).double()
     module.train(was_training)

@@ -21,7 +21,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 DEFAULT_EPOCHS = 5.0
 DEFAULT_ZERO_STAGE = 2
-CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_every_s"})
+CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_every_s", "offload"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,10 @@ class TrainingSettings(Settings):
     )
     backend: Backend = Field(default="torch", description="torch, or the DeepSpeed engine with ZeRO")
     zero_stage: Literal[0, 1, 2, 3] | None = Field(default=None, description="ZeRO stage of deepspeed; left out: 2")
+    offload: Literal["none", "optimizer", "all"] = Field(
+        default="none",
+        description="what ZeRO keeps in the CPU's memory: optimizer (stages 1 to 3), or all, weights too (stage 3)",
+    )
     workers: int = Field(
         default=0, ge=0, le=100_000, description="training processes of a trial; 0 trains inside the trial"
     )
@@ -100,6 +104,20 @@ class TrainingSettings(Settings):
             message = "ZeRO belongs to the deepspeed backend, and the backend is torch"
             raise rule(message, advice="write backend: deepspeed, or remove it")
         return stage
+
+    @field_validator("offload")
+    @classmethod
+    def _offload_needs_zero(cls, offload: str, info: ValidationInfo) -> str:
+        if offload == "none":
+            return offload
+        if info.data.get("backend") == "torch":
+            message = "offloading belongs to the deepspeed backend, and the backend is torch"
+            raise rule(message, advice="write backend: deepspeed, or remove it")
+        stage = info.data.get("zero_stage")
+        least = 3 if offload == "all" else 1
+        if (DEFAULT_ZERO_STAGE if stage is None else stage) < least:
+            raise rule(f"offload: {offload} below ZeRO stage {least}", advice=f"write zero_stage: {least}")
+        return offload
 
     def resolved(self) -> Self:
         """Return these settings with defaults for `epochs` (unless `max_steps` is set) and deepspeed's `zero_stage`."""

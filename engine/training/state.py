@@ -67,6 +67,12 @@ class Training:
     active: Method
     average: RunningAverage | None = None
 
+    def close(self) -> None:
+        """Free what the frozen models and the backend hold. May be called twice."""
+        for model in self.run.frozen_models:
+            model.close()
+        self.backend.close()
+
 
 @dataclass(slots=True, kw_only=True)
 class History:

@@ -60,6 +60,11 @@ class Run:
     state: dict[str, Any] = field(default_factory=dict)
     adversary: Adversary | None = None
 
+    @property
+    def frozen_models(self) -> Sequence[Frozen]:
+        """The start model and the teacher, as far as there are any."""
+        return [model for model in (self.frozen, self.teacher) if model is not None]
+
 
 def group_of(view: str) -> Group:
     """Return the group of terms over this view."""

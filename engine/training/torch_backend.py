@@ -67,9 +67,6 @@ class TorchBackend:
                 for parameter, old in zip(self.parameters, before, strict=True):
                     parameter.copy_(old)  # subtracting the offset would not restore the same bits
 
-    def whole(self) -> AbstractContextManager[object]:
-        return nullcontext()
-
     def step(self, learning_rate: float) -> None:
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.zero.shards import is_sharded, own_part
 from unlearn_sweep.methods.interface import AverageSettings
 
 
 class RunningAverage:
-    """Running mean of the trained weights; takes one more float32 copy of them on every rank.
+    """Running mean of the trained weights; takes one more float32 copy of what this rank holds of them."""
 
-    `whole` is the backend's context manager that gathers sharded weights.
-    """
-
-    def __init__(
-        self, settings: AverageSettings, module: nn.Module, whole: Callable[..., AbstractContextManager[object]]
-    ) -> None:
+    def __init__(self, settings: AverageSettings, module: nn.Module) -> None:
         self.settings = settings
         self.module = module
-        self.whole = whole
         self.mean: list[Tensor] | None = None
         self.taken = 0
 
@@ -32,22 +29,45 @@ class RunningAverage:
         counts = (index + 1) / steps > self.settings.start and (index + 1) % self.settings.every == 0
         if not counts and (index + 1 < steps or self.mean is not None):
             return
-        with self.whole():
-            now = [weight.detach().float() for weight in self._weights()]
-            self.taken += 1
-            if self.mean is None:
-                self.mean = [weight.clone() for weight in now]
-                return
-            decay = self.settings.decay
-            share = 1 / self.taken if decay is None else 1 - decay
-            for held, new in zip(self.mean, now, strict=True):
-                held.lerp_(new, share)
+        self.taken += 1
+        if self.mean is None:
+            self.mean = [weight.detach().float().clone() for weight in self._weights()]
+            return
+        decay = self.settings.decay
+        share = 1 / self.taken if decay is None else 1 - decay
+        for held, new in zip(self.mean, self._weights(), strict=True):
+            held.lerp_(new.detach().float(), share)
 
     @torch.no_grad()
     def put(self) -> None:
-        """Replace the model's weights with the mean. The model must be unwrapped and unsharded."""
+        """Replace the weights that this rank holds with their mean. The model must be unwrapped."""
         for weight, mean in zip(self._weights(), self.mean or (), strict=self.mean is not None):
             weight.copy_(mean)
 
-    def _weights(self) -> Iterator[nn.Parameter]:
-        return (weight for weight in self.module.parameters() if weight.requires_grad)
+    def save(self, folder: Path, ranks: Ranks) -> None:
+        """Write the mean so far into a checkpoint's folder: rank 0, or each rank its part."""
+        if self.mean is None or not (ranks.first or self.sharded):
+            return
+        tensors = {str(number): mean.cpu().contiguous() for number, mean in enumerate(self.mean)}
+        save_file(tensors | {"taken": torch.tensor(self.taken)}, folder / self._file(ranks))
+
+    def load(self, folder: Path, ranks: Ranks) -> None:
+        """Restore what `save` wrote, if it wrote anything."""
+        file = folder / self._file(ranks)
+        if file.is_file():
+            mean = load_file(file)
+            self.taken = int(mean.pop("taken"))
+            place = next(self._weights()).device
+            self.mean = [mean[str(number)].to(place) for number in range(len(mean))]
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds only its part of the weights."""
+        return any(map(is_sharded, self.module.parameters()))
+
+    def _file(self, ranks: Ranks) -> str:
+        return f"average-{ranks.rank}.safetensors" if self.sharded else "average.safetensors"
+
+    def _weights(self) -> Iterator[Tensor]:
+        trained = (weight for weight in self.module.parameters() if weight.requires_grad)
+        return (own_part(weight) if is_sharded(weight) else weight for weight in trained)

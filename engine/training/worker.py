@@ -9,28 +9,26 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from unlearn_sweep.engine.models.loading import load_model, save_model
-from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.training_progress import ProgressFile
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
 from unlearn_sweep.engine.training.cache import DataCache
+from unlearn_sweep.engine.training.export import export
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.loop import thinned, train
-from unlearn_sweep.engine.training.lora import merge_adapters
 from unlearn_sweep.engine.training.state import History, TrainProgress
 from unlearn_sweep.engine.training.weight_change import relative_change
+from unlearn_sweep.engine.zero.session import zero_session
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.composition import final_weights
-from unlearn_sweep.methods.interface import FinalWeights, Method
+from unlearn_sweep.methods.interface import Method
 
 OnProgress = Callable[[TrainProgress], None]
 
@@ -78,23 +76,21 @@ def run_training(
     output = Path(task.output_dir)
     if output.exists():
         raise FileExistsError(f"output_dir {task.output_dir}: exists already; remove it or name another")
-    with own_random_state(task.seed), thread_count(task.threads):
+    session = zero_session() if task.training.backend == "deepspeed" else nullcontext()
+    with own_random_state(task.seed), thread_count(task.threads), session:
         data = benchmark if benchmark is not None else _DATA.benchmark(task.benchmark)
         loaded = assemble(task, data, _DATA, method=method)
         training = loaded.training
         try:
             report_progress = on_progress or progress_file(task)
             history = train(training, report_progress if training.ranks.first else None, loaded.checkpoints)
-            for frozen in (training.run.frozen, training.run.teacher):
-                if frozen is not None:
-                    frozen.check_unchanged()
+            for frozen in training.run.frozen_models:
+                frozen.check_unchanged()
+                frozen.close()
             training.backend.finish()
-            if training.average is not None and training.ranks.first:  # other ranks may have shards only
+            if training.average is not None:
                 training.average.put()
-            final = final_weights(training.method)
-            if final is not None and training.ranks.first:
-                put_final_weights(final, loaded)
-            finite = export(loaded, output)
+            finite = export(loaded, output, final_weights(training.method))
             if loaded.checkpoints is not None and training.ranks.first:
                 loaded.checkpoints.clear()
             outcome = outcome_of(loaded, history, finite)
@@ -102,7 +98,7 @@ def run_training(
                 outcome = outcome.model_copy(update={"relative_change": relative_change(task.start_model, output)})
             return outcome
         finally:
-            training.backend.close()
+            training.close()
 
 
 def progress_file(job: TrainJob) -> OnProgress | None:
@@ -120,29 +116,6 @@ def progress_file(job: TrainJob) -> OnProgress | None:
         )
 
     return write
-
-
-@torch.no_grad()
-def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
-    """Let the method compute the final weights from start and trained weights, one weight at a time, in float32."""
-    job = loaded.training.job
-    merge_adapters(loaded.model)
-    start = dict(load_model(job.start_model, dtype="float32", attention=job.attention, device="cpu").named_parameters())
-    for name, weight in loaded.model.named_parameters():
-        weight.copy_(method.final(start[name].to(weight.device), weight.float()).to(weight.dtype))
-
-
-def export(loaded: Loaded, output: Path) -> bool:
-    """Write the model folder on rank 0 while the other ranks wait. Return whether all weights are finite."""
-    ranks, model = loaded.training.ranks, loaded.model
-    finite = torch.zeros(1, device=loaded.training.run.device)
-    if ranks.first:
-        merge_adapters(model)
-        nn.Module.to(model, loaded.dtype)
-        finite += all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-        with durable.new_folder(output) as scratch:
-            save_model(model, loaded.tokenizer, scratch)
-    return bool(ranks.sum(finite).item())
 
 
 def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from torch import nn
@@ -19,7 +17,7 @@ def walk(settings: AverageSettings) -> tuple[RunningAverage, list[nn.Linear]]:
     """An average over a random walk of one layer, and the layer after each step."""
     torch.manual_seed(0)
     layer, after = nn.Linear(3, 2), []
-    average = RunningAverage(settings, layer, lambda: nullcontext())
+    average = RunningAverage(settings, layer)
     for index in range(STEPS):
         with torch.no_grad():
             for weight in layer.parameters():

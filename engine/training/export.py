@@ -1,0 +1,127 @@
+"""Write the trained model as a folder: from rank 0, or weight by weight from the shards of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearn_sweep.engine.models.loading import load_model, save_files_beside_weights, save_model
+from unlearn_sweep.engine.models.weight_files import WeightFiles
+from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.training.assembly import Loaded
+from unlearn_sweep.engine.training.lora import adapters, merge_adapters, merged_weight
+from unlearn_sweep.engine.zero.shards import gathered, is_sharded, whole_shape
+from unlearn_sweep.methods.interface import FinalWeights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def export(loaded: Loaded, output: Path, final: FinalWeights | None) -> bool:
+    """Write the model folder on rank 0, with the final weights of a method that computes them.
+
+    Every rank must call this. Return whether all weights are finite.
+    """
+    ranks, model = loaded.training.ranks, loaded.model
+    finite = torch.zeros(1, device=loaded.training.run.device)
+    if any(map(is_sharded, model.parameters())):
+        finite += _export_shards(loaded, output, final)
+    elif ranks.first:
+        merge_adapters(model)
+        if final is not None:
+            put_final_weights(final, loaded)
+        nn.Module.to(model, loaded.dtype)
+        finite += all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+        with durable.new_folder(output) as scratch:
+            save_model(model, loaded.tokenizer, scratch)
+    return bool(ranks.sum(finite).item())
+
+
+@torch.no_grad()
+def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
+    """Let the method compute the final weights from start and trained weights, one weight at a time, in float32."""
+    job = loaded.training.job
+    start = dict(load_model(job.start_model, dtype="float32", attention=job.attention, device="cpu").named_parameters())
+    for name, weight in loaded.model.named_parameters():
+        weight.copy_(method.final(start[name].to(weight.device), weight.float()).to(weight.dtype))
+
+
+def _export_shards(loaded: Loaded, output: Path, final: FinalWeights | None) -> bool:
+    """Gather weight by weight and write each on rank 0. Return there whether all are finite, and False elsewhere."""
+    model, first, finite = loaded.model, loaded.training.ranks.first, loaded.training.ranks.first
+    start = loaded.load_again() if final is not None else None
+    before = dict(start.named_parameters()) if start is not None else {}
+    with ExitStack() as stack:
+        files = None
+        if first:
+            scratch = stack.enter_context(durable.new_folder(output))
+            save_files_beside_weights(model, loaded.tokenizer, scratch)
+            files = WeightFiles(scratch, saved_form(model, _planned(model, loaded.dtype)))
+        for name, weight in whole_weights(model):
+            if name in before and final is not None:
+                with gathered([before[name]]):
+                    weight = final.final(before[name].detach().float(), weight.float())
+            kept = weight.to(loaded.dtype) if weight.is_floating_point() else weight
+            finite &= bool(kept.isfinite().all())
+            if files is not None:
+                for saved, tensor in saved_form(model, {name: kept}).items():
+                    files.write(saved, tensor)
+        if files is not None:
+            files.finish()
+    return finite
+
+
+@torch.no_grad()
+def whole_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Yield each weight of a sharded model by its name without adapters, whole, with adapters merged; then buffers.
+
+    Every rank must take all of them. A weight is freed when the next one is asked for.
+    """
+    adapted = {_plain(f"{name}.{own}"): module for name, module in adapters(model) for own in _adapted_names(module)}
+    for name, weight in model.named_parameters():
+        plain = _plain(name)
+        if "lora_" in name:
+            continue
+        module = adapted.get(plain)
+        added = [] if module is None else [other for own, other in module.named_parameters() if "lora_" in own]
+        with gathered([weight, *added]):
+            yield plain, weight.detach() if module is None else merged_weight(module, weight)
+    yield from _kept_buffers(model)
+
+
+def _planned(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return every weight that `whole_weights` yields, on the meta device."""
+    planned = {
+        _plain(name): torch.empty(
+            whole_shape(weight), dtype=dtype if weight.is_floating_point() else weight.dtype, device="meta"
+        )
+        for name, weight in model.named_parameters()
+        if "lora_" not in name
+    }
+    return planned | {name: buffer.to("meta") for name, buffer in _kept_buffers(model)}
+
+
+def saved_form(model: PreTrainedModel, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with the names and shapes that transformers saves them under; it joins some when it loads them."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    return dict(revert_weight_conversion(model, weights))
+
+
+def _kept_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    kept = model.state_dict(keep_vars=True).keys()
+    return ((name, buffer) for name, buffer in model.named_buffers() if name in kept)
+
+
+def _adapted_names(module: Any) -> tuple[str, ...]:
+    """Return the name, within an adapted layer, of the weight that its adapter changes."""
+    return (module.parameter_name,) if hasattr(module, "parameter_name") else ("weight",)
+
+
+def _plain(name: str) -> str:
+    return name.replace(".base_layer", "")

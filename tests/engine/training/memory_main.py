@@ -1,0 +1,83 @@
+"""One rank of a training whose memory is watched: `python memory_main.py RANK WORLD_SIZE FOLDER`.
+
+FOLDER holds watched.json (the job, and a limit in MiB or null) and benchmark.pickle, both written by the test itself.
+It takes the meeting file of the process group and, from each rank, memory-RANK.json: MiB above what it held before.
+
+What counts is anonymous memory, from /proc/self/status: weight files are mapped, and their pages, which the kernel may
+drop, count as resident too. A limit is one on data (RLIMIT_DATA), which counts private mappings of files as well.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import resource
+import sys
+import threading
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from unlearn_sweep.engine.training import worker
+from unlearn_sweep.engine.training.assembly import Loaded, assemble
+from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.engine.zero.session import import_deepspeed
+
+EVERY_S = 0.002
+MIB = 1024
+
+
+def status(name: str) -> float:
+    """A size in MiB from the kernel's account of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / MIB
+
+
+class Watch:
+    """The highest anonymous memory until now, by phase."""
+
+    def __init__(self) -> None:
+        self.base = status("RssAnon:")
+        self.phase = "loading"
+        self.peaks: dict[str, float] = {}
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> dict[str, float]:
+        self.ended.set()
+        self.thread.join()
+        return self.peaks
+
+    def _look(self) -> None:
+        while not self.ended.wait(EVERY_S):
+            self.peaks[self.phase] = max(self.peaks.get(self.phase, 0.0), status("RssAnon:") - self.base)
+
+
+def main(rank: int, world_size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world_size)
+    task = json.loads((folder / "watched.json").read_text())
+    benchmark = pickle.loads((folder / "benchmark.pickle").read_bytes())
+    import_deepspeed()
+    import transformers.models.llama.modeling_llama  # noqa: F401 -- what imports take is not counted
+
+    if task["limit"] is not None:
+        allowed = int((status("VmData:") + task["limit"]) * 2**20)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+    watch = Watch()
+
+    def watched(*args: object, **options: object) -> Loaded:
+        loaded = assemble(*args, **options)  # type: ignore[arg-type]
+        watch.phase = "training"
+        return loaded
+
+    worker.assemble = watched  # the border between two phases, for the watch alone
+    outcome = run_worker(task["job"], benchmark=benchmark)
+    (folder / f"memory-{rank}.json").write_text(json.dumps({"peaks": watch.stop(), "outcome": outcome}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
