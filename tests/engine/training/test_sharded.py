@@ -145,7 +145,12 @@ def test_faults_are_refused_in_the_words_of_whole_models(
 
 def test_experts_are_loaded_and_saved_as_whole_models_save_them(tmp_path: Path) -> None:
     """transformers joins the experts of a layer when it loads them, and parts them when it saves them."""
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
     made = MixtralForCausalLM(MixtralConfig(**shape, num_key_value_heads=2, num_local_experts=3, vocab_size=64))
     made.save_pretrained(tmp_path / "model")

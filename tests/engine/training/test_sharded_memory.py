@@ -31,19 +31,20 @@ def large_model(start_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A Llama of some 150 million float32 parameters, most of them in 11 blocks, with the small model's tokenizer."""
     folder = tmp_path_factory.mktemp("large") / "model"
     tokenizer = load_tokenizer(str(start_model))
-    config = LlamaConfig(
-        hidden_size=1024,
-        intermediate_size=3072,
-        num_hidden_layers=11,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=256,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-    )
+    shape: dict[str, Any] = {
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 11,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 256,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+    }
+    config = LlamaConfig(**shape)
     torch.manual_seed(0)
     model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
