@@ -27,7 +27,7 @@ class GradientNorm:
     def reshape(self, gradients: Gradients, probe: Probe) -> Gradients:
         if self.gnr_weight == 0:
             return gradients
-        norm_squared = squared_norm(gradients.forget)
+        norm_squared = probe.total(squared_norm(gradients.forget))
         probe.report("forget_gradient_norm", float(norm_squared.sqrt()))
         moved = probe.gradient("forget", perturbation(gradients.forget, self.gnr_radius, norm_squared))
         factor = self.gnr_weight / self.gnr_radius

@@ -237,6 +237,8 @@ Group = Literal["forget", "retain"]
 class Gradients:
     """Gradients of the two groups of terms over the whole global batch, a tensor for each trained weight.
 
+    A tensor has a weight's shape, or is the flat part [n] of it that this rank works on: under ZeRO no rank has whole
+    gradients. What is computed entry by entry needs no care; a sum over entries goes through `Probe.total`.
     A term over view "forget" or a view that follows it is in `forget`, every other one in `retain`; weights of the
     terms are in. What trains the model is their sum.
     """
@@ -246,9 +248,9 @@ class Gradients:
 
 
 class Probe(Protocol):
-    """What a gradient wrapper may ask of the driver within one step. Every answer is equal on all ranks.
+    """What a gradient wrapper may ask of the driver within one step, in the same order on all ranks.
 
-    `offsets` move the weights for the time of the question: a tensor for each trained weight, at least float32.
+    `offsets` move the weights for the time of the question: a tensor for each gradient, at least float32.
     `realised_length`: how far the last of them moved the weights, after rounding to the weights' number format.
     """
 
@@ -265,6 +267,14 @@ class Probe(Protocol):
 
         `ahead`: the rows of so many steps later, for a question that must not see this step's.
         """
+        ...
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all entries of the weights, from sums over the entries of this rank's gradients."""
+        ...
+
+    def normal(self, generator: torch.Generator) -> list[Tensor]:
+        """Independent standard normal numbers for each entry of the weights, however many ranks share them."""
         ...
 
     def rows(self, view: str) -> int:

@@ -13,13 +13,6 @@ from torch import Tensor
 from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 
 
-def gaussian_like(shapes: list[Tensor], std: float, generator: torch.Generator) -> list[Tensor]:
-    """Independent normal numbers of this standard deviation for each entry, in fp32."""
-    return [
-        torch.randn(like.shape, generator=generator, device=generator.device).to(like.device) * std for like in shapes
-    ]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomSmoothing:
     """`rs_std` is per entry of a weight; `rs_draws` moves a step."""
@@ -36,6 +29,6 @@ class RandomSmoothing:
         generator = probe.generator("rs")
         total: list[Tensor] = [torch.zeros_like(gradient) for gradient in gradients.forget]
         for _ in range(self.rs_draws):
-            moved = probe.gradient("forget", gaussian_like(gradients.forget, self.rs_std, generator))
+            moved = probe.gradient("forget", [self.rs_std * drawn for drawn in probe.normal(generator)])
             total = [held + new for held, new in zip(total, moved, strict=True)]
         return Gradients(forget=[gradient / self.rs_draws for gradient in total], retain=gradients.retain)

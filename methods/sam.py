@@ -47,7 +47,7 @@ class SAM:
     def reshape(self, gradients: Gradients, probe: Probe) -> Gradients:
         if self.sam_rho == 0:
             return gradients
-        offsets = perturbation(gradients.forget, self.sam_rho, squared_norm(gradients.forget))
+        offsets = perturbation(gradients.forget, self.sam_rho, probe.total(squared_norm(gradients.forget)))
         moved = probe.gradient("forget", offsets)
         probe.report("sam_realised_fraction", realised_fraction(probe.realised_length, self.sam_rho))
         return Gradients(forget=moved, retain=gradients.retain)

@@ -79,7 +79,7 @@ class Surgery:
         return grouped(needs)
 
     def reshape(self, gradients: Gradients, probe: Probe) -> Gradients:
-        products = inner_products(gradients.forget, gradients.retain)
+        products = probe.total(inner_products(gradients.forget, gradients.retain))
         total = products.sum(0)
         probe.report("forget_retain_cosine", float(total[0] * _inverse((total[1] * total[2]).sqrt())))
         factors = weights(total if self.surgery_scope == "global" else products, self.surgery_rule)

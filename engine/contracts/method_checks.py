@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from unlearn_sweep.engine.contracts.golden import (
 )
 from unlearn_sweep.methods.cards import MethodCard, Param
 from unlearn_sweep.methods.catalog import build, card, defaults, illegal
-from unlearn_sweep.methods.interface import Gradients, Probe, Supervised
+from unlearn_sweep.methods.interface import Supervised
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, TRAINING_PARAMS
 
 SECOND_ANSWERS = ("forget_idk", "retain_idk", "forget_alternate", "forget_continuation")
@@ -219,38 +219,3 @@ def default_and_range_are_legal(param: Param) -> None:
     low, high = (float(end) for end in param.search)
     require(low < high and low <= float(param.default) <= high, f"{param.name}: default outside {param.search}")
     require(low > 0 or param.scale not in ("log", "log_int"), f"{param.name}: a log scale cannot begin at {low:g}")
-
-
-class _Reports:
-    """A `Probe` that only accepts reports. Any other method raises NotImplementedError: there are no gradients."""
-
-    realised_length = 0.0
-
-    def report(self, name: str, value: float) -> None:
-        """Accept and discard a number."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotImplementedError(name)
-
-
-def reshaping_keeps_shapes(name: str) -> None:
-    """Check that gradient wrappers return finite gradients of the same shapes.
-
-    The check ends at a wrapper that needs further gradients.
-    """
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((3, 4), (5,))
-    given = Gradients(
-        forget=[torch.randn(shape, generator=generator) for shape in shapes],
-        retain=[torch.randn(shape, generator=generator) for shape in shapes],
-    )
-    for wrapper in getattr(build(name, {}), "gradient_wrappers", ()):
-        try:
-            given = wrapper.reshape(given, cast("Probe", _Reports()))
-        except NotImplementedError:
-            return
-        for part in (*given.forget, *given.retain):
-            require(bool(torch.isfinite(part).all()), "a reshaped gradient is not finite")
-        for group in (given.forget, given.retain):
-            found = tuple(tuple(part.shape) for part in group)
-            require(found == shapes, f"gradients of shapes {shapes} come back as {found}")

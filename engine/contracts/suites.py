@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from unlearn_sweep.engine.contracts import attack_checks, benchmark_checks, method_checks, metric_checks, sampler_checks
+from unlearn_sweep.engine.contracts import (
+    attack_checks,
+    benchmark_checks,
+    method_checks,
+    metric_checks,
+    sampler_checks,
+    wrapper_checks,
+)
 from unlearn_sweep.engine.contracts.toy_target import toy_target
 from unlearn_sweep.engine.samplers.cards import SamplerCard
 from unlearn_sweep.evaluators.attacks.attack_params import WeightsParams
@@ -96,7 +103,9 @@ def _wrapper(card: MethodCard) -> Iterator[Check]:
         partial(method_checks.totals_and_counts_add_up_over_a_split, name, 0, SPLITS[0], 1),
     )
     yield from _terms(name, {})
-    yield f"reshaping keeps the shapes of the gradients ({name})", partial(method_checks.reshaping_keeps_shapes, name)
+    yield f"reshaping keeps the shapes of the gradients ({name})", partial(wrapper_checks.reshaping_keeps_shapes, name)
+    parts = partial(wrapper_checks.parts_are_reshaped_as_the_whole, name)
+    yield f"parts of gradients are reshaped as whole ones ({name})", parts
 
 
 def _metric(card: MetricCard) -> Iterator[Check]:

@@ -40,21 +40,38 @@ class StepBackend(Protocol):
         """Unsharded shapes of the trained weights. Every list of gradients has the same order."""
         ...
 
-    def gradient(self, loss: Tensor) -> Sequence[Tensor | None]:
-        """Return this rank's gradient of a loss with respect to every unsharded weight; None for an unused weight.
+    def zeros(self) -> list[Tensor]:
+        """Return zeros for each trained weight, float32: whole, or flat for the part that this rank works on."""
+        ...
 
-        Accumulate nothing, and retain the graph.
+    def add_gradient(self, loss: Tensor, total: Sequence[Tensor]) -> None:
+        """Add the gradient of a loss to `total`, in the form of `zeros`. Keep the graph, and accumulate nothing else.
+
+        Every rank must call this, with a graph of the same operations.
         """
         ...
 
+    def mean_over_ranks(self, total: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean over ranks of what `add_gradient` has added."""
+        ...
+
+    def sum_parts(self, values: Tensor) -> Tensor:
+        """Return the sum over all entries of the weights, from each rank's sum over the entries it works on."""
+        ...
+
+    def part(self, index: int, whole: Tensor) -> Tensor:
+        """Return, in the form of `zeros`, what this rank works on of a tensor shaped like a whole weight."""
+        ...
+
     def place(self, gradients: Sequence[Tensor]) -> None:
-        """Set the gradients that the next `step` uses. They must be equal on all ranks."""
+        """Set the gradients, in the form of `zeros`, that the next `step` uses."""
         ...
 
     def moved(self, offsets: Sequence[Tensor]) -> AbstractContextManager[float]:
         """Add `offsets` to the weights inside the context; restore the weights bit for bit on exit.
 
-        Yield the L2 norm of the actual change, after rounding to the weights' number format.
+        `offsets` have the form of `zeros`. Yield the L2 norm of the actual change of all weights, after rounding to
+        their number format.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.optimizer import create_optimizer
 from unlearn_sweep.engine.training.settings import TrainingSettings
+from unlearn_sweep.engine.zero.parts import Parts
 from unlearn_sweep.engine.zero.session import zero_session
-from unlearn_sweep.engine.zero.shards import parameter_count, scatter, whole_shape
+from unlearn_sweep.engine.zero.shards import gathered, own_part, parameter_count, scatter, whole_shape
 from unlearn_sweep.methods.moved_weights import perturbed, realised_squared
 
 SAVED = "engine"
@@ -73,7 +75,6 @@ class DeepSpeedBackend:
     def __init__(self, job: TrainJob, module: SupervisedLM, *, grouped: bool = False) -> None:
         self.grouped = grouped
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.shapes: list[torch.Size] = [whole_shape(parameter) for parameter in self.parameters]
         self.module, self.model = module, module.model
         self.zero_stage = job.training.zero
         config = engine_config(
@@ -88,6 +89,11 @@ class DeepSpeedBackend:
                 model=module, optimizer=create_optimizer(job, module), config=config
             )
             self.lent = lent.pop_all()
+        self.parts = Parts([whole_shape(parameter) for parameter in self.parameters])
+        self._total: Sequence[Tensor] | None = None
+        if grouped:
+            for index, parameter in enumerate(self.parameters):
+                parameter.register_hook(partial(self._take, index))
 
     def micro_batch(self, *, last: bool) -> AbstractContextManager[object]:
         return nullcontext()
@@ -100,52 +106,105 @@ class DeepSpeedBackend:
     def backward(self, loss: Tensor) -> None:
         self.engine.backward(loss)
 
-    def gradient(self, loss: Tensor) -> Sequence[Tensor | None]:
-        found = torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
-        if (
-            self.zero_stage == 3
-        ):  # as the engine's backward does; else a module whose input needs no gradient stays gathered
-            self.engine.optimizer.parameter_offload.partition_all_parameters()
-        return found
+    @property
+    def shapes(self) -> Sequence[torch.Size]:
+        return self.parts.shapes
+
+    def zeros(self) -> list[Tensor]:
+        return self.parts.zeros(self.parameters[0].device)
+
+    def add_gradient(self, loss: Tensor, total: Sequence[Tensor]) -> None:
+        self._total = total
+        try:
+            torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
+        finally:
+            self._total = None
+        self._release()
+
+    def mean_over_ranks(self, total: Sequence[Tensor]) -> list[Tensor]:
+        return list(total)  # `_take` has added means
+
+    def sum_parts(self, values: Tensor) -> Tensor:
+        return self.parts.sum(values)
+
+    def part(self, index: int, whole: Tensor) -> Tensor:
+        return self.parts.padded(index, self.parts.own(index, whole))
 
     def place(self, gradients: Sequence[Tensor]) -> None:
-        """Run one backward pass of sum <weights, gradients>: its gradient is `gradients`."""
-        with self._whole_weights():
-            parts = [
-                (parameter * gradient.to(parameter.dtype)).sum()
-                for parameter, gradient in zip(self.parameters, gradients, strict=True)
-            ]
-            self.engine.backward(torch.stack(parts).sum())
+        """Run one backward pass in which each weight's gradient is gathered when it is due."""
+        with ExitStack() as due:
+
+            def gradient(index: int) -> Tensor:
+                due.close()  # autograd is done with the weight before
+                due.enter_context(gathered([self.parameters[index]]))
+                return self.parts.whole(index, gradients[index].to(self.parameters[index].dtype))
+
+            handed = []
+            for index, parameter in enumerate(self.parameters):
+                with gathered([parameter]):  # autograd compares the shapes of weight and gradient
+                    handed.append(_Given.apply(parameter, partial(gradient, index)))
+            self.engine.backward(torch.stack(handed).sum())
 
     @contextmanager
     def moved(self, offsets: Sequence[Tensor]) -> Iterator[float]:
-        masters = [self._master(parameter) for parameter in self.parameters]
-        with self._whole_weights(write=True), torch.no_grad():
-            before = [parameter.detach().clone() for parameter in self.parameters]
-            for parameter, moved in zip(self.parameters, perturbed(masters, offsets), strict=True):
-                parameter.copy_(moved)
-            length = float(realised_squared(before, self.parameters).sqrt())
+        self._release()
+        before = [self._held(index).clone() for index in range(len(self.parameters))]
+        moved = torch.zeros((), device=self.parameters[0].device)
+        with torch.no_grad():
+            for index, offset in enumerate(offsets):
+                master, old = self._master(index), before[index]
+                (new,) = perturbed([master], [offset[: master.numel()].to(master.device)])
+                new = new.to(old.dtype)
+                self._write(index, new)
+                moved += realised_squared([old], [new]).to(moved.device)
         try:
-            yield length
+            yield float(self.parts.sum(moved).sqrt())
         finally:
-            with self._whole_weights(write=True), torch.no_grad():
-                for parameter, old in zip(self.parameters, before, strict=True):
-                    parameter.copy_(old)
+            self._release()
+            for index, old in enumerate(before):
+                self._write(index, old)
 
-    def _master(self, parameter: Tensor) -> Tensor:
-        """Return the optimizer's unsharded float32 copy of a weight.
+    def _take(self, index: int, gradient: Tensor) -> Tensor | None:
+        """Add this rank's part of a weight's gradient to the running total, as soon as the gradient is there.
+
+        What goes on to the caller of the backward pass has the gradient's shape and takes no memory.
+        """
+        if self._total is None:
+            return None
+        self._total[index].add_(self.parts.mean_over_ranks(index, gradient))
+        return torch.zeros((), dtype=gradient.dtype, device=gradient.device).expand(gradient.shape)
+
+    def _release(self) -> None:
+        """Free gathered weights, as the engine's backward does: modules whose input needs no gradient keep theirs."""
+        if self.zero_stage == 3:
+            self.engine.optimizer.parameter_offload.partition_all_parameters()
+
+    def _held(self, index: int) -> Tensor:
+        """Return this rank's part of a weight, without padding."""
+        parameter = self.parameters[index]
+        return own_part(parameter) if self.zero_stage == 3 else self.parts.own(index, parameter)
+
+    def _master(self, index: int) -> Tensor:
+        """Return this rank's part of the optimizer's float32 copy of a weight.
 
         An offset added to a bfloat16 weight would mostly be lost in rounding.
         """
-        if parameter.dtype == torch.float32 and self.zero_stage < 3:
-            return parameter.detach()
-        return self.deepspeed.utils.safe_get_full_fp32_param(parameter)
+        parameter, held = self.parameters[index], self._held(index)
+        if self.zero_stage == 3:
+            return self.deepspeed.utils.safe_get_local_fp32_param(parameter)[: held.numel()]
+        if parameter.dtype == torch.float32:
+            return held
+        return self.parts.own(index, self.deepspeed.utils.safe_get_full_fp32_param(parameter))
 
-    def _whole_weights(self, *, write: bool = False) -> AbstractContextManager[object]:
-        """Gather every trained weight on every rank. With `write`, rank 0's values are sent to all ranks on exit."""
-        if self.zero_stage < 3:
-            return nullcontext()
-        return self.deepspeed.zero.GatheredParameters(self.parameters, modifier_rank=0 if write else None)
+    @torch.no_grad()
+    def _write(self, index: int, part: Tensor) -> None:
+        """Set a weight from all ranks' parts."""
+        if self.zero_stage == 3:
+            self._held(index).copy_(part)
+            return
+        missing = self.parts.length(index) - part.numel()
+        padded = torch.nn.functional.pad(part, (0, missing))
+        self.parameters[index].copy_(self.parts.whole(index, padded))
 
     def step(self, learning_rate: float) -> None:
         for group in self.engine.optimizer.param_groups:
@@ -173,3 +232,17 @@ class DeepSpeedBackend:
         if self.engine is not None:
             self.engine.destroy()
             self.engine = None
+
+
+class _Given(torch.autograd.Function):
+    """Zero, with a gradient with respect to `weight` that is made when the backward pass asks for it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        ctx.make = make
+        return torch.zeros((), device=weight.device)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:
+        gradient: Tensor = ctx.make()
+        return gradient.mul_(outer[0].to(gradient.dtype)), None

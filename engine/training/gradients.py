@@ -1,8 +1,9 @@
 """Compute separate gradients of forget and retain terms, and let wrappers change them before the weights move.
 
-Each rank differentiates its own share with respect to the unsharded weights, and the results are averaged over ranks.
-So a wrapper computes the same with one process, under DistributedDataParallel and under any ZeRO stage. The cost is
-memory for two full gradients on every rank, plus one for each that a wrapper keeps.
+Each rank differentiates its own share of the rows, and the results are averaged over ranks. With the torch backend
+every rank then works on whole gradients; under ZeRO on an equal part of each, and sums over all entries are sums over
+ranks. So a wrapper computes the same in all cases. The cost is memory for two gradients, plus one for each that a
+wrapper keeps, divided by the ranks under ZeRO.
 """
 
 from __future__ import annotations
@@ -43,30 +44,34 @@ class StepProbe:
     def gradients(self, totals: Totals) -> Gradients:
         """Return the gradients of both groups at the current weights, and add the terms' values to `totals`."""
         whole = GlobalBatch(self.training, self.index)
-        sums: dict[Group, list[Tensor]] = {"forget": self._zeros(), "retain": self._zeros()}
+        backend = self.training.backend
+        sums: dict[Group, list[Tensor]] = {"forget": backend.zeros(), "retain": backend.zeros()}
         for step, _ in whole.steps(joint=False):
             terms = self.training.active.terms(step)
             for group, total in sums.items():
                 own = [term for term in terms if group_of(term.view) == group]
                 if own:
-                    self._add(total, whole.loss(own))
+                    backend.add_gradient(whole.loss(own), total)
             totals.add(terms, whole.counts(terms), step)
-        return Gradients(forget=self._over_ranks(sums["forget"]), retain=self._over_ranks(sums["retain"]))
+        means = {group: backend.mean_over_ranks(total) for group, total in sums.items()}
+        return Gradients(forget=means["forget"], retain=means["retain"])
 
     def gradient(self, group: Group, offsets: Sequence[Tensor] | None = None) -> list[Tensor]:
-        whole, total = GlobalBatch(self.training, self.index), self._zeros()
+        backend = self.training.backend
+        whole, total = GlobalBatch(self.training, self.index), backend.zeros()
         with self._moved(offsets):
             for step, _ in whole.steps(joint=False, only=group):
                 own = [term for term in self.training.active.terms(step) if group_of(term.view) == group]
                 if own:
-                    self._add(total, whole.loss(own))
+                    backend.add_gradient(whole.loss(own), total)
                 self.totals.tokens += step.tokens
-        return self._over_ranks(total)
+        return backend.mean_over_ranks(total)
 
     def nll_gradient(
         self, view: str, offsets: Sequence[Tensor] | None = None, *, row: int | None = None, ahead: int = 0
     ) -> list[Tensor]:
-        whole, total = GlobalBatch(self.training, self.index + ahead), self._zeros()
+        backend = self.training.backend
+        whole, total = GlobalBatch(self.training, self.index + ahead), backend.zeros()
         chosen = whole.rows[view] if row is None else whole.rows[view][row : row + 1]
         tokens = max(1, sum(item.supervised for item in chosen))
         with self._moved(offsets):
@@ -75,30 +80,26 @@ class StepProbe:
                 alone = MicroStep(self.training.run, self.index, {view: kept}, joint=False)
                 batch = alone.forward(view)
                 loss = token_nll(batch.logits, batch.targets).sum() / tokens
-                self._add(total, loss * self.training.ranks.world_size)
+                backend.add_gradient(loss * self.training.ranks.world_size, total)
                 self.totals.tokens += alone.tokens
-        return self._over_ranks(total)
+        return backend.mean_over_ranks(total)
 
     def rows(self, view: str) -> int:
         return len(GlobalBatch(self.training, self.index).rows[view])
+
+    def total(self, values: Tensor) -> Tensor:
+        return self.training.backend.sum_parts(values)
+
+    def normal(self, generator: torch.Generator) -> list[Tensor]:
+        backend, place = self.training.backend, self.training.run.device
+        drawn = (torch.randn(shape, generator=generator, device=generator.device) for shape in backend.shapes)
+        return [backend.part(index, whole.to(place)) for index, whole in enumerate(drawn)]
 
     def generator(self, name: str) -> torch.Generator:
         return MicroStep(self.training.run, self.index, {}, joint=False).generator(name)
 
     def report(self, name: str, value: float) -> None:
         self.totals.report(name, value)
-
-    def _zeros(self) -> list[Tensor]:
-        return [torch.zeros(shape, device=self.training.run.device) for shape in self.training.backend.shapes]
-
-    def _add(self, total: list[Tensor], loss: Tensor) -> None:
-        for held, new in zip(total, self.training.backend.gradient(loss), strict=True):
-            if new is not None:
-                held += new
-
-    def _over_ranks(self, gradients: list[Tensor]) -> list[Tensor]:
-        ranks = self.training.ranks
-        return [ranks.sum(gradient) / ranks.world_size for gradient in gradients]
 
     @contextmanager
     def _moved(self, offsets: Sequence[Tensor] | None) -> Iterator[None]:

@@ -31,6 +31,7 @@ class TorchBackend:
         if ranks.world_size > 1 and not grouped:
             self.parallel = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
         self.module = module
+        self.ranks = ranks
         self.optimizer = create_optimizer(job, module)
 
     def micro_batch(self, *, last: bool) -> AbstractContextManager[object]:
@@ -46,8 +47,23 @@ class TorchBackend:
     def shapes(self) -> Sequence[torch.Size]:
         return [parameter.shape for parameter in self.parameters]
 
-    def gradient(self, loss: Tensor) -> Sequence[Tensor | None]:
-        return torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
+    def zeros(self) -> list[Tensor]:
+        return [torch.zeros(parameter.shape, device=parameter.device) for parameter in self.parameters]
+
+    def add_gradient(self, loss: Tensor, total: Sequence[Tensor]) -> None:
+        found = torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
+        for held, new in zip(total, found, strict=True):
+            if new is not None:
+                held += new
+
+    def mean_over_ranks(self, total: Sequence[Tensor]) -> list[Tensor]:
+        return [self.ranks.sum(gradient) / self.ranks.world_size for gradient in total]
+
+    def sum_parts(self, values: Tensor) -> Tensor:
+        return values  # every rank has whole weights
+
+    def part(self, index: int, whole: Tensor) -> Tensor:
+        return whole
 
     def place(self, gradients: Sequence[Tensor]) -> None:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):

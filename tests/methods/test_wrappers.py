@@ -51,6 +51,12 @@ class Quadratic:
     ) -> list[Tensor]:
         return [-gradient for gradient in self.gradient("forget", offsets)]
 
+    def total(self, values: Tensor) -> Tensor:
+        return values
+
+    def normal(self, generator: torch.Generator) -> list[Tensor]:
+        return [torch.randn(self.weights.shape, generator=generator)]
+
     def rows(self, view: str) -> int:
         return 2
 

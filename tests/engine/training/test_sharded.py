@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from tests.engine.training.test_backends import furthest, run_on_ranks, weights
+from tests.engine.training.test_backends import SHAPES, furthest, run_on_ranks, weights
 from tests.engine.training.test_wrapped_methods import PARAMS
 from unlearn_sweep.engine.models.loading import load_model
 from unlearn_sweep.engine.models.weight_files import INDEX, UnplannedTensorError, WeightFiles
@@ -214,3 +214,14 @@ def test_a_file_with_gaps_is_refused(tmp_path: Path) -> None:
             files.write(name, tensor)
     with pytest.raises(UnplannedTensorError, match="b"):
         files.finish()
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "smoothing", "gradient norm"])
+@pytest.mark.parametrize("stage", [2, 3])
+def test_gradients_in_parts_are_whole_ones(make_job: JobMaker, benchmark: Benchmark, shape: str, stage: int) -> None:
+    more = {"smoothing": ("npo+rs", {"rs_std": 0.01}), "gradient norm": ("npo+gnr", {"gnr_weight": 0.5})}
+    method, params = (SHAPES | more)[shape]
+    jobs = [make_job(method, params), make_job(method, params, backend="deepspeed", zero_stage=stage)]
+    for job in jobs:
+        run_worker(job, benchmark=benchmark)
+    assert furthest(weights(jobs[0]), weights(jobs[1])) < 1e-6
