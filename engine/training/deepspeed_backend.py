@@ -22,6 +22,7 @@ from unlearn_sweep.methods.moved_weights import perturbed, realised_squared
 
 SAVED = "engine"
 LARGEST_BUCKET = 200_000_000
+SMALLEST_BUCKET = 1_000_000
 LARGEST_PREFETCH = 50_000_000
 LARGEST_LIVE = 1_000_000_000
 LARGEST_PERSISTENT = 100_000
@@ -35,7 +36,7 @@ def engine_config(settings: TrainingSettings, *, bfloat16: bool, parameters: int
     """
     # ZeRO stage 0 rejects this option: it cannot accumulate bfloat16 gradients in float32.
     accumulation = {"grad_accum_dtype": "fp32"} if settings.zero > 0 else {}
-    bucket = min(LARGEST_BUCKET, max(1, parameters // 20))
+    bucket = min(LARGEST_BUCKET, max(SMALLEST_BUCKET, parameters // 20))
     live = min(LARGEST_LIVE, parameters // 10)
     return {
         "train_micro_batch_size_per_gpu": 1,
@@ -52,7 +53,7 @@ def engine_config(settings: TrainingSettings, *, bfloat16: bool, parameters: int
             "overlap_comm": False,
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
-            "stage3_prefetch_bucket_size": min(LARGEST_PREFETCH, parameters // 20),
+            "stage3_prefetch_bucket_size": min(LARGEST_PREFETCH, bucket),
             "stage3_max_live_parameters": live,
             "stage3_max_reuse_distance": live,
             # Smaller parameters are not sharded.
