@@ -15,29 +15,20 @@ from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.optimizer import create_optimizer
 from unlearn_sweep.engine.training.settings import TrainingSettings
+from unlearn_sweep.engine.training.zero_sizes import engine_sizes
 from unlearn_sweep.engine.zero.parts import Parts
 from unlearn_sweep.engine.zero.session import zero_session
 from unlearn_sweep.engine.zero.shards import gathered, own_part, parameter_count, scatter, whole_shape
 from unlearn_sweep.methods.moved_weights import perturbed, realised_squared
 
 SAVED = "engine"
-LARGEST_BUCKET = 200_000_000
-SMALLEST_BUCKET = 1_000_000
-LARGEST_PREFETCH = 50_000_000
-LARGEST_LIVE = 1_000_000_000
-LARGEST_PERSISTENT = 100_000
 
 
 def engine_config(settings: TrainingSettings, *, bfloat16: bool, parameters: int) -> dict[str, Any]:
-    """Return DeepSpeed's configuration. The training loop, not DeepSpeed, counts micro-batches and ends a step.
-
-    Buffers and what ZeRO stage 3 keeps gathered are scaled to the model: with DeepSpeed's own sizes, a model of less
-    than a billion parameters would never be sharded while it computes.
-    """
+    """Return DeepSpeed's configuration. The training loop, not DeepSpeed, counts micro-batches and ends a step."""
     # ZeRO stage 0 rejects this option: it cannot accumulate bfloat16 gradients in float32.
     accumulation = {"grad_accum_dtype": "fp32"} if settings.zero > 0 else {}
-    bucket = min(LARGEST_BUCKET, max(SMALLEST_BUCKET, parameters // 20))
-    live = min(LARGEST_LIVE, parameters // 10)
+    sizes = engine_sizes(parameters)
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -51,13 +42,12 @@ def engine_config(settings: TrainingSettings, *, bfloat16: bool, parameters: int
         "zero_optimization": {
             "stage": settings.zero,
             "overlap_comm": False,
-            "reduce_bucket_size": bucket,
-            "allgather_bucket_size": bucket,
-            "stage3_prefetch_bucket_size": min(LARGEST_PREFETCH, bucket),
-            "stage3_max_live_parameters": live,
-            "stage3_max_reuse_distance": live,
-            # Smaller parameters are not sharded.
-            "stage3_param_persistence_threshold": min(LARGEST_PERSISTENT, parameters // 1000),
+            "reduce_bucket_size": sizes.bucket,
+            "allgather_bucket_size": sizes.bucket,
+            "stage3_prefetch_bucket_size": sizes.prefetch,
+            "stage3_max_live_parameters": sizes.live,
+            "stage3_max_reuse_distance": sizes.live,
+            "stage3_param_persistence_threshold": sizes.persistent,
             **_offloads(settings),
         },
     }

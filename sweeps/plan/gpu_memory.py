@@ -1,8 +1,9 @@
 """Estimate the memory of one GPU in a trial, by what holds it, and find settings that fit a smaller one.
 
 Bytes for each parameter follow the backends: the torch backend trains float32 weights under bfloat16 autocast; ZeRO
-shares optimizer state (stage 1), gradients (2) and weights (3) among the workers. Activations and logits follow the
-micro-batch. Fragmentation and libraries are covered by a reserve. Nothing here was measured on a GPU.
+shares optimizer state (stage 1), gradients (2) and weights (3, those of frozen models too) among the workers; what is
+offloaded is not on the GPU. Activations and logits follow the micro-batch. Fragmentation and libraries are covered by a
+reserve. Nothing here was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
+from unlearn_sweep.engine.training.zero_sizes import engine_sizes
 from unlearn_sweep.methods.catalog import card
 
 GIB = 2**30
@@ -26,6 +28,8 @@ ACTIVATION_BYTES = 34.0
 """Bytes of activations for each token, hidden unit and block: bfloat16, attention without its matrix (Korthikanti et
 al., arXiv 2205.05198, section 4.1)."""
 CHECKPOINTED_BYTES = 2.0
+GROUPED_BYTES = 12.0
+"""Two float32 gradients and one that a wrapper keeps, for each parameter; the most demanding one, `tar`, keeps four."""
 LOGIT_BYTES = 12.0
 """Bytes for each supervised token and vocabulary entry: float32 logits, log-probabilities and their gradient."""
 WIDTH_OF_DEPTH = 128
@@ -57,6 +61,7 @@ class GpuMemory:
         gradients: Gradients of the trained weights.
         optimizer: AdamW's moments, and ZeRO's master copy of the weights.
         frozen: The frozen original and the teacher, if the method looks at them.
+        gathered: What ZeRO adds up at one time, and the weights that stage 3 has whole at one time.
         activations: Activations kept for the backward pass of one micro-batch.
         logits: Logits of its supervised tokens and what is computed from them.
         reserve: CUDA context, libraries, fragmentation.
@@ -69,6 +74,7 @@ class GpuMemory:
     frozen: float
     activations: float
     logits: float
+    gathered: float = 0.0
     reserve: float = RESERVE_GIB
 
     @property
@@ -138,15 +144,22 @@ def too_large(
 
 
 def _training(job: SweepJob, shape: Shape, tokens_per_row: float) -> GpuMemory:
-    return training_memory(job.training, shape, tokens_per_row, frozen=_frozen_models(job))
+    grouped = any("grouped" in card(space.method).needs for space in job.spaces)
+    return training_memory(job.training, shape, tokens_per_row, frozen=_frozen_models(job), grouped=grouped)
 
 
-def training_memory(settings: TrainingSettings, shape: Shape, tokens_per_row: float, *, frozen: int) -> GpuMemory:
-    """Return the memory of one GPU in a training with `frozen` frozen models beside the trained one."""
+def training_memory(
+    settings: TrainingSettings, shape: Shape, tokens_per_row: float, *, frozen: int, grouped: bool = False
+) -> GpuMemory:
+    """Return the memory of one GPU in a training with `frozen` frozen models beside the trained one.
+
+    `grouped`: forget and retain gradients are kept apart, in float32.
+    """
     workers = max(1, settings.workers)
     per, trained = shape.parameters / GIB, 1.0 if settings.lora is None else ADAPTER_SHARE
-    zero = settings.zero
-    weights = (2.0 if settings.backend == "deepspeed" else 6.0) * per / (workers if zero >= 3 else 1)
+    zero, zero_workers = settings.zero, workers if settings.backend == "deepspeed" else 1
+    sharded = workers if zero >= 3 else 1
+    weights = 0.0 if settings.offload == "all" else (2.0 if settings.backend == "deepspeed" else 6.0) * per / sharded
     gradients = (6.0 if zero else 4.0) * per * trained / (workers if zero >= 2 else 1)
     optimizer = (12.0 if settings.backend == "deepspeed" else 8.0) * per * trained / (workers if zero >= 1 else 1)
     rows = 2 * (settings.micro_batch_size or max(1, settings.global_batch_size // workers))
@@ -155,12 +168,22 @@ def training_memory(settings: TrainingSettings, shape: Shape, tokens_per_row: fl
     return GpuMemory(
         stage="training",
         weights=weights,
-        gradients=gradients,
-        optimizer=optimizer,
-        frozen=2.0 * per * frozen,
+        gradients=gradients + (GROUPED_BYTES * per * trained / zero_workers if grouped else 0.0),
+        optimizer=optimizer if settings.offload == "none" else 0.0,
+        frozen=0.0 if settings.offload == "all" else 2.0 * per * frozen / sharded,
+        gathered=_gathered(settings, shape.parameters),
         activations=tokens * shape.depth_times_width * kept / GIB,
         logits=tokens * shape.vocabulary * LOGIT_BYTES / GIB,
     )
+
+
+def _gathered(settings: TrainingSettings, parameters: int) -> float:
+    """Return the GiB of ZeRO's buffers for sums, and in stage 3 of the weights that are whole at one time."""
+    if settings.zero < 1:
+        return 0.0
+    config = engine_sizes(parameters)
+    buffers = 2 * config.bucket * 4.0
+    return (buffers + (config.live + config.prefetch) * 2.0 * (settings.zero >= 3)) / GIB
 
 
 def _frozen_models(job: SweepJob) -> int:
@@ -196,11 +219,17 @@ def _that_fit(job: SweepJob, shape: Shape, device_gib: float, gpus: int, tokens_
     """Return settings with which the training fits one GPU of `device_gib` GiB, as they are written in a sweep file."""
     settings, found = job.training, []
     for text, change in _candidates(settings, gpus):
-        changed = settings.model_copy(update=change)
-        memory = _training(job.model_copy(update={"training": changed}), shape, tokens_per_row)
-        if memory.total <= device_gib:
-            found.append(f"training: {{{text}}} (about {memory.total:.0f} GiB)")
+        for more, extra in (("", {}), *_OFFLOADED) if change.get("zero_stage") == 3 else (("", {}),):
+            changed = settings.model_copy(update=change | extra)
+            memory = _training(job.model_copy(update={"training": changed}), shape, tokens_per_row)
+            if memory.total <= device_gib:
+                found.append(f"training: {{{text}{more}}} (about {memory.total:.0f} GiB)")
+                break
     return found
+
+
+_OFFLOADED: tuple[tuple[str, dict[str, Any]], ...] = ((", offload: all", {"offload": "all"}),)
+"""What is tried where ZeRO stage 3 alone does not fit; it takes the CPU's memory and time."""
 
 
 def _candidates(settings: TrainingSettings, gpus: int) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -22,6 +22,7 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
 from unlearn_sweep.sweeps.machine import Machine, busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
+from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
 from unlearn_sweep.sweeps.plan.data_check import forget_facts, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
 from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, GpuMemory, shape_of, stage_memory, too_large
@@ -39,8 +40,6 @@ from unlearn_sweep.sweeps.views.writing import writing_notes
 
 FRONT_MEMBERS = 8
 BYTES_PER_ROW_VALUE = 40
-TRAINING_BYTES_PER_PARAMETER = 16
-PROCESS_GIB = 1.2
 UNCERTAINTY = 2.0
 
 
@@ -181,7 +180,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
     prepare = _prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers > 0)
     search = _search_seconds(methods, settled, max(1, at_once or 1))
     total = None if prepare is None or search is None else SWEEP_START_S + prepare + search
-    memory = _memory_gib(job, parameters)
+    memory = trial_gib(job, parameters)
     disk, free = _disk_bytes(job, parameters, work.evaluation_rows, stages, at_once or 1), free_disk_bytes(job.storage)
     return SweepPlan(
         name=job.name,
@@ -353,15 +352,6 @@ def _disk_bytes(
     states = 1 + sum(stage.states for stage in stages if stage.per == "trial")
     values = rows * states * (len({*job.ue_metrics, *job.ut_metrics}) + 2)
     return models * parameters * _bytes_per_weight(job) + (job.search.trials + 2) * values * BYTES_PER_ROW_VALUE
-
-
-def _memory_gib(job: SweepJob, parameters: int | None) -> float | None:
-    """Return the memory (GiB) of one trial on a CPU: weights, gradients, optimizer state and fixed cost per process."""
-    if parameters is None:
-        return None
-    weights = parameters * TRAINING_BYTES_PER_PARAMETER / 2**30
-    workers = job.training.workers
-    return PROCESS_GIB + weights if not workers else (1 + workers) * PROCESS_GIB + workers * weights + weights / 2
 
 
 def _too_large(

@@ -11,6 +11,7 @@ from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.sweeps.file.spec import load_spec, parse_spec
 from unlearn_sweep.sweeps.machine import Machine
+from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
 from unlearn_sweep.sweeps.plan.gpu_memory import GIB, Shape, shape_of, stage_memory, too_large
 from unlearn_sweep.sweeps.plan.plan import SweepPlan, make_plan
 from unlearn_sweep.sweeps.resolve import resolve
@@ -84,6 +85,8 @@ def test_zero_and_adapters_share_and_save(tmp_path: Path) -> None:
     assert [memory.optimizer for memory in stages] == [3, 3, 3]
     assert [memory.gradients for memory in stages] == [6, 1.5, 1.5]
     assert [memory.weights for memory in stages] == [2, 2, 0.5]
+    assert [memory.gathered for memory in stages[:2]] == [pytest.approx(2 * 4 * GIB / 20 / GIB)] * 2
+    assert stages[2].gathered == pytest.approx((2 * 4 * GIB / 20 + 2 * (GIB / 10 + 50_000_000)) / GIB)
     adapters = stage_memory(job_of(tmp_path, training="training: {lora: {rank: 8}}"), BILLION, 64)[0]
     assert (adapters.weights, adapters.gradients, adapters.frozen) == (6, pytest.approx(0.04), 0)
 
@@ -97,7 +100,10 @@ def test_what_does_not_fit_is_refused_with_settings_that_do(tmp_path: Path) -> N
     assert training.startswith("the training holds about ")
     assert "training: {lora: {rank: 8}, micro_batch_size: 1, activation_checkpointing: true}" in training
     assert "zero_stage: 3, workers: 4" in training
-    assert "zero_stage: 3, workers: 2" not in training  # (2 + 12 + 6) x 8 GiB / 2 is 80 already
+    two = "zero_stage: 3, workers: 2, micro_batch_size: 1, activation_checkpointing: true"
+    assert f"{two}, offload: all}}" in training
+    assert f"{two}}}" not in training  # (2 + 12 + 6) x 8 GiB / 2 is 80 already
+    assert training.count("offload") == 1
     assert attack.startswith("attack:relearn trains all weights in one process")
     assert "lora_rank" in attack
     assert too_large(job, large, 400, 8) == []
@@ -127,3 +133,32 @@ def test_gpu_hours_cost_what_an_hour_costs(tmp_path: Path) -> None:
     assert plan.priced(2.5).dollars == pytest.approx(2.5 * plan.gpu_hours)
     assert plan.priced(None).dollars is None
     assert plan_of(tmp_path, machine(0)).priced(2.5).dollars is None
+
+
+def test_offloading_leaves_what_computes_and_frozen_models_are_sharded(tmp_path: Path) -> None:
+    text = "training: {{backend: deepspeed, zero_stage: 3, workers: 4, global_batch_size: 8{more}}}"
+    kl = "methods: {npo: {learning_rate: 1e-5, retain: kl}}"
+    places = ["", ", offload: optimizer", ", offload: all"]
+    jobs = [job_of(tmp_path, methods=kl, training=text.format(more=more)) for more in places]
+    found = [stage_memory(job, BILLION, 64)[0] for job in jobs]
+    assert [memory.optimizer for memory in found] == [3, 0, 0]
+    assert [memory.weights for memory in found] == [0.5, 0.5, 0]
+    assert [memory.frozen for memory in found] == [0.5, 0.5, 0]
+
+
+def test_gradients_kept_apart_are_parts_under_zero(tmp_path: Path) -> None:
+    """Two of four bytes and one that the wrapper keeps; a quarter of each on four workers."""
+    sam = "methods: {npo+sam: {learning_rate: 1e-5, retain: nll}}"
+    whole = stage_memory(job_of(tmp_path, methods=sam), BILLION, 64)[0]
+    zero = "training: {backend: deepspeed, zero_stage: 2, workers: 4, global_batch_size: 8}"
+    parts = stage_memory(job_of(tmp_path, methods=sam, training=zero), BILLION, 64)[0]
+    assert whole.gradients == 4 + 12
+    assert parts.gradients == (6 + 12) / 4
+
+
+def test_main_memory_is_shared_by_zeros_stages(tmp_path: Path) -> None:
+    """Float32 on CPUs: 4 weights, 4 gradients, 12 optimizer for each parameter, over two workers; 8 for measuring."""
+    text = "training: {{backend: deepspeed, zero_stage: {stage}, workers: 2}}"
+    found = [trial_gib(job_of(tmp_path, training=text.format(stage=stage)), GIB) for stage in range(4)]
+    assert found == pytest.approx([3.6 + 8 + 2 * held for held in (20, 14, 12, 10)])
+    assert trial_gib(job_of(tmp_path), GIB) == pytest.approx(1.2 + 16)
