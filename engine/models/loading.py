@@ -6,6 +6,7 @@ Weights are read and written as safetensors only, because loading a pickle can r
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -254,12 +255,15 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
         weights.chmod(mode)  # save_pretrained ignores the umask and makes them owner-only
 
 
-def save_files_beside_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write configuration and tokenizer as `save_model` does, and no weights: the model may be sharded."""
+def save_files_beside_weights(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype
+) -> None:
+    """Write configuration and tokenizer as `save_model` does, for weights of `dtype` that the caller writes."""
     directory.mkdir(parents=True, exist_ok=True)
-    model.config.dtype = str(model.dtype).removeprefix("torch.")
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(directory)
+    config = copy.deepcopy(model.config)
+    config.dtype = str(dtype).removeprefix("torch.")
+    config.architectures = [type(model).__name__]
+    config.save_pretrained(directory)
     if model.can_generate() and model.generation_config is not None:
         model.generation_config.save_pretrained(directory)
     tokenizer.save_pretrained(directory)

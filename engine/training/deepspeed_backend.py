@@ -45,6 +45,7 @@ def engine_config(settings: TrainingSettings, *, bfloat16: bool, parameters: int
             "reduce_bucket_size": sizes.bucket,
             "allgather_bucket_size": sizes.bucket,
             "stage3_prefetch_bucket_size": sizes.prefetch,
+            "sub_group_size": sizes.stepped,
             "stage3_max_live_parameters": sizes.live,
             "stage3_max_reuse_distance": sizes.live,
             "stage3_param_persistence_threshold": sizes.persistent,

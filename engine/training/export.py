@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from unlearn_sweep.engine.zero.shards import gathered, is_sharded, whole_shape
 from unlearn_sweep.methods.interface import FinalWeights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def export(loaded: Loaded, output: Path, final: FinalWeights | None) -> bool:
@@ -52,27 +52,48 @@ def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
 
 
 def _export_shards(loaded: Loaded, output: Path, final: FinalWeights | None) -> bool:
-    """Gather weight by weight and write each on rank 0. Return there whether all are finite, and False elsewhere."""
-    model, first, finite = loaded.model, loaded.training.ranks.first, loaded.training.ranks.first
+    """Write the folder weight by weight. Return on rank 0 whether all are finite, and False elsewhere."""
     start = loaded.load_again() if final is not None else None
     before = dict(start.named_parameters()) if start is not None else {}
+
+    def change(name: str, weight: Tensor) -> Tensor:
+        if final is None or name not in before:
+            return weight
+        with gathered([before[name]]):
+            return final.final(before[name].detach().float(), weight.float())
+
     with ExitStack() as stack:
-        files = None
-        if first:
-            scratch = stack.enter_context(durable.new_folder(output))
-            save_files_beside_weights(model, loaded.tokenizer, scratch)
-            files = WeightFiles(scratch, saved_form(model, _planned(model, loaded.dtype)))
-        for name, weight in whole_weights(model):
-            if name in before and final is not None:
-                with gathered([before[name]]):
-                    weight = final.final(before[name].detach().float(), weight.float())
-            kept = weight.to(loaded.dtype) if weight.is_floating_point() else weight
-            finite &= bool(kept.isfinite().all())
-            if files is not None:
-                for saved, tensor in saved_form(model, {name: kept}).items():
-                    files.write(saved, tensor)
-        if files is not None:
-            files.finish()
+        first = loaded.training.ranks.first
+        scratch = stack.enter_context(durable.new_folder(output)) if first else None
+        return write_weights(loaded.model, loaded.tokenizer, loaded.dtype, scratch, change)
+
+
+def write_weights(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    folder: Path | None,
+    change: Callable[[str, Tensor], Tensor] = lambda name, weight: weight,
+) -> bool:
+    """Write a model folder weight by weight, with adapters merged; nothing of the model is changed.
+
+    Every rank must call this. `folder` is None on ranks that only help to gather weights. `change` is applied to each
+    weight before it is rounded to `dtype`. Return whether all weights are finite; False on ranks without a folder.
+    """
+    files, finite = None, folder is not None
+    if folder is not None:
+        save_files_beside_weights(model, tokenizer, folder, dtype)
+        files = WeightFiles(folder, saved_form(model, _planned(model, dtype)))
+    for name, weight in whole_weights(model):
+        changed = change(name, weight)
+        if files is None:
+            continue
+        kept = changed.to(dtype) if changed.is_floating_point() else changed
+        finite &= bool(kept.isfinite().all())
+        for saved, tensor in saved_form(model, {name: kept}).items():
+            files.write(saved, tensor)
+    if files is not None:
+        files.finish()
     return finite
 
 

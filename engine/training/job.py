@@ -45,6 +45,7 @@ class TrainJob(BaseModel):
         max_tokens: Longest row in tokens, unless the benchmark's template has a limit.
         tokenizer: Folder or hub id; None uses the start model's.
         teacher_model: Folder of the teacher model, if `needs().teacher` of the method requires one.
+        attack: An attack whose training this is, in place of a method's. `output_dir` gets a model for each state.
         checkpoint_dir: Folder for a checkpoint about every `training.checkpoint_every_s` seconds. A training with a
             checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
@@ -66,6 +67,7 @@ class TrainJob(BaseModel):
     max_tokens: int = Field(default=512, ge=2)
     tokenizer: str | None = Field(default=None, min_length=1)
     teacher_model: str | None = None
+    attack: Choice | None = None
     checkpoint_dir: str | None = None
 
     @field_validator("training")

@@ -19,6 +19,7 @@ import torch
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.training_progress import ProgressFile
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
+from unlearn_sweep.engine.training.attack_training import train_attack
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.export import export
 from unlearn_sweep.engine.training.job import TrainJob
@@ -79,6 +80,8 @@ def run_training(
     session = zero_session() if task.training.backend == "deepspeed" else nullcontext()
     with own_random_state(task.seed), thread_count(task.threads), session:
         data = benchmark if benchmark is not None else _DATA.benchmark(task.benchmark)
+        if task.attack is not None:
+            return train_attack(task, data, _DATA)
         loaded = assemble(task, data, _DATA, method=method)
         training = loaded.training
         try:

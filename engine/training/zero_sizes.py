@@ -19,12 +19,14 @@ class ZeroSizes:
         bucket: Gradients, or weights, that are exchanged in one go.
         prefetch: Weights that stage 3 gathers ahead.
         live: Weights that stage 3 keeps gathered while it computes.
+        stepped: Weights whose gradients the optimizer of stage 3 copies at one time.
         persistent: Largest weight that stage 3 does not shard.
     """
 
     bucket: int
     prefetch: int
     live: int
+    stepped: int
     persistent: int
 
 
@@ -35,5 +37,6 @@ def engine_sizes(parameters: int) -> ZeroSizes:
         bucket=bucket,
         prefetch=min(LARGEST_PREFETCH, bucket),
         live=min(LARGEST_LIVE, parameters // 10),
+        stepped=min(LARGEST_LIVE, max(SMALLEST_BUCKET, parameters // 10)),
         persistent=min(LARGEST_PERSISTENT, parameters // 1000),
     )

@@ -27,13 +27,27 @@ class AttackError(UserError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The model under attack and what an attacker may use. `seed` is the attack's only randomness."""
+    """The model under attack and what an attacker may use. `seed` is the attack's only randomness.
+
+    `trained` gives the states of an attack that trains, where its training has run elsewhere already.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     benchmark: Benchmark
     seed: int
     original: Callable[[], PreTrainedModel] | None = None
+    trained: Callable[[], Iterator[TrainedState]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedState:
+    """The model after `step` steps. `loss` is that of the last step's batch before its update, in nats a token."""
+
+    step: int
+    model: PreTrainedModel
+    loss: float | None
+    first_loss: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

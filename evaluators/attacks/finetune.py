@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.finetune_params import FinetuneParams
-from unlearn_sweep.evaluators.attacks.short_training import train_copy
+from unlearn_sweep.evaluators.attacks.short_training import trained_states
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.task_data import task_of, task_rows
 from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.rows import Example, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +32,16 @@ class Finetune:
 
     def run(self, target: Target) -> Iterator[Attacked]:
         rows = task_rows(self.params, seed=target.seed)
-        apart, trained = rows[: self.params.heldout_rows], rows[self.params.heldout_rows :]
-        heldout, examples = self._encoded(target, apart), self._encoded(target, trained)
+        apart = rows[: self.params.heldout_rows]
+        heldout = self._encoded(target.benchmark, target.tokenizer, apart)
+        examples = self.examples(target.benchmark, target.tokenizer, target.seed)
         if not heldout:
             raise AttackError(
                 f"{self.params.data}: every held-out question is longer than max_tokens="
                 f"{self.params.max_tokens or target.benchmark.template.max_tokens}; raise max_tokens"
             )
         before = self._measured(target, apart, heldout)
-        for state in train_copy(target.model, examples, self.params, seed=target.seed):
+        for state in trained_states(target, examples, self.params):
             after = self._measured(replace(target, model=state.model), apart, heldout)
             notes = {
                 f"{key}_{when}": value
@@ -46,11 +52,15 @@ class Finetune:
                 strength=state.step, unit="steps", model=state.model, notes=notes | {"tuning_took": took(before, after)}
             )
 
-    def _encoded(self, target: Target, rows: Sequence[Row]) -> list[Example]:
-        template = target.benchmark.template
+    def examples(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[Example]:
+        """What is trained on, in the order from which batches are drawn."""
+        return self._encoded(benchmark, tokenizer, task_rows(self.params, seed=seed)[self.params.heldout_rows :])
+
+    def _encoded(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[Example]:
+        template = benchmark.template
         if self.params.max_tokens is not None:
             template = replace(template, max_tokens=self.params.max_tokens)
-        return encode_rows(target.tokenizer, rows, template)
+        return encode_rows(tokenizer, rows, template)
 
     def _measured(self, target: Target, rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, float]:
         """Held-out loss in nats a token, and accuracy: of the class chosen, or of each token where answers are free."""
@@ -61,7 +71,7 @@ class Finetune:
             return {"task_nll": nll, "task_accuracy": fmean(float(found.correct.mean()) for found in scores)}
         costs: dict[str, dict[str, float]] = {row.row_id: {} for row in rows}
         for name in classes:
-            option = self._encoded(target, [replace(row, answer=name) for row in rows])
+            option = self._encoded(target.benchmark, target.tokenizer, [replace(row, answer=name) for row in rows])
             for example, cost in zip(option, answer_nll(target.model, option), strict=True):
                 costs[example.row_id][name] = cost
         complete = [row for row in rows if len(costs[row.row_id]) == len(classes)]

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
 from unlearn_sweep.evaluators.attacks.relearn_params import RelearnParams
-from unlearn_sweep.evaluators.attacks.short_training import train_copy
+from unlearn_sweep.evaluators.attacks.short_training import trained_states
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.evaluators.rows import Example, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,18 @@ class Relearn:
     params: RelearnParams
 
     def run(self, target: Target) -> Iterator[Attacked]:
-        rows, scored = relearning_rows(target.benchmark, self.params.data)
-        examples = encode_rows(target.tokenizer, rows, target.benchmark.template)
-        for state in train_copy(target.model, examples, self.params, seed=target.seed):
+        _, scored = relearning_rows(target.benchmark, self.params.data)
+        examples = self.examples(target.benchmark, target.tokenizer, target.seed)
+        for state in trained_states(target, examples, self.params):
             notes = {"relearned_rows": float(len(examples))}
             if state.loss is not None and state.first_loss is not None:
                 notes |= {"train_nll_first_step": state.first_loss, "train_nll_last_step": state.loss}
             yield Attacked(strength=state.step, unit="steps", model=state.model, scored_groups=scored, notes=notes)
+
+    def examples(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[Example]:
+        """What is trained on, in the order from which batches are drawn."""
+        rows, _ = relearning_rows(benchmark, self.params.data)
+        return encode_rows(tokenizer, rows, benchmark.template)
 
 
 def relearning_rows(benchmark: Benchmark, data: str) -> tuple[Sequence[Row], frozenset[str] | None]:

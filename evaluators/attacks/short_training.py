@@ -9,14 +9,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, token_nll
-from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.attacks.attack import AttackError, Target, TrainedState
 from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
 from unlearn_sweep.evaluators.model_parts import expert_names
 from unlearn_sweep.evaluators.rows import Example
@@ -24,16 +23,6 @@ from unlearn_sweep.evaluators.rows import Example
 if TYPE_CHECKING:
     from peft import LoraModel
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainedState:
-    """The model after `step` steps. `loss` is that of the last step's batch before its update, in nats a token."""
-
-    step: int
-    model: PreTrainedModel
-    loss: float | None
-    first_loss: float | None
 
 
 @torch.inference_mode(False)
@@ -46,6 +35,31 @@ def private_copy(model: PreTrainedModel) -> PreTrainedModel:
     return owned
 
 
+def trained_states(target: Target, examples: Sequence[Example], params: TrainingParams) -> Iterator[TrainedState]:
+    """States of the target's model trained on `examples`: those trained elsewhere, or those of `train_copy`.
+
+    Raises:
+        AttackError: as `train_copy`.
+    """
+    if target.trained is not None:
+        return target.trained()
+    return train_copy(target.model, examples, params, seed=target.seed)
+
+
+def refuse_no_examples(examples: Sequence[Example]) -> None:
+    """Raise AttackError where there is nothing to train on."""
+    if not examples:
+        raise AttackError("no rows to train on: every answer is empty or cut away")
+
+
+def refuse_divergence(loss: float, norm: float, learning_rate: float) -> None:
+    """Raise AttackError where a step's loss or gradient norm is not finite; NaN for `norm` counts too."""
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise AttackError(
+            f"training diverged: loss {loss}, gradient norm {norm}; lower learning_rate ({learning_rate:g})"
+        )
+
+
 @torch.inference_mode(False)  # What is made in the caller's inference mode could never be trained.
 def train_copy(
     model: PreTrainedModel, examples: Sequence[Example], params: TrainingParams, *, seed: int
@@ -55,8 +69,7 @@ def train_copy(
     Raises:
         AttackError: there is nothing to train on, or a loss or gradient is not finite.
     """
-    if not examples:
-        raise AttackError("no rows to train on: every answer is empty or cut away")
+    refuse_no_examples(examples)
     owned = private_copy(model)
     adapted = _with_lora(owned, params, seed) if params.lora_rank else None
     optimizer = MasterAdamW(owned, weight_decay=params.weight_decay)
@@ -134,10 +147,7 @@ def _train_step(
         value = float(loss.detach())
         loss.backward()
         norm = optimizer.step(learning_rate)
-    if not math.isfinite(value) or not math.isfinite(norm):
-        raise AttackError(
-            f"training diverged: loss {value}, gradient norm {norm}; lower learning_rate ({learning_rate:g})"
-        )
+    refuse_divergence(value, norm, learning_rate)
     return value
 
 

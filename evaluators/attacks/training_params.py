@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, Steps, WeightsParams, curve
 
+TRAINS_ELSEWHERE = frozenset({"relearn", "finetune"})
+"""Attacks whose training can run apart from their measuring: they have `params` of the kind below, and `examples`."""
+
 
 class TrainingParams(WeightsParams):
     """What every attack that trains has in common. The curve is one run: states are taken from it on the way."""
