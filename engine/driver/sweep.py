@@ -133,6 +133,7 @@ class Driver(SweepFolder):
         from unlearn_sweep.engine.on_ray.dashboard import dashboard_text
 
         environment = {**environment, **plugin_environment(self.plugins)}
+        announce("starting Ray, which takes some 15 s" if self.address is None else f"joining Ray at {self.address}")
         view = stack.enter_context(cluster(address=self.address, environment=environment))
         if view.dashboard_url:
             announce(dashboard_text(view.dashboard_url))

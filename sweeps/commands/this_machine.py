@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from unlearn_sweep.sweeps.arguments import AsJson
-from unlearn_sweep.sweeps.printing import print_json, print_rich
+from unlearn_sweep.sweeps.printing import print_error, print_json, print_rich
 from unlearn_sweep.user_error import EXIT_FAILED
 
 
@@ -13,7 +13,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Check this machine: versions, GPUs, disk, and what would not work."""
     from unlearn_sweep.sweeps.doctor import doctor as examination
 
-    findings = examination.examine()
+    findings = examination.examine(tell=lambda text: print_error(f"checking {text}"))
     if as_json:
         print_json([examination.as_json(finding) for finding in findings])
     else:

@@ -5,7 +5,7 @@ Does not start Ray, contact a server or write files. Nothing in this project nee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 _COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def examine(storage: Path = Path("runs")) -> list[Finding]:
-    """Run all checks and return every finding, including failures. `storage` is the folder of the results."""
-    return [check_python(), *check_packages(), *check_libraries(), *check_machine(storage)]
+def examine(storage: Path = Path("runs"), tell: Callable[[str], object] = lambda _: None) -> list[Finding]:
+    """Run all checks and return every finding, including failures.
+
+    `storage` is the folder of the results. `tell` is called with what is checked next, in words.
+    """
+    tell("Python and packages")
+    findings = [check_python(), *check_packages()]
+    tell("torch, DeepSpeed and Ray, each imported in a process of its own: up to half a minute")
+    findings += check_libraries()
+    tell("cores, memory, disk and ports of this machine")
+    return findings + check_machine(storage)
 
 
 def is_failure(finding: Finding) -> bool:

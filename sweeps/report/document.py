@@ -31,6 +31,7 @@ from unlearn_sweep.engine.store.starts import Start
 from unlearn_sweep.engine.study.front_noise import FrontNoise, front_noise, sample_of
 from unlearn_sweep.engine.study.importance import Importance, importances
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
+from unlearn_sweep.engine.tracking.sink import noted_page
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
 from unlearn_sweep.sweeps.report.cautions import cautions
 from unlearn_sweep.sweeps.report.estimate import slots_of
@@ -134,6 +135,7 @@ class Report(View):
         importance: How much each setting of a method matters for each objective, on the search half.
         published: Published numbers of the same benchmark and methods.
         tracking: The MLflow setting: "auto", "off" or an address.
+        tracking_page: Address of MLflow's page of the sweep; None if the sweep is not in MLflow.
         versions: Package versions at the last start of the sweep.
         provenance: Seed, data, models, code, machine, device hours and cost.
         starts: All starts of the sweep.
@@ -170,6 +172,7 @@ class Report(View):
     time: TimeAccount
     judging: list[JudgingCost]
     tracking: str
+    tracking_page: str | None
     versions: dict[str, str | None]
     provenance: Provenance
     starts: list[Start]
@@ -231,6 +234,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         time=time_account(data.timeline, elapsed=elapsed, slots=slots),
         judging=judging,
         tracking=cleaner.text(str(data.spec_value("mlflow") or "auto")),
+        tracking_page=cleaner.optional(noted_page(data.directory)),
         versions=starts.last.versions if starts.last is not None else {},
         provenance=provenance(data, prices or Prices(), judges=dollars),
         starts=list(starts.all),

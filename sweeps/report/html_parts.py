@@ -12,7 +12,7 @@ from unlearn_sweep.methods.catalog import defaults
 from unlearn_sweep.methods.shared_params import TRAINING_PARAMS
 from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.report.accounting import time_text
-from unlearn_sweep.sweeps.report.commands import export_command, run_command
+from unlearn_sweep.sweeps.report.commands import export_command, mlflow_command, run_command
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.report.html_table import table
@@ -178,12 +178,23 @@ def run_again(report: Report) -> str:
     commands = [run_command("FILE.yaml")]
     if report.picks:
         commands.append(export_command(report.directory, report.picks[0].number))
-    text = "".join(f'<pre tabindex="0">{escape(command)}</pre>' for command in commands)
+    text = "".join(f'<pre tabindex="0">{escape(command)}</pre>' for command in commands) + _mlflow(report)
     if report.spec_text is None:
         return text + "<p>spec.lock.yaml is missing from the sweep's folder.</p>"
     summary = "spec.lock.yaml: the sweep with every default filled in"
     spec = f'<pre tabindex="0">{escape(report.spec_text)}</pre>'
     return f"{text}<details><summary>{summary}</summary>{spec}</details>"
+
+
+def _mlflow(report: Report) -> str:
+    """Render the command that opens MLflow, and the address of the sweep's page there; empty without MLflow."""
+    command = mlflow_command(report.directory, report.tracking)
+    if command is None or report.tracking_page is None:
+        return ""
+    shown = escape(report.tracking_page)
+    web = report.tracking_page.startswith(("http://", "https://"))
+    page = f'<a href="{shown}" rel="noreferrer">{shown}</a>' if web else shown
+    return f'<p>The same trials in MLflow, at {page} after:</p><pre tabindex="0">{escape(command)}</pre>'
 
 
 def settings_text(trial: ReportTrial) -> str:

@@ -38,7 +38,10 @@ TORCH = {
 
 
 def test_this_machine_is_fit_and_everything_was_looked_at(tmp_path: Path) -> None:
-    findings = doctor.examine(tmp_path / "runs")
+    said: list[str] = []
+    findings = doctor.examine(tmp_path / "runs", tell=said.append)
+    assert len(said) == 3
+    assert "Ray" in said[1]
     assert [item for item in findings if doctor.is_failure(item)] == []
     names = {item.name for item in findings}
     assert {"Python", "torch", "ray", "torch runs", "DeepSpeed runs", "Ray dashboard", "memory", "storage"} <= names

@@ -146,3 +146,15 @@ def test_script_json_reads_back_and_holds_no_markup(value: Any) -> None:
     text = script_json(value)
     assert json.loads(text) == value
     assert not set(text) & set("<>&\u2028\u2029")
+
+
+@pytest.mark.parametrize(
+    ("address", "linked"), [("http://127.0.0.1:5000/#/experiments/1/runs", True), ("javascript:alert(1)", False)]
+)
+def test_mlflow_is_named_where_the_sweep_is_in_it(tmp_path: Path, address: str, linked: bool) -> None:
+    folder = write_sweep(tmp_path / "demo", [trial(0)])
+    assert "in MLflow" not in Page(render_page(load_report(folder))).text
+    (folder / "mlflow.json").write_text(json.dumps({"runs_page": address}))
+    page = Page(render_page(load_report(folder)))
+    assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in page.text
+    assert (address in [attributes.get("href") for tag, attributes in page.tags if tag == "a"]) is linked
