@@ -30,7 +30,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unlearn_sweep.evaluators.answer_match import answer_contained
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.benchmarks.tables import check_rows, near_columns, raise_mistakes, read_table
+from unlearn_sweep.evaluators.benchmarks.tables import (
+    MISTAKES_SHOWN,
+    check_rows,
+    near_columns,
+    raise_mistakes,
+    read_table,
+)
 from unlearn_sweep.evaluators.benchmarks.view_settings import JUDGED, KINDS, QUESTIONS, Kind
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.evaluators.words import folded_text
@@ -125,13 +131,7 @@ def read_written(path: Path, kind: Kind, of: str, rows: Sequence[Row]) -> Writte
         ]
     )
     records = check_rows(str(path), numbered, WrittenRecord)
-    by_id = {row.row_id: row for row in rows}
-    mistakes = [
-        f"{path}, row {number}, {fault}"
-        for (number, _), record in zip(numbered, records, strict=True)
-        if (fault := _fault(record, kind, of, by_id)) is not None
-    ]
-    raise_mistakes(mistakes)
+    _check_against(path, [number for number, _ in numbered], records, kind, of, {row.row_id: row for row in rows})
     texts: dict[str, list[WrittenRecord]] = {}
     for record in records:
         if record.reason is None:
@@ -140,12 +140,24 @@ def read_written(path: Path, kind: Kind, of: str, rows: Sequence[Row]) -> Writte
     return Written(texts=ordered, refused=Counter(record.reason for record in records if record.reason is not None))
 
 
-def _fault(record: WrittenRecord, kind: Kind, of: str, rows: Mapping[str, Row]) -> str | None:
-    """What is wrong with a line, from its column on; None if nothing is."""
+def _check_against(
+    path: Path, numbers: Sequence[int], records: Sequence[WrittenRecord], kind: Kind, of: str, rows: Mapping[str, Row]
+) -> None:
+    """Raise ValueError for lines that do not belong to the rows. Nearest names are looked for in the first of them."""
+    mistakes: list[str] = []
+    for number, record in zip(numbers, records, strict=True):
+        fault = _fault(record, kind, of, rows, near=len(mistakes) < MISTAKES_SHOWN)
+        if fault is not None:
+            mistakes.append(f"{path}, row {number}, {fault}")
+    raise_mistakes(mistakes)
+
+
+def _fault(record: WrittenRecord, kind: Kind, of: str, rows: Mapping[str, Row], *, near: bool) -> str | None:
+    """What is wrong with a line, from its column on; None if nothing is. `near`: look for the nearest name."""
     row = rows.get(record.row_id)
     if kind != RELEARN_SET and row is None:
-        near = difflib.get_close_matches(record.row_id, rows, n=1)
-        hint = f"; nearest: {near[0]!r}" if near else ""
+        nearest = difflib.get_close_matches(record.row_id, rows, n=1) if near else []
+        hint = f"; nearest: {nearest[0]!r}" if nearest else ""
         return f"column row_id: no {of} row {record.row_id!r}{hint}. {LIST_IDS}"
     if record.reason is not None:
         return None

@@ -82,6 +82,33 @@ def test_no_other_wording_at_all_is_an_error(target: Target) -> None:
         list(build("paraphrase", {}).run(replace(target, benchmark=benchmark)))
 
 
+def with_written(target: Target, kind: str) -> Target:
+    """Two written questions for each judged row, as a benchmark with a view of this kind holds them."""
+    rows = target.benchmark.evaluation["forget"]
+    written = [
+        replace(row, row_id=f"{row.row_id}~{place}", question=f"{kind} {place} of {row.row_id}?")
+        for row in rows
+        for place in (1, 2)
+    ]
+    train = {**target.benchmark.train, f"judged_{kind}": written}
+    return replace(target, benchmark=replace(target.benchmark, train=train))
+
+
+@pytest.mark.parametrize("kind", ["paraphrase", "alias", "multi_hop"])
+def test_written_questions_take_the_place_of_the_rows_own(target: Target, kind: str) -> None:
+    """Oracle: the first written question of each row, asked by itself."""
+    setting = with_written(target, kind)
+    first, _ = build("paraphrase", {"source": kind, "wordings": [1, 2]}).run(setting)
+    assert first.prompt_edit is not None
+    for row in target.benchmark.evaluation["forget"]:
+        assert first.prompt_edit(asked(target, row)) == asked(target, row, f"{kind} 1 of {row.row_id}?")
+
+
+def test_a_view_that_was_not_read_is_an_error(target: Target) -> None:
+    with pytest.raises(AttackError, match="no alias view of the judged rows was read"):
+        list(build("paraphrase", {"source": "alias"}).run(with_written(target, "paraphrase")))
+
+
 def test_choosing_a_wording_draws_no_random_number(target: Target) -> None:
     before = torch.get_rng_state()
     list(build("paraphrase", {"wordings": [2]}).run(target))

@@ -214,8 +214,9 @@ def test_questions_from_text_and_their_wrong_answers(tmp_path: Path, server: End
     )
     file.write_text(
         f"name: a\nbenchmark: {json.dumps({'name': 'wmdp', **options})}\n"
-        f"methods: {{idk_ap: {{}}, dpo: {{}}, altpo: {{}}}}\ngold: {{floor: chance}}\nviews: {views}\n"
-        "attacks: [quantize]\nsearch: {trials: 3}\n"
+        f"methods: {{idk_ap: {{}}, dpo: {{}}, altpo: {{}}, elm: {{fluency: refusal}}}}\n"
+        f"gold: {{floor: chance}}\nviews: {views}\n"
+        "attacks: [quantize]\nsearch: {trials: 4}\n"
         f"storage: {tmp_path / 'runs'}\n"
     )
     refused = run("validate", file).stderr
@@ -227,6 +228,7 @@ def test_questions_from_text_and_their_wrong_answers(tmp_path: Path, server: End
     refused = run("validate", file).stderr
     assert "add views: [questions_from_text: {of: retain}] and run unlearn-sweep write-views" in refused
     assert "add views: [questions_from_text, alternate_answer: {of: forget_questions}]" in refused
+    assert "method elm trains refusals of forget questions" in refused
 
 
 def test_attacks_read_judged_questions_and_relearning_sets(tmp_path: Path, server: Endpoint) -> None:
