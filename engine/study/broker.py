@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from unlearn_sweep.engine.search_space import Fixed, MethodSpace, Scalar
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.constraints import constrain, short_by
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
 from unlearn_sweep.engine.study.learnt_trials import learnt_trials
 from unlearn_sweep.engine.study.method_choice import method_by_front
@@ -282,7 +282,7 @@ class StudyBroker:
         trial = Trial(self.study, self._trial_id(record.number))
         values = self._values(record)
         if record.state == "collapsed":
-            _constrain(trial, {"collapse": 1.0})
+            constrain(trial, {"collapse": 1.0})
             self.study.tell(record.number, state=TrialState.PRUNED)
         elif values is None:
             self.study.tell(record.number, state=TrialState.FAIL)
@@ -291,8 +291,8 @@ class StudyBroker:
 
     def _tell_values(self, trial: Trial, record: TrialRecord, values: list[float]) -> None:
         """Tell Optuna a measured trial with its constraints. A duplicate has those of its twin: GP refuses any less."""
-        wanted = {name: _short_by(getattr(record, name), least) for name, least in self.plan.minimum.items()}
-        _constrain(trial, {**wanted, "collapse": -1.0})
+        wanted = {name: short_by(getattr(record, name), least) for name, least in self.plan.minimum.items()}
+        constrain(trial, {**wanted, "collapse": -1.0})
         trial.set_user_attr("rob_is_bound", record.rob_is_bound)
         self.study.tell(trial.number, values)
 
@@ -387,19 +387,6 @@ class StudyBroker:
     def _trial_id(self, number: int) -> int:
         frozen: FrozenTrial = self.study.get_trials(deepcopy=False)[number]
         return frozen._trial_id
-
-
-def _constrain(trial: Trial, values: Mapping[str, float]) -> None:
-    """Set constraints. Ignore the warning that they are set already, by a driver killed before its tell."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The constraint value is ignored", category=UserWarning)
-        for name, value in values.items():
-            trial.set_constraint(name, value)
-
-
-def _short_by(value: float | None, least: float) -> float:
-    """Return Optuna's constraint value: above 0 is infeasible. A missing objective gives 1."""
-    return 1.0 if value is None else least - value
 
 
 def _seed(seed: int, number: int | str) -> int:
