@@ -75,4 +75,4 @@ def margin_text(found: Margin) -> str:
         return f"no other trial to compare its {name} with"
     verb = "leads" if found.lead >= 0 else "is behind"
     by = f"{verb} trial {found.over} by {abs(found.lead):.3f} \N{PLUS-MINUS SIGN} {found.error:.3f} in {name}"
-    return f"{by}; the best of {found.compared} in {100 * found.probability:.0f}% of the draws"
+    return f"{by}; the best of {found.compared} in {100 * found.probability:.3g}% of the draws"

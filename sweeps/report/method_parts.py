@@ -59,7 +59,7 @@ def _equal(found: EqualBudget) -> Cell:
     """Balance of the best trial at equal budget, with the probability that no other method's is better."""
     if found.balance is None or found.trial is None:
         return DASH
-    sure = "" if found.probability is None else f" ({100 * found.probability:.0f}%)"
+    sure = "" if found.probability is None else f" ({100 * found.probability:.3g}%)"
     return TrialLink(f"{found.balance:.3f}{sure}", found.trial)
 
 

@@ -13,7 +13,7 @@ def sureness(trial: ReportTrial, pick: Pick) -> list[str]:
     """Return the probability of a recommended trial to be on the front, and its margins. Empty if not known."""
     if trial.front_probability is None:
         return []
-    member = f"on the front in {100 * trial.front_probability:.0f}% of the bootstrap draws"
+    member = f"on the front in {100 * trial.front_probability:.3g}% of the bootstrap draws"
     return [member, *(margin_text(found) for found in pick.margins if found.over is not None)]
 
 

@@ -87,7 +87,7 @@ def test_report_page_and_terminal_say_how_sure_the_front_is(tmp_path: Path) -> N
     console = Console(width=200, record=True)
     final_table(directory, console)
     shown = console.export_text()
-    share = f"on the front in {100 * report.noise.probability[0]:.0f}% of the bootstrap draws"
+    share = f"on the front in {100 * report.noise.probability[0]:.3g}% of the bootstrap draws"
     assert share in page
     assert share in shown
     assert "leads trial 1 by 0.010" in shown
