@@ -79,6 +79,11 @@ class AttackParams(BaseModel):
         """How many different forget facts the attacker needs to see again; the others are scored. 0: none."""
         return 0
 
+    @property
+    def facts_are_judged(self) -> bool:
+        """Whether these facts are rows that models are judged by (questions), and not rows that they are trained on."""
+        return False
+
 
 class WeightsParams(AttackParams):
     """Base of the attacks that change a model's weights and nothing else."""

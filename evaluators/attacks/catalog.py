@@ -71,6 +71,10 @@ class ChainParams(AttackParams):
     def forget_facts(self) -> int:
         return max(validate(name, params).forget_facts for name, params in self.links())
 
+    @property
+    def facts_are_judged(self) -> bool:
+        return any(validate(name, params).facts_are_judged for name, params in self.links())
+
     def plain_links(self) -> int:
         """How many attacks at the chain's beginning leave an ordinary model, which can be kept between two runs."""
         plain = (leaves_plain_model(name, params) for name, params in self.links())
@@ -223,7 +227,7 @@ CARDS = (
     ),
     AttackCard(
         name="gcg",
-        summary="one text of ordinary tokens, searched by gradient on a few facts, put at every other question",
+        summary="one text of ordinary tokens, searched by gradient on a few judged questions, put at all others",
         family="prompt",
         threat="differentiates the model to find the text, then only sends prompts; knows some of the forgotten facts",
         params=GcgParams,

@@ -23,8 +23,9 @@ from torch.nn import functional
 
 from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, ask_with, filler, forbidden_tokens, place_text
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
+from unlearn_sweep.evaluators.attacks.attacked_rows import searched_rows
 from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
-from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective, embedding_products, shared_inputs, targets_of
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import measuring, pad_right, token_batches
@@ -47,7 +48,7 @@ class EnhancedGcg:
     @torch.inference_mode(False)
     def run(self, target: Target) -> Iterator[Attacked]:
         halves = forget_halves(target.benchmark)
-        chosen = different_facts(seen_rows(target.benchmark, halves), self.params.prompts, seed=target.seed)
+        chosen = searched_rows(target, halves, self.params)
         search, done = enhanced_search(target, self.params, chosen), 0
         answers = AnswerObjective(target.model, search.texts.slots, batch_tokens=self.params.batch_tokens)
         for wanted in self.params.curve:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unlearn_sweep.evaluators.attacks.attack import AttackError
+from unlearn_sweep.evaluators.attacks.prompts import asks
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.halves import TooFewFactsError, attacker_groups
 from unlearn_sweep.evaluators.rows import Row
@@ -41,6 +42,24 @@ def forget_halves(benchmark: Benchmark) -> ForgetHalves:
 def seen_rows(benchmark: Benchmark, halves: ForgetHalves) -> list[Row]:
     """The forget training rows of the attacker's half, in the benchmark's order."""
     return [row for row in benchmark.train["forget"] if row.group_id in halves.seen]
+
+
+def attacked_rows(benchmark: Benchmark, halves: ForgetHalves) -> list[Row]:
+    """Return the judged forget rows of the attacker's half that ask something, in the benchmark's order.
+
+    Attacks on prompts are optimised on these: what is trained on may be running text (WMDP, MUSE, RWKU), which has no
+    question to attack.
+
+    Raises:
+        AttackError: there are none: what the benchmark judges by are passages or texts.
+    """
+    rows = [row for row in benchmark.evaluation["forget"] if asks(row) and row.group_id in halves.seen]
+    if not rows:
+        raise AttackError(
+            f"{benchmark.name}: none of the judged forget rows of the attacker's half asks a question, so there is no "
+            "prompt to attack; leave the attack out"
+        )
+    return rows
 
 
 def different_facts(rows: Sequence[Row], count: int, *, seed: int) -> list[Row]:

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, ask_with, filler, forbidden_tokens, place_text
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
-from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.attacked_rows import searched_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_right, rows_selectable, token_batches
@@ -39,7 +40,7 @@ class Gcg:
     @torch.inference_mode(False)
     def run(self, target: Target) -> Iterator[Attacked]:
         halves = forget_halves(target.benchmark)
-        chosen = different_facts(seen_rows(target.benchmark, halves), self.params.prompts, seed=target.seed)
+        chosen = searched_rows(target, halves, self.params)
         search, done = answer_search(target, self.params, chosen), 0
         for wanted in self.params.curve:
             for _ in range(done, wanted):

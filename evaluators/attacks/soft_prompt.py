@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, encode_rows, token_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
-from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget_halves
 from unlearn_sweep.evaluators.attacks.prompts import insert_ids
 from unlearn_sweep.evaluators.attacks.short_training import draw_batches, private_copy
 from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
@@ -58,7 +58,7 @@ class SoftPrompt:
         owned, soft = self._prepare(target)
         edit = self._edit(target, soft)
         before = answer_probabilities(target, owned, rows, None)
-        seen = encode_rows(target.tokenizer, seen_rows(target.benchmark, halves), target.benchmark.template)
+        seen = encode_rows(target.tokenizer, attacked_rows(target.benchmark, halves), target.benchmark.template)
         examples = [edit(example) for example in seen]
         batches, done = draw_batches(len(examples), self.params.batch_size, target.seed), 0
         for wanted in self.params.curve:

@@ -30,6 +30,10 @@ class SoftPromptParams(AttackParams):
     def forget_facts(self) -> int:
         return 1
 
+    @property
+    def facts_are_judged(self) -> bool:
+        return True
+
     def work(self) -> AttackWork:
         steps = self.curve[-1]
         return AttackWork(steps=steps, trained_rows=steps * self.batch_size, read_rows=0, states=len(self.curve))

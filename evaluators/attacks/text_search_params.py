@@ -16,8 +16,11 @@ class TextSearchParams(AttackParams):
     place: Literal["prefix", "suffix"] = Field(
         default="suffix", description="whether the text stands before or behind every question"
     )
-    prompts: int = Field(default=5, ge=1, description="facts the text is searched on, all at once")
-    target_tokens: int = Field(default=10, ge=1, description="first gold answer tokens whose likelihood is raised")
+    prompts: int = Field(default=5, ge=1, description="judged questions that the text is searched on, all at once")
+    target: Literal["answer", "original"] = Field(
+        default="answer", description="whose answer is made likely: the reference, or the original model's greedy one"
+    )
+    target_tokens: int = Field(default=10, ge=1, description="first tokens of that answer whose likelihood is raised")
     ascii_only: bool = Field(default=True, description="only printable ASCII tokens")
     batch_tokens: int = Field(default=16384, ge=1, description="tokens scored at a time")
 
@@ -33,6 +36,10 @@ class TextSearchParams(AttackParams):
     @property
     def forget_facts(self) -> int:
         return self.prompts
+
+    @property
+    def facts_are_judged(self) -> bool:
+        return True
 
     def searched(self, *, width: int, models: int) -> AttackWork:
         """Return the work of a search that scores `width` candidates a step on each prompt, through `models` models."""

@@ -13,7 +13,7 @@ from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.view_reads import Values, attack_view, method_reads, refuses
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import validate
-from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget_halves, seen_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
 from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
@@ -239,15 +239,17 @@ def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
 def _few_facts(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
     """Yield a sentence for each attack that needs more forget facts than there are to see and to score."""
     for attack in job.attacks:
-        wanted = validate(attack.name, attack.params).forget_facts
+        params = validate(attack.name, attack.params)
+        wanted = params.forget_facts
         if not wanted:
             continue
         try:
             halves = forget_halves(benchmark)
+            rows = (attacked_rows if params.facts_are_judged else seen_rows)(benchmark, halves)
         except AttackError as error:
             yield f"attack {attack.label}: {error}"
             continue
-        there = len({row.fact for row in seen_rows(benchmark, halves)})
+        there = len({row.fact for row in rows})
         if there < wanted:
             yield (
                 f"attack {attack.label} needs {wanted} different forget facts to show or to train on, and half of "

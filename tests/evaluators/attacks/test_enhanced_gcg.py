@@ -22,7 +22,7 @@ from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build, validate
 from unlearn_sweep.evaluators.attacks.enhanced_gcg import RepresentationObjective, changes, enhanced_search
 from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
-from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, different_facts, forget_halves
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective
 from unlearn_sweep.evaluators.rows import Row
 
@@ -36,7 +36,7 @@ TEXT = (20, 21, 22)
 
 
 def chosen(target: Target) -> list[Row]:
-    return different_facts(seen_rows(target.benchmark, forget_halves(target.benchmark)), 2, seed=target.seed)
+    return different_facts(attacked_rows(target.benchmark, forget_halves(target.benchmark)), 2, seed=target.seed)
 
 
 def by_hand(model: LlamaForCausalLM, original: LlamaForCausalLM, slot: Slot, embedded: dict[str, Tensor]) -> Tensor:
@@ -116,22 +116,27 @@ def test_the_original_is_no_distance_from_itself(original: LlamaForCausalLM) -> 
 
 @pytest.mark.parametrize("place", ["prefix", "suffix"])
 def test_the_search_finds_what_exhaustive_search_finds(target: Target, place: str) -> None:
-    """Oracle: every text of one to three of ten tokens that the tokenizer reads back, scored one by one."""
+    """Oracle: every text of one to three of ten tokens that the tokenizer reads back, scored one by one.
+
+    The search does at least as well; better only by a text that keeps a token of the one it starts from.
+    """
     sizes = {"text_tokens": 2, "min_tokens": 1, "max_tokens": 3, "prompts": 2, "target_tokens": 3, "search_width": 64}
     params = EnhancedGcgParams.model_validate({**sizes, "place": place})
     search = enhanced_search(target, params, chosen(target))
     allowed = [token for token in range(len(search.forbidden)) if not search.forbidden[token]][5:85:8]
     search.forbidden = torch.ones_like(search.forbidden)
     search.forbidden[allowed] = False
-    everything = [text for length in (1, 2, 3) for text in product(allowed, repeat=length)]
+    written = [*allowed, *set(search.start)]  # a token that the search starts from may stay, and is never drawn
+    everything = [text for length in (1, 2, 3) for text in product(written, repeat=length)]
     stable = search.texts.read_back_unchanged(everything)
     losses = dict(zip(stable, search.objective.losses(stable), strict=True))
-    assert len(stable) > 100
+    drawn = {text: loss for text, loss in losses.items() if set(text) <= set(allowed)}
+    assert len(drawn) > 100
     for _ in range(40):
         search.step()
-    best = min(losses.values())
-    assert search.best.loss == pytest.approx(min(best, search.first.loss), abs=1e-4)
-    assert best < search.first.loss
+    assert min(losses.values()) - 1e-4 <= search.best.loss <= min(drawn.values()) + 1e-4
+    assert search.best.loss == pytest.approx(losses[search.best.ids], abs=1e-4)
+    assert search.best.loss < search.first.loss
 
 
 def test_best_loss_only_falls_and_is_the_loss_of_the_text(target: Target) -> None:

@@ -18,7 +18,7 @@ from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, forbidden_to
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build
-from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, different_facts, forget_halves
 from unlearn_sweep.evaluators.attacks.gcg import (
     AnswerObjective,
     answer_search,
@@ -108,7 +108,7 @@ def test_gradient_ranks_replacements_like_the_one_hot_gradient(original: LlamaFo
 def test_one_step_over_everything_finds_the_best_single_replacement(target: Target) -> None:
     """Oracle: every allowed, stable replacement of a one-place suffix, scored one after the other from its text."""
     params = GcgParams(suffix_tokens=1, search_width=20000, top_k=5000, prompts=2, target_tokens=3)
-    rows = different_facts(seen_rows(target.benchmark, forget_halves(target.benchmark)), 2, seed=target.seed)
+    rows = different_facts(attacked_rows(target.benchmark, forget_halves(target.benchmark)), 2, seed=target.seed)
     search = answer_search(target, params, rows)
     start = search.current.ids
     forbidden = forbidden_tokens(target.tokenizer, target.model, ascii_only=True)
@@ -171,7 +171,7 @@ def test_a_prefix_stands_before_the_question_and_is_tokenised_anew(
 ) -> None:
     setting: Target = request.getfixturevalue(fixture)
     params = GcgParams.model_validate({**SMALL, "place": "prefix", "steps": 3})
-    rows = different_facts(seen_rows(setting.benchmark, forget_halves(setting.benchmark)), 2, seed=5)
+    rows = different_facts(attacked_rows(setting.benchmark, forget_halves(setting.benchmark)), 2, seed=5)
     search = answer_search(setting, params, rows)
     for _ in range(3):
         search.step()

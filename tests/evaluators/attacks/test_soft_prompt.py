@@ -19,7 +19,7 @@ from tests.evaluators.attacks.toy_world import decoded, make_model
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, encode_rows
 from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import build
-from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves, seen_rows
+from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget_halves
 from unlearn_sweep.evaluators.attacks.soft_prompt import SoftEmbedding, informative, wrong_answers
 from unlearn_sweep.evaluators.model_parts import UnsupportedModelError, vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Row, encode
@@ -80,7 +80,7 @@ def test_only_the_soft_tokens_change(target: Target) -> None:
 
 def test_training_raises_the_half_it_is_trained_on(target: Target) -> None:
     halves = forget_halves(target.benchmark)
-    examples = encode_rows(target.tokenizer, seen_rows(target.benchmark, halves), target.benchmark.template)
+    examples = encode_rows(target.tokenizer, attacked_rows(target.benchmark, halves), target.benchmark.template)
     costs = []
     for state in build("soft_prompt", {"iterations": [1, 30], "step_size": 5e-3}).run(target):
         assert state.scored_groups == halves.scored
