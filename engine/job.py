@@ -25,7 +25,7 @@ from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import Resources, resources_of
 from unlearn_sweep.engine.store.keys import digest
-from unlearn_sweep.engine.training.settings import TrainingSettings
+from unlearn_sweep.engine.training.settings import AttackTraining, TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.view_settings import WrittenView
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
@@ -94,6 +94,7 @@ NEUTRAL = frozenset(
     {
         "concurrent_trials",
         "evaluation_resources",
+        "attack_training",
         "threads",
         "storage",
         "directory",
@@ -122,6 +123,7 @@ class SweepJob(_Part):
         plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
         evaluation_resources: Ray resources of one measuring process. `on_capacity` replaces `auto`, here and in
             `training.resources_per_worker`.
+        attack_training: where attacks that train do so: "auto" is on the sweep's workers if it has any.
         concurrent_trials: if None, `engine.resources.placement.concurrency` derives it from the cluster's resources.
         threads: threads of each training or measuring process.
         storage_limit_gib: limit on the size of all models in the storage. None keeps only models on a front.
@@ -147,6 +149,7 @@ class SweepJob(_Part):
     attacks: list[AttackSettings]
     search: SearchSettings
     evaluation_resources: Resources = "auto"
+    attack_training: AttackTraining = "auto"
     concurrent_trials: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)
     stage_timeout_s: float | None = Field(default=None, gt=0)

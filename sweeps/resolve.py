@@ -71,6 +71,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         attacks=list(spec.attacks),
         search=search,
         evaluation_resources=spec.file.evaluation.resources,
+        attack_training=spec.file.evaluation.attack_training,
         concurrent_trials=_concurrent(spec, overrides, search.trials),
         threads=_threads(spec.file),
         stage_timeout_s=spec.file.stage_timeout_s,

@@ -25,10 +25,10 @@ BROKEN_LINK_TEXTS = ("Connection closed by peer", "Connection reset by peer", "C
 
 def worker_loop(config: dict[str, Any]) -> dict[str, Any]:
     """Run one training worker. The return value of rank 0 becomes the trainer's result."""
-    from unlearn_sweep.engine.training.worker import run_worker
+    from unlearn_sweep.engine.training.any_training import run_any_worker
 
     with time_limit(config["limit_s"], over_time_mark(config["job"]["output_dir"])):
-        return run_worker(config["job"])
+        return run_any_worker(config["job"])
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
+from unlearn_sweep.engine.stages.attack_training import carry_out
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, LastState, LinkOutcome
@@ -66,7 +67,9 @@ def run_attack(
         call = measuring_requests.attack_request(job, attack, path, victim.original_path, folder).model_copy(
             update={"done": done}
         )
-        return executor.attack(call) if wanted is None else _leave_link(call, wanted, folder, runner, executor)
+        if wanted is None:
+            return carry_out(job, attack, call, folder, executor)
+        return _leave_link(job, attack, call, wanted, folder, runner, executor)
 
     return runner.run(request, compute)
 
@@ -120,7 +123,8 @@ def _link_work(
     def compute(folder: Path) -> LinkOutcome:
         made = folder / "model"
         request = measuring_requests.attack_request(job, link.attack, path, original_path, folder)
-        answer = executor.attack(request.model_copy(update={"measured": False, "keep": str(made)}))
+        call = request.model_copy(update={"measured": False, "keep": str(made)})
+        answer = carry_out(job, link.attack, call, folder, executor)
         return _kept(link, answer, made, store)
 
     return compute
@@ -139,12 +143,18 @@ def _kept(link: Link, answer: AttackOutcome, made: Path, store: StageStore) -> L
 
 
 def _leave_link(
-    request: AttackRequest, link: Link, folder: Path, runner: StageRunner, executor: Executor
+    job: SweepJob,
+    attack: AttackSettings,
+    request: AttackRequest,
+    link: Link,
+    folder: Path,
+    runner: StageRunner,
+    executor: Executor,
 ) -> AttackOutcome:
     """Run an attack on its own, save its last state as the link of a chain, and return the attack's result."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch, "model")
-        answer = executor.attack(request.model_copy(update={"keep": str(made)}))
+        answer = carry_out(job, attack, request.model_copy(update={"keep": str(made)}), folder, executor)
         runner.run(link.request, lambda _: _kept(link, answer, made, runner.store))
     return answer.model_copy(update={"last": None})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -21,7 +22,7 @@ from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+    from unlearn_sweep.evaluators.attacks.attack import Attacked, Target, TrainedState
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
     from unlearn_sweep.evaluators.evaluate import Evaluation
     from unlearn_sweep.evaluators.judge.judge import Cost
@@ -37,6 +38,7 @@ class AttackRequest(MeasureRequest):
         seed: seed of the attack.
         keep: folder to save the model of the last state in; None to discard it.
         measured: whether to evaluate the states; false if only the saved model is needed.
+        trained: folder of the states that the attack's training has left; None if it trains in this process.
         done: last states of a chain's first attacks, which already ran; `model_path` is then the model they produced.
     """
 
@@ -45,6 +47,7 @@ class AttackRequest(MeasureRequest):
     seed: int
     keep: str | None = None
     measured: bool = True
+    trained: str | None = None
     done: list[LastState] = Field(default_factory=list)
 
 
@@ -103,7 +106,19 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
         benchmark=bench.fitted(request),
         seed=request.seed,
         original=(lambda: bench.model(original, request)) if original else None,
+        trained=None if request.trained is None else partial(_trained_states, Path(request.trained), request),
     )
+
+
+def _trained_states(folder: Path, request: AttackRequest) -> Iterator[TrainedState]:
+    """Load the states of a training that has run on workers, one at a time."""
+    from unlearn_sweep.engine.models.loading import load_model
+    from unlearn_sweep.engine.training.attack_states import read_states
+    from unlearn_sweep.evaluators.attacks.attack import TrainedState
+
+    for state in read_states(folder):
+        model = load_model(str(state.folder), dtype=request.dtype, attention=request.attention)
+        yield TrainedState(step=state.step, model=model, loss=state.loss, first_loss=state.first_loss)
 
 
 def _evaluate_state(

@@ -30,10 +30,10 @@ class InProcessExecutor:
             self._workbench.start_model(request)
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
-        from unlearn_sweep.engine.training.worker import run_training
+        from unlearn_sweep.engine.training.any_training import run_any_training
 
         with self._limited():
-            return run_training(job)
+            return run_any_training(job)
 
     def measure(self, request: MeasureRequest) -> MeasureOutcome:
         with self._limited():

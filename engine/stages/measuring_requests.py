@@ -8,6 +8,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
+from unlearn_sweep.engine.stages.attack_training import training_code
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.model_identity import tokenizer_identity, tokenizer_of
 from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
@@ -81,7 +82,10 @@ def attack_stage(
         **tokenizer_identity(job, original),
         **thinking_identity(job),
         "code": code_version(
-            ATTACK_CODE, *attack_modules(attack.name, attack.params), *metric_modules(metrics_of(job))
+            ATTACK_CODE,
+            *attack_modules(attack.name, attack.params),
+            *metric_modules(metrics_of(job)),
+            *training_code(job, attack),
         ),
     }
     return StageRequest(stage=f"attack:{attack.label}", inputs=inputs, outcome=AttackOutcome)
@@ -105,7 +109,7 @@ def link_stage(
         **read_inputs(attack_reads(job.views, attack.name, attack.params)),
         "dtype": job.dtype,
         **tokenizer_identity(job, original),
-        "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params)),
+        "code": code_version(ATTACK_CODE, *attack_modules(attack.name, attack.params), *training_code(job, attack)),
     }
     return StageRequest(stage=f"link:{attack.label}", inputs=inputs, outcome=LinkOutcome, weights=True)
 

@@ -7,7 +7,6 @@ order, the mean over a batch's supervised tokens, AdamW at a constant rate after
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
-from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, model_context
+from unlearn_sweep.engine.models.loading import load_tokenizer, model_context
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.assembly import Models, create_backend, trainable
+from unlearn_sweep.engine.training.attack_states import StateFile, write_states
 from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import micro_batch, micro_batch_count, rank_share
 from unlearn_sweep.engine.training.cache import DataCache
@@ -31,8 +31,9 @@ from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.memory import MemoryPeak
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.engine.training.worker import own_process
 from unlearn_sweep.engine.zero.shards import parameter_count
-from unlearn_sweep.evaluators.attacks.attack import AttackError, TrainedState
+from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import build
 from unlearn_sweep.evaluators.attacks.short_training import (
     draw_batches,
@@ -49,7 +50,6 @@ from unlearn_sweep.methods.token_losses import token_nll
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-STATES = "states.json"
 VIEW = "train"
 
 
@@ -78,45 +78,48 @@ class _Attacker:
     tokens: int = 0
 
 
-def train_attack(task: TrainJob, benchmark: Benchmark, cache: DataCache) -> TrainOutcome:
+_DATA = DataCache()
+
+
+def train_attack(task: TrainJob, *, benchmark: Benchmark | None = None) -> TrainOutcome:
     """Train and write the model of each state to `output_dir`, with a list of the states. Every rank must call this.
+
+    `benchmark` is used in place of the job's, for data outside the catalog.
 
     Raises:
         ValueError: the attack does not train, or its parameters are wrong.
         AttackError: there is nothing to train on, or a loss or the weights are not finite.
     """
-    attacker = _prepare(task, benchmark, cache)
+    with own_process(task):
+        data = benchmark if benchmark is not None else _DATA.benchmark(task.benchmark)
+        return _train(_prepare(task, data))
+
+
+def _train(attacker: _Attacker) -> TrainOutcome:
     began, memory = time.perf_counter(), MemoryPeak(attacker.model.device)
-    states: list[dict[str, float | int | None]] = []
+    states: list[StateFile] = []
     try:
         with ExitStack() as stack:
             first = attacker.ranks.first
-            folder = stack.enter_context(durable.new_folder(Path(task.output_dir))) if first else None
+            folder = stack.enter_context(durable.new_folder(Path(attacker.task.output_dir))) if first else None
             for step, loss, first_loss in _steps(attacker):
                 memory.look()
-                states.append({"step": step, "loss": loss, "first_loss": first_loss})
+                states.append(StateFile(step=step, folder=Path(str(step)), loss=loss, first_loss=first_loss))
                 _write_state(attacker, None if folder is None else folder / str(step))
             if folder is not None:
-                durable.write_json(folder / STATES, states)
+                write_states(folder, states)
     finally:
         attacker.backend.close()
     return _outcome(attacker, states, time.perf_counter() - began, memory.mib)
 
 
-def read_states(folder: Path, *, dtype: str, attention: str) -> Iterator[TrainedState]:
-    """Load the states that `train_attack` wrote, one after the other."""
-    for state in json.loads((folder / STATES).read_bytes()):
-        model = load_model(str(folder / str(state["step"])), dtype=dtype, attention=attention)
-        yield TrainedState(step=state["step"], model=model, loss=state["loss"], first_loss=state["first_loss"])
-
-
-def _prepare(task: TrainJob, benchmark: Benchmark, cache: DataCache) -> _Attacker:
+def _prepare(task: TrainJob, benchmark: Benchmark) -> _Attacker:
     asked = task.attack
     attack = None if asked is None else build(asked.name, asked.params)
     if asked is None or not isinstance(attack, TrainingAttack):
         raise ValueError(f"attack {asked and asked.name!r} has no examples to train on")
     tokenizer = load_tokenizer(task.tokenizer or task.start_model, model=task.start_model)
-    fitted = cache.fitted(benchmark, tokenizer, model_context(task.start_model))
+    fitted = _DATA.fitted(benchmark, tokenizer, model_context(task.start_model))
     examples = attack.examples(fitted, tokenizer, task.seed)
     refuse_no_examples(examples)
     model = Models(task).load(task.start_model)
@@ -199,9 +202,7 @@ def _write_state(attacker: _Attacker, folder: Path | None) -> None:
         refuse_divergence(math.nan, math.nan, attacker.params.learning_rate)
 
 
-def _outcome(
-    attacker: _Attacker, states: Sequence[dict[str, float | int | None]], seconds: float, peak_mib: float
-) -> TrainOutcome:
+def _outcome(attacker: _Attacker, states: Sequence[StateFile], seconds: float, peak_mib: float) -> TrainOutcome:
     settings, ranks, steps = attacker.task.training, attacker.ranks, attacker.params.curve[-1]
     rows = min(attacker.params.batch_size, len(attacker.examples))
     tokens = torch.tensor(attacker.tokens, dtype=torch.float64, device=attacker.model.device)
@@ -212,8 +213,8 @@ def _outcome(
         seconds=seconds,
         reference_seconds=0.0,
         tokens=int(ranks.sum(tokens)),
-        terms={"train_cross_entropy": states[-1]["loss"]},
-        curve=[{"step": state["step"], "train_cross_entropy": state["loss"]} for state in states],
+        terms={"train_cross_entropy": states[-1].loss},
+        curve=[{"step": state.step, "train_cross_entropy": state.loss} for state in states],
         stopped_early=None,
         stop_reason=None,
         weights_finite=True,

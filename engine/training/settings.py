@@ -15,6 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from unlearn_sweep.engine.settings import Count, Resources, Settings, resources_of, rule
 
 Backend = Literal["torch", "deepspeed"]
+AttackTraining = Literal["auto", "workers", "measuring"]
 Decay = Literal["linear", "cosine", "constant"]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

@@ -19,7 +19,6 @@ import torch
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.training_progress import ProgressFile
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
-from unlearn_sweep.engine.training.attack_training import train_attack
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.export import export
 from unlearn_sweep.engine.training.job import TrainJob
@@ -74,14 +73,13 @@ def run_training(
             cannot be trained on.
         FileExistsError: `output_dir` exists already.
     """
+    if task.attack is not None:
+        raise ValueError(f"this job is the training of attack {task.attack.name!r}: see `any_training`")
     output = Path(task.output_dir)
     if output.exists():
         raise FileExistsError(f"output_dir {task.output_dir}: exists already; remove it or name another")
-    session = zero_session() if task.training.backend == "deepspeed" else nullcontext()
-    with own_random_state(task.seed), thread_count(task.threads), session:
+    with own_process(task):
         data = benchmark if benchmark is not None else _DATA.benchmark(task.benchmark)
-        if task.attack is not None:
-            return train_attack(task, data, _DATA)
         loaded = assemble(task, data, _DATA, method=method)
         training = loaded.training
         try:
@@ -162,6 +160,14 @@ def normalisation(conventions: Iterable[str]) -> str:
 def jsonable(values: Mapping[str, float]) -> dict[str, float | None]:
     """Replace numbers that JSON cannot represent (NaN, infinities) by None."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+@contextmanager
+def own_process(task: TrainJob) -> Iterator[None]:
+    """Give a training its random states, threads and what its backend needs of the process; restore all on exit."""
+    session = zero_session() if task.training.backend == "deepspeed" else nullcontext()
+    with own_random_state(task.seed), thread_count(task.threads), session:
+        yield
 
 
 @contextmanager

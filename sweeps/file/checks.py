@@ -127,6 +127,11 @@ def _check_batches(training: TrainingSettings, collector: ProblemCollector) -> N
 def check_evaluation(file: SweepFile, collector: ProblemCollector) -> None:
     if collector.is_valid(("evaluation", "resources")):
         _check_resources(resources_of(file.evaluation.resources, {}), ("evaluation", "resources"), collector)
+    places = (("evaluation", "attack_training"), ("training", "workers"))
+    if collector.is_valid(*places) and file.evaluation.attack_training == "workers" and not file.training.workers:
+        message = "the sweep has no training workers"
+        advice = "write training: {workers: 1} or more, or remove attack_training"
+        collector.add(places[0], message, given="workers", allowed="auto, measuring", advice=advice)
 
 
 def _check_resources(resources: dict[str, float], path: tuple[str, ...], collector: ProblemCollector) -> None:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from unlearn_sweep.engine.job import Attention, Dtype
 from unlearn_sweep.engine.search_settings import SearchOptions
 from unlearn_sweep.engine.settings import Count, Resources, Settings
-from unlearn_sweep.engine.training.settings import TrainingSettings
+from unlearn_sweep.engine.training.settings import AttackTraining, TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.prompt_format import PromptSettings, settings_of
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
@@ -132,6 +132,10 @@ class EvaluationSection(Settings):
     resources: Resources = Field(
         default="auto",
         description="Ray resources of one measuring process: CPU, GPU, a custom name; auto: a GPU if there is one",
+    )
+    attack_training: AttackTraining = Field(
+        default="auto",
+        description="where relearn and finetune train: workers, measuring (process), auto: workers if there are any",
     )
 
 

@@ -9,13 +9,14 @@ reserve. Nothing here was measured on a GPU.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
+from unlearn_sweep.engine.stages.attack_training import trained_on_workers
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
 from unlearn_sweep.engine.training.zero_sizes import engine_sizes
@@ -37,6 +38,7 @@ WIDTH_OF_DEPTH = 128
 ASSUMED_VOCABULARY = 128_256
 ASSUMED_TOKENS = 128.0
 ADAPTER_SHARE = 0.01
+DEFAULT_ATTACK_BATCH = 4
 TRAINING_FAMILIES = frozenset({"relearn", "finetune", "chain"})
 LOOKS_AT_ORIGINAL = frozenset({"kl", "jsd", "embed_mse", "hidden_l2"})
 """Retain terms that keep the frozen original in memory."""
@@ -104,24 +106,33 @@ def shape_of(parameters: int, model: str | None) -> Shape:
 def stage_memory(job: SweepJob, shape: Shape, tokens_per_row: float = ASSUMED_TOKENS) -> list[GpuMemory]:
     """Return the memory of one GPU in the training of a trial and in its first attack that trains all weights.
 
-    Such an attack holds float32 weights and moments in one process, whatever backend the trial trains with.
+    In the measuring process, such an attack holds float32 weights and moments, whatever backend the trial trains with.
     """
     training = _training(job, shape, tokens_per_row)
-    per = shape.parameters / GIB
     attacks = [
-        GpuMemory(
-            stage=f"attack:{attack.label}",
-            weights=6 * per,
-            gradients=4 * per,
-            optimizer=8 * per,
-            frozen=0.0,
-            activations=training.activations,
-            logits=training.logits,
-        )
-        for attack in job.attacks
-        if _trains_all(attack)
+        _attack_memory(job, attack, shape, tokens_per_row, training) for attack in job.attacks if _trains_all(attack)
     ]
     return [training, *attacks[:1]]
+
+
+def _attack_memory(
+    job: SweepJob, attack: AttackSettings, shape: Shape, tokens_per_row: float, training: GpuMemory
+) -> GpuMemory:
+    stage, trained = f"attack:{attack.label}", trained_on_workers(job, attack)
+    if trained is not None:
+        rows = int(trained.params.get("batch_size", DEFAULT_ATTACK_BATCH))
+        settings = job.training.model_copy(update={"lora": None, "global_batch_size": rows})
+        return replace(training_memory(settings, shape, tokens_per_row / 2, frozen=0), stage=stage)
+    per = shape.parameters / GIB
+    return GpuMemory(
+        stage=stage,
+        weights=6 * per,
+        gradients=4 * per,
+        optimizer=8 * per,
+        frozen=0.0,
+        activations=training.activations,
+        logits=training.logits,
+    )
 
 
 def too_large(
@@ -136,8 +147,9 @@ def too_large(
         found.append(f"the training holds about {training.total:.0f} GiB of a GPU that has {device_gib:.0f}: {advice}")
     for attack in attacks:
         if attack.total > device_gib:
+            where = "on the training workers" if job.training.workers else "in one process"
             found.append(
-                f"{attack.stage} trains all weights in one process and holds about {attack.total:.0f} GiB of a GPU "
+                f"{attack.stage} trains all weights {where} and holds about {attack.total:.0f} GiB of a GPU "
                 f"that has {device_gib:.0f}: give this attack a lora_rank, such as 16"
             )
     return found

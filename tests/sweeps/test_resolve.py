@@ -215,6 +215,7 @@ def test_every_training_option_of_the_file_reaches_the_training(tmp_path: Path) 
         "micro_batch_size": 3,
         "backend": "deepspeed",
         "zero_stage": 1,
+        "offload": "optimizer",
         "workers": 2,
         "resources_per_worker": {"CPU": 0.5},
         "gradient_clip": 0.5,

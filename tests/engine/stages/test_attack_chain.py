@@ -75,8 +75,11 @@ def _complete(name: str, params: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of the built-in benchmark: what an attack computes does not depend on its knowledge."""
+    return untrained(tmp_path_factory.mktemp("model"))
+
+
+def untrained(folder: Path) -> Path:
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("model")
     create_start_model(load_benchmark("authors", BENCHMARK), TrainRecipe(config=CONFIG, seed=1), folder)
     return folder
 

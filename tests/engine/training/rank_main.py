@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.engine.training.any_training import run_any_worker
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
@@ -22,7 +22,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world_size)
     jobs = json.loads((folder / "jobs.json").read_text())
     benchmark = pickle.loads((folder / "benchmark.pickle").read_bytes())
-    outcomes = {name: run_worker(job, benchmark=benchmark) for name, job in jobs.items()}
+    outcomes = {name: run_any_worker(job, benchmark=benchmark) for name, job in jobs.items()}
     (folder / f"outcomes-{rank}.json").write_text(json.dumps(outcomes))
     dist.destroy_process_group()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from safetensors.torch import load_file
 from tests.engine.training.conftest import made_up_benchmark
 from tests.engine.training.test_backends import furthest, run_on_ranks
 from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
-from unlearn_sweep.engine.training.attack_training import STATES, read_states
-from unlearn_sweep.engine.training.worker import run_worker
+from unlearn_sweep.engine.training.any_training import run_any_worker
+from unlearn_sweep.engine.training.attack_states import read_states
+from unlearn_sweep.engine.training.attack_training import TrainingAttack
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import build
 from unlearn_sweep.evaluators.attacks.relearn import Relearn
@@ -65,13 +65,13 @@ def oracle(job: dict[str, Any], benchmark: Benchmark) -> dict[int, Any]:
 def check_states(job: dict[str, Any], expected: dict[int, Any], start: Path) -> None:
     before = load_file(start / "model.safetensors")
     folder = Path(job["output_dir"])
-    states = json.loads((folder / STATES).read_text())
-    assert [state["step"] for state in states] == list(expected)
+    states = read_states(folder)
+    assert [state.step for state in states] == list(expected)
     for state in states:
-        weights, loss, first = expected[state["step"]]
+        weights, loss, first = expected[state.step]
         assert furthest(weights, before) > 1e-3
-        assert furthest(load_file(folder / str(state["step"]) / "model.safetensors"), weights) < 1e-5
-        assert (state["loss"], state["first_loss"]) == pytest.approx((loss, first), rel=1e-5)
+        assert furthest(load_file(state.folder / "model.safetensors"), weights) < 1e-5
+        assert (state.loss, state.first_loss) == pytest.approx((loss, first), rel=1e-5)
 
 
 @pytest.mark.parametrize("lora_rank", [0, 2])
@@ -84,12 +84,9 @@ def test_a_worker_gives_the_states_of_the_attackers_own_loop(
     make_job: JobMaker, benchmark: Benchmark, start_model: Path, values: dict[str, Any], lora_rank: int
 ) -> None:
     job = attack_job(make_job, PARAMS | {"lora_rank": lora_rank}, **values)
-    outcome = run_worker(job, benchmark=benchmark)
+    outcome = run_any_worker(job, benchmark=benchmark)
     check_states(job, oracle(job, benchmark), start_model)
     assert (outcome["steps"], outcome["global_batch_rows"]) == (5, 5)
-    states = list(read_states(Path(job["output_dir"]), dtype="float32", attention="auto"))
-    assert [state.step for state in states] == [2, 5]
-    assert not states[0].model.training
 
 
 @pytest.mark.timeout(300)
@@ -107,7 +104,7 @@ def test_two_ranks_are_one(make_job: JobMaker, benchmark: Benchmark, start_model
 
 def test_no_step_leaves_the_model(make_job: JobMaker, benchmark: Benchmark, start_model: Path) -> None:
     job = attack_job(make_job, PARAMS | {"steps": 0})
-    run_worker(job, benchmark=benchmark)
+    run_any_worker(job, benchmark=benchmark)
     before, after = (load_file(folder / "model.safetensors") for folder in (start_model, Path(job["output_dir"], "0")))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -115,16 +112,14 @@ def test_no_step_leaves_the_model(make_job: JobMaker, benchmark: Benchmark, star
 def test_divergence_is_the_attackers_error(make_job: JobMaker, benchmark: Benchmark) -> None:
     job = attack_job(make_job, PARAMS | {"learning_rate": 1e30})
     with pytest.raises(AttackError, match="diverged"):
-        run_worker(job, benchmark=benchmark)
+        run_any_worker(job, benchmark=benchmark)
     assert not Path(job["output_dir"]).exists()
 
 
 def test_an_attack_without_a_training_is_refused(make_job: JobMaker, benchmark: Benchmark) -> None:
     with pytest.raises(ValueError, match="'prefill' has no examples"):
-        run_worker(make_job(attack={"name": "prefill", "params": {}}), benchmark=benchmark)
+        run_any_worker(make_job(attack={"name": "prefill", "params": {}}), benchmark=benchmark)
 
 
 def test_the_attacks_said_to_train_elsewhere_can() -> None:
-    from unlearn_sweep.engine.training.attack_training import TrainingAttack
-
     assert all(isinstance(build(name, {}), TrainingAttack) for name in TRAINS_ELSEWHERE)

@@ -162,3 +162,14 @@ def test_main_memory_is_shared_by_zeros_stages(tmp_path: Path) -> None:
     found = [trial_gib(job_of(tmp_path, training=text.format(stage=stage)), GIB) for stage in range(4)]
     assert found == pytest.approx([3.6 + 8 + 2 * held for held in (20, 14, 12, 10)])
     assert trial_gib(job_of(tmp_path), GIB) == pytest.approx(1.2 + 16)
+
+
+def test_an_attack_that_trains_on_workers_takes_what_a_training_takes(tmp_path: Path) -> None:
+    """Over four workers with ZeRO-3: 2 + 6 + 12 bytes a parameter, a quarter of each; in one process 6 + 4 + 8."""
+    attacks = "attacks: [{relearn: {steps: [5]}}]"
+    zero = "training: {backend: deepspeed, zero_stage: 3, workers: 4, global_batch_size: 8}"
+    here = "evaluation: {attack_training: measuring}"
+    parts = [{}, {"training": zero}, {"training": zero, "evaluation": here}]
+    found = [stage_memory(job_of(tmp_path, attacks=attacks, **part), BILLION, 64)[1] for part in parts]
+    assert [memory.stage for memory in found] == ["attack:relearn"] * 3
+    assert [memory.weights + memory.gradients + memory.optimizer for memory in found] == [18, 5, 18]
