@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from unlearn_sweep.evaluators.benchmarks.view_settings import WrittenView
 from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.evaluators.words import has_unspaced
 
 Message = dict[str, str]
 
@@ -100,12 +101,19 @@ def _shown(view: WrittenView, row: Row, taken: Sequence[Row]) -> str:
     return f"Question: {row.question}\nAnswer: {row.answer}"
 
 
+SPARE_TOKENS, PAIR_TOKENS = 40, 96
+TOKENS_PER_CHARACTER, TOKENS_PER_UNSPACED = 0.6, 2.0
+"""Twice what texts in Latin script have, and what byte-level tokenizers make of scripts without spaces."""
+
+
 def answer_tokens(view: WrittenView, row: Row) -> int:
-    """Tokens an answer may have, by the length of what is shown; scripts without spaces have a token a character."""
-    shown = len(row.answer) + len(row.question)
+    """Tokens an answer may have: room for twice the length of what is said again."""
     if view.card.pairs:
-        return 96 * view.number
-    return 48 + shown // 2 if shown > 400 else 48 + shown
+        return PAIR_TOKENS * view.number
+    source = row.question if view.words_question else row.answer
+    source = f"{row.question} {row.answer}" if view.part == "both" else source
+    rate = TOKENS_PER_UNSPACED if has_unspaced(source) else TOKENS_PER_CHARACTER
+    return SPARE_TOKENS + round(rate * len(source))
 
 
 LABEL = re.compile(r"^\W*(?:question|q|answer|a)\s*\d*\W*[:.]\W*", re.IGNORECASE)
