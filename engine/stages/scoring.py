@@ -89,7 +89,7 @@ class Scorer:
     # --- attacks ------------------------------------------------------------------------------------------------------
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
-        """Return the score of one attack on the search half, and the value on the report half.
+        """Return the score of one attack on the search half, and the values on the report half.
 
         `utility` is the model's UT before the attack. It is used for states whose utility was not measured again,
         because the attack changed the prompts and not the model.
@@ -105,6 +105,7 @@ class Scorer:
         both = {f"attack:{attack.label}": drawn, f"report_attack:{attack.label}": report_drawn}
         self.draws |= {name: pack(draws) for name, draws in both.items() if len(draws)}
         curve = sorted(search.curve, key=lambda point: weak_to_strong[point.strength])
+        unseen = {point.strength: point.still_forgotten for point in report.curve}
         scored = dict(search) | {"curve": tuple(curve), "utility": points[-1].utility}
         return AttackScore(
             **scored,
@@ -113,6 +114,7 @@ class Scorer:
             report_value=report.value,
             report_standard_error=report.standard_error,
             report_reason=report.reason,
+            report_left=tuple(unseen[point.strength] for point in curve),
         )
 
     def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:

@@ -71,8 +71,9 @@ class AttackScore(scores.AttackScore):
     """One attack on one trial.
 
     `value` is the attack's contribution to Rob on the search half (for attacks with a curve, the mean over strengths).
-    `report_value` is the same on the report half, with its own standard error and reason. `skipped` means that the
-    attack was not run, because the trial could no longer reach the front.
+    `report_value` is the same on the report half, with its own standard error and reason, and `report_left` is what is
+    still forgotten there at each point of `curve`, in its order (empty in records of older versions). `skipped` means
+    that the attack was not run, because the trial could no longer reach the front.
     """
 
     attack: str
@@ -80,6 +81,7 @@ class AttackScore(scores.AttackScore):
     report_value: float | None = None
     report_standard_error: float | None = None
     report_reason: str | None = None
+    report_left: tuple[float | None, ...] = ()
     skipped: bool = False
 
 

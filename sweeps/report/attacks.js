@@ -7,7 +7,8 @@ const HEAT_ROWS = 60;
 const attackOf = (trial, name) => trial.attacks.find((attack) => attack.attack === name);
 const leftOf = (attack) => (STATE.half === "report" ? attack.report_value : attack.value);
 const pointsOf = (trial, name) => {
-  const curve = (attackOf(trial, name) || { curve: [] }).curve;
+  const attack = attackOf(trial, name) || { curve: [] };
+  const curve = attack.curve.map((point, place) => ({ ...point, unseen: (attack.report_left || [])[place] }));
   return rises(curve) ? [beforeAttack(trial, curve[0].unit), ...curve] : curve;
 };
 const allPoints = (name) => TRIALS.flatMap((trial) => pointsOf(trial, name));
@@ -20,8 +21,12 @@ function rises(curve) {
 function beforeAttack(trial, unit) {
   const parts = (trial.ue_detail || { parts: [] }).parts;
   const metrics = Object.fromEntries((parts || []).filter((part) => known(part.value)).map((part) => [part.metric, part.value]));
-  return { strength: 0, unit, still_forgotten: trial.ue, utility: trial.ut, metrics };
+  return { strength: 0, unit, still_forgotten: trial.ue, unseen: trial.report_ue, utility: trial.ut, metrics };
 }
+
+// What is still forgotten on the chosen half. Records of older versions have it on the search half only.
+const curvesFollow = (name) => TRIALS.some((trial) => ((attackOf(trial, name) || {}).report_left || []).length > 0);
+const leftAt = (name) => (STATE.half === "report" && curvesFollow(name) ? (point) => point.unseen : (point) => point.still_forgotten);
 
 function controlPoints(which, name) {
   const control = REPORT.controls ? REPORT.controls[which] : null;
@@ -157,11 +162,11 @@ function drawCurves() {
     title: titled(name),
   };
   const right = { xaxis, yaxis: { title: { text: safe(metric) } }, title: titled(metric ? `${metric}, with the controls` : "no metric recorded") };
-  Plotly.react("plot-curve", curves(name, (point) => point.still_forgotten), layout(left), CONFIG);
+  Plotly.react("plot-curve", curves(name, leftAt(name)), layout(left), CONFIG);
   const raw = [...curves(name, (point) => point.metrics[metric]), ...controlCurves(name, metric)];
   Plotly.react("plot-raw", raw, layout(right), CONFIG);
-  byId("curve-note").textContent = "Strong lines are on the front. Both figures are measured on the rows the search used, from before the attack (strength 0) on. Left: between the controls, which are the dashed lines. "
-    + "Right: the metric as measured, with the original and the gold model under the same attack in the colour of the text."
+  byId("curve-note").textContent = `Strong lines are on the front, from before the attack (strength 0) on. Left: between the controls, which are the dashed lines, on the rows the search ${STATE.half === "report" && curvesFollow(name) ? "never saw" : "used"}. `
+    + "Right: the metric as measured on the rows the search used, with the original and the gold model under the same attack in the colour of the text."
     + (DATA.curves_left_out ? ` Curves of ${DATA.curves_left_out} further trials are left out of the page; report.json has them.` : "");
 }
 
@@ -183,6 +188,5 @@ function startAttacks() {
   byId("curve-metric").addEventListener("input", drawCurves);
   drawCurves();
   ["plot-curve", "plot-raw"].forEach(linked);
-  on("selection", drawCurves);
-  on("theme", drawCurves);
+  ["selection", "half", "theme"].forEach((what) => on(what, drawCurves));
 }

@@ -1,7 +1,7 @@
 "use strict";
 // The live part of a page that is served: what runs now, the last events, and controls to stop the sweep and to enqueue a setting.
 const EVERY_MS = 2000;
-const LIVE = { settled: null, state: null };
+const LIVE = { settled: null, state: null, stale: false };
 
 // The token comes with the address, is kept for this tab only, and does not stay in the address.
 function liveToken() {
@@ -35,8 +35,8 @@ function showLive(now) {
   if (now.enqueued.length) byId("live-enqueued").textContent = `Waiting: ${now.enqueued.join("; ")}`;
   const before = LIVE.settled;
   const changed = before !== null && (before !== now.settled || LIVE.state !== now.state);
-  Object.assign(LIVE, { settled: now.settled, state: now.state });
-  if (changed) location.reload();
+  Object.assign(LIVE, { settled: now.settled, state: now.state, stale: LIVE.stale || changed });
+  if (LIVE.stale && !byId("live-setting").value) location.reload(); // what is being typed stays
 }
 
 async function askLive() {

@@ -39,7 +39,7 @@ from unlearn_sweep.sweeps.report.summary_text import answer
 SCRIPTS = ("page.js", "table.js", "figures.js", "attacks.js", "settings.js", "parallel.js", "history.js", "answers.js")
 CURVES_ON_PAGE = 400
 _CURVES_AND_PARTS: Any = {
-    "attacks": {"__all__": {"curve"}},
+    "attacks": {"__all__": {"curve", "report_left"}},
     "training": True,
     "ue_detail": {"parts", "groups"},
     "ut_detail": {"parts", "groups"},

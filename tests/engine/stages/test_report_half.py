@@ -171,6 +171,8 @@ def test_each_attacks_value_and_report_value(record: TrialRecord, label: str) ->
     points = STILL[label]
     assert score.value == pytest.approx(sum(point.search for point in points) / len(points))
     assert score.report_value == pytest.approx(sum(point.report for point in points) / len(points))
+    assert [point.still_forgotten for point in score.curve] == pytest.approx([point.search for point in points])
+    assert list(score.report_left) == pytest.approx([point.report for point in points])
 
 
 def test_rob_is_the_least_family_of_its_own_half(record: TrialRecord) -> None:

@@ -125,3 +125,18 @@ def test_training_curves_are_the_recorded_losses(look: Look) -> None:
         assert await tab.value(f"{line % TRAINED} === undefined")
 
     look(examine)
+
+
+def test_attack_curves_follow_the_half(look: Look) -> None:
+    line = "document.getElementById('plot-curve').data.find((trace) => trace.customdata[0] === 0).y"
+
+    async def examine(tab: Tab) -> None:
+        await tab.value("(() => { const box = byId('curve-attack'); box.value = 'relearn-forget';"
+                        " box.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        attack = next(one for one in trials()[0].attacks if one.attack == "relearn-forget")
+        assert await tab.value(line) == pytest.approx(list(attack.report_left))
+        assert "on the rows the search never saw" in await tab.value("byId('curve-note').textContent")
+        await tab.value("document.querySelector('input[name=half][value=search]').click()")
+        assert await tab.value(line) == pytest.approx([point.still_forgotten for point in attack.curve])
+
+    look(examine)

@@ -63,6 +63,7 @@ def attack_score(name: str, start: float, strength: float, noise: random.Random)
         family=ATTACKS.get(name, "prompt"),
         value=value,
         report_value=held_out,
+        report_left=tuple((point.still_forgotten or 0.0) * 0.9 for point in curve),
         utility=0.8,
         curve=tuple(curve),
     )
@@ -97,7 +98,15 @@ def special(number: int, kind: str, seed: int = 0) -> TrialRecord:
     nothing: dict[str, Any] = {**dict.fromkeys(unmeasured), "attacks": []}
     if kind == "bound":
         reason = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
-        skip = {"value": None, "report_value": None, "utility": None, "curve": (), "skipped": True, "reason": reason}
+        skip = {
+            "value": None,
+            "report_value": None,
+            "utility": None,
+            "curve": (),
+            "report_left": (),
+            "skipped": True,
+            "reason": reason,
+        }
         skipped = [attack.model_copy(update=skip) for attack in base.attacks[1:]]
         bound = base.attacks[0].value or 0.0
         changes = {
