@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ATTACK = "attack:"
 COLUMNS = (
     "model", "trial", "attack", "strength", "unit", "split", "row_id", "question", "reference", "answer",
+    "thought",
 )  # fmt: skip
 ASKED = ("split", "row_id", "question", "reference")
 Asked = tuple[str, str, str | None, str | None]
@@ -43,7 +44,8 @@ class Answers:
 
     Columns of `table`: `model` ("original", "gold" or "trial N"), `trial` (number; missing for controls), `attack`
     (label; "" before any attack), `strength` and `unit` of the attack (NaN and "" before any), `split`, `row_id`,
-    `question` and `reference` (None if the row is not in the benchmark), `answer` (the greedy generation).
+    `question` and `reference` (None if the row is not in the benchmark), `answer` (the greedy generation),
+    `thought` (what a thinking model wrote before it, None where it did not think).
     `problems` names every model or text that cannot be shown, with the reason.
     """
 
@@ -157,6 +159,8 @@ def _long(rows: pd.DataFrame, stage: _Stage) -> pd.DataFrame:
 
     rows = rows.loc[rows["generation"].notna()]
     table = pd.DataFrame({"row_id": rows["row_id"], "split": rows["split"], "answer": rows["generation"]})
+    thoughts = rows["thought"] if "thought" in rows.columns else pd.Series([None] * len(rows), index=rows.index)
+    table["thought"] = thoughts.astype("object").where(thoughts.notna(), None)
     table["model"], table["attack"] = stage.model, stage.attack
     table["trial"] = pd.array([stage.trial] * len(rows), dtype="Int64")
     table["strength"] = rows["strength"].astype("float64") if stage.attack else float("nan")

@@ -50,7 +50,8 @@ class Evaluation:
     generated `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing` counts them
     by metric, over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says what was
     asked of judges, and what it cost. `thoughts`: of a model that thinks first, the counts of its thoughts by split;
-    the table then has columns thought, thought_tokens and thought_cut, empty for rows that are not asked to think.
+    the table then has columns thought, thought_tokens and thought_cut, empty for rows that are not asked to think. Of
+    thoughts that an attack put there it has the text alone.
     """
 
     table: pd.DataFrame
@@ -116,7 +117,7 @@ def evaluate_rows(
     for row in measured:
         answering.show_worst(row, names)
     table = _table(asked, measured, names)
-    if thinking is not None:
+    if thinking is not None or any(_given_thought(item) is not None for item in asked):
         table = table.assign(**_thought_columns(asked, considered.thoughts))
     return Evaluation(
         table=table,
@@ -149,10 +150,16 @@ def _considered(
     ).consider(asked)
 
 
+def _given_thought(item: AskedRow) -> str | None:
+    """The thought that an attack put before the answer."""
+    return None if item.answer.text is None else item.answer.text.thought
+
+
 def _thought_columns(asked: Sequence[AskedRow], thoughts: Mapping[str, Thought]) -> dict[str, pd.Series]:
     own = [thoughts.get(item.row.row_id) for item in asked]
+    texts = [_given_thought(item) if one is None else one.text for item, one in zip(asked, own, strict=True)]
     return {
-        "thought": pd.Series([None if one is None else one.text for one in own], dtype="str"),
+        "thought": pd.Series(texts, dtype="str"),
         "thought_tokens": pd.Series([None if one is None else one.tokens for one in own], dtype="Int64"),
         "thought_cut": pd.Series([None if one is None else one.cut for one in own], dtype="boolean"),
     }

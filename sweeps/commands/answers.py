@@ -107,11 +107,13 @@ def _lines(block: pd.DataFrame) -> Iterator[tuple[str, Text]]:
     reference = block.iloc[0]["reference"]
     known = isinstance(reference, str)
     yield "reference", Text(reference if known else "unknown")
-    names = ("model", "attack", "strength", "unit", "answer")
-    for model, attack, strength, unit, answer in zip(*(block[name] for name in names), strict=True):
+    names = ("model", "attack", "strength", "unit", "answer", "thought")
+    for model, attack, strength, unit, answer, thought in zip(*(block[name] for name in names), strict=True):
         label = model if not attack else f"{model} under {attack}"
         if attack and not math.isnan(strength):
             label += f" {strength:g} {unit}"
+        if isinstance(thought, str):
+            yield f"{label}, thought", Text(" ".join(thought.split()) or "(none)", style="dim")
         yield label, marked(answer, reference if known else "")
 
 

@@ -24,11 +24,13 @@ def benchmark() -> Benchmark:
     return load_benchmark("authors", PARAMS)
 
 
-def write_answered_sweep(folder: Path, *, data: str | None = None, stages: bool = True) -> Path:
+def write_answered_sweep(
+    folder: Path, *, data: str | None = None, stages: bool = True, thought: str | None = None
+) -> Path:
     """Write the sweep and return its folder. Original and trial 1 answer rightly, gold and trial 0 do not.
 
     Under attack "relearn-forget", trial 0 answers rightly at 20 steps and not at 5. `data` replaces the digest of the
-    benchmark in the stages; without `stages`, the store is empty.
+    benchmark in the stages; without `stages`, the store is empty. `thought` stands before plain answers.
     """
     right: Say = lambda row: f"It is {row.answer}."  # noqa: E731
     wrong: Say = lambda row: "nothing"  # noqa: E731
@@ -38,7 +40,7 @@ def write_answered_sweep(folder: Path, *, data: str | None = None, stages: bool 
         ("original", right, right), ("gold", wrong, wrong), ("0", wrong, right), ("1", right, right)
     ):  # fmt: skip
         keys[model] = {
-            "evaluate": _stage(store, model, "evaluate", digest, {None: plain}, run=stages),
+            "evaluate": _stage(store, model, "evaluate", digest, {None: plain}, run=stages, thought=thought),
             "attack:relearn-forget": _stage(store, model, "attack", digest, {5.0: plain, 20.0: attacked}, run=stages),
         }
     trials = [_answered(trial(number), keys[str(number)]) for number in (0, 1)]
@@ -55,7 +57,16 @@ def _answered(record: TrialRecord, keys: Mapping[str, str]) -> TrialRecord:
     return record.model_copy(update={"stage_keys": {"unlearn": "none", **keys}})
 
 
-def _stage(store: StageStore, model: str, stage: str, data: str, said: Mapping[float | None, Say], *, run: bool) -> str:
+def _stage(
+    store: StageStore,
+    model: str,
+    stage: str,
+    data: str,
+    said: Mapping[float | None, Say],
+    *,
+    run: bool,
+    thought: str | None = None,
+) -> str:
     request = StageRequest(stage=stage, inputs={"model": model, "data": data}, outcome=MeasureOutcome)
     rows = [row for split in benchmark().evaluation.values() for row in split]
 
@@ -64,6 +75,7 @@ def _stage(store: StageStore, model: str, stage: str, data: str, said: Mapping[f
         for strength, say in said.items():
             table = pd.DataFrame({"row_id": [row.row_id for row in rows], "split": [row.split for row in rows]})
             table["generation"] = [say(row) for row in rows]
+            table = table if thought is None else table.assign(thought=thought)
             tables.append(table if strength is None else table.assign(strength=strength, unit="steps"))
         pd.concat(tables).to_parquet(folder / "rows.parquet")
         return measured(len(rows))

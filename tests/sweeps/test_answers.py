@@ -117,3 +117,13 @@ def test_a_folder_that_names_a_plugin_runs_no_code_of_it(tmp_path: Path) -> None
     use(())
     assert ran.exists()
     assert "the benchmark's content or code changed after" in done.stderr
+
+
+def test_a_thought_stands_before_the_answer_behind_it(tmp_path: Path) -> None:
+    folder = write_answered_sweep(tmp_path / "runs" / "demo", thought="<think>\nThe keeper.\n</think>\n\n")
+    printed = runner.invoke(app, ["answers", str(folder), "0", "--rows", "1"]).output.splitlines()
+    labels = [line.split("  ")[1] for line in printed if line.startswith("  ")]
+    assert labels[labels.index("original, thought") + 1] == "original"
+    assert any(line.endswith("<think> The keeper. </think>") for line in printed)
+    plain = runner.invoke(app, ["answers", str(write_answered_sweep(tmp_path / "others" / "demo")), "0"]).output
+    assert "thought" not in plain

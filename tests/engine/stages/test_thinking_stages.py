@@ -76,7 +76,9 @@ def test_an_attack_on_a_thinking_model_notes_its_thoughts(place: Path, tmp_path:
     attack = AttackRequest(**whole, attack="think", params={"thought": ""}, seed=0)
     (state,) = run_attack(Bench(), attack).points
     assert state.notes == {}  # its own thought takes the place of the model's
-    assert set(known_rows(pd.read_parquet(tmp_path / "attack.parquet")).values()) == {DENIAL}
+    table = pd.read_parquet(tmp_path / "attack.parquet")
+    assert set(known_rows(table).values()) == {DENIAL}
+    assert set(table["thought"]) == {"<think>\n\n</think>\n\n"}
     prefill = AttackRequest(**whole, attack="prefill", params={"text": "I say"}, seed=0)
     (state,) = run_attack(Bench(), prefill).points
     assert state.notes["share_of_rows_with_a_thought"] > 0
