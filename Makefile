@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test lint slow slow-part faults browser gpu nightly bench docs screenshots clean distclean
+.PHONY: help setup quickstart test lint slow slow-part faults browser gpu nightly bench docs site screenshots clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -72,14 +72,19 @@ docs: $(STAMP) ## the generated pages of docs/
 	@$(PY) -m unlearn_sweep.evaluators.attacks.reference_page > docs/.page && mv docs/.page docs/attacks.md
 	@$(PY) -m unlearn_sweep.evaluators.metrics_page > docs/.page && mv docs/.page docs/metrics.md
 	@$(PY) -m unlearn_sweep.evaluators.benchmarks.reference_page > docs/.page && mv docs/.page docs/benchmarks.md
+	@$(PY) -m unlearn_sweep.sweeps.command_page > docs/.page && mv docs/.page docs/commands.md
 	@$(PY) -m tests.support.architecture_page > docs/.page && mv docs/.page docs/models.md
-	@echo "docs/methods.md, docs/attacks.md, docs/metrics.md, docs/benchmarks.md and docs/models.md are up to date"
+	@echo "docs/methods.md, docs/attacks.md, docs/metrics.md, docs/benchmarks.md, docs/commands.md and docs/models.md are up to date"
+
+site: $(STAMP) ## the documentation as a site in site/, which opens without a network
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going -b html docs site
+	@echo "open site/index.html"
 
 screenshots: quickstart ## the pictures of docs/images, from the quickstart's report and a live sweep in Chromium
 	$(PY) -m tests.support.screenshots runs/quickstart docs/images
 
 clean: ## caches and build leftovers; runs/ and .venv stay
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
 	find sweeps engine methods evaluators tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## the same and .venv

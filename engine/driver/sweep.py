@@ -9,6 +9,7 @@ write the rest.
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -136,7 +137,7 @@ class Driver(SweepFolder):
         announce("starting Ray, which takes some 15 s" if self.address is None else f"joining Ray at {self.address}")
         view = stack.enter_context(cluster(address=self.address, environment=environment))
         if view.dashboard_url:
-            announce(dashboard_text(view.dashboard_url))
+            announce(dashboard_text(view.dashboard_url, own_terminal=not view.joined and sys.stdout.isatty()))
         from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
         from unlearn_sweep.engine.on_ray.search import driver_resources, search
 
@@ -212,6 +213,7 @@ class Driver(SweepFolder):
             self.job.spaces,
             plan,
             identity=identity,
+            title=self.job.name,
             known=self.settled.values(),
             asked=self.asked,
             notice=lambda text: self.events.append("note", reason=text),

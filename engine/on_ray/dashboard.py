@@ -1,4 +1,4 @@
-"""What to say about Ray's dashboard: its address, and where the token is that it asks for."""
+"""Ray's dashboard: its address, and the token that it asks for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def dashboard_text(url: str, environment: Mapping[str, str] = os.environ, home: Path | None = None) -> str:
+def dashboard_text(
+    url: str, environment: Mapping[str, str] = os.environ, home: Path | None = None, *, own_terminal: bool = False
+) -> str:
     """Return the line with the dashboard's address. Ray asks for a token unless `RAY_AUTH_MODE` is "disabled".
 
-    The token itself is a password and is not printed, only the command that prints it. `home` is the user's folder.
+    The token is a password: it is printed only on a terminal, for a Ray of this machine alone (`own_terminal`).
+    Elsewhere, where the line may end in a log, the command that prints it is given. `home` is the user's folder.
     """
     if environment.get("RAY_AUTH_MODE") == "disabled":
         return f"Ray dashboard: {url}"
@@ -18,4 +21,8 @@ def dashboard_text(url: str, environment: Mapping[str, str] = os.environ, home: 
         return f"Ray dashboard: {url} (if it asks for a token: echo $RAY_AUTH_TOKEN)"
     named = environment.get("RAY_AUTH_TOKEN_PATH")
     path = Path(named) if named else (home or Path.home()) / ".ray" / "auth_token"
-    return f"Ray dashboard: {url}" + (f" (if it asks for a token: cat {path})" if path.is_file() else "")
+    if not path.is_file():
+        return f"Ray dashboard: {url}"
+    if own_terminal:
+        return f"Ray dashboard: {url}\n  paste this where it asks for a token: {path.read_text().strip()}"
+    return f"Ray dashboard: {url} (if it asks for a token: cat {path})"

@@ -62,6 +62,7 @@ class StudyBroker:
         spaces: the search space of each method.
         plan: the search settings.
         identity: what all trials of the study share; part of every trial key.
+        title: name of the study in Optuna's views; its identity is appended.
         known: records of the trials settled in previous runs.
         asked: configuration of every trial proposed in previous runs, by number.
         notice: called with a line of text if a damaged journal is rebuilt or results without a record are removed.
@@ -78,6 +79,7 @@ class StudyBroker:
         plan: SearchPlan,
         *,
         identity: Mapping[str, str],
+        title: str = "sweep",
         known: Iterable[TrialRecord] = (),
         asked: Mapping[int, Configuration] | None = None,
         notice: Callable[[str], object] = lambda _: None,
@@ -86,7 +88,7 @@ class StudyBroker:
         self.plan = plan
         self.card = sampler_card(plan.sampler)
         self.spaces = {space.method: space for space in spaces}
-        self.identity = dict(identity)
+        self.identity, self.title = dict(identity), title
         self.settled: dict[int, TrialRecord] = {record.number: record for record in known}
         self.proposals: dict[int, Proposal] = {}
         self.resumable: list[Proposal] = []
@@ -305,7 +307,7 @@ class StudyBroker:
 
     def _open(self, journal: Path, asked: Mapping[int, Configuration], notice: Callable[[str], object]) -> optuna.Study:
         """Open the study, matched to the records: a trial without a record becomes unsettled and keeps its number."""
-        name = f"sweep-{digest(self.identity)}"
+        name = f"{self.title}-{digest(self.identity)}"
         there = journal.exists()
         try:
             study = open_study(journal, name, self.plan.objectives)

@@ -7,6 +7,7 @@ from the records, and removes the results of trials that have no record.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 
+from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.store import durable
 
 PROPOSAL = "proposal"
@@ -40,6 +42,9 @@ class SingleWriter(BaseJournalFileLock):
 def open_study(journal: Path, name: str, objectives: Sequence[str]) -> optuna.Study:
     """Open the study of a journal. Create it if it does not exist.
 
+    The part of `name` after its last hyphen identifies the study; the rest is for people, and an existing study keeps
+    its own. Objectives have names in Optuna's views.
+
     Raises:
         DamagedJournalError: the journal cannot be replayed.
     """
@@ -49,11 +54,24 @@ def open_study(journal: Path, name: str, objectives: Sequence[str]) -> optuna.St
     directions = [StudyDirection.MAXIMIZE] * len(objectives)
     try:
         storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=SingleWriter()))
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        there = [study.study_name for study in storage.get_all_studies()]
+        same = [known for known in there if known.rpartition("-")[2] == name.rpartition("-")[2]]
+        study = optuna.create_study(
+            storage=storage, study_name=[*same, name][0], directions=directions, load_if_exists=True
+        )
         study.get_trials(deepcopy=False)
+        _name_objectives(study, objectives)
     except UNREADABLE as error:
         raise DamagedJournalError(f"{type(error).__name__}: {error}") from error
     return study
+
+
+def _name_objectives(study: optuna.Study, objectives: Sequence[str]) -> None:
+    """Name the objectives unless they have names. Optuna still calls that an experiment, and warns."""
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([OBJECTIVE_NAMES.get(name, name) for name in objectives])
 
 
 def proposed(journal: Path) -> set[int]:

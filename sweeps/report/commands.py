@@ -41,6 +41,11 @@ def export_command(directory: Path | str, trial: int) -> str:
     return f"{PROGRAM} export {shlex.quote(str(directory))} {trial} model-{trial}"
 
 
+def optuna_command(directory: Path | str) -> str:
+    """Return the command that opens Optuna's dashboard on the sweep's study."""
+    return f"optuna-dashboard {shlex.quote(str(Path(directory) / 'study.journal'))}"
+
+
 def mlflow_command(directory: Path | str, setting: str = "auto") -> str | None:
     """Return the command that opens MLflow on the sweep's tracking store; None if tracking is off.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unlearn_sweep.sweeps.report.commands import (
     answers_command,
     export_command,
     mlflow_command,
+    optuna_command,
     report_command,
     serve_command,
     status_command,
@@ -121,6 +123,8 @@ def _places(report: Report, directory: Path | str) -> list[tuple[str, str]]:
         places.append(("MLflow", _runnable(tracking)))
         page = noted_page(Path(directory))
         places += [("", f"then open {page}")] if page is not None else []
+    if importlib.util.find_spec("optuna_dashboard") is not None:
+        places.append(("Optuna", _runnable(optuna_command(directory))))
     places.append(("Status", _runnable(status_command(directory))))
     places.append(("Answers", _runnable(answers_command(directory))))
     if report.picks:

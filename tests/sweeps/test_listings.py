@@ -98,13 +98,15 @@ def test_a_command_is_one_that_the_shell_can_run(tmp_path: Path, monkeypatch: py
     assert program("nothing-of-this-name") == "nothing-of-this-name"
 
 
-def test_the_dashboards_line_says_where_its_token_is_and_not_the_token(tmp_path: Path) -> None:
+def test_the_dashboards_line_shows_the_token_on_a_terminal_and_elsewhere_where_it_is(tmp_path: Path) -> None:
     url = "http://127.0.0.1:8265"
     assert dashboard_text(url, {}, tmp_path) == f"Ray dashboard: {url}"
     token = tmp_path / ".ray" / "auth_token"
     token.parent.mkdir()
     token.write_text("secret")
     assert dashboard_text(url, {}, tmp_path).endswith(f"cat {token})")
+    shown = dashboard_text(url, {}, tmp_path, own_terminal=True)
+    assert shown.splitlines()[1].endswith("asks for a token: secret")
     assert dashboard_text(url, {"RAY_AUTH_MODE": "disabled"}, tmp_path) == f"Ray dashboard: {url}"
     said = dashboard_text(url, {"RAY_AUTH_TOKEN": "secret"}, tmp_path)
     assert "RAY_AUTH_TOKEN" in said

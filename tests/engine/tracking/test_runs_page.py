@@ -31,7 +31,9 @@ def test_the_link_opens_the_trials_with_their_objectives(tmp_path: Path) -> None
             assert places == sorted(places)
             assert await tab.value(f"{TEXT}.includes('0.375')")
             assert not tab.of("Runtime.exceptionThrown")
-        async with opened(f"{page}&compareRunsMode=CHART", profile, drawn=f"{TEXT}.includes('Objectives (4)')"):
+        async with opened(
+            f"{page}&compareRunsMode=CHART", profile / "charts", drawn=f"{TEXT}.includes('Objectives (4)')"
+        ):
             pass
 
     with tracking_server(tmp_path) as address:
