@@ -35,7 +35,7 @@ PARTS: Mapping[str, str] = MappingProxyType(
     }
 )
 DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))"
-TRAINING = "document.getElementById('live-stages').textContent.includes('step ')"
+TRAINING = "(document.getElementById('live-stages') || { textContent: '' }).textContent.includes('step ')"
 WAIT_S = 900
 
 
