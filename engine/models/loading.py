@@ -113,7 +113,12 @@ def random_llama(recipe: TrainRecipe, tokenizer: PreTrainedTokenizerFast) -> Pre
 
 
 def load_model(
-    path: str, *, dtype: str = "auto", attention: str = "auto", device: str | None = None
+    path: str,
+    *,
+    dtype: str = "auto",
+    attention: str = "auto",
+    device: str | None = None,
+    devices: Sequence[str] = (),
 ) -> PreTrainedModel:
     """Load a causal language model in evaluation mode, with every weight taken from the folder.
 
@@ -124,6 +129,7 @@ def load_model(
         dtype: "float32", "bfloat16", "float16", "stored" (as saved), or "auto": float32 on a CPU, bfloat16 on a GPU.
         attention: "flash_attention_2", "sdpa", "eager", or "auto": the fastest that the class supports on this device.
         device: "cpu", "cuda", "cuda:1", "meta" (names and shapes, no values), ...; None uses a GPU if there is one.
+        devices: two or more, in place of `device`: the blocks are spread over them (`models.spread`).
 
     Raises:
         ValueError: the folder or model does not exist, has no safetensors weights or contains an adapter; or `dtype` or
@@ -134,8 +140,13 @@ def load_model(
 
     folder = whole_folder(path)
     wanted = model_class(read_config(folder))
-    place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = _first_device(devices[0] if len(devices) > 1 else device)
     numbers = choose_dtype(dtype, place)
+    placed: Mapping[str, str] | str | None = "meta" if place.type == "meta" else None
+    if len(devices) > 1:
+        from unlearn_sweep.engine.models.spread import device_map
+
+        placed = device_map(load_model(path, dtype="stored", device="meta"), devices)
     with without_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -146,13 +157,19 @@ def load_model(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
-            **({"device_map": "meta"} if place.type == "meta" else {}),
+            **({} if placed is None else {"device_map": placed}),
         )
     model, info = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     check_loaded(path, model, info)
-    if place.type != "meta":
+    if placed is None:
         torch.nn.Module.to(model, place)
     return model.eval()
+
+
+def _first_device(device: str | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def whole_folder(path: str) -> Path:

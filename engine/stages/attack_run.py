@@ -113,11 +113,14 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
 def _trained_states(folder: Path, request: AttackRequest) -> Iterator[TrainedState]:
     """Load the states of a training that has run on workers, one at a time."""
     from unlearn_sweep.engine.models.loading import load_model
+    from unlearn_sweep.engine.models.spread import accelerators_here
     from unlearn_sweep.engine.training.attack_states import read_states
     from unlearn_sweep.evaluators.attacks.attack import TrainedState
 
     for state in read_states(folder):
-        model = load_model(str(state.folder), dtype=request.dtype, attention=request.attention)
+        model = load_model(
+            str(state.folder), dtype=request.dtype, attention=request.attention, devices=accelerators_here()
+        )
         yield TrainedState(step=state.step, model=model, loss=state.loss, first_loss=state.first_loss)
 
 

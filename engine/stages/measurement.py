@@ -172,8 +172,13 @@ class Bench:
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
         from unlearn_sweep.engine.models.loading import load_model
+        from unlearn_sweep.engine.models.spread import accelerators_here
 
-        load = lambda: load_model(path, dtype=request.dtype, attention=request.attention).eval()  # noqa: E731
+        def load() -> PreTrainedModel:
+            return load_model(
+                path, dtype=request.dtype, attention=request.attention, devices=accelerators_here()
+            ).eval()
+
         return _kept(self._models, (path, request.dtype, request.attention), load, MODELS_KEPT)
 
     def tokenizer(self, request: MeasureRequest) -> PreTrainedTokenizerBase:
