@@ -50,6 +50,21 @@ class StopHandler:
 
 
 @contextlib.contextmanager
+def stops_ignored() -> Iterator[None]:
+    """Ignore stop signals in the block, while a stopped process says its last words: a second Ctrl-C cuts none off."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            if old is not None:  # a handler that is not Python's cannot be put back
+                signal.signal(number, old)
+
+
+@contextlib.contextmanager
 def stop_signals() -> Iterator[None]:
     """Raise StopSignal in the block on a stop signal. Signals that were ignored stay ignored (nohup)."""
     if threading.current_thread() is not threading.main_thread():

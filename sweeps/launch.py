@@ -15,7 +15,7 @@ from rich.text import Text
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.privacy.secrets import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
-from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals
+from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals, stops_ignored
 from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, tracking_target
 from unlearn_sweep.evaluators.judge.settings import PREFIX
 from unlearn_sweep.sweeps.printing import print_refusal
@@ -61,9 +61,10 @@ def launch(
         with stop_signals():
             _run(job, address, plain, console, say, accept_new_code=accept_new_code, planned_s=planned_s)
     except KeyboardInterrupt as error:
-        say(f"{reason_of_stop(error)}; {GO_ON}")
-        status = error.status if isinstance(error, StopSignal) else EXIT_INTERRUPTED
-        return end_process(status) if ray_was_up() else status
+        with stops_ignored():
+            say(f"{reason_of_stop(error)}; {GO_ON}")
+            status = error.status if isinstance(error, StopSignal) else EXIT_INTERRUPTED
+            return end_process(status) if ray_was_up() else status
     except HeadLostError as error:
         return end_process(print_refusal(error))
     except (UserError, OSError) as error:

@@ -26,6 +26,7 @@ from unlearn_sweep.sweeps.report.table import answers_csv, trials_csv
 from unlearn_sweep.user_error import UserError
 
 EVENTS_SHOWN = 30
+EVENT_WORDS = {"trial_asked": "proposed", "trial_started": "started", "trial_settled": "settled"}
 HOLDER = re.compile(r"process (\d+) of .* on (\S+) since ")
 
 
@@ -80,12 +81,15 @@ def live_state(folder: Path) -> dict[str, Any]:
 
 
 def event_text(event: Event) -> str:
-    """Format an event as "trial 3: unlearn stage_finished in 12.3 s"."""
+    """Format an event as "trial 3: unlearn finished in 12.3 s", a note as its text."""
     who = f"trial {event.trial}: " if event.trial is not None else ""
+    if event.event == "note":
+        return f"{who}{event.reason or ''}"
     stage = f"{event.stage} " if event.stage else ""
+    what = EVENT_WORDS.get(event.event, event.event.removeprefix("stage_").replace("_", " "))
     took = f" in {event.seconds:.1f} s" if event.seconds is not None else ""
     why = f": {event.reason}" if event.reason else ""
-    return f"{who}{stage}{event.event}{took}{why}"
+    return f"{who}{stage}{what}{took}{why}"
 
 
 def driver_process(folder: Path) -> int | None:

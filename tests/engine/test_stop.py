@@ -41,6 +41,24 @@ def test_a_handler_that_a_library_puts_in_place_goes_again() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
+def test_a_second_signal_does_not_cut_off_the_last_words() -> None:
+    code = (
+        "import signal\n"
+        "from unlearn_sweep.engine import stop\n"
+        "try:\n"
+        "    with stop.stop_signals():\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt as error:\n"
+        "    with stop.stops_ignored():\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        print('last words', flush=True)\n"
+        "    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "    raise SystemExit(error.status)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "last words\n", "")
+
+
 def test_a_second_signal_later_ends_the_process_at_once() -> None:
     code = (
         "import signal, time\n"

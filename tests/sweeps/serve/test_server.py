@@ -21,6 +21,7 @@ from unlearn_sweep.sweeps.report.build import load_report
 from unlearn_sweep.sweeps.report.status import status
 from unlearn_sweep.sweeps.report.table import trials_csv
 from unlearn_sweep.sweeps.serve.server import make_server
+from unlearn_sweep.sweeps.serve.storage import event_text
 from unlearn_sweep.user_error import UserError
 
 HOLD = """
@@ -90,7 +91,9 @@ def test_the_live_state_is_that_of_status_with_events(tmp_path: Path) -> None:
     shown = status(folder)
     assert live["settled"] == shown["settled"] == 6
     assert [stage["stage"] for stage in live["running"]] == ["unlearn"]
-    assert live["events"][0]["text"] == "trial 7: unlearn stage_started"
+    assert live["events"][0]["text"] == "trial 7: unlearn started"
+    assert [event["text"] for event in live["events"][1:3]] == ["trial 7: started", "trial 7: proposed"]
+    assert event_text(Event(time=1.0, event="note", reason="Ray is up")) == "Ray is up"
     assert live["can_stop"] is True
 
 
