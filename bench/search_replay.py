@@ -170,10 +170,10 @@ def draw(runs: Runs, most: float, out: Path) -> None:
             times = [end * place / 200 for place in range(201)]
             medians = [statistics.median(run.at(time) for run in own) / most for time in times]
             axes.plot(times, medians, color=SHADES.get(sampler, "#000000"), lw=1.8, label=sampler)
-        axes.set(title=variant, xlabel="CPU seconds", ylim=(0.5, 1))
+        axes.set(title=variant, xlabel="CPU seconds", ylim=(0.6, 1.005))
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("hypervolume, share of all recorded")
-    panels[-1].legend(loc="lower right", frameon=False)
+    panels[0].legend(loc="lower right", frameon=False)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
 
 
