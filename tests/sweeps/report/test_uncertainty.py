@@ -123,5 +123,6 @@ def test_words() -> None:
 def load_trial(record: TrialRecord):
     from unlearn_sweep.sweeps.report.document import ReportTrial
 
-    fields = {name: getattr(record, name) for name in ReportTrial.model_fields if name in TrialRecord.model_fields}
+    same = set(ReportTrial.model_fields) & set(TrialRecord.model_fields) - {"training"}
+    fields = {name: getattr(record, name) for name in same}
     return ReportTrial(**fields, errors=standard_errors(record))
