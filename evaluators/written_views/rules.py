@@ -28,6 +28,7 @@ NUMBER = re.compile(r"\d[\d.,]*\d|\d")
 SHORT_WORDS = 4
 """An answer of at most so many words has to be kept whole."""
 KEPT_NAMES = 0.5
+KEPT_WORDS = 0.2
 SUMMARY_SHARE = 0.8
 SUPPORTED = 2 / 3
 LONGEST, SPARE_WORDS = 3.0, 12
@@ -100,7 +101,10 @@ def _reworded_question(row: Row, question: str) -> str | None:
 
 
 def _reworded_answer(row: Row, answer: str) -> str | None:
-    """An answer in other words is another text and keeps the facts: all numbers, most names, a short answer whole."""
+    """An answer in other words is another text and keeps the facts: numbers, most names, a short answer whole.
+
+    It also shares some of the words that the answer adds to the question, since not every answer has a name or number.
+    """
     if word_list(answer) == word_list(row.answer):
         return "the answer as it was"
     if len(word_list(row.answer)) <= SHORT_WORDS:
@@ -110,6 +114,9 @@ def _reworded_answer(row: Row, answer: str) -> str | None:
     names = names_in(row.answer) - names_in(row.question) - set(word_list(row.question))
     if names and len(names & set(word_list(answer))) < KEPT_NAMES * len(names):
         return "names are lost"
+    told = _content(row.answer) - set(word_list(row.question))
+    if len(told & set(word_list(answer))) < KEPT_WORDS * len(told):
+        return "says something else"
     return "much longer than the answer" if _too_long(answer, row.answer) else None
 
 
@@ -193,7 +200,11 @@ def names_in(text: str) -> set[str]:
 
 
 def supported(text: str, source: str) -> bool:
-    """Whether most words of more than three letters (or of scripts without spaces) stand in the source."""
-    known = set(word_list(source))
-    words = [word for word in word_list(text) if len(word) > 3 or not word.isascii() or word.isdigit()]
-    return not words or sum(word in known for word in words) >= SUPPORTED * len(words)
+    """Whether most words that say something stand in the source."""
+    words = _content(text)
+    return len(words & set(word_list(source))) >= SUPPORTED * len(words)
+
+
+def _content(text: str) -> set[str]:
+    """Words that say something: of more than three letters, in figures, or of other scripts."""
+    return {word for word in word_list(text) if len(word) > 3 or not word.isascii() or word.isdigit()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.written_views import PASSAGE, ROW, SHORT, view
@@ -10,6 +12,7 @@ from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.evaluators.written_views.prompts import Text, texts_in
 from unlearn_sweep.evaluators.written_views.rules import Context, fault_of, names_in, numbers
 
+PLAIN = replace(SHORT, question="What does Orla Beck do?", answer="Orla Beck keeps a light and a small farm.")
 ANSWER, QUESTION = view("paraphrase", "answer"), view("paraphrase", "question")
 CASES = [
     (ANSWER, ROW, "It is Basil Mahfouz Al-Kuwaiti who was born there; 12 novels are by him.", None),
@@ -19,6 +22,8 @@ CASES = [
     (ANSWER, ROW, "I'm sorry, but I cannot help with that.", "a refusal"),
     (ANSWER, ROW, "?!", "no words"),
     (ANSWER, ROW, "Basil Mahfouz Al-Kuwaiti wrote 12 novels. " * 20, "much longer than the answer"),
+    (ANSWER, PLAIN, "She keeps both a light and a farm for the town.", None),
+    (ANSWER, PLAIN, "Yes, I can provide that answer for you.", "says something else"),
     (ANSWER, SHORT, "It is Orla Beck.", None),
     (ANSWER, SHORT, "It is Orla.", "the answer is lost"),
     (QUESTION, SHORT, "Whose task is it to keep the Vantry light?", None),
