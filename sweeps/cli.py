@@ -29,7 +29,7 @@ from unlearn_sweep.sweeps.commands.group import CommandGroup
 from unlearn_sweep.sweeps.commands.rescoring import rescore
 from unlearn_sweep.sweeps.commands.sweep_file import plan, run, schema, validate
 from unlearn_sweep.sweeps.commands.sweep_folder import enqueue, export, report, status, sync
-from unlearn_sweep.sweeps.commands.this_machine import doctor
+from unlearn_sweep.sweeps.commands.this_machine import doctor, grafana
 from unlearn_sweep.sweeps.commands.views import write_views
 from unlearn_sweep.sweeps.examples import example
 from unlearn_sweep.sweeps.printing import print_line
@@ -67,7 +67,7 @@ OF_SWEEPS = (
 
 for command in OF_SWEEPS:
     app.command()(command)
-for command in (methods, evaluators, attacks, benchmarks, samplers, check_plugin, papers, doctor):
+for command in (methods, evaluators, attacks, benchmarks, samplers, check_plugin, papers, doctor, grafana):
     app.command()(command)
 
 

@@ -130,7 +130,7 @@ class Driver(SweepFolder):
 
     def run(self, stack: ExitStack, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         """Run an opened sweep: start Ray, prepare the controls, search, and finish."""
-        from unlearn_sweep.engine.on_ray.cluster import cluster
+        from unlearn_sweep.engine.on_ray.cluster import cluster, driver_resources
         from unlearn_sweep.engine.on_ray.dashboard import dashboard_text
 
         environment = {**environment, **plugin_environment(self.plugins)}
@@ -138,12 +138,14 @@ class Driver(SweepFolder):
         view = stack.enter_context(cluster(address=self.address, environment=environment))
         if view.dashboard_url:
             announce(dashboard_text(view.dashboard_url, own_terminal=not view.joined and sys.stdout.isatty()))
+        from unlearn_sweep.engine.on_ray.metrics import exported
         from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
-        from unlearn_sweep.engine.on_ray.search import driver_resources, search
+        from unlearn_sweep.engine.on_ray.search import search
 
         self.job = self.job.on_capacity(view.resources)
+        stack.enter_context(exported(self.job))
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
-        pool = Pool(places, resources=self.job.measuring)
+        pool = Pool.of(self.job, places)
         workers, executors = self.job.training.worker_group, [RayExecutor.of(self.job, name) for name in pool.names]
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
         runner = StageRunner(

@@ -17,6 +17,7 @@ from unlearn_sweep.engine.stop import handlers_kept
 NAMESPACE = "unlearn-sweep"
 DRIVER_RESOURCE = "trial_driver"
 DRIVERS = 10_000
+DRIVER_CPU = 0.01
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's switch for multi-node clusters, named after the systems where it is off by default. At 0, Ray opens no port to
 other machines."""
@@ -162,6 +163,13 @@ def garbage_kept() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def driver_resources() -> dict[str, float]:
+    """Return the resources of a trial's driver: a custom resource on a private cluster, 0.01 CPU on a shared one."""
+    import ray
+
+    return {DRIVER_RESOURCE: 1.0} if DRIVER_RESOURCE in ray.cluster_resources() else {"CPU": DRIVER_CPU}
 
 
 def _own_raylet() -> str:

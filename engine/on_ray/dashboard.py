@@ -1,4 +1,4 @@
-"""Ray's dashboard: its address, and the token that it asks for."""
+"""Ray's dashboard: its address, and the token that it asks for. Grafana's dashboard: where its file is."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def dashboard_text(
     if own_terminal:
         return f"Ray dashboard: {url}\n  paste this where it asks for a token: {path.read_text().strip()}"
     return f"Ray dashboard: {url} (if it asks for a token: cat {path})"
+
+
+def grafana_file() -> Path:
+    """Return the dashboard to import into Grafana, over the metrics of `engine.on_ray.metrics`."""
+    return Path(__file__).with_name("grafana_dashboard.json")

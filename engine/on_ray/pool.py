@@ -18,15 +18,15 @@ import ray
 from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayError
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.on_ray.cluster import NAMESPACE
+from unlearn_sweep.engine.on_ray.cluster import NAMESPACE, driver_resources
 from unlearn_sweep.engine.on_ray.training import fit
 from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
 from unlearn_sweep.engine.privacy.error_text import first_line
-from unlearn_sweep.engine.resources.placement import accelerators
+from unlearn_sweep.engine.resources.placement import accelerators, workbench
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
-from unlearn_sweep.engine.stages.runner import ProcessLostError
+from unlearn_sweep.engine.stages.runner import ProcessLostError, running_stage
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
@@ -51,6 +51,10 @@ class WorkbenchActor:
     def __init__(self) -> None:
         self._workbench = Workbench()
         self._trial_processes: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        """Return what Ray's views show for this process."""
+        return str(ray.get_runtime_context().get_actor_name() or PREFIX)
 
     def ready(self) -> bool:
         """Import what later calls need, so that the first call is not slow."""
@@ -103,11 +107,20 @@ class Pool:
     cluster may also have workbenches of other sweeps, or of a driver that was just killed.
     """
 
-    def __init__(self, count: int, *, resources: Mapping[str, float], kind: type[Any] = WorkbenchActor) -> None:
+    def __init__(
+        self, count: int, *, resources: Mapping[str, float], sweep: str = "", kind: type[Any] = WorkbenchActor
+    ) -> None:
+        """Start `count` workbenches that reserve `resources` each. `sweep` is shown with their names in Ray's views."""
         run = secrets.token_hex(4)
-        self.names = [f"{PREFIX}-{run}-{index}" for index in range(count)]
+        title = f"{sweep} {PREFIX}".strip()
+        self.names = [f"{title} {run}-{index}" for index in range(count)]
         self._actors = [_start(kind, name, resources) for name in self.names]
         self._warming = [actor.ready.remote() for actor in self._actors]
+
+    @classmethod
+    def of(cls, job: SweepJob, count: int) -> Self:
+        """Start the workbenches of a job, whose resources must be settled (`SweepJob.on_capacity`)."""
+        return cls(count, resources=_reserved(job), sweep=job.name)
 
     def shrink(self, count: int) -> None:
         """End all but the first `count` workbenches."""
@@ -136,16 +149,17 @@ def _running(names: Iterable[str]) -> list[Any]:
     return found
 
 
-def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
-    """Start one actor and return its handle. It reserves no CPU: while it works, the driver of its trial only waits.
+def _reserved(job: SweepJob) -> dict[str, float]:
+    return workbench(job.training.worker_group, job.measuring, driver_resources())
 
-    `resources` may have a CPU entry, which is ignored.
-    """
+
+def _start(kind: type[Any], name: str, resources: Mapping[str, float]) -> Any:
+    """Start one actor that reserves `resources`, and return its handle."""
     custom = {kind: amount for kind, amount in resources.items() if kind not in ("CPU", "GPU", "memory")}
     options = ray.remote(kind).options(
         name=name,
         namespace=NAMESPACE,
-        num_cpus=0,
+        num_cpus=resources.get("CPU", 0.0),
         num_gpus=resources.get("GPU", 0.0),
         memory=resources.get("memory"),
         resources=custom or None,
@@ -203,7 +217,7 @@ class RayExecutor:
             workers=job.training.worker_group,
             storage=job.directory / "ray" / "train",
             timeout_s=job.stage_timeout_s,
-            resources=job.measuring,
+            resources=_reserved(job),
         )
 
     def announce(self) -> None:
@@ -284,7 +298,8 @@ class RayExecutor:
             ProcessLostError: if the process or its machine died during the call; the process has been restarted.
         """
         try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._timeout_s)
+            call = getattr(self._actor, method).options(name=running_stage() or method)
+            return ray.get(call.remote(*arguments), timeout=self._timeout_s)
         except GetTimeoutError:
             ray.kill(self._actor, no_restart=False)
             self._wait_until_there()

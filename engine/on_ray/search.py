@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.on_ray.cluster import DRIVER_RESOURCE
+from unlearn_sweep.engine.on_ray.cluster import driver_resources
 from unlearn_sweep.engine.on_ray.compress import packed, unpacked
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
 from unlearn_sweep.engine.stages.prepared import Prepared
@@ -27,7 +27,6 @@ from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 
-DRIVER_CPU = 0.01
 LOST_WORKER_RETRIES = 5
 TUNE_END_S = 20.0
 RECORD = "record"
@@ -206,11 +205,6 @@ def own_machine_lives() -> bool:
     """Return whether the cluster still lists the driver's machine as alive."""
     own = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == own and node["Alive"] for node in ray.nodes())
-
-
-def driver_resources() -> dict[str, float]:
-    """Return the resources of a trial's driver: a custom resource on a private cluster, 0.01 CPU on a shared one."""
-    return {DRIVER_RESOURCE: 1.0} if DRIVER_RESOURCE in ray.cluster_resources() else {"CPU": DRIVER_CPU}
 
 
 def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:

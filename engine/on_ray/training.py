@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 from unlearn_sweep.engine.privacy.error_text import first_line
 from unlearn_sweep.engine.resources.memory_shortage import shortage_message
-from unlearn_sweep.engine.stages.runner import ProcessLostError
+from unlearn_sweep.engine.stages.runner import ProcessLostError, running_stage
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.job import TrainJob
@@ -68,7 +69,8 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers, limit_s: f
 
     Args:
         job: The training to run.
-        name: Label in Ray's dashboard. A random suffix is added, since Ray Train resumes a run of the same name.
+        name: Label in Ray's dashboard where no stage runs in this thread. A random suffix is added, since Ray Train
+            resumes a run of the same name.
         storage: Folder for Ray Train's files.
         workers: Number of workers and resources of each; 0 trains in this process.
         limit_s: Time limit in seconds from the start of the workers. The caller must enforce it in local mode.
@@ -94,7 +96,7 @@ def fit(job: TrainJob, *, name: str, storage: Path, workers: Workers, limit_s: f
             resources_per_worker=dict(workers.resources),
         ),
         run_config=RunConfig(
-            name=f"{name}-{secrets.token_hex(3)}",
+            name=f"{re.sub(r'[^A-Za-z0-9_.]+', '-', running_stage() or name)}-{secrets.token_hex(3)}",
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_RETRIES),
         ),

@@ -1,8 +1,8 @@
 """Compute how many trials fit on a machine or cluster at once. Arithmetic only, so a plan needs no Ray.
 
 The stages of a trial run one after the other, so a trial needs what its largest stage needs: the training workers, or
-the workbench that measures. The driver and the workbench reserve hardly any CPU, and a workbench gives its accelerators
-up while workers train.
+the workbench that measures. The driver reserves hardly any CPU. A workbench that trains by itself holds all CPUs of its
+trial; one beside training workers holds none, and gives its accelerators up while they train.
 """
 
 from __future__ import annotations
@@ -115,15 +115,30 @@ def phases(
 ) -> list[list[Mapping[str, float]]]:
     """Return the resources of each process of one trial while it trains, and while it measures.
 
-    A trial trains with its driver and its workers, and measures with its driver and its workbench (no CPU).
+    A trial trains with its driver and its workers, and measures with its driver and its workbench.
     """
     training = [one for one in (driver, *[workers.resources] * workers.count) if any(one.values())]
-    measuring = [one for one in (driver, accelerators(evaluation)) if any(one.values())]
+    measuring = [one for one in (driver, workbench(workers, evaluation, driver)) if any(one.values())]
     return [phase for phase in (training, measuring) if phase]
 
 
+def workbench(
+    workers: Workers, evaluation: Mapping[str, float], driver: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Return the resources that a workbench reserves for the whole sweep, so that others see that they are in use.
+
+    Beside training workers it reserves no CPU: it waits while they train, and they would wait for its CPUs. `driver`
+    is what the driver of its trial reserves of the same CPUs.
+    """
+    reserved = accelerators(evaluation)
+    if workers.count == 0:
+        cpus = per_trial(workers, evaluation).get("CPU", 0.0) - (driver or {}).get("CPU", 0.0)
+        reserved |= {"CPU": round(cpus, 4)} if cpus > 0 else {}
+    return reserved
+
+
 def accelerators(resources: Mapping[str, float]) -> dict[str, float]:
-    """Return what a workbench reserves: all its resources but CPUs."""
+    """Return all resources but CPUs."""
     return {kind: amount for kind, amount in resources.items() if kind != "CPU" and amount > 0}
 
 

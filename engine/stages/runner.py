@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unlearn_sweep.user_error import EXIT_FAILED, UserError
 
 REASON_CHARS = 2000
 STOPPING = "the sweep is stopping"
+_RUNNING: ContextVar[str | None] = ContextVar("running_stage", default=None)
 LOSSES_OF_A_STAGE = 5
 """How often a stage is restarted after its process was lost. Bounds the restarts of a stage that kills its process."""
 
@@ -68,6 +70,7 @@ class StageRunner:
         trial: number of the trial, or None.
         attempt: number of the attempt at this trial, from 1.
         mark: data written with every event.
+        title: what runs the stages, for views of processes: "trial 7 npo"; None for the preparation.
         seconds: duration of each stage that ended; 0 if it was reused.
         keys: key of each stage.
         reused: stages whose result came from the store.
@@ -82,6 +85,7 @@ class StageRunner:
         trial: int | None = None,
         attempt: int = 1,
         mark: Mapping[str, Any] | None = None,
+        title: str | None = None,
         stage_lock: ExclusiveStageLock | None = None,
     ) -> None:
         self.store = store
@@ -90,6 +94,7 @@ class StageRunner:
         self.trial = trial
         self.attempt = attempt
         self.mark = dict(mark or {})
+        self.title = title
         self.seconds: dict[str, float] = {}
         self.keys: dict[str, str] = {}
         self.reused: list[str] = []
@@ -152,7 +157,8 @@ class StageRunner:
             self._event("stage_started", request)
             began = time.perf_counter()
             try:
-                result = self.store.compute(request, compute)
+                with _named(self.title, request.stage):
+                    result = self.store.compute(request, compute)
             except Exception as error:  # any failure: the stage restarts, or the error names the stage
                 losses += isinstance(error, ProcessLostError)
                 self._tell_failure(request, error, seconds=time.perf_counter() - began, losses=losses, alone=alone)
@@ -210,6 +216,21 @@ class StageRunner:
             attempt=self.attempt,
             **{"data": self.mark, **fields},
         )
+
+
+def running_stage() -> str | None:
+    """Return the stage that this thread computes, as people read it: "trial 7 npo attack relearn". None if none."""
+    return _RUNNING.get()
+
+
+@contextlib.contextmanager
+def _named(title: str | None, stage: str) -> Iterator[None]:
+    shown = stage.replace(":", " ")
+    token = _RUNNING.set(shown if shown.startswith("prepare") else f"{title or 'prepare'} {shown}")
+    try:
+        yield
+    finally:
+        _RUNNING.reset(token)
 
 
 def reason_of(error: BaseException) -> str:

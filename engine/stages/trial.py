@@ -112,7 +112,13 @@ def run_trial(
     mark = {"seed": task.seed} if task.finalist else {}
     stage_lock = ExclusiveStageLock(job.directory, executor.make_room)
     runner = StageRunner(
-        StageStore(job.storage), events, trial=task.number, attempt=attempt, mark=mark, stage_lock=stage_lock
+        StageStore(job.storage),
+        events,
+        trial=task.number,
+        attempt=attempt,
+        mark=mark,
+        title=f"trial {task.number} {task.method}",
+        stage_lock=stage_lock,
     )
     event = "note" if task.weights_only else "finalist_started" if task.finalist else "trial_started"
     why = f"trial {task.number} is on the front, but its weights are not stored: training it again"

@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from unlearn_sweep.engine.on_ray.dashboard import grafana_file
 from unlearn_sweep.sweeps.cli import app
 from unlearn_sweep.sweeps.command_page import render
 
@@ -62,3 +63,12 @@ def test_the_command_reference_is_up_to_date() -> None:
 def test_every_page_is_in_the_site() -> None:
     listed = re.findall(r"^[a-z_-]+$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
+
+
+def test_the_dashboards_metrics_are_those_that_are_exported() -> None:
+    """Oracle: the names in the code that exports them, as Ray and Prometheus extend them."""
+    code = Path("engine/on_ray/metrics.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'_gauge\("(\w+)"', code)) | set(re.findall(r'f"\{PREFIX\}(\w+)"', code))
+    used = set(re.findall(r"ray_unlearn_sweep_(\w+)", grafana_file().read_text(encoding="utf-8")))
+    assert {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in used} <= names
+    assert names <= {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in used}

@@ -1,0 +1,99 @@
+"""What Ray's dashboard and Prometheus show of a real sweep. Oracle: the event log and the records of the same sweep.
+
+Prometheus is Debian's; without it, the metrics are read from the ports that Ray announces for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import SweepRun, write_sweep
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+DASHBOARD = re.compile(r"Ray dashboard: (http://[\d.:]+)")
+PORTS = Path("/tmp/ray/prom_metrics_service_discovery.json")
+SAMPLE = re.compile(r"^(ray_unlearn_sweep_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+
+
+def rows(base: str, what: str) -> list[dict[str, Any]]:
+    """Tasks or actors, as the dashboard lists them."""
+    with urllib.request.urlopen(f"{base}/api/v0/{what}?limit=1000&detail=1", timeout=20) as reply:
+        return json.load(reply)["data"]["result"]["result"]
+
+
+def samples() -> dict[tuple[str, str], float]:
+    """Every metric of ours at the ports that Ray announces: (name, its last label) and value."""
+    found: dict[tuple[str, str], float] = {}
+    for entry in json.loads(PORTS.read_text()):
+        for target in entry["targets"]:
+            try:
+                text = urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read().decode()
+            except OSError:
+                continue
+            for name, labels, value in SAMPLE.findall(text):
+                known = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+                label = next((known[key] for key in ("state", "result", "reason", "device") if key in known), "")
+                found[name, label] = found.get((name, label), 0.0) + float(value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def watched(storage: Path) -> tuple[SweepRun, set[str], set[str], list[float], list[dict[tuple[str, str], float]]]:
+    """A sweep, and what was seen while it ran: names of tasks and processes, CPUs in use, metrics."""
+    sweep = write_sweep(storage, "watched", trials=4, training="workers: 0, weight_decay: 0.03", at_once=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_metrics_report_interval_ms", "500")  # ten seconds by default, longer than a trial here
+        process = sweep.start()
+    assert process.stdout is not None
+    base = next(found.group(1) for line in process.stdout if (found := DASHBOARD.search(line)))
+    tasks: set[str] = set()
+    actors: set[str] = set()
+    cpus: list[float] = []
+    metrics: list[dict[tuple[str, str], float]] = []
+    while process.poll() is None:
+        try:
+            tasks |= {row["name"] for row in rows(base, "tasks")}
+            found = rows(base, "actors")
+            metrics.append(samples())
+        except OSError:
+            continue  # Ray is ending
+        actors |= {str(row["name"]) for row in found}
+        alive = [row for row in found if row["state"] == "ALIVE"]
+        cpus.append(sum((row.get("required_resources") or {}).get("CPU", 0.0) for row in alive))
+        time.sleep(0.5)
+    assert process.returncode == 0, process.stdout.read()
+    return sweep, tasks, actors, cpus, metrics
+
+
+def test_tasks_and_processes_have_names_that_say_what_they_do(watched: Any) -> None:
+    sweep, tasks, actors, _, _ = watched
+    methods = {number: record["method"] for number, record in sweep.trials().items()}
+    for number, method in methods.items():
+        assert f"trial {number} {method} unlearn" in tasks
+        assert f"trial {number} {method} attack relearn" in tasks
+    assert any(name.startswith("watched workbench ") for name in actors)
+
+
+def test_cpus_that_are_in_use_are_reserved(watched: Any) -> None:
+    assert max(watched[3]) == 2.0
+
+
+def test_metrics_are_those_of_the_log(watched: Any) -> None:
+    """The last update before the end misses what ended in the seconds after it."""
+    sweep, _, _, _, seen = watched
+    last = next(found for found in reversed(seen) if found)
+    ended = Counter(event["event"] for event in sweep.events() if event["event"].startswith("stage_"))
+    finished = last["ray_unlearn_sweep_stages_total", "finished"]
+    assert 0.25 * ended["stage_finished"] <= finished <= ended["stage_finished"]
+    states = {label: value for (name, label), value in last.items() if name == "ray_unlearn_sweep_trials"}
+    assert sum(states.values()) == 4
+    assert 0 < last["ray_unlearn_sweep_hypervolume", ""] <= 1
+    assert last["ray_unlearn_sweep_device_hours", "CPU"] > 0
