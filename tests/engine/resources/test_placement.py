@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.recorded_attacks import recorded_job
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.resources.placement import NoRoomError, concurrency, per_trial, place
+from unlearn_sweep.engine.resources.placement import NoRoomError, concurrency, per_trial, place, workbench
 from unlearn_sweep.engine.training.settings import Workers
 
 ONE_CPU = {"CPU": 1.0}
@@ -114,3 +114,18 @@ def _job(tmp_path: Path, workers: Workers, evaluation: dict[str, float]) -> Swee
     search = job.search.model_copy(update={"trials": 9})
     training = job.training.model_copy(update={"workers": workers.count, "resources_per_worker": workers.resources})
     return job.model_copy(update={"training": training, "search": search, "evaluation_resources": evaluation})
+
+
+@pytest.mark.parametrize(
+    ("workers", "driver", "reserved"),
+    [
+        (Workers(count=0, resources={"CPU": 4.0}), {}, {"GPU": 1.0, "CPU": 4.0}),
+        (Workers(count=0, resources={"CPU": 1.0}), {"CPU": 0.01}, {"GPU": 1.0, "CPU": 1.99}),
+        (Workers(count=2, resources={"CPU": 1.0}), {}, {"GPU": 1.0}),
+    ],
+)
+def test_a_workbench_that_trains_reserves_the_cpus_of_its_trial(
+    workers: Workers, driver: dict[str, float], reserved: dict[str, float]
+) -> None:
+    """Beside training workers it would keep their CPUs from them. Together with its driver it holds whole CPUs."""
+    assert workbench(workers, {"GPU": 1.0, "CPU": 2.0}, driver) == reserved
