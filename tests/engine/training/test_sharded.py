@@ -225,3 +225,29 @@ def test_gradients_in_parts_are_whole_ones(make_job: JobMaker, benchmark: Benchm
     for job in jobs:
         run_worker(job, benchmark=benchmark)
     assert furthest(weights(jobs[0]), weights(jobs[1])) < 1e-6
+
+
+@pytest.mark.parametrize(("stage", "offload"), [(1, "optimizer"), (2, "optimizer"), (3, "optimizer"), (3, "all")])
+@pytest.mark.parametrize("method", ["npo", "npo+sam"])
+def test_offloading_changes_no_weight(
+    make_job: JobMaker, benchmark: Benchmark, stage: int, offload: str, method: str
+) -> None:
+    """On a CPU both memories are one; the code of DeepSpeed that moves state and weights runs all the same."""
+    params, zero = {"retain": "kl"}, {"backend": "deepspeed", "zero_stage": stage, "offload": offload}
+    jobs = [make_job(method, params, gradient_clip=0.5), make_job(method, params, gradient_clip=0.5, **zero)]
+    for job in jobs:
+        run_worker(job, benchmark=benchmark)
+    assert furthest(weights(jobs[0]), weights(jobs[1])) < 1e-6
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_moved_weights_in_bfloat16(make_job: JobMaker, benchmark: Benchmark, stage: int) -> None:
+    """Weights of the torch backend to within one rounding of bfloat16 of a weight of 1, and moves of the same length."""
+    values = {"dtype": "bfloat16", "learning_rate": 1e-3}
+    jobs = [
+        make_job("npo+sam", {"sam_rho": 0.1}, **values),
+        make_job("npo+sam", {"sam_rho": 0.1}, **values, backend="deepspeed", zero_stage=stage),
+    ]
+    whole, parts = (run_worker(job, benchmark=benchmark) for job in jobs)
+    assert furthest(weights(jobs[0]), weights(jobs[1])) <= 2**-7
+    assert parts["terms"]["sam_realised_fraction"] == pytest.approx(whole["terms"]["sam_realised_fraction"], rel=0.1)
