@@ -242,7 +242,7 @@ def test_offloading_changes_no_weight(
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_moved_weights_in_bfloat16(make_job: JobMaker, benchmark: Benchmark, stage: int) -> None:
-    """Weights of the torch backend to within one rounding of bfloat16 of a weight of 1, and moves of the same length."""
+    """Weights of the torch backend to within one rounding of bfloat16 of a weight of 1, and moves as long."""
     values = {"dtype": "bfloat16", "learning_rate": 1e-3}
     jobs = [
         make_job("npo+sam", {"sam_rho": 0.1}, **values),
