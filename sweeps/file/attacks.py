@@ -186,7 +186,8 @@ def label_of(name: str, params: dict[str, Any]) -> str:
 
 def check_sampling(attacks: Sequence[AttackSettings], ue: Sequence[str], collector: ProblemCollector) -> None:
     """Report attack `sample`, also inside a chain, where no metric of UE reads the answers it draws."""
-    reading = [name for name in row_metrics(ue) if METRICS[name].needs in GENERATED]
+    known = [name for name in ue if name in METRICS]  # an unknown one is a mistake of its own
+    reading = [name for name in row_metrics(known) if METRICS[name].needs in GENERATED]
     for number, attack in enumerate(attacks):
         steps = attack.params["steps"] if attack.name == CHAIN else [{attack.name: attack.params}]
         if not reading and any(SAMPLE in step for step in steps):
