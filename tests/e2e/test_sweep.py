@@ -59,10 +59,16 @@ def test_the_report_json_has_what_programs_read(undisturbed: SweepRun) -> None:
 
 def test_mlflow_has_a_parent_and_a_child_for_each_trial(undisturbed: SweepRun) -> None:
     with sqlite3.connect(undisturbed.storage / "mlflow.db") as database:
-        parents = database.execute("select value from tags where key = 'mlflow.parentRunId'").fetchall()
+        of_kind = "select value from tags where key = 'mlflow.parentRunId' and run_uuid in ({})".format(
+            "select run_uuid from tags where key = 'kind' and value = ?"
+        )
+        parents = database.execute(of_kind, ("trial",)).fetchall()
+        trials = database.execute(of_kind, ("stage",)).fetchall()
         metrics = {name for (name,) in database.execute("select distinct key from latest_metrics")}
     assert len(parents) == TRIALS
     assert len(set(parents)) == 1
+    assert len(set(trials)) == TRIALS
+    assert len(trials) == sum(len(record["stage_keys"]) for record in undisturbed.trials().values())
     assert {"ue", "ut", "rob"} <= metrics
 
 

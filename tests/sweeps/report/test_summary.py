@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def test_a_sweep_in_which_everything_failed_says_why(tmp_path: Path) -> None:
     assert "No trial has all its objectives yet (2 failed)" in text
     assert "trial 0 (graddiff) failed: OutOfMemoryError" in text
     assert "export" not in text
+
+
+def test_the_address_of_mlflows_runs_page_follows_its_command(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "demo", mixed_trials(3))
+    assert "then open" not in _shown(folder)
+    page = "http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=abc"
+    (folder / "mlflow.json").write_text(json.dumps({"runs_page": page}))
+    assert f"then open {page}" in _shown(folder)
 
 
 def test_mlflow_is_left_out_where_it_is_off(tmp_path: Path) -> None:
