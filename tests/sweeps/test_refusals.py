@@ -48,9 +48,11 @@ STATUSES = {
     "evaluators.model_parts.UnsupportedModelError": EXIT_REFUSED,
     "evaluators.written_views.writers.WriterFailedError": EXIT_REFUSED,
     "evaluators.tasks.definitions.TaskError": EXIT_REFUSED,
+    "evaluators.thinking.ThinkingError": EXIT_REFUSED,
     "plugins.PluginError": EXIT_REFUSED,
     "sweeps.export.ExportError": EXIT_REFUSED,
     "sweeps.report.records.SweepNotFoundError": EXIT_REFUSED,
+    "sweeps.rescore.RescoreError": EXIT_REFUSED,
 }
 """Classes that are made from one message."""
 OTHERS: dict[str, tuple[tuple[Any, ...], int]] = {
@@ -68,6 +70,7 @@ INTERNAL = {
     "engine.store.durable.LockedElsewhereError",  # becomes SweepBusyError, or means: skip
     "engine.study.journal.DamagedJournalError",  # the journal is rebuilt from the records
     "engine.study.enqueued.UnusableSettingError",  # the file is renamed, and an event says why
+    "engine.models.weight_files.UnplannedTensorError",  # a bug of the export: the training fails
     "engine.training.loss.MethodError",  # a bug of a method: the trial fails
     "engine.training.reference.ReferenceChangedError",  # a bug of a method: the trial fails
     "evaluators.chat_models.endpoint.CallError",  # the row has no verdict
