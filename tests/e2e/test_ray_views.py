@@ -17,6 +17,8 @@ import pytest
 
 from tests.e2e.conftest import SweepRun, write_sweep
 
+TRIALS = 16
+"""Enough for what the first of them leaves to be seen while the last ones run: Ray reports with a delay."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DASHBOARD = re.compile(r"Ray dashboard: (http://[\d.:]+)")
 PORTS = Path("/tmp/ray/prom_metrics_service_discovery.json")
@@ -48,7 +50,7 @@ def samples() -> dict[tuple[str, str], float]:
 @pytest.fixture(scope="module")
 def watched(storage: Path) -> tuple[SweepRun, set[str], set[str], list[float], list[dict[tuple[str, str], float]]]:
     """A sweep, and what was seen while it ran: names of tasks and processes, CPUs in use, metrics."""
-    sweep = write_sweep(storage, "watched", trials=4, training="workers: 0, weight_decay: 0.03", at_once=2)
+    sweep = write_sweep(storage, "watched", trials=TRIALS, training="workers: 0, weight_decay: 0.03", at_once=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "500")  # ten seconds by default, longer than a trial here
         process = sweep.start()
@@ -76,9 +78,14 @@ def watched(storage: Path) -> tuple[SweepRun, set[str], set[str], list[float], l
 def test_tasks_and_processes_have_names_that_say_what_they_do(watched: Any) -> None:
     sweep, tasks, actors, _, _ = watched
     methods = {number: record["method"] for number, record in sweep.trials().items()}
-    for number, method in methods.items():
-        assert f"trial {number} {method} unlearn" in tasks
-        assert f"trial {number} {method} attack relearn" in tasks
+    for stage in ("unlearn", "evaluate", "attack relearn"):
+        shown = {f"trial {number} {method} {stage}" for number, method in methods.items()} & tasks
+        assert len(shown) >= TRIALS // 2
+    assert {name for name in tasks if name.startswith("trial ")} <= {
+        f"trial {number} {method} {stage.replace(':', ' ')}"
+        for number, method in methods.items()
+        for stage in sweep.trials()[number]["stage_keys"]
+    }
     assert any(name.startswith("watched workbench ") for name in actors)
 
 
@@ -92,8 +99,8 @@ def test_metrics_are_those_of_the_log(watched: Any) -> None:
     last = next(found for found in reversed(seen) if found)
     ended = Counter(event["event"] for event in sweep.events() if event["event"].startswith("stage_"))
     finished = last["ray_unlearn_sweep_stages_total", "finished"]
-    assert 0.25 * ended["stage_finished"] <= finished <= ended["stage_finished"]
+    assert 0.1 * ended["stage_finished"] <= finished <= ended["stage_finished"]
     states = {label: value for (name, label), value in last.items() if name == "ray_unlearn_sweep_trials"}
-    assert sum(states.values()) == 4
+    assert sum(states.values()) == TRIALS
     assert 0 < last["ray_unlearn_sweep_hypervolume", ""] <= 1
     assert last["ray_unlearn_sweep_device_hours", "CPU"] > 0
