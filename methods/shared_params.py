@@ -21,6 +21,10 @@ OUTSIDE_THE_LOSS = TRAINING_PARAMS | {COMPAT}
 """Parameters on a card that no method's class has."""
 
 
+HIGHEST_RATE = 1.0
+"""AdamW moves each weight by about the rate a step: above 1 nothing of a model is left, and a factor was mistyped."""
+
+
 def learning_rate(default: float, search: tuple[float, float], source: str) -> Param:
     summary = "peak learning rate of AdamW, for full fine-tuning; LoRA wants about ten times more"
     return Param(
@@ -30,6 +34,7 @@ def learning_rate(default: float, search: tuple[float, float], source: str) -> P
         search=search,
         low=0,
         low_open=True,
+        high=HIGHEST_RATE,
         source=source,
         summary=summary,
     )

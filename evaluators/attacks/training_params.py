@@ -14,7 +14,7 @@ class TrainingParams(WeightsParams):
     """What every attack that trains has in common. The curve is one run: states are taken from it on the way."""
 
     steps: Steps | list[Steps] = Field(default=[5, 20, 100], description="optimizer steps after which a state is taken")
-    learning_rate: float = Field(default=2e-5, ge=0, allow_inf_nan=False, description="constant AdamW rate")
+    learning_rate: float = Field(default=2e-5, ge=0, le=1, allow_inf_nan=False, description="constant AdamW rate")
     batch_size: int = Field(default=4, ge=1, description="sequences a step")
     warmup: bool = Field(default=True, description="linear warm-up over the first max(1, last step / 10) steps")
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="decoupled weight decay")

@@ -42,7 +42,7 @@ class RecipeSection(Settings):
     vocab_size: Count | None = Field(default=None, description="entries of the tokenizer trained for a new model")
     epochs: float | None = Field(default=None, gt=0, description="passes over the training rows")
     batch_size: Count | None = Field(default=None, description="rows a step")
-    learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="peak learning rate of AdamW")
     warmup_share: float | None = Field(default=None, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float | None = Field(default=None, ge=0, description="decoupled weight decay")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="draws the weights and the order of rows")

@@ -39,11 +39,16 @@ def budget_text(report: Report) -> str:
         if len(counts) == 1
         else (f"The methods had {counts[0]} to {counts[-1]} trials, so a method with more had more chances")
     )
+    known = any(line.equal.probability is not None for line in report.methods)
+    sure = (
+        "in brackets the probability that its balance is above that of every other method's, on both halves."
+        if known
+        else f"how sure that is, is not known: {report.noise.reason or 'no draws of the scores are recorded'}."
+    )
     return (
         f"{equal}. Best balance is the highest harmonic mean of the objectives of one trial; hypervolume is that of "
         "the method's own trials. All on the search half, by which trials were chosen: the best of many is in part "
-        f"lucky. At equal budget: the best of the first {report.methods[0].equal.trials} trials of each method; in "
-        "brackets the probability that its balance is above that of every other method's, on both halves."
+        f"lucky. At equal budget: the best of the first {report.methods[0].equal.trials} trials of each method; {sure}"
     )
 
 

@@ -18,11 +18,12 @@ def sureness(trial: ReportTrial, pick: Pick) -> list[str]:
 
 
 def front_sureness(report: Report) -> str:
-    """Return how many members are sure, what else may be on the front, and what is not counted. Empty if not known."""
+    """Return how many members are sure, and what else may be on the front; or why that is not known."""
     known = report.noise.probability
     members = [known[trial.number] for trial in report.trials if trial.on_front and trial.number in known]
     if not members:
-        return ""
+        reason = report.noise.reason
+        return f"How sure the front is, is not known: {reason}." if reason else ""
     others = [known[trial.number] for trial in report.trials if not trial.on_front and trial.number in known]
     sure = sum(share >= SURE for share in members)
     maybe = sum(share > 1 - SURE for share in others)

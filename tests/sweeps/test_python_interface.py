@@ -134,3 +134,10 @@ def test_the_example_of_the_page_runs_as_it_is(tmp_path: Path) -> None:
     front = us.open(tmp_path / "runs" / "quickstart").front
     assert all(f"{value:.6f}" in done.stdout for value in front["ue"])
     assert re.search(r"^model +gold +original +trial \d+$", done.stdout, re.MULTILINE)
+
+
+def test_a_notebook_completes_the_public_names() -> None:
+    import unlearn_sweep as us
+
+    assert {"Sweep", "open", "audit", "method_loss", "score_rows"} <= set(dir(us))
+    assert all(hasattr(us, name) for name in dir(us))

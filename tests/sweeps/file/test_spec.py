@@ -243,3 +243,21 @@ def test_every_key_is_documented() -> None:
     parts = (SweepFile, ModelSection, RecipeSection, TrainingSettings, SearchSection, Budget)
     missing = [name for part in parts for name in part.model_fields if name not in page]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"methods": "methods: {npo: {learning_rate: 500}}"}, "methods.npo.learning_rate"),
+        ({"methods": "methods: {npo: {learning_rate: {log: [1e-5, 5]}}}"}, "methods.npo.learning_rate"),
+        ({"attacks": "attacks: [{relearn: {learning_rate: 500}}]"}, "attacks[0].relearn.learning_rate"),
+        ({"model": "model: {train: {learning_rate: 5}}"}, "model.train.learning_rate"),
+    ],
+)
+def test_a_learning_rate_above_one_is_a_mistake(part: dict[str, str], place: str, tmp_path: Path) -> None:
+    """AdamW moves a weight by about the rate a step: nothing of a model is left."""
+    with pytest.raises(SpecError) as refused:
+        parse_spec(sweep_text(**part), folder=tmp_path)
+    (problem,) = refused.value.problems
+    assert problem.path.startswith(place)
+    assert "1" in str(problem.allowed)

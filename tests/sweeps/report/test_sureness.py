@@ -93,3 +93,12 @@ def test_report_page_and_terminal_say_how_sure_the_front_is(tmp_path: Path) -> N
     assert "leads trial 1 by 0.010" in shown
     assert "members are on the front with a probability of at least 0.9" in page
     assert "best at equal budget" in page
+
+
+def test_a_report_without_draws_says_that_it_is_not_sure(tmp_path: Path) -> None:
+    """Records of older versions have none."""
+    directory = write_sweep(tmp_path / "sweep", [trial(0), trial(1)])
+    page = build_report(directory).page.read_text()
+    assert "How sure the front is, is not known: 2 of 2 trials have no draws." in page
+    assert "how sure that is, is not known: 2 of 2 trials have no draws." in page
+    assert "in brackets the probability" not in page
