@@ -16,8 +16,9 @@ LIST_THEM = "`unlearn-sweep example` lists the examples."
 
 
 def examples() -> dict[str, Path]:
-    """Return the file of every example by name, sorted by name."""
-    return {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
+    """Return the file of every example by name, sorted by name; those of papers are named `papers/NAME`."""
+    files = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("papers/*.yaml")])
+    return {file.relative_to(FOLDER).with_suffix("").as_posix(): file for file in files}
 
 
 def summary(file: Path) -> str:

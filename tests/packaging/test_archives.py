@@ -69,7 +69,8 @@ def run_python(installation: Path, folder: Path, code: str) -> str:
 
 def test_an_installation_lists_its_examples(installation: Path, tmp_path: Path) -> None:
     listed = run(installation, tmp_path, "example").stdout.splitlines()
-    shipped = [Path(name).stem for name in sorted(shipped_files()) if name.endswith(".yaml")]
+    files = [name for name in sorted(shipped_files()) if name.endswith(".yaml")]
+    shipped = [name.removeprefix("unlearn_sweep/sweeps/").removesuffix(".yaml") for name in files]
     assert [line.split()[0] for line in listed] == shipped
 
 
