@@ -10,6 +10,7 @@ def few_facts(facts: int | None) -> str | None:
     if facts is None or facts >= FEW_FACTS:
         return None
     return (
-        f"few rows: the forget side is judged by {facts} facts, about {facts // 2} in each half. Below {FEW_FACTS}, "
+        f"few rows: the forget side is judged by {facts} facts, about {facts // 2} in each half (rows that belong "
+        f"together, such as all questions on one author, are one fact). Below {FEW_FACTS}, "
         "standard errors are large and many trials cannot be told apart"
     )

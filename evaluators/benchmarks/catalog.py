@@ -26,7 +26,7 @@ BENCHMARKS = Catalog(
     (
         BenchmarkCard(
             name="authors",
-            summary="fictitious authors made by this project; a one-million-parameter model trained on first use",
+            summary="fictitious authors made by this project; a model of 0.6 million parameters, trained on first use",
             params=AuthorsParams,
             target="unlearn_sweep.evaluators.benchmarks.authors:load",
             metrics=("probability", "exact_memorization", "extraction_strength", "truth_ratio", "answer_match"),

@@ -14,7 +14,7 @@ from unlearn_sweep.evaluators.cards import BenchmarkCard
 HEAD = """# Benchmarks
 
 This page is written from the benchmark table. Change the table, then run `python -m
-evaluators.benchmarks.reference_page > docs/benchmarks.md`.
+unlearn_sweep.evaluators.benchmarks.reference_page > docs/benchmarks.md`.
 
 A benchmark is rows to train on (views `forget` and `retain`), rows to judge by (split `forget` for UE, utility splits
 for UT, split `holdout` for membership metrics), prompts, and the metrics that go with them. `authors` is built in,

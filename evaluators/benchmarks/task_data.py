@@ -109,6 +109,14 @@ def task_of(params: TaskDataSettings) -> Task:
             return Task(record=record, ask=lambda row: (row.question, row.answer), hub=hub)
 
 
+def task_hub(params: TaskDataSettings) -> tuple[str, str | None] | None:
+    """The hub data set and configuration that a task is read from; None for a local file."""
+    if params.data.endswith(ENDINGS):
+        return None
+    known = task_of(params).hub if params.data in KNOWN else None
+    return known or (params.data, None)
+
+
 def task_rows(params: TaskDataSettings, *, seed: int) -> list[Row]:
     """At most `max_rows` rows of the task in an order drawn from `seed`; the first `heldout_rows` are not trained on.
 
@@ -117,7 +125,7 @@ def task_rows(params: TaskDataSettings, *, seed: int) -> list[Row]:
     """
     task = task_of(params)
     try:
-        records = check_rows(params.data, _drawn(params, task, seed), task.record)
+        records = check_rows(params.data, _drawn(params, seed), task.record)
     except ValueError as error:
         raise TaskDataError(f"task data: {error}") from error
     # Unlabelled rows fall out here; no task has more of them than labelled ones, so enough are left.
@@ -133,23 +141,23 @@ def task_rows(params: TaskDataSettings, *, seed: int) -> list[Row]:
     ]
 
 
-def _drawn(params: TaskDataSettings, task: Task, seed: int) -> Iterable[tuple[int, Any]]:
+def _drawn(params: TaskDataSettings, seed: int) -> Iterable[tuple[int, Any]]:
     """Numbered rows in an order drawn from `seed`."""
     if params.data.endswith(ENDINGS):
         rows = list(read_table(Path(params.data)))
         random.Random(seed).shuffle(rows)
         return rows
-    table = _hub(params, task)
+    table = _hub(params)
     order = list(range(len(table)))
     random.Random(seed).shuffle(order)
     return ((place + 1, table[place]) for place in order[: 2 * params.max_rows])
 
 
-def _hub(params: TaskDataSettings, task: Task) -> Sequence[Mapping[str, Any]]:
+def _hub(params: TaskDataSettings) -> Sequence[Mapping[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
-    name, subset = task.hub if task.hub is not None and params.data in KNOWN else (params.data, None)
+    name, subset = task_hub(params) or (params.data, None)
     try:
         return load_dataset(name, params.subset or subset, split=params.data_split)  # type: ignore[return-value]
     except (DatasetsError, OSError, ValueError) as error:

@@ -98,7 +98,7 @@ def load(params: TofuParams) -> Benchmark:
     evaluation = {"forget": judged_forget, "retain": judged_retain}
     evaluation |= {split: some(rows, params.evaluation_rows) for split, rows in extra.items()}
     if params.holdout:
-        unseen = train_rows(source, params.forget.replace("forget", "holdout"), "holdout")
+        unseen = train_rows(source, params.forget.replace("forget", "holdout"), "holdout", option="holdout")
         evaluation["holdout"] = some(unseen, params.evaluation_rows)
     template = published_template("tofu", Template())
     return Benchmark(
@@ -146,11 +146,18 @@ class Source:
     def place(self) -> str:
         return self.hub if self.folder is None else str(self.folder)
 
-    def rows(self, name: str, kind: type[Kind]) -> list[Kind]:
-        """The rows of one file, checked; row numbers in messages count from 1, as line numbers do."""
+    def rows(self, name: str, kind: type[Kind], *, option: str | None = None) -> list[Kind]:
+        """The rows of one file, checked; row numbers in messages count from 1, as line numbers do.
+
+        `option` is the option without which this file is not read. The message about a missing file names it.
+        """
         if self.folder is None:
             return check(f"{self.hub} {name}", hub_table(self.hub, name, "train", revision=self.revision), kind)
-        file = find_table(self.folder, name)
+        try:
+            file = find_table(self.folder, name)
+        except ValueError as error:
+            asked = f"; benchmark.{option}: true asks for this file: add it, or set {option}: false"
+            raise ValueError(f"{error}{asked if option else ''}") from error
         return check(str(file), read_table(file), kind)
 
 
@@ -176,9 +183,9 @@ def right_answers(row: AlternativesRow) -> set[str]:
     return {row.answer, row.paraphrased_answer} if isinstance(row, PerturbedRow) else {row.answer}
 
 
-def train_rows(source: Source, name: str, split: str) -> list[Row]:
+def train_rows(source: Source, name: str, split: str, *, option: str | None = None) -> list[Row]:
     """The rows of a training file, grouped by author."""
-    found = source.rows(name, TofuRow)
+    found = source.rows(name, TofuRow, option=option)
     by_author = len(found) >= LEAST_AUTHORS * AUTHOR_ROWS
     return [
         Row(
@@ -232,7 +239,7 @@ def extra_rows(source: Source, split: str) -> list[Row]:
             form="held_out",
             perturbed_answers=tuple(row.perturbed_answer),
         )
-        for i, row in enumerate(source.rows(f"{split}_perturbed", AlternativesRow))
+        for i, row in enumerate(source.rows(f"{split}_perturbed", AlternativesRow, option="extra_splits"))
     ]
 
 

@@ -71,6 +71,7 @@ def _narrowed(table: pd.DataFrame, *, attack: str | None, split: str | None, sea
     """
     for name, wanted in (("attack", attack), ("split", split)):
         known = sorted(filter(None, table[name].unique()))
+        wanted = label_named(wanted, known) if name == "attack" and wanted is not None else wanted
         if wanted is not None and wanted not in known:
             raise UserError(f"no answers of {name} {wanted!r}; there are answers of {', '.join(known) or 'none'}")
         if wanted is not None:
@@ -80,6 +81,12 @@ def _narrowed(table: pd.DataFrame, *, attack: str | None, split: str | None, sea
         ids = table.loc[texts.str.contains(search, case=False, regex=False), "row_id"]
         table = table.loc[table["row_id"].isin(ids.unique().tolist())]
     return table
+
+
+def label_named(wanted: str, labels: list[str]) -> str:
+    """Return the only label of attack `wanted` (`quantize` for `quantize-4bit`), or `wanted` if there are several."""
+    own = [label for label in labels if label.startswith(f"{wanted}-")]
+    return own[0] if wanted not in labels and len(own) == 1 else wanted
 
 
 def _print(table: pd.DataFrame, rows: int) -> None:

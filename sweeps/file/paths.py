@@ -139,14 +139,16 @@ def report_missing(text: str, place: Path, path: KeyPath, collector: ProblemColl
 def nearest_path(place: Path) -> str | None:
     """Return `place` with its first missing part replaced by the most similar name in that folder.
 
-    None if no name is similar or the folder is not readable.
+    None if no name is similar, if the rest of the path does not exist below it, or if the folder is not readable.
     """
     parts = [place, *place.parents]
     missing = next((part for part in reversed(parts) if not part.exists()), None)
     if missing is None or not missing.parent.is_dir() or not os.access(missing.parent, os.R_OK):
         return None
-    found = near_miss(missing.name, os.listdir(missing.parent))
-    return str(missing.parent / found / place.relative_to(missing)) if found else None
+    rest = place.relative_to(missing)
+    there = [name for name in os.listdir(missing.parent) if (missing.parent / name / rest).exists()]
+    found = near_miss(missing.name, there)
+    return str(missing.parent / found / rest) if found else None
 
 
 def _advice(place: Path) -> str:

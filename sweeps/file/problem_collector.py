@@ -7,6 +7,9 @@ from typing import Any
 from unlearn_sweep.sweeps.file.problems import Problem, dotted, near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import Document, KeyPath
 
+SHORT_FOR = {"lr": "learning_rate", "bs": "batch_size", "wd": "weight_decay"}
+"""Usual abbreviations, to suggest the name they stand for. No file may use them."""
+
 
 class ProblemCollector:
     """Collects problems. Paths with a problem are marked invalid and not checked again, so each is reported once."""
@@ -29,7 +32,8 @@ class ProblemCollector:
     def add_unknown(self, path: KeyPath, message: str, names: list[str], allowed: str) -> None:
         """Report an unknown name. Also mark the most similar valid name as invalid, since it was probably meant."""
         given = str(path[-1])
-        nearest = near_miss(given, names)
+        meant = SHORT_FOR.get(given)
+        nearest = meant if meant in names else near_miss(given, names)
         advice = f"write {nearest}" if nearest else "remove it, or use one of the names above"
         self.add(path, message, given=shown(given), allowed=allowed, nearest=nearest, advice=advice)
         if nearest:

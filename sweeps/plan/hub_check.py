@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.models.hub import HubId, Unavailable, model_ids, unavailable
 from unlearn_sweep.engine.models.loadable import misfits
+from unlearn_sweep.evaluators.attacks.catalog import ChainParams, validate
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, hub_sets
+from unlearn_sweep.evaluators.benchmarks.task_data import TASK_VIEW, task_hub
+from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.plan.obstacles import values_of
 from unlearn_sweep.sweeps.plan.thinking_check import template_refusals
 
 NAMED_IN_CARDS = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -55,6 +60,7 @@ def missing(job: SweepJob) -> dict[str, Unavailable]:
     wanted, by their key in the sweep file."""
     data = missing_data(job.benchmark.name, job.benchmark.params)
     found = unavailable(model_ids(given_models(job)), known_models()) | ({} if data is None else {"benchmark": data})
+    found |= missing_task_data(job)
     return found | {key: Unavailable(words=words, certain=True) for key, words in template_refusals(job).items()}
 
 
@@ -62,12 +68,47 @@ def missing_data(benchmark: str, params: Mapping[str, Any]) -> Unavailable | Non
     """Return why data sets that a benchmark reads are not available, all in one; None if they are available."""
     sets = hub_sets(benchmark, params)
     named = {str(number): HubId(name, revision, "dataset") for number, (name, revision) in enumerate(sets)}
+    return _all_in_one(named, "or give local files (docs/benchmarks.md)")
+
+
+def _all_in_one(named: Mapping[str, HubId], advice: str) -> Unavailable | None:
+    """Return why data sets are not available as one line that ends with `advice`; None if they are available."""
     found = unavailable(named, {name for card in BENCHMARKS.values() for name in _names(card.hub)})
     if not found:
         return None
-    words = "; ".join(dict.fromkeys(reason.words for reason in found.values()))
-    advice = "; or give local files (docs/benchmarks.md)"
-    return Unavailable(words=words + advice, certain=any(reason.certain for reason in found.values()))
+    words = "; ".join((*dict.fromkeys(reason.words for reason in found.values()), advice))
+    return Unavailable(words=words, certain=any(reason.certain for reason in found.values()))
+
+
+def missing_task_data(job: SweepJob) -> dict[str, Unavailable]:
+    """Return why data of other tasks, on which attacks and methods train, are not available, by key in the file."""
+    links = [link for attack in job.attacks for link in _links(attack.name, attack.params)]
+    settings = [params for params in (validate(*link) for link in links) if isinstance(params, TaskDataSettings)]
+    views = [
+        str(value)
+        for space in job.spaces
+        for name, dimension in space.params.items()
+        if name.rpartition(".")[2] == "irm_view"
+        for value in values_of(dimension)
+    ]
+    tasks = [TaskDataSettings(data=view.removeprefix(TASK_VIEW)) for view in views if view.startswith(TASK_VIEW)]
+    places = (
+        ("attacks", settings, "finetune: {data: FILE}"),
+        ("methods", tasks, f"irm_view: {TASK_VIEW}FILE"),
+    )
+    return {key: found for key, given, local in places if (found := _missing_sets(given, local)) is not None}
+
+
+def _links(name: str, params: Any) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    """Return an attack with its parameters, or the attacks of a chain."""
+    checked = validate(name, params)
+    return checked.links() if isinstance(checked, ChainParams) else [(name, params)]
+
+
+def _missing_sets(tasks: Sequence[TaskDataSettings], local: str) -> Unavailable | None:
+    """Return why data sets of tasks are not available, all in one; None if they are. `local` names a file instead."""
+    sets = {found[0] for task in tasks if not Path(task.data).exists() and (found := task_hub(task)) is not None}
+    return _all_in_one({name: HubId(name, None, "dataset") for name in sorted(sets)}, f"or give a local file, {local}")
 
 
 def known_models() -> frozenset[str]:

@@ -15,6 +15,7 @@ from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import validate
 from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget_halves, seen_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
 from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
 from unlearn_sweep.evaluators.benchmarks.written_rows import ReadView
@@ -201,8 +202,18 @@ def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             if name in AGAINST_HOLDOUT and not benchmark.evaluation.get("holdout"):
                 yield (
                     f"{objective} metric {name} needs rows that no model was trained on (split holdout); "
-                    f"{benchmark.name} has none"
+                    f"{benchmark.name} has none: {_holdout_advice(benchmark.name)}, or leave the metric out"
                 )
+
+
+def _holdout_advice(benchmark: str) -> str:
+    """Return which option of a benchmark gives it the split holdout."""
+    options = BENCHMARKS[benchmark].params.model_fields if benchmark in BENCHMARKS else {}
+    if "holdout" in options:
+        return "set benchmark.holdout: true"
+    if "holdout_path" in options:
+        return "give benchmark.holdout_path, a file of such rows"
+    return "take a benchmark that has them"
 
 
 def _floors(job: SweepJob) -> Iterator[str]:

@@ -15,7 +15,7 @@ from unlearn_sweep.engine.answers import read_answers
 from unlearn_sweep.engine.store.snapshot import read_snapshot
 from unlearn_sweep.plugins import plugin_file, use
 from unlearn_sweep.sweeps.cli import app
-from unlearn_sweep.sweeps.commands.answers import marked
+from unlearn_sweep.sweeps.commands.answers import label_named, marked
 from unlearn_sweep.sweeps.report.answer_sheet import answer_sheet
 
 runner = CliRunner()
@@ -64,12 +64,29 @@ def test_a_search_keeps_all_answers_to_what_it_finds(tmp_path: Path) -> None:
     assert {line["model"] for line in lines} == {"original", "gold", "trial 0", "trial 1"}
 
 
+def test_an_attack_may_be_named_without_what_its_label_adds(tmp_path: Path) -> None:
+    """Oracle: the label in full. Two labels of one attack are not guessed between."""
+    folder = write_answered_sweep(tmp_path / "runs" / "demo")
+    whole, short = (
+        runner.invoke(app, ["answers", str(folder), "0", "--attack", name, "--json"]).stdout
+        for name in ("relearn-forget", "relearn")
+    )
+    assert short == whole
+    assert json.loads(short)
+    labels = ["quantize-4bit", "quantize-8bit", "chain-quantize-4bit-relearn"]
+    assert [label_named(name, labels) for name in ("quantize", "chain", "prefill")] == [
+        "quantize",
+        labels[2],
+        "prefill",
+    ]
+
+
 def test_mistakes_end_with_status_2_and_what_there_is(tmp_path: Path) -> None:
     folder = write_answered_sweep(tmp_path / "runs" / "demo")
     for arguments, said in (
         ([str(tmp_path)], "is no sweep"),
         ([str(folder), "9"], "no record of trial 9; trials with one: 0, 1"),
-        ([str(folder), "--attack", "relearn"], "no answers of attack 'relearn'; there are answers of relearn-forget"),
+        ([str(folder), "--attack", "relern"], "no answers of attack 'relern'; there are answers of relearn-forget"),
         ([str(folder), "--split", "x"], "no answers of split 'x'; there are answers of forget, retain"),
     ):
         done = runner.invoke(app, ["answers", *arguments])

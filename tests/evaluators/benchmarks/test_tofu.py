@@ -127,8 +127,15 @@ def test_held_out_authors_are_measured_and_no_utility(folder: Path) -> None:
     assert [held.question for held in found.evaluation["holdout"]] == [f"Who wrote book {i}?" for i in range(80, 88)]
     assert "holdout" not in found.utility_splits
     (folder / "holdout01.json").unlink()
-    with pytest.raises(ValueError, match=r"holdout01.json: no such file"):
+    with pytest.raises(ValueError, match=r"holdout01.json: no such file.*benchmark.holdout: true asks for this file"):
         load(folder, holdout=True)
+    (folder / "real_authors_perturbed.json").unlink()
+    with pytest.raises(ValueError, match=r"real_authors_perturbed.json: no such file.*set extra_splits: false"):
+        load(folder, extra_splits=True)
+    (folder / "retain_perturbed.json").unlink()
+    with pytest.raises(ValueError, match=r"retain_perturbed.json: no such file") as always:
+        load(folder)
+    assert "asks for this file" not in str(always.value)
 
 
 def test_a_cap_below_the_judged_rows_caps_these_too(folder: Path) -> None:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unlearn_sweep.sweeps.file.paths import nearest_path
 from unlearn_sweep.sweeps.file.problems import SHOWN_CHARACTERS, Problem, SpecError, dotted, near_miss, shown
+
+
+def test_a_suggested_path_exists(tmp_path: Path) -> None:
+    """A name below which the rest of the path is missing is not suggested, such as an ordinary file for a folder."""
+    (tmp_path / "share.txt").write_text("")
+    (tmp_path / "shared2" / "data").mkdir(parents=True)
+    (tmp_path / "sharex").mkdir()
+    assert nearest_path(tmp_path / "share" / "data") == str(tmp_path / "shared2" / "data")
+    assert nearest_path(tmp_path / "share" / "rows") is None
+    assert nearest_path(tmp_path / "share") == str(tmp_path / "sharex")
+    assert nearest_path(tmp_path / "share.txt" / "rows") is None
 
 
 def test_text_of_an_error() -> None:

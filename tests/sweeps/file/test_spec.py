@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.model_folders import write_model_folder
+from tests.sweeps.shipped_files import placed
 from tests.sweeps.sweep_text import TWO_CPUS, sweep_text
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_settings import Budget
@@ -38,12 +39,10 @@ def messages(**parts: str) -> list[str]:
     return [problem.text("x") for problem in caught.value.problems]
 
 
-def test_shipped_files_are_valid() -> None:
+def test_shipped_files_are_valid(tmp_path: Path) -> None:
     assert {path.name for path in SHIPPED} >= {"quickstart.yaml", "quickstart_deepspeed.yaml", "tofu_tiny.yaml"}
     for path in SHIPPED:
-        if path.name == "tofu_tiny.yaml" and not Path("../shared/data/tofu").is_dir():
-            continue
-        assert load_spec(path, cpus=2).file.name
+        assert load_spec(placed(path, tmp_path), cpus=2).file.name
 
 
 def test_values_and_spaces_of_a_method() -> None:
@@ -67,6 +66,17 @@ def test_values_and_spaces_of_a_method() -> None:
     assert space.params["forget_weight"] == Fixed(1.0)
     assert space.params["beta"] == LogUniform(*map(float, beta.search))  # pyright: ignore[reportArgumentType]
     assert list(space.params) == [param.name for param in card.params]
+
+
+def test_an_abbreviated_parameter_is_told_with_the_name_that_it_stands_for() -> None:
+    """Oracle: the written-out name."""
+    (said,) = messages(methods="methods: {npo: {lr: 1e-5}}")
+    assert "unknown parameter of npo" in said
+    assert "nearest: learning_rate" in said
+    (said,) = messages(attacks="attacks: [{relearn: {lr: 1e-5}}, {finetune: {bs: 4}}]")[:1]
+    assert "nearest: learning_rate" in said
+    (said,) = messages(methods="methods: {npo: {bs: 4}}")
+    assert "nearest" not in said, "npo has no batch_size"
 
 
 def test_what_is_left_out_is_the_default_and_nothing_searches_nothing() -> None:
@@ -232,10 +242,9 @@ def replace_at(target: Any, path: tuple[str | int, ...], value: Any) -> None:
 
 def test_the_documented_file_is_valid(tmp_path: Path) -> None:
     page = Path("docs/sweep_file.md").read_text()
-    (tmp_path / "shared" / "data" / "tofu").mkdir(parents=True)
-    (tmp_path / "here").mkdir()
+    (tmp_path / "data" / "tofu").mkdir(parents=True)
     text = page.split("```yaml\n")[1].split("```")[0]
-    assert parse_spec(text, folder=tmp_path / "here").file.name == "tofu-forget10"
+    assert parse_spec(text, folder=tmp_path).file.name == "tofu-forget10"
 
 
 def test_every_key_is_documented() -> None:

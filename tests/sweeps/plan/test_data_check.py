@@ -64,7 +64,8 @@ def test_rows_that_have_all_are_described(tmp_path: Path) -> None:
         ({"ue": "verbmem"}, "ue metric verbmem is for rows of kind continuation, and custom has question"),
         (
             {"ue": "mia_min_k_auc"},
-            "ue metric mia_min_k_auc needs rows that no model was trained on (split holdout); custom has none",
+            "ue metric mia_min_k_auc needs rows that no model was trained on (split holdout); custom has none: "
+            "give benchmark.holdout_path, a file of such rows, or leave the metric out",
         ),
         ({"ue": "forget_quality"}, "forget_quality has no chance value: it needs a gold model"),
         ({"ue": "mia_loss"}, "mia_loss has no chance value: it needs a gold model, but gold is floor: chance"),

@@ -1,0 +1,27 @@
+"""Shipped sweep files in a form that can be checked on any machine: rows that they read from a folder are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.evaluators.benchmarks.test_tofu import row, write
+
+ROWS = "path: data/tofu"
+SIZES = {"forget01": range(40), "retain99": range(100, 300)}
+JUDGED = {"forget01_perturbed": range(40), "retain_perturbed": range(100, 300, 2)}
+
+
+def placed(file: Path, folder: Path) -> Path:
+    """The file itself, or a copy in `folder` that reads made rows in TOFU's form, written there too."""
+    text = file.read_text(encoding="utf-8")
+    if ROWS not in text:
+        return file
+    rows = folder / "tofu"
+    rows.mkdir(parents=True)
+    for name, numbers in SIZES.items():
+        write(rows, name, [row(number, extra=False) for number in numbers])
+    for name, numbers in JUDGED.items():
+        write(rows, name, [row(number) for number in numbers])
+    copy = folder / file.name
+    copy.write_text(text.replace(ROWS, f"path: {rows}"), encoding="utf-8")
+    return copy
