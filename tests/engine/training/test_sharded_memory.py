@@ -114,9 +114,9 @@ def test_memory_falls_as_one_over_the_ranks(
 def test_a_limit_that_whole_models_do_not_pass(
     large_model: tuple[Path, int], make_job: JobMaker, benchmark: Benchmark, tmp_path: Path
 ) -> None:
-    """The kernel gives no rank more than 0.6 of what the whole training takes; a mapped weight file counts too."""
+    """The kernel gives no rank more than 0.8 of what the whole training takes; a mapped weight file counts too."""
     folder, parameters = large_model
-    limit = 0.6 * parameters * 16 / MIB
+    limit = 0.8 * parameters * 16 / MIB  # rank 0 maps the weight file, 4 bytes a parameter, beside its part
     job = make_job("npo", {"retain": "nll"}, start_model=str(folder), max_steps=2)
     (said,) = watched(job, benchmark, tmp_path / "whole", 1, limit)
     assert "can't allocate memory" in said, said
