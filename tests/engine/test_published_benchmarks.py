@@ -76,9 +76,9 @@ def test_the_controls_are_at_their_anchors(ready: Ready) -> None:
     job, prepared, _ = ready
     scorer = Scorer(job, prepared, StageStore(job.storage))
     tables = control_tables(prepared, StageStore(job.storage))
-    ue, ut = scorer.effectiveness(tables.original, "search"), scorer.utility(tables.original, "search")
+    (ue, _), (ut, _) = scorer.effectiveness(tables.original, "search"), scorer.utility(tables.original, "search")
     assert (ue.value, ut.value) == (0.0, 1.0), (ue.reason, ut.reason, [part.reason for part in (*ue.parts, *ut.parts)])
-    assert scorer.effectiveness(tables.gold, "search").value == pytest.approx(1.0)
+    assert scorer.effectiveness(tables.gold, "search")[0].value == pytest.approx(1.0)
 
 
 def test_every_row_that_a_metric_is_for_has_a_value(ready: Ready) -> None:

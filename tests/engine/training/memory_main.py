@@ -1,17 +1,16 @@
 """One rank of a training whose memory is watched: `python memory_main.py RANK WORLD_SIZE FOLDER`.
 
-FOLDER holds watched.json (the job, and a limit in MiB or null) and benchmark.pickle, both written by the test itself.
+FOLDER holds watched.json (the job) and benchmark.pickle, both written by the test itself.
 It takes the meeting file of the process group and, from each rank, memory-RANK.json: MiB above what it held before.
 
 What counts is anonymous memory, from /proc/self/status: weight files are mapped, and their pages, which the kernel may
-drop, count as resident too. A limit is one on data (RLIMIT_DATA), which counts private mappings of files as well.
+drop, count as resident too.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-import resource
 import sys
 import threading
 from pathlib import Path
@@ -63,9 +62,6 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     import_deepspeed()
     import transformers.models.llama.modeling_llama  # noqa: F401 -- what imports take is not counted
 
-    if task["limit"] is not None:
-        allowed = int((status("VmData:") + task["limit"]) * 2**20)
-        resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
     watch = Watch()
 
     def watched(*args: object, **options: object) -> Loaded:

@@ -110,7 +110,7 @@ def test_no_step_leaves_the_model(make_job: JobMaker, benchmark: Benchmark, star
 
 
 def test_divergence_is_the_attackers_error(make_job: JobMaker, benchmark: Benchmark) -> None:
-    job = attack_job(make_job, PARAMS | {"learning_rate": 1e30})
+    job = attack_job(make_job, PARAMS | {"learning_rate": 1.0, "weight_decay": 1e30})
     with pytest.raises(AttackError, match="diverged"):
         run_any_worker(job, benchmark=benchmark)
     assert not Path(job["output_dir"]).exists()
