@@ -9,7 +9,6 @@ import json
 import re
 import time
 import urllib.request
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from tests.e2e.conftest import SweepRun, write_sweep
 
 TRIALS = 16
 """Enough for what the first of them leaves to be seen while the last ones run: Ray reports with a delay."""
+LAG_S = 60.0
+"""Longer than Ray takes to hand a number on, also on a busy machine."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DASHBOARD = re.compile(r"Ray dashboard: (http://[\d.:]+)")
 PORTS = Path("/tmp/ray/prom_metrics_service_discovery.json")
@@ -48,7 +49,9 @@ def samples() -> dict[tuple[str, str], float]:
 
 
 @pytest.fixture(scope="module")
-def watched(storage: Path) -> tuple[SweepRun, set[str], set[str], list[float], list[dict[tuple[str, str], float]]]:
+def watched(
+    storage: Path,
+) -> tuple[SweepRun, set[str], set[str], list[float], list[tuple[float, dict[tuple[str, str], float]]]]:
     """A sweep, and what was seen while it ran: names of tasks and processes, CPUs in use, metrics."""
     sweep = write_sweep(storage, "watched", trials=TRIALS, training="workers: 0, weight_decay: 0.03", at_once=2)
     with pytest.MonkeyPatch.context() as patch:
@@ -59,12 +62,12 @@ def watched(storage: Path) -> tuple[SweepRun, set[str], set[str], list[float], l
     tasks: set[str] = set()
     actors: set[str] = set()
     cpus: list[float] = []
-    metrics: list[dict[tuple[str, str], float]] = []
+    metrics: list[tuple[float, dict[tuple[str, str], float]]] = []
     while process.poll() is None:
         try:
             tasks |= {row["name"] for row in rows(base, "tasks")}
             found = rows(base, "actors")
-            metrics.append(samples())
+            metrics.append((time.time(), samples()))
         except OSError:
             continue  # Ray is ending
         actors |= {str(row["name"]) for row in found}
@@ -94,13 +97,17 @@ def test_cpus_that_are_in_use_are_reserved(watched: Any) -> None:
 
 
 def test_metrics_are_those_of_the_log(watched: Any) -> None:
-    """The last update before the end misses what ended in the seconds after it."""
+    """Ray hands numbers on with a delay: what was scraped lies between the log then and the log a minute before."""
     sweep, _, _, _, seen = watched
-    last = next(found for found in reversed(seen) if found)
-    ended = Counter(event["event"] for event in sweep.events() if event["event"].startswith("stage_"))
+    scraped, last = next((at, found) for at, found in reversed(seen) if found)
+
+    def logged(event: str, until: float) -> int:
+        return sum(line["event"] == event and line["time"] <= until for line in sweep.events())
+
     finished = last["ray_unlearn_sweep_stages_total", "finished"]
-    assert 0.1 * ended["stage_finished"] <= finished <= ended["stage_finished"]
+    assert max(1, logged("stage_finished", scraped - LAG_S)) <= finished <= logged("stage_finished", scraped)
     states = {label: value for (name, label), value in last.items() if name == "ray_unlearn_sweep_trials"}
-    assert sum(states.values()) == TRIALS
-    assert 0 < last["ray_unlearn_sweep_hypervolume", ""] <= 1
+    assert max(1, logged("trial_asked", scraped - LAG_S)) <= sum(states.values()) <= TRIALS
+    if logged("trial_settled", scraped - LAG_S):
+        assert 0 < last["ray_unlearn_sweep_hypervolume", ""] <= 1
     assert last["ray_unlearn_sweep_device_hours", "CPU"] > 0
