@@ -111,8 +111,11 @@ def readable(text: str, path: KeyPath, collector: ProblemCollector) -> bool:
 
 
 def absolute(text: str, folder: Path) -> Path:
-    """Return an absolute path: expand `~`, $NAME and ${NAME}, resolve `..`. Relative paths start at `folder`."""
-    return (folder / expanded(text)).resolve()
+    """Return an absolute path: expand `~`, $NAME and ${NAME}, resolve `..`. Relative paths start at `folder`.
+
+    NUL, which `readable` reports and no path can contain, is left out.
+    """
+    return (folder / expanded(text).replace("\0", "")).resolve()
 
 
 def expanded(text: str) -> str:

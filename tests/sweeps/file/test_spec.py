@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.model_folders import write_model_folder
@@ -207,6 +207,7 @@ FULL = parse_document(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example([(("model", "path"), "a\x00b")])
 @given(st.lists(st.tuples(st.sampled_from(places(FULL)[1:]), values), min_size=1, max_size=3))
 def test_no_file_makes_the_checks_fail(edits: list[tuple[tuple[str | int, ...], Any]]) -> None:
     """Whatever stands anywhere, the answer is a spec that can be resolved, or mistakes that can be printed."""
