@@ -91,6 +91,14 @@ class MirrorThread(SyncThread):
 
     def update(self, *, last: bool) -> None:
         self.pusher.look()
+        try:
+            self._upload(last=last)
+        except self.expected():
+            with contextlib.suppress(*self.expected()):  # without an answer, what was uploaded counts as there
+                self.pusher.forget_lost()
+            raise
+
+    def _upload(self, *, last: bool) -> None:
         if self._heart.taken_by is None:
             self._heart.beat()
         if self._heart.taken_by is not None:

@@ -20,6 +20,7 @@ from unlearn_sweep.engine.mirror.plan import (
     PLAIN,
     SPEC,
     STAGE_FILE,
+    STAGES,
     Listing,
     by_key,
     counted,
@@ -101,6 +102,13 @@ class Pusher:
         self._push_models()
         if last or time.monotonic() - self._removed > REMOVE_EVERY_S:
             self._remove_models()
+
+    def forget_lost(self) -> None:
+        """Count as uploaded only what the mirror still lists: it may have lost what it took."""
+        there = self.mirror.listing(STAGES, MODELS, self._name)
+        self._stages_there &= whole_stages(there).keys()
+        self._models_there &= whole_models(there).keys()
+        self._sent = {name: stamp for name, stamp in self._sent.items() if f"{self._name}/{name}" in there}
 
     def left(self) -> Left:
         """Count what has not been uploaded yet."""

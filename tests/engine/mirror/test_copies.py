@@ -14,6 +14,7 @@ from tests.support.sweep_folder import trial, write_trial
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.mirror.background import mirrored
 from unlearn_sweep.engine.mirror.pull import fetch_model
+from unlearn_sweep.engine.mirror.push import Pusher
 from unlearn_sweep.engine.stages.prepare import model_stages
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.stages import StageStore
@@ -94,6 +95,24 @@ def test_what_is_there_is_not_uploaded_again_and_what_changed_is(here: SweepJob,
     changed = {str(path.relative_to(tmp_path / "copy")) for path in after if after[path] != before.get(path)}
     assert changed == {f"sweep/{name}" for name in OWN} | {f"sweep/trials/{BEATEN}.json"}
     assert str(pusher.left()) == "nothing"
+
+
+def test_what_the_mirror_lost_counts_as_not_copied(here: SweepJob, uri: str, tmp_path: Path) -> None:
+    """Oracle: an upload into an empty mirror, which has everything to do."""
+    pusher = push(here, uri)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fresh = Pusher(open_mirror(f"file://{empty}"), StageStore(here.storage), here.directory, {})
+    fresh.look()
+    (tmp_path / "copy/sweep/trials" / f"{BEATEN}.json").unlink()
+    pusher.forget_lost()
+    assert str(pusher.left()) == "1 record"
+    shutil.rmtree(tmp_path / "copy")
+    (tmp_path / "copy").write_text("no folder any more")
+    pusher.forget_lost()
+    ours, all_of_it = pusher.left(), fresh.left()
+    assert (ours.stages, ours.trials, ours.models) == (all_of_it.stages, all_of_it.trials, all_of_it.models)
+    assert ours.trials == 3
 
 
 @pytest.mark.parametrize("torn", [b'{"half', b'{"half\n{"line": 1'])
