@@ -116,27 +116,26 @@ def test_the_original_is_no_distance_from_itself(original: LlamaForCausalLM) -> 
 
 @pytest.mark.parametrize("place", ["prefix", "suffix"])
 def test_the_search_finds_what_exhaustive_search_finds(target: Target, place: str) -> None:
-    """Oracle: every text of one to three of ten tokens that the tokenizer reads back, scored one by one.
+    """Oracle: every text of one to three of some ten tokens that the tokenizer reads back, scored one by one.
 
-    The search does at least as well; better only by a text that keeps a token of the one it starts from.
+    Tokens of the text that the search starts from are among them: they may stay.
     """
     sizes = {"text_tokens": 2, "min_tokens": 1, "max_tokens": 3, "prompts": 2, "target_tokens": 3, "search_width": 64}
     params = EnhancedGcgParams.model_validate({**sizes, "place": place})
     search = enhanced_search(target, params, chosen(target))
     allowed = [token for token in range(len(search.forbidden)) if not search.forbidden[token]][5:85:8]
+    allowed = sorted({*allowed, *search.start})
     search.forbidden = torch.ones_like(search.forbidden)
     search.forbidden[allowed] = False
-    written = [*allowed, *set(search.start)]  # a token that the search starts from may stay, and is never drawn
-    everything = [text for length in (1, 2, 3) for text in product(written, repeat=length)]
+    everything = [text for length in (1, 2, 3) for text in product(allowed, repeat=length)]
     stable = search.texts.read_back_unchanged(everything)
     losses = dict(zip(stable, search.objective.losses(stable), strict=True))
-    drawn = {text: loss for text, loss in losses.items() if set(text) <= set(allowed)}
-    assert len(drawn) > 100
+    assert len(stable) > 100
     for _ in range(40):
         search.step()
-    assert min(losses.values()) - 1e-4 <= search.best.loss <= min(drawn.values()) + 1e-4
-    assert search.best.loss == pytest.approx(losses[search.best.ids], abs=1e-4)
-    assert search.best.loss < search.first.loss
+    best = min(losses.values())
+    assert search.best.loss == pytest.approx(best, abs=1e-4)
+    assert best < search.first.loss
 
 
 def test_best_loss_only_falls_and_is_the_loss_of_the_text(target: Target) -> None:
