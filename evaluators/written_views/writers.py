@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from unlearn_sweep.evaluators.benchmarks.view_settings import DEFAULT_WRITER
 from unlearn_sweep.evaluators.chat_models.endpoint import CallError, Completion, complete
+from unlearn_sweep.evaluators.chat_models.kept_files import KeptFiles
 from unlearn_sweep.evaluators.chat_models.settings import THINKING_TOKENS, ChatModelSettings, chat_model_settings
 from unlearn_sweep.evaluators.judge.judge import Cost
 from unlearn_sweep.evaluators.written_views.prompts import Message
@@ -50,26 +49,17 @@ class KeptAnswers:
     """Answers by what was asked, one file each, below a folder; a file that is cut off counts as not there."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.files = KeptFiles(folder)
 
     def get(self, key: str) -> Completion | None:
+        kept = self.files.read(key)
         try:
-            return Completion(**json.loads(self._file(key).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return Completion(**kept) if isinstance(kept, dict) else None
+        except TypeError:
             return None
 
     def put(self, key: str, answer: Completion) -> None:
-        file = self._file(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, scratch = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(asdict(answer), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, file)
-
-    def _file(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.json"
+        self.files.write(key, asdict(answer))
 
 
 class Writer:
@@ -101,14 +91,18 @@ class Writer:
             WriterFailedError: it has failed many times and never answered.
         """
         key = self.key(messages, tokens, variation)
-        known = self.kept.get(key)
-        if known is not None:
-            with self._lock:
-                self.cost.cached += 1
-            return known
+        with self.kept.files.asking(key):
+            known = self.kept.get(key)
+            if known is None:
+                return self._new(key, messages, self._tokens(tokens))
+        with self._lock:
+            self.cost.cached += 1
+        return known
+
+    def _new(self, key: str, messages: list[Message], tokens: int) -> Completion:
         try:
             with self._places:
-                answer = self._complete(messages, self._tokens(tokens), int(key[:8], 16))
+                answer = self._complete(messages, tokens, int(key[:8], 16))
         except CallError as error:
             self._failed(error)
             raise
