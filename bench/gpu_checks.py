@@ -28,7 +28,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model, train_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model
+from unlearn_sweep.engine.models.start_model import train_tokenizer
 from unlearn_sweep.engine.training.assembly import assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.job import TrainJob

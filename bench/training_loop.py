@@ -22,7 +22,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from unlearn_sweep.engine.models.loading import create_start_model, load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
+from unlearn_sweep.engine.models.start_model import create_start_model
 from unlearn_sweep.engine.training.assembly import assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.forward import SupervisedLM, pack

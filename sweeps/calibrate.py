@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.evaluators.cards import MetricCard
-from unlearn_sweep.evaluators.catalog import METRICS, metric_card, row_metrics
+from unlearn_sweep.evaluators.catalog import METRICS, metric_card
 from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _applies(card: MetricCard, kinds: frozenset[str]) -> bool:
 
 def _refuse_unknown(name: str) -> None:
     try:
-        row_metrics([metric_card(name).name])
+        metric_card(name)
     except ValueError as error:
         raise UserError(str(error), advice="unlearn-sweep evaluators lists the metrics") from None
 

@@ -45,7 +45,8 @@ def prompt_lines(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
 
 def tokenizer_of(job: SweepJob, benchmark: Benchmark) -> PreTrainedTokenizerBase:
     """Load the tokenizer of the original model, or train the one that a new model will get."""
-    from unlearn_sweep.engine.models.loading import load_tokenizer, train_tokenizer
+    from unlearn_sweep.engine.models.loading import load_tokenizer
+    from unlearn_sweep.engine.models.start_model import train_tokenizer
     from unlearn_sweep.engine.stages.recipes import recipe_of
 
     place = job.original.tokenizer or job.original.path

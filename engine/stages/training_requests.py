@@ -22,7 +22,7 @@ from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSetting
 
 TRAINING_CODE = "unlearn_sweep.engine.training.worker"
 FINETUNE_CODE = "unlearn_sweep.methods.finetune"
-MODEL_CODE = "unlearn_sweep.engine.models.loading"
+MODEL_CODE = "unlearn_sweep.engine.models.start_model"
 START_FIELDS = ("base", "config", "vocab_size", "seed")
 PER_METHOD = ("learning_rate", "epochs")
 

@@ -43,7 +43,7 @@ class Workbench(Bench):
 
     def start_model(self, request: StartRequest) -> None:
         """Create a new small model and its tokenizer, or copy the base model."""
-        from unlearn_sweep.engine.models.loading import create_start_model
+        from unlearn_sweep.engine.models.start_model import create_start_model
         from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
         create_start_model(self.benchmark(request.benchmark), TrainRecipe(**request.recipe), Path(request.output))

@@ -26,7 +26,8 @@ from transformers import (
 from unlearn_sweep.engine.models.headers import ModelFolder
 from unlearn_sweep.engine.models.inspection import inspect_folder, renaming
 from unlearn_sweep.engine.models.loaded import WrongWeightsError
-from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model, train_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model
+from unlearn_sweep.engine.models.start_model import train_tokenizer
 from unlearn_sweep.engine.models.tokenizer_files import differences, read_tokenizer
 
 Weights = dict[str, Tensor]

@@ -18,15 +18,14 @@ from transformers import PreTrainedTokenizerFast
 from unlearn_sweep.engine.models.loading import (
     choose_attention,
     choose_dtype,
-    create_start_model,
     load_model,
     load_tokenizer,
     model_digest,
     model_folder,
     parameter_count,
     save_model,
-    train_tokenizer,
 )
+from unlearn_sweep.engine.models.start_model import create_start_model, train_tokenizer
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 

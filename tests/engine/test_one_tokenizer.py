@@ -12,7 +12,8 @@ import torch
 
 from tests.support.search_half import search_groups
 from tests.support.tiny_authors import OPTIONS, RECIPE
-from unlearn_sweep.engine.models.loading import create_start_model, refuse_other_vocabulary, train_tokenizer
+from unlearn_sweep.engine.models.loading import refuse_other_vocabulary
+from unlearn_sweep.engine.models.start_model import create_start_model, train_tokenizer
 from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark

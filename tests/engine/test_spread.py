@@ -16,8 +16,9 @@ import torch
 from accelerate import dispatch_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from unlearn_sweep.engine.models.loading import create_start_model, load_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer
 from unlearn_sweep.engine.models.spread import accelerators_here, device_map
+from unlearn_sweep.engine.models.start_model import create_start_model
 from unlearn_sweep.evaluators.attacks.attack import Target
 from unlearn_sweep.evaluators.attacks.catalog import build
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe

@@ -18,7 +18,8 @@ from tests.evaluators.judge.server import serving
 from tests.support.published_data import write_muse, write_wmdp
 from tests.support.written_views import lines_of, write_tofu, writes
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.models.loading import create_start_model, load_tokenizer
+from unlearn_sweep.engine.models.loading import load_tokenizer
+from unlearn_sweep.engine.models.start_model import create_start_model
 from unlearn_sweep.engine.stages.training_requests import unlearn_job
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.refusals import REFUSALS

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tests.support.architectures import CLASSES, small_benchmark, small_model
-from unlearn_sweep.engine.models.loading import train_tokenizer
+from unlearn_sweep.engine.models.start_model import train_tokenizer
 from unlearn_sweep.evaluators.model_parts import (
     CutOff,
     decoder_layers,

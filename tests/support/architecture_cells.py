@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.evaluators.attacks.thinking_world import THINKING
 from tests.support.architectures import OPTIONS, small_benchmark, small_model
-from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model, train_tokenizer
+from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model
+from unlearn_sweep.engine.models.start_model import train_tokenizer
 from unlearn_sweep.engine.training.job import Choice, TrainJob
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.worker import run_worker

@@ -12,7 +12,8 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.sweep_folder import trial, write_sweep, write_trial
-from unlearn_sweep.engine.models.loading import random_llama, save_model, train_tokenizer
+from unlearn_sweep.engine.models.loading import save_model
+from unlearn_sweep.engine.models.start_model import random_llama, train_tokenizer
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 from unlearn_sweep.sweeps.export import ExportError, export_trial
 

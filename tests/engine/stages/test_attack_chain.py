@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
-from unlearn_sweep.engine.models.loading import create_start_model
+from unlearn_sweep.engine.models.start_model import create_start_model
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, links, run_attack
 from unlearn_sweep.engine.stages.attack_run import AttackRequest

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from unlearn_sweep.engine.models.loading import create_start_model
+from unlearn_sweep.engine.models.start_model import create_start_model
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.rows import Row, Template

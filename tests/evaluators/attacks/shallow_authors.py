@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from unlearn_sweep.engine.models.loading import random_llama, train_tokenizer
+from unlearn_sweep.engine.models.start_model import random_llama, train_tokenizer
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, encode_rows, token_nll
 from unlearn_sweep.evaluators.benchmarks.authors import RECIPE
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe

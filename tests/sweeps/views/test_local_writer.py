@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.written_views import lines_of
 from tests.sweeps.views.test_write_views import run, sweep_file, written
-from unlearn_sweep.engine.models.loading import create_start_model
+from unlearn_sweep.engine.models.start_model import create_start_model
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.chat_models.endpoint import CallError
