@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,16 +40,11 @@ class Frozen(Protocol):
     def close(self) -> None: ...
 
 
-class FrozenModel:
-    """A model that is not trained, unsharded on every rank: a copy, or with `copied` False the model itself."""
+class _Watched(ABC):
+    """A model that is not trained: it answers without a graph, and notices when its weights are written to."""
 
-    collective = False
-
-    def __init__(
-        self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True, copied: bool = True
-    ) -> None:
-        own = copy.deepcopy(model) if copied else model
-        self.module = SupervisedLM(own, layers=layers, head=head).eval().requires_grad_(False)
+    def __init__(self, module: SupervisedLM) -> None:
+        self.module = module
         self._versions = self._count_writes()
 
     @torch.no_grad()
@@ -57,7 +53,7 @@ class FrozenModel:
         return self.module.outputs(packed)
 
     def check_unchanged(self) -> None:
-        """Check that no weight was written to since construction.
+        """Check that no weight, or part of one, was written to since construction.
 
         Raises:
             ReferenceChangedError: a weight was written to or replaced.
@@ -65,18 +61,37 @@ class FrozenModel:
         if self._count_writes() != self._versions:
             raise ReferenceChangedError("a frozen model was written to during training; no method may do that")
 
+    def _count_writes(self) -> list[tuple[int, int]]:
+        # torch counts the in-place writes to each tensor; a replaced tensor has another address.
+        return [(tensor._version, tensor.data_ptr()) for tensor in self._tensors()]
+
+    @abstractmethod
+    def _tensors(self) -> list[Tensor]:
+        """Return the tensors that hold the weights in this process."""
+
+
+class FrozenModel(_Watched):
+    """A model that is not trained, unsharded on every rank: a copy, or with `copied` False the model itself."""
+
+    collective = False
+
+    def __init__(
+        self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True, copied: bool = True
+    ) -> None:
+        own = copy.deepcopy(model) if copied else model
+        super().__init__(SupervisedLM(own, layers=layers, head=head).eval().requires_grad_(False))
+
     def close(self) -> None:
         """Do nothing: nothing but this object's memory is held."""
 
-    def _count_writes(self) -> list[tuple[int, int]]:
-        # torch counts the in-place writes to each tensor; a replaced tensor has another address.
-        return [(parameter._version, parameter.data_ptr()) for parameter in self.module.parameters()]
+    def _tensors(self) -> list[Tensor]:
+        return list(self.module.parameters())
 
 
-class ShardedModel:
+class ShardedModel(_Watched):
     """A model that is not trained, sharded over all ranks: an engine of ZeRO stage 3 that has no optimizer.
 
-    Requires a `zero_session`, and a model from `load_sharded` with the same `config`.
+    Requires a `zero_session`, and a model from `load_sharded` with the same `config`. Every rank must call `outputs`.
     """
 
     collective = True
@@ -86,23 +101,9 @@ class ShardedModel:
     ) -> None:
         import deepspeed
 
-        self.module = SupervisedLM(model, layers=layers, head=head).eval().requires_grad_(False)
-        self.engine: Any = deepspeed.initialize(model=self.module, config=config)[0]
-        self._versions = self._count_writes()
-
-    @torch.no_grad()
-    def outputs(self, packed: Packed) -> Outputs:
-        """Return logits [N, V] and hidden states [N, D] of `layers` in float32. Every rank must call this."""
-        return self.module.outputs(packed)
-
-    def check_unchanged(self) -> None:
-        """Check that no part of a weight was written to since construction.
-
-        Raises:
-            ReferenceChangedError: a part was written to or replaced.
-        """
-        if self._count_writes() != self._versions:
-            raise ReferenceChangedError("a frozen model was written to during training; no method may do that")
+        module = SupervisedLM(model, layers=layers, head=head).eval().requires_grad_(False)
+        self.engine: Any = deepspeed.initialize(model=module, config=config)[0]
+        super().__init__(module)
 
     def close(self) -> None:
         """Free the engine's hooks and buffers."""
@@ -110,9 +111,8 @@ class ShardedModel:
             self.engine.destroy()
             self.engine = None
 
-    def _count_writes(self) -> list[tuple[int, int]]:
-        parts = [getattr(weight, "ds_tensor") for weight in self.module.parameters()]  # noqa: B009
-        return [(part._version, part.data_ptr()) for part in parts]
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(weight, "ds_tensor") for weight in self.module.parameters()]  # noqa: B009
 
 
 @torch.no_grad()
