@@ -1,7 +1,8 @@
 """Sampling: the same question is asked k times at a temperature, and the answer that gives most away is scored.
 
 A model that has unlearned under greedy decoding may still answer one time in many. Source: leak@k (Reisizadeh et al.),
-arXiv 2511.04934. Metrics that read no generated text are as without the attack. What a lucky guess is worth, the gold
+arXiv 2511.04934. Metrics that read no generated text are as without the attack. A metric that is best at gold's value
+(`knowmem`, `verbmem`) has no worst answer: its mean over all draws counts. What a lucky guess is worth, the gold
 model's score under the same attack tells.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
+from unlearn_sweep.evaluators import row_metrics
+from unlearn_sweep.evaluators.catalog import metric_card
 from unlearn_sweep.evaluators.generation import Nucleus, generate
+from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.evaluators.sampled_answers import Sampling, draw_answers, expected_best
 
 NO_END: frozenset[int] = frozenset()
@@ -97,3 +101,22 @@ def test_a_nucleus_needs_random_numbers(tiny_model: LlamaForCausalLM) -> None:
     for alone in ({"nucleus": Nucleus(temperature=1.0, top_p=1.0)}, {"uniforms": [np.zeros(2)]}):
         with pytest.raises(ValueError, match="random numbers"):
             generate(tiny_model, [[5]], max_new_tokens=2, end_ids=NO_END, pad_id=2, **alone)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [("lower", (1.0 + 1.0 + 0.5) / 3), ("higher", (0.5 + 0.0 + 0.0) / 3), ("gold", 0.5)],
+)
+def test_the_worst_answer_is_the_one_that_tells_most(
+    monkeypatch: pytest.MonkeyPatch, direction: str, expected: float
+) -> None:
+    """Answers with two, one and none of the reference's words: of each pair the larger, the smaller, or the mean."""
+    card = replace(metric_card("rouge"), better_on_forget=direction)
+    monkeypatch.setattr(row_metrics, "metric_card", lambda name: card)
+    row = Row(row_id="r", group_id="g", split="forget", question="Where?", answer="tin harbour")
+    texts = ("tin harbour", "tin pier", "salt pier")
+    samples = tuple(row_metrics.Measured(row=row, reference=row.answer, generation=text) for text in texts)
+    measured = row_metrics.Measured(row=row, reference=row.answer, samples=samples, best_of=2)
+    assert row_metrics.metric_value("rouge", measured) == pytest.approx(expected)
+    worst = "salt pier" if direction == "higher" else "tin harbour"
+    assert row_metrics.most_telling(measured, ["rouge"]).generation == worst
