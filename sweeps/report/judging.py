@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict
-
+from unlearn_sweep.engine.store.outcomes import JudgeCost
 from unlearn_sweep.engine.store.records import Event
 
-COUNTED = ("rows", "calls", "cached", "empty", "failed", "prompt_tokens", "completion_tokens")
 
+class JudgingCost(JudgeCost):
+    """Cost of one kind of judgement, summed over the sweep.
 
-class JudgingCost(BaseModel):
-    """Cost of one kind of judgement, summed over the sweep. `dollars` is None if no price is known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        asked: kind of judgement, for example "judge" or "entailment".
+        stages: number of finished stages that paid for it.
+    """
 
     asked: str
     stages: int
-    rows: int = 0
-    calls: int = 0
-    cached: int = 0
-    empty: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    dollars: float | None = None
+
+    def with_stage(self, cost: JudgeCost) -> JudgingCost:
+        """Add the cost of one stage. Dollars are None only if no stage has a price."""
+        prices = [part.dollars for part in (self, cost) if part.dollars is not None]
+        counts = {name: getattr(self, name) + getattr(cost, name) for name in COUNTED}
+        reasons = dict(Counter(self.reasons) + Counter(cost.reasons))
+        return JudgingCost(
+            asked=self.asked,
+            stages=self.stages + 1,
+            dollars=sum(prices) if prices else None,
+            reasons=reasons,
+            **counts,
+        )
+
+
+COUNTED = tuple(name for name, info in JudgeCost.model_fields.items() if info.annotation is int)
 
 
 def judging_costs(events: Iterable[Event]) -> list[JudgingCost]:
@@ -36,10 +45,7 @@ def judging_costs(events: Iterable[Event]) -> list[JudgingCost]:
             continue
         for asked, cost in (event.data.get("judging") or {}).items():
             before = sums.get(asked, JudgingCost(asked=asked, stages=0))
-            counts = {name: getattr(before, name) + int(cost.get(name) or 0) for name in COUNTED}
-            spent = cost.get("dollars")
-            dollars = before.dollars if spent is None else (before.dollars or 0.0) + float(spent)
-            sums[asked] = JudgingCost(asked=asked, stages=before.stages + 1, dollars=dollars, **counts)
+            sums[asked] = before.with_stage(JudgeCost.model_validate(cost))
     return [sums[asked] for asked in sorted(sums)]
 
 
