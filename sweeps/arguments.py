@@ -12,8 +12,8 @@ MOST_TRIALS = 1_000_000
 MOST_THREADS = 1024
 
 
-def path_argument(text: str) -> Path:
-    """Return a path argument with `~` and variables expanded.
+def path_argument(text: str | Path) -> Path:
+    """Return a path argument with `~` and variables expanded. The default of an argument arrives here as a path.
 
     An empty text is rejected: it comes from an unset shell variable and would otherwise mean the current folder.
 
@@ -22,7 +22,7 @@ def path_argument(text: str) -> Path:
     """
     from unlearn_sweep.sweeps.file.paths import expanded
 
-    return Path(expanded(given_text(text)))
+    return Path(expanded(given_text(str(text))))
 
 
 def given_text(text: str | None) -> str:
@@ -47,6 +47,9 @@ def texts_if_given(texts: list[str] | None) -> list[str] | None:
 File = Annotated[Path, typer.Argument(metavar="FILE", parser=path_argument, help="A sweep file (YAML).")]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", parser=path_argument, help="A sweep's folder: <storage>/<name>.")
+]
+FolderOrStorage = Annotated[
+    Path, typer.Argument(metavar="[DIR]", parser=path_argument, help="A sweep's folder, or a storage: all its sweeps.")
 ]
 Folders = Annotated[
     list[Path],

@@ -8,22 +8,31 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn_sweep.sweeps.arguments import AsJson, Folder, Folders, Plugins, given_text, path_argument, text_if_given
+from unlearn_sweep.sweeps.arguments import (
+    AsJson,
+    Folder,
+    FolderOrStorage,
+    Folders,
+    Plugins,
+    given_text,
+    path_argument,
+    text_if_given,
+)
 from unlearn_sweep.sweeps.printing import print_json, print_json_text, print_line, print_rich
 from unlearn_sweep.user_error import UserError
 
 MOST_DOLLARS = 1_000_000
 
 
-def status(directory: Folder, as_json: AsJson = False) -> None:
-    """Show the progress of a sweep."""
-    from unlearn_sweep.sweeps.report import status as view
+def status(directory: FolderOrStorage = Path("runs"), as_json: AsJson = False) -> None:
+    """Show the progress of a sweep. Of a storage, list its sweeps and show the one that was written to last."""
+    from unlearn_sweep.sweeps.report.status_list import render_statuses, statuses
 
-    facts = of_folder(view.status, directory)
+    found: list[dict[str, Any]] = of_folder(statuses, directory)
     if as_json:
-        print_json(facts)
+        print_json(found[0] if (directory / "events.jsonl").is_file() else found)
     else:
-        print_rich(view.render(facts))
+        print_rich(render_statuses(found))
 
 
 def report(

@@ -22,6 +22,7 @@ from unlearn_sweep.sweeps.report.build import load_report, report_json
 from unlearn_sweep.sweeps.report.page import render_page
 from unlearn_sweep.sweeps.report.records import driver_holds_lock
 from unlearn_sweep.sweeps.report.status import status
+from unlearn_sweep.sweeps.report.status_list import sweeps_below
 from unlearn_sweep.sweeps.report.table import answers_csv, trials_csv
 from unlearn_sweep.user_error import UserError
 
@@ -40,9 +41,7 @@ class Storage:
 
     def sweeps(self) -> dict[str, Path]:
         """Return the folders of all sweeps by name, the one that was written to last first."""
-        folders = [path.parent for path in self.root.glob("*/events.jsonl")]
-        folders.sort(key=lambda folder: -(folder / "events.jsonl").stat().st_mtime)
-        return {folder.name: folder for folder in folders}
+        return sweeps_below(self.root)
 
     def page(self, folder: Path) -> str:
         """Return the report's page with its live part."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from tests.support.model_folders import write_model_folder
@@ -161,3 +163,17 @@ def test_a_wrong_width_of_the_terminal_hides_nothing(
     monkeypatch.setenv("COLUMNS", columns)
     sweep = write_sweep(tmp_path / "demo", [trial(0), trial(1)])
     assert "trial 0" in CliRunner().invoke(app, ["status", str(sweep)]).stdout
+
+
+def test_every_default_of_an_argument_is_read_as_a_given_value_is() -> None:
+    """A default passes through the argument's parser too; `serve` without DIR once ended in a traceback."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    read = 0
+    for name, command in group.commands.items():
+        context = typer.Context(command, info_name=name)
+        for parameter in command.params:
+            if parameter.default is not None and not parameter.multiple:
+                parameter.process_value(context, parameter.get_default(context))
+                read += 1
+    assert read > 20
