@@ -53,15 +53,20 @@ function wantedAnswer(row) {
   return [row.question, row.reference, ...states.map((state) => row.answers[state.index])].join(" ").toLowerCase().includes(text);
 }
 
-function answerHead(state) {
+function answerName(state) {
   const trial = state.trial === null ? null : BY_NUMBER.get(state.trial);
-  return element("th", { scope: "col" }, trial ? `${state.model} (${trial.method})` : state.model);
+  return trial ? `${state.model} (${trial.method})` : state.model;
+}
+
+function answerHead(state) {
+  return element("th", { scope: "col" }, answerName(state));
 }
 
 function answerRow(row, states) {
   const question = element("th", { scope: "row" }, row.question === null ? row.row_id : row.question, element("span", { class: "note block" }, row.split));
-  const texts = states.map((state) => element("td", {}, ...markedAnswer(row.answers[state.index], row.reference)));
-  return element("tr", {}, question, element("td", {}, row.reference === null ? "\u2013" : row.reference), ...texts);
+  const said = (label, ...parts) => element("td", { "data-label": label }, ...parts); // page.css shows the label on a phone
+  const texts = states.map((state) => said(answerName(state), ...markedAnswer(row.answers[state.index], row.reference)));
+  return element("tr", {}, question, said("reference", row.reference === null ? "\u2013" : row.reference), ...texts);
 }
 
 function strengthText(states) {

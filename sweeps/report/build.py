@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_sweep.engine.answers import read_answers
+from unlearn_sweep.engine.answers import Answers, read_answers
 from unlearn_sweep.engine.store.durable import write_text
 from unlearn_sweep.sweeps.report.answer_sheet import answer_sheet
 from unlearn_sweep.sweeps.report.document import Report, make_report
 from unlearn_sweep.sweeps.report.page import render_page
 from unlearn_sweep.sweeps.report.provenance import Prices
 from unlearn_sweep.sweeps.report.records import no_garbage_collection, read_sweep
+from unlearn_sweep.sweeps.report.repetition import with_repetition
 from unlearn_sweep.sweeps.report.table import answers_csv, trials_csv
 
 
@@ -32,8 +33,20 @@ def load_report(directory: Path | str, prices: Prices | None = None) -> Report:
     Raises:
         SweepNotFoundError: The folder does not exist or is not a sweep.
     """
+    return load_answered(directory, prices)[0]
+
+
+def load_answered(directory: Path | str, prices: Prices | None = None) -> tuple[Report, Answers]:
+    """Return the report of a sweep as data, and the answers of original, gold and the recommended trials.
+
+    Raises:
+        SweepNotFoundError: The folder does not exist or is not a sweep.
+    """
     with no_garbage_collection():
-        return make_report(read_sweep(directory), prices)
+        data = read_sweep(directory)
+        report = make_report(data, prices)
+        answers = read_answers(data.snapshot, [pick.number for pick in report.picks])
+        return with_repetition(report, answers.table), answers
 
 
 def report_json(report: Report) -> str:
@@ -50,10 +63,8 @@ def build_report(directory: Path | str, prices: Prices | None = None) -> ReportP
     from unlearn_sweep.sweeps.report.pictures import draw_pictures  # importing matplotlib is slow
 
     folder = Path(directory) / "report"
+    report, answers = load_answered(directory, prices)
     with no_garbage_collection():
-        data = read_sweep(directory)
-        report = make_report(data, prices)
-        answers = read_answers(data.snapshot, [pick.number for pick in report.picks])
         folder.mkdir(exist_ok=True)
         paths = ReportPaths(
             page=folder / "index.html",

@@ -19,10 +19,10 @@ def method_section(report: Report) -> str:
     if not report.methods:
         return "<p>No trial is settled yet.</p>"
     robust = "rob" in report.objectives
-    head = ["method", "settled", "complete", "on the front", "best balance"]
+    head = ["method", "best balance"]
     head += [f"best Rob at UT {UTILITY_FLOOR:g}"] if robust else []
     lines = [_line(line, robust=robust) for line in report.methods]
-    columns = [*head, "best at equal budget", "hypervolume", "compute"]
+    columns = [*head, "best at equal budget", "hypervolume", "settled", "complete", "on the front", "compute"]
     return (
         f"<p>{escape(budget_text(report))}</p>"
         + table(columns, lines, label="Methods", numeric_from=1)
@@ -53,11 +53,10 @@ def budget_text(report: Report) -> str:
 
 
 def _line(line: MethodLine, *, robust: bool) -> list[Cell]:
-    cells: list[Cell] = [line.method, str(line.trials), str(line.complete), str(line.on_front)]
-    cells.append(_value(line.balance, line.balance_trial))
+    cells: list[Cell] = [line.method, _value(line.balance, line.balance_trial)]
     cells += [_value(line.rob, line.rob_trial)] if robust else []
-    cells.append(_equal(line.equal))
-    return [*cells, f"{line.hypervolume:.3f}", duration(line.seconds)]
+    cells += [_equal(line.equal), f"{line.hypervolume:.3f}"]
+    return [*cells, str(line.trials), str(line.complete), str(line.on_front), duration(line.seconds)]
 
 
 def _equal(found: EqualBudget) -> Cell:
@@ -80,12 +79,16 @@ def _importance(report: Report) -> str:
         "Which settings the best quarter of a method's trials agree on, compared with its whole search space "
         "(PED-ANOVA): shares of one line add up to 1. A setting that matters little here may matter outside its range."
     )
+    title = "<h3>Settings that mattered</h3>"
+    if all(line.reason for line in report.importance):
+        why = dict.fromkeys(f"{line.method} ({line.reason})" for line in report.importance)
+        return f"{title}<p>Not known: {escape(', '.join(why))}.</p>"
     lines = [
         [line.method, line.objective.upper() if line.objective != "rob" else "Rob", str(line.trials), _shares(line)]
         for line in report.importance
     ]
     head = ("method", "objective", "trials", "settings")
-    return f"<h3>Settings that mattered</h3><p>{escape(text)}</p>" + table(head, lines, label="Settings that mattered")
+    return f"{title}<p>{escape(text)}</p>" + table(head, lines, label="Settings that mattered")
 
 
 def _shares(line: Importance) -> str:

@@ -76,14 +76,21 @@ function errorOf(trial, objective, half = STATE.half) {
   return (trial.errors || {})[half === "report" ? `report_${objective}` : objective];
 }
 
+function errorText(value, error) {
+  return known(value) && known(error) ? ` \u00b1 ${number(error)}` : "";
+}
+
 function plusMinus(value, error) {
-  return number(value) + (known(value) && known(error) ? ` \u00b1 ${number(error)}` : "");
+  return number(value) + errorText(value, error);
+}
+
+function boundText(trial, objective, value) {
+  return objective === "rob" && trial.rob_is_bound && known(value) ? "\u2264 " : "";
 }
 
 function measuredText(trial, objective, half = STATE.half) {
   const value = measured(trial, objective, half);
-  const bound = objective === "rob" && trial.rob_is_bound && known(value) ? "\u2264 " : "";
-  return bound + plusMinus(value, errorOf(trial, objective, half));
+  return boundText(trial, objective, value) + plusMinus(value, errorOf(trial, objective, half));
 }
 
 function whyMissing(trial, objective, half = STATE.half) {

@@ -71,7 +71,7 @@ def render_page(report: Report, answers: AnswerSheet | None = None, *, live: boo
         "name": escape(report.sweep),
         "facts": facts(report),
         "warnings": warnings(report),
-        "answer": escape(" ".join(answer(report))),
+        "answer": _answer(report),
         "picks": pick_cards(report),
         "seeds": seed_table(report),
         "methods": method_section(report),
@@ -89,6 +89,14 @@ def render_page(report: Report, answers: AnswerSheet | None = None, *, live: boo
     }
     # Substitute in one pass, so that inserted text that looks like a placeholder is left alone.
     return _PLACEHOLDER.sub(lambda match: parts[match[1]], _asset("page.html"))
+
+
+def _answer(report: Report) -> str:
+    """Render the first point as a paragraph and the others as a list."""
+    first, *rest = answer(report)
+    points = "".join(f"<li>{escape(text)}</li>" for text in rest)
+    listed = f'<ul class="points">{points}</ul>' if points else ""
+    return f'<p class="lead">{escape(first)}</p>{listed}'
 
 
 def page_data(report: Report) -> dict[str, Any]:

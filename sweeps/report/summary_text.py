@@ -14,14 +14,14 @@ HALVES: dict[Half, str] = {"report": "the rows that the search never saw", "sear
 
 
 def answer(report: Report) -> list[str]:
-    """Return the sentences of the page's opening paragraph."""
+    """Return what a reader must know first, one text for each point, the recommendation first."""
     if not report.front:
         return [sentence for sentence in (_nothing_yet(report), _unmoved(report)) if sentence]
     found = (
+        *_picks(report),
         _front(report),
         front_sureness(report),
         _several_codes(report),
-        *_picks(report),
         _weakest_attack(report),
         _unmoved(report),
     )
@@ -78,24 +78,24 @@ def _picks(report: Report) -> list[str]:
         return []
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
     first = report.picks[0]
-    described = _describe(by_number[first.number], first, report)
-    sentences = [sentence for sentence in (described, _same(report)) if sentence]
+    trial = by_number[first.number]
+    start = f"Start with trial {trial.number} ({trial.method}): {_roles(first)}, by the rows that the search used."
+    sentences = [text for text in (start, _describe(trial, report), _same(report), *_cautions(report)) if text]
     rest = [f"trial {pick.number} ({by_number[pick.number].method}): {_roles(pick)}" for pick in report.picks[1:]]
     if rest:
         sentences.append(f"Also look at {_listed(rest, separator='; ')}.")
-    return [*sentences, *_cautions(report)]
+    return sentences
 
 
-def _describe(trial: ReportTrial, pick: Pick, report: Report) -> str:
+def _describe(trial: ReportTrial, report: Report) -> str:
     half = report.compared_on
     other: Half = "search" if half == "report" else "report"
     texts = [f"{with_error(trial, name, half)} ({with_error(trial, name, other)})" for name in ("ue", "ut", "rob")]
     ue, ut, rob = texts
     robust = f", and a Rob of {rob} under the family of attacks that hurts it most" if trial.rob is not None else ""
     return (
-        f"Start with trial {trial.number} ({trial.method}): {_roles(pick)}, by the half of the rows that the search "
-        f"used. On {HALVES[half]} (in brackets: {HALVES[other]}) it has a UE of {ue}, where a model that never saw the "
-        f"data has 1, with a UT of {ut}, where the original model has 1{robust}."
+        f"On {HALVES[half]} (in brackets: {HALVES[other]}) it has a UE of {ue}, where a model that never saw the data "
+        f"has 1, with a UT of {ut}, where the original model has 1{robust}."
     )
 
 
@@ -112,11 +112,7 @@ def _same(report: Report) -> str:
 def _cautions(report: Report) -> list[str]:
     """Return the cautions of the first recommended trial as sentences."""
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
-    return [
-        f"Trial {pick.number} is {text}." if text.startswith("beyond") else f"Trial {pick.number} has its {text}."
-        for pick in report.picks[:1]
-        for text in by_number[pick.number].cautions
-    ]
+    return [f"Trial {pick.number}: {text}." for pick in report.picks[:1] for text in by_number[pick.number].cautions]
 
 
 def _unmoved(report: Report) -> str:

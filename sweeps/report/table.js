@@ -69,11 +69,13 @@ function drawHead() {
   const labels = element("tr", {});
   COLUMNS.forEach((column, index) => {
     const starts = column.group && column.group !== (COLUMNS[index - 1] || {}).group;
+    const looks = `${column.number ? "number" : ""} ${column.shown || ""} ${column.half ? `of-${column.half}` : ""} of-${column.id}`;
     if (!column.group) groups.append(element("td", { class: `group ${column.shown || ""}` }));
     else if (starts) groups.append(element("th", { class: "group", colspan: 2, scope: "colgroup" }, column.group));
     const sorted = VIEW.column === column.id ? (VIEW.descending ? "descending" : "ascending") : null;
-    labels.append(element("th", { scope: "col", class: `${column.number ? "number" : ""} ${column.shown || ""}`, "aria-sort": sorted },
-      element("button", { type: "button", onclick: () => sortBy(column) }, column.label)));
+    const short = column.group ? [element("span", { class: "phone-only" }, column.group), element("span", { class: "no-phone" }, column.label)] : [column.label];
+    labels.append(element("th", { scope: "col", class: looks, "aria-sort": sorted },
+      element("button", { type: "button", onclick: () => sortBy(column) }, ...short)));
   });
   byId("table").tHead.replaceChildren(groups, labels);
 }
@@ -92,10 +94,11 @@ function cell(trial, column) {
     const title = known(value) ? null : whyMissing(trial, column.objective);
     const share = `--share:${Math.round(100 * Math.max(0, Math.min(1, value)))}%`;
     const unseen = column.half === "report";
-    const looks = { class: `number ${unseen ? "measured" : "other"}`, title, style: unseen && known(value) ? share : null };
+    const looks = { class: `number ${unseen ? "measured" : "other"} of-${column.half}`, title, style: unseen && known(value) ? share : null };
     const high = column.objective === "rob" && known(value) && value > measured(trial, "ue", column.half) + 0.005 && !trial.rob_is_bound;
     const mark = high ? element("span", { class: "warn", title: "Rob above UE: see the trial's details" }, " \u26a0") : null;
-    return element("td", looks, measuredText(trial, column.objective, column.half), mark);
+    const error = errorText(value, errorOf(trial, column.objective, column.half));
+    return element("td", looks, boundText(trial, column.objective, value) + number(value), element("span", { class: "no-phone" }, error), mark);
   }
   if (column.id === "number") {
     const star = trial.on_front ? element("span", { class: "star", title: "on the front" }, "\u2605 ") : null;
@@ -106,13 +109,17 @@ function cell(trial, column) {
   if (column.id === "state") {
     const stages = trial.stages_open.join(", ");
     const doing = stages ? `${trial.state}: ${stages}` : trial.infeasible ? `${trial.state}, infeasible` : trial.state;
-    return element("td", { class: `state-${trial.state}`, title: trial.reason || trial.infeasible || null }, doing);
+    return element("td", { class: `of-state state-${trial.state}`, title: trial.reason || trial.infeasible || null }, doing);
   }
   if (column.param) {
     const value = column.value(trial);
     return element("td", { class: `${column.number ? "number" : ""} screen-only` }, value === null ? "\u2013" : setting(value));
   }
   if (column.id === "seconds") return element("td", { class: "number other" }, seconds(trial.seconds));
+  if (column.id === "method") {
+    const ended = trial.state === "complete" ? null : element("span", { class: `phone-only state-${trial.state}` }, ` ${trial.state}`);
+    return element("td", { class: "method" }, column.value(trial), ended);
+  }
   return element("td", { class: `${column.id} ${column.shown || ""}` }, column.value(trial));
 }
 
@@ -153,6 +160,11 @@ function markRow() {
   if (top < box.scrollTop || bottom > box.scrollTop + box.clientHeight) box.scrollTop = top;
 }
 
+// On a phone one half of the rows is shown, the chosen one (page.css).
+function markHalf() {
+  byId("table").className = `half-${STATE.half}`;
+}
+
 function startTable() {
   byId("filter-method").append(...Object.keys(DATA.styles).map((value) => element("option", { value }, value)));
   byId("filter-state").append(...Object.keys(REPORT.counts).map((value) => element("option", { value }, value)));
@@ -166,5 +178,7 @@ function startTable() {
     again();
   });
   on("selection", markRow);
+  on("half", markHalf);
+  markHalf();
   drawTable();
 }

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.answers import Answers, read_answers
 from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import Event
-from unlearn_sweep.engine.store.snapshot import read_snapshot
 from unlearn_sweep.sweeps.report.answer_sheet import answer_sheet
-from unlearn_sweep.sweeps.report.build import load_report, report_json
+from unlearn_sweep.sweeps.report.build import load_answered, load_report, report_json
 from unlearn_sweep.sweeps.report.page import render_page
 from unlearn_sweep.sweeps.report.records import driver_holds_lock
 from unlearn_sweep.sweeps.report.status import status
@@ -50,8 +48,7 @@ class Storage:
         with self._rendering:
             known = self._pages.get(folder.name)
             if known is None or known[0] != version:
-                report = load_report(folder)
-                answers = read_answers(read_snapshot(folder), [pick.number for pick in report.picks])
+                report, answers = load_answered(folder)
                 known = self._pages[folder.name] = version, render_page(report, answer_sheet(answers), live=True)
         return known[1]
 
@@ -60,13 +57,9 @@ class Storage:
         makers: dict[str, Callable[[], str]] = {
             "trials.csv": lambda: trials_csv(load_report(folder)),
             "report.json": lambda: report_json(load_report(folder)),
-            "answers.csv": lambda: answers_csv(_answers_of_picks(folder)),
+            "answers.csv": lambda: answers_csv(load_answered(folder)[1]),
         }
         return makers[name]() if name in makers else None
-
-
-def _answers_of_picks(folder: Path) -> Answers:
-    return read_answers(read_snapshot(folder), [pick.number for pick in load_report(folder).picks])
 
 
 def live_state(folder: Path) -> dict[str, Any]:

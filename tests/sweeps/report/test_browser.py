@@ -127,14 +127,53 @@ def test_the_other_half_of_the_rows_moves_the_marks(look: Look) -> None:
     look(examine)
 
 
+PHONE_CELLS = """(() => {
+  const seen = (row) => [...row.cells].filter((cell) => cell.getClientRects().length);
+  const table = document.getElementById("table");
+  const heads = seen(table.tHead.rows[1]).map((cell) => cell.innerText.trim().replace(/[^A-Za-z#]/g, ""));
+  const right = (cell) => cell.getBoundingClientRect().right;
+  const at = (cell, index) => ({ text: cell.innerText.trim(), head: heads[index], right: right(cell) });
+  return seen(table.tBodies[0].rows[0]).map(at);
+})()"""
+
+
 def test_the_page_fits_a_phone_whatever_the_names(look: Look) -> None:
     async def examine(tab: Tab) -> None:
         await tab.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
         await tab.call("Page.reload")
         await tab.until("document.querySelectorAll('#plot-ut-rob .point').length > 0")
         assert await tab.value("document.documentElement.scrollWidth") <= 390
+        for half, prefix in (("report", "report_"), ("search", "")):
+            await tab.value(f"document.querySelector('input[name=half][value={half}]').click()")
+            shown = await tab.value(PHONE_CELLS)
+            number = int(shown[0]["text"].split()[-1])
+            wanted = [await tab.value(f"BY_NUMBER.get({number}).{prefix}{name}") for name in ("ue", "ut", "rob")]
+            assert [float(cell["text"]) for cell in shown[2:5]] == [pytest.approx(value, abs=5e-4) for value in wanted]
+            assert [cell["head"] for cell in shown[2:5]] == ["UE", "UT", "Rob"]
+            assert shown[4]["right"] <= 390
+        failed = "[...document.querySelectorAll('#table tbody tr')].find((row) => row.innerText.includes('failed'))"
+        assert await tab.value(f"{failed} !== undefined")
 
     look(examine)
+
+
+def test_answers_fit_a_phone_one_below_the_other(answered: Path, tmp_path: Path) -> None:
+    boxes = """[...document.querySelectorAll('#answer-table tbody tr:first-child > *')].map((cell) => {
+      const box = cell.getBoundingClientRect();
+      return [getComputedStyle(cell, '::before').content, box.left, box.right, box.top];
+    })"""
+
+    async def session() -> None:
+        async with opened(answered, tmp_path / "profile") as tab:
+            await tab.screen(390)
+            await tab.value("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
+            cells = await tab.value(boxes)
+            assert [cell[0] for cell in cells][1:4] == ['"reference"', '"original"', '"gold"']
+            assert all(0 <= left < right <= 390 for _, left, right, _ in cells)
+            tops = [cell[3] for cell in cells]
+            assert tops == sorted(set(tops))
+
+    asyncio.run(session())
 
 
 @pytest.fixture(scope="module")

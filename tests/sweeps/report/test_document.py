@@ -94,7 +94,10 @@ def test_the_answer_states_the_front_and_the_attack_that_leaves_least(tmp_path: 
     trials = [trial(number) for number in range(9)]
     report = load_report(write_sweep(tmp_path / "demo", trials))
     sentences = answer(report)
-    assert sentences[0].startswith(f"{len(report.front)} of 9 settled trials are on the Pareto front")
+    assert sentences[0].startswith(f"Start with trial {report.picks[0].number} ")
+    assert any(
+        text.startswith(f"{len(report.front)} of 9 settled trials are on the Pareto front") for text in sentences
+    )
     lowest = [min(t.attacks, key=lambda attack: attack.value or 0.0).attack for t in trials]
     most = max(set(lowest), key=lowest.count)
     assert f"most often {most}: in {lowest.count(most)} of 9" in sentences[-1]
