@@ -31,7 +31,21 @@ from unlearn_sweep.methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
 from unlearn_sweep.methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
 from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, WHP
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
-from unlearn_sweep.methods.wrapper_cards import GAO, GNR, IRM, LAT, PLACES, RS, SAM, SURGERY, TAR, WEIGHT_AVG
+from unlearn_sweep.methods.wrapper_cards import (
+    CR,
+    GAO,
+    GNR,
+    GRU,
+    IRM,
+    LAT,
+    MUDMAN,
+    PLACES,
+    RS,
+    SAM,
+    SURGERY,
+    TAR,
+    WEIGHT_AVG,
+)
 from unlearn_sweep.plugins import Catalog, PluginFile, in_use
 
 METHODS = Catalog(
@@ -77,10 +91,13 @@ WRAPPERS = Catalog(
         SAM,
         RS,
         GNR,
+        CR,
         IRM,
         LAT,
         TAR,
         GAO,
+        GRU,
+        MUDMAN,
         SURGERY,
         WEIGHT_AVG,
     ),

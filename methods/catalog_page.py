@@ -63,9 +63,11 @@ that the project's own code gave on the same tensors, but simnpo's, which is che
 to give.
 
 Not followed, since the result is another method's or nothing at all: the gradient-norm and curvature penalties of
-unlearn-smooth (plain numbers without a gradient: its result is the method without them) and its two optimizer steps in
-random smoothing; PDU's dual step in every micro-batch; gao's paraphrase loss over 512 padded places; ZeRO runs that
-lose gao's term; jensun's variants whose token ids are another text's than their name says (give `target`).
+unlearn-smooth (plain numbers without a gradient: its result is the method without them, and for the curvature the
+method with its forget gradient twice, since a first backward pass is never cleared: `forget_weight: 2`) and its two
+optimizer steps in random smoothing; PDU's dual step in every micro-batch; gao's paraphrase loss over 512 padded places;
+ZeRO runs that lose gao's term; jensun's variants whose token ids are another text's than their name says (give
+`target`).
 
 """
 
@@ -77,11 +79,11 @@ the weights). The parameters of all parts stand side by side; where both phases 
 second's has its method in front (`idk_ap.beta`), and `switch_at` is the share of the steps after which the second
 takes over, in the same training with the same optimizer and schedule.
 
-What is refused, when the file is read: two of `sam`, `rs`, `gnr` and `tar` (each replaces the forget gradient);
-`surgery` around a method without a retain term; phases of which one works on hidden states and the other does not;
-`lat` or `weight_avg` in a method of two phases; `task_vector` as a phase, or inside a wrapper other than `sam`, `rs`,
-`gnr` and `weight_avg` (it turns the whole training round, and what they are for with it); more votes than wordings in
-`gao`, or more wordings than the benchmark has.
+What is refused, when the file is read: two of `sam`, `rs`, `gnr`, `cr` and `tar` (each replaces the forget gradient);
+two of `gru`, `mudman` and `surgery`, or one of them around a method without a retain term; phases of which one works on
+hidden states and the other does not; `lat` or `weight_avg` in a method of two phases; `task_vector` as a phase, or
+inside a wrapper other than `sam`, `rs`, `gnr`, `cr` and `weight_avg` (it turns the whole training round, and what they
+are for with it); more votes than wordings in `gao`, or more wordings than the benchmark has.
 
 Where each runs. All run on one process, under DistributedDataParallel and under DeepSpeed ZeRO 0 to 3, with or without
 LoRA. For each way in which a gradient comes about, two ranks give the weights of one to 1e-6 under DDP and ZeRO 1, 2
@@ -94,7 +96,8 @@ and 3 (`tests/engine/training/test_backends.py`); with LoRA that is tested for n
 | `reference:logits`, `reference:hidden` | the original model's weights; nothing with LoRA |
 | `teacher:reinforced` | the weights of that model, whole, also with LoRA |
 | `grouped`: `surgery`, `rs`, `gao` | two whole gradients, one more for each that is held, unsharded at any stage |
-| `sam`, `gnr`, `tar` | the same, and a copy of the trained weights while they are moved |
+| `gru`, `mudman` | the same and one more, the smoothed retain gradient, in checkpoints too |
+| `sam`, `gnr`, `cr`, `tar` | the same, and a copy of the trained weights while they are moved |
 | `weight_avg` | a float32 copy of the trained weights |
 | `lat` | one activation of the forget batch, and no weight gradient while the adversary works |
 

@@ -15,9 +15,11 @@ from unlearn_sweep.methods.shared_params import COMPAT, TRAINING_PARAMS
 from unlearn_sweep.methods.wrapper_cards import PLACES
 
 SWITCH_AT = "switch_at"
-FORGET_GRADIENT = frozenset({"sam", "rs", "gnr", "tar"})
+FORGET_GRADIENT = frozenset({"sam", "rs", "gnr", "cr", "tar"})
 """Each of these replaces the forget gradient, so there can be one."""
-REVERSIBLE = frozenset({"sam", "rs", "gnr", "weight_avg"})
+BETWEEN_GRADIENTS = frozenset({"gru", "mudman", "surgery"})
+"""Each of these decides between forget and retain gradient, so there can be one, around a method that has both."""
+REVERSIBLE = frozenset({"sam", "rs", "gnr", "cr", "weight_avg"})
 """Wrappers that smooth the path of a training whatever it trains towards, so that it may be turned round afterwards.
 The others act for the model that is trained (against its attacker, on its paraphrases): turned round, they do the
 opposite of what they are for."""
@@ -77,8 +79,11 @@ def misfit(
         rivals = sorted(FORGET_GRADIENT & set(phase.wrappers))
         if len(rivals) > 1:
             return f"{' and '.join(rivals)} each replace the forget gradient; take one of them"
-        if "surgery" in phase.wrappers and "retain" not in methods[phase.method].needs:
-            return f"surgery needs a retain gradient, and {phase.method} has none"
+        deciders = sorted(BETWEEN_GRADIENTS & set(phase.wrappers))
+        if len(deciders) > 1:
+            return f"{' and '.join(deciders)} each decide between forget and retain gradient; take one of them"
+        if deciders and "retain" not in methods[phase.method].needs:
+            return f"{deciders[0]} needs a retain gradient, and {phase.method} has none"
         reversed_ones = sorted(set(phase.wrappers) - REVERSIBLE) if methods[phase.method].reverses else []
         if reversed_ones:
             return f"{phase.method} turns the training round at the end, and with it what {reversed_ones[0]} is for"

@@ -285,6 +285,14 @@ class Probe(Protocol):
         """As `Step.generator`."""
         ...
 
+    def remembered(self, name: str) -> list[Tensor] | None:
+        """What `remember` kept under this name in the last step, also after a resume; None before the first."""
+        ...
+
+    def remember(self, name: str, parts: list[Tensor]) -> None:
+        """Keep a tensor for each gradient until the next step; it goes into checkpoints and costs its memory."""
+        ...
+
     def report(self, name: str, value: float) -> None:
         """Put a number beside the terms in the training's record."""
         ...

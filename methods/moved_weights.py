@@ -1,4 +1,4 @@
-"""Weights moved by an offset, and how far: what step backends share with the wrappers that move weights."""
+"""Weights moved by an offset, and how far, and gradients smoothed over steps: what backends and wrappers share."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ def perturbed(weights: Sequence[Tensor], epsilons: Sequence[Tensor]) -> list[Ten
 def realised_squared(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
     """Squared length of the move that the weights' dtype really made; shards of one model add up."""
     return squared_norm([wide(b) - wide(a) for a, b in zip(before, after, strict=True)])
+
+
+def smoothed(held: Sequence[Tensor] | None, new: Sequence[Tensor], share: float) -> list[Tensor]:
+    """share * new + (1 - share) * held for each tensor, at least in fp32; `held` counts as zero where there is none."""
+    scaled = [share * wide(tensor) for tensor in new]
+    if held is None:
+        return scaled
+    return [part + (1 - share) * before for part, before in zip(scaled, held, strict=True)]
 
 
 def wide(tensor: Tensor) -> Tensor:

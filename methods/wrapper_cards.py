@@ -9,7 +9,7 @@ from functools import partial
 
 from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
 
-PLACES = ("irm", "lat", "sam", "rs", "gnr", "tar", "gao", "surgery", "weight_avg")
+PLACES = ("irm", "lat", "sam", "rs", "gnr", "cr", "tar", "gao", "gru", "mudman", "surgery", "weight_avg")
 """First what adds terms, then the forward, then the forget gradient, then both gradients, then the weights."""
 
 _wrapper = partial(MethodCard, kind="wrapper", family="robustness")
@@ -88,6 +88,21 @@ GNR = _wrapper(
     ),
     target="unlearn_sweep.methods.gradient_norm:GradientNorm",
     cost=1.67,
+)
+
+CR = _wrapper(
+    name="cr",
+    summary="penalises how much the forget gradient changes nearby, by finite differences",
+    paper=f"{_SMOOTH} (CR); the penalty of CURE, arXiv 1811.09716",
+    equation="d = g_f(w + r g_f / |g_f|) - g_f(w); g = g_f(w) + weight * (H_f(w + r g_f / |g_f|) - H_f(w)) d / |d| "
+    "+ g_r(w)",
+    needs=("grouped",),
+    params=(
+        _number("cr_weight", 0.01, (1e-3, 1.0), "released code: 0.01, without effect there", "weight of the penalty"),
+        _number("cr_radius", 0.01, None, "released code: 0.01", "length of the differences", zero=False),
+    ),
+    target="unlearn_sweep.methods.curvature:CurvatureRegularisation",
+    cost=3.0,
 )
 
 IRM = _wrapper(
@@ -172,6 +187,62 @@ GAO = _wrapper(
     ),
     target="unlearn_sweep.methods.gao:GAO",
     cost=3.5,
+)
+
+GRU = _wrapper(
+    name="gru",
+    summary="takes from the forget gradient what points against the retain gradient, smoothed over steps",
+    paper="Wang et al. 2025, GRU, arXiv 2503.09117",
+    equation="g = g_f - min(0, <g_f, m>) m / |m|^2, m <- gamma g_r + (1 - gamma) m; added: + g_r",
+    needs=("grouped",),
+    params=(
+        Param(
+            name="gru_gamma",
+            default=0.8,
+            search=(0.5, 1.0),
+            low=0,
+            low_open=True,
+            high=1,
+            source="open-unlearning's code: 0.8, searched in 0.8, 0.9, 0.95 and 1",
+            summary="share of this step's retain gradient in the smoothed one; 1 does not smooth",
+        ),
+        _word(
+            "gru_retain",
+            ("limit", "added"),
+            "paper and code: limit",
+            "whether the retain gradient only limits the forget gradient or trains, too",
+        ),
+    ),
+    target="unlearn_sweep.methods.gru:GRU",
+    cost=1.0,
+)
+
+MUDMAN = _wrapper(
+    name="mudman",
+    summary="normalises the forget gradient and keeps it where it has the sign of the retain gradient",
+    paper="Sondej et al. 2025, MUDMAN, arXiv 2506.12484 (masking and normalisation; its adversary is `tar`'s)",
+    equation="g = length |m| / |g_f| * g_f [sign(g_f) = sign(m)] + m, m <- momentum m + (1 - momentum) g_r",
+    needs=("grouped",),
+    params=(
+        _number(
+            "mudman_length",
+            1.0,
+            (0.1, 10.0),
+            "proposal: released steps are 0.1 for forget, 0.001 |m| for retain",
+            "length of the forget gradient before masking, in lengths of m",
+        ),
+        Param(
+            name="mudman_momentum",
+            default=0.9,
+            search=(0.0, 0.99),
+            low=0,
+            high=0.9999,
+            source="released code: 0.9, searched in [0, 0.99]",
+            summary="share of the steps before in the smoothed retain gradient",
+        ),
+    ),
+    target="unlearn_sweep.methods.mudman:MUDMAN",
+    cost=1.0,
 )
 
 SURGERY = _wrapper(

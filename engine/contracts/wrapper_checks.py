@@ -42,6 +42,15 @@ class _Rank:
     def __init__(self, rank: int, meeting: _Meeting) -> None:
         self.rank = rank
         self.meeting = meeting
+        self.memory: dict[str, list[Tensor]] = {}
+
+    def remembered(self, name: str) -> list[Tensor] | None:
+        """Return what was kept under a name."""
+        return self.memory.get(name)
+
+    def remember(self, name: str, parts: list[Tensor]) -> None:
+        """Keep tensors under a name."""
+        self.memory[name] = parts
 
     def report(self, name: str, value: float) -> None:
         """Accept and discard a number."""

@@ -1,8 +1,8 @@
 """Checkpoints from which an interrupted training resumes, bit-identical on a CPU.
 
-A checkpoint contains weights, optimizer state, the method's own state, the history so far and the random state. It is
-a folder that is created atomically. The previous one is deleted once the next exists, and all are deleted when the
-training finishes.
+A checkpoint contains weights, optimizer state, the method's own state, what its gradient wrappers keep, the history so
+far and the random state. It is a folder that is created atomically. The previous one is deleted once the next exists,
+and all are deleted when the training finishes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Checkpoints:
         self.folder = folder
         self.every_s = job.training.checkpoint_every_s
         # DeepSpeed's shards require the number of ranks that wrote them; the torch backend has no shards.
-        shares = Ranks.current().world_size if job.training.backend == "deepspeed" else 1
+        self._one_share = job.training.backend != "deepspeed"
+        shares = 1 if self._one_share else Ranks.current().world_size
         offload = {} if job.training.offload == "none" else {"offload": job.training.offload}
         self._form: dict[str, object] = {"shares": shares, **offload}
         self._job = job
@@ -92,6 +93,7 @@ class Checkpoints:
         training.run.state.update(facts["state"] | under("state.", tensors))
         if training.average is not None:
             training.average.load(place, training.ranks)
+        training.memory.load(place, training.ranks, training.run.device, shared=self._one_share)
         torch.set_rng_state(tensors["random"])
         for name, value in facts["history"].items():
             setattr(history, name, value)
@@ -120,6 +122,7 @@ class Checkpoints:
         training.backend.save(shared)
         if training.average is not None:
             training.average.save(shared, training.ranks)
+        training.memory.save(shared, training.ranks, shared=self._one_share)
         tokens = int(training.ranks.sum(torch.tensor(history.tokens, dtype=torch.float64, device=training.run.device)))
         if training.ranks.first:
             self._write_own(training, asdict(history) | {"tokens": tokens}, shared)

@@ -98,6 +98,12 @@ class StepProbe:
     def generator(self, name: str) -> torch.Generator:
         return MicroStep(self.training.run, self.index, {}, joint=False).generator(name)
 
+    def remembered(self, name: str) -> list[Tensor] | None:
+        return self.training.memory.parts.get(name)
+
+    def remember(self, name: str, parts: list[Tensor]) -> None:
+        self.training.memory.parts[name] = parts
+
     def report(self, name: str, value: float) -> None:
         self.totals.report(name, value)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import BatchPlan
+from unlearn_sweep.engine.training.gradient_memory import GradientMemory
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.steps import MicroStep, Run
@@ -54,6 +55,7 @@ class Training:
         loss_cap: Cross-entropy, in nats per token, above which the training stops as diverged.
         active: The method of the current step: `method`, or its current phase if it has two.
         average: The running mean of the weights; None unless the method has one.
+        memory: What gradient wrappers keep from one step to the next.
     """
 
     job: TrainJob
@@ -66,6 +68,7 @@ class Training:
     loss_cap: float
     active: Method
     average: RunningAverage | None = None
+    memory: GradientMemory = field(default_factory=GradientMemory)
 
     def close(self) -> None:
         """Free what the frozen models and the backend hold. May be called twice."""

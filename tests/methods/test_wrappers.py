@@ -13,15 +13,18 @@ from torch import Tensor
 
 from tests.methods.golden import golden_step, terms_by_name
 from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, build, card
-from unlearn_sweep.methods.composed_card import REVERSIBLE, canonical_name
+from unlearn_sweep.methods.composed_card import BETWEEN_GRADIENTS, REVERSIBLE, canonical_name
 from unlearn_sweep.methods.composition import Phased, final_weights
+from unlearn_sweep.methods.curvature import CurvatureRegularisation
 from unlearn_sweep.methods.dpo import DPO
 from unlearn_sweep.methods.gao import GAO, agreement
 from unlearn_sweep.methods.gradient_norm import GradientNorm
+from unlearn_sweep.methods.gru import GRU
 from unlearn_sweep.methods.idk_ap import IDKAP
 from unlearn_sweep.methods.interface import AdversarySettings, AverageSettings, Gradients, GradientWrapper, Group
 from unlearn_sweep.methods.irm import scale_gradient
 from unlearn_sweep.methods.lat import descend
+from unlearn_sweep.methods.mudman import MUDMAN, undisruptive
 from unlearn_sweep.methods.random_smoothing import RandomSmoothing
 from unlearn_sweep.methods.sam import SAM
 from unlearn_sweep.methods.surgery import Rule, Surgery
@@ -38,6 +41,7 @@ class Quadratic:
     weights: Tensor = field(default_factory=lambda: torch.tensor([1.0, 2.0]))
     realised_length: float = 0.0
     reported: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, list[Tensor]] = field(default_factory=dict)
     asked: int = 0
 
     def gradient(self, group: Group, offsets: Sequence[Tensor] | None = None) -> list[Tensor]:
@@ -63,8 +67,22 @@ class Quadratic:
     def generator(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(3)
 
+    def remembered(self, name: str) -> list[Tensor] | None:
+        return self.memory.get(name)
+
+    def remember(self, name: str, parts: list[Tensor]) -> None:
+        self.memory[name] = parts
+
     def report(self, name: str, value: float) -> None:
         self.reported[name] = value
+
+
+class Cubic(Quadratic):
+    """Objective sum c w^3 / 6 for the forget group: its gradient is c w^2 / 2, its curvature c w."""
+
+    def gradient(self, group: Group, offsets: Sequence[Tensor] | None = None) -> list[Tensor]:
+        moved = self.weights if offsets is None else self.weights + offsets[0]
+        return [FORGET * moved.square() / 2] if group == "forget" else [RETAIN * moved]
 
 
 def shaped(wrapper: GradientWrapper, probe: Quadratic) -> Gradients:
@@ -85,6 +103,73 @@ def test_gradient_norm_is_the_curvature_along_the_gradient() -> None:
     # d|g|/dw = H g / |g| with g = (3, 2), H = diag(3, 1)
     norm = math.hypot(3, 2)
     assert found.forget[0].tolist() == pytest.approx([3 + 0.5 * 9 / norm, 2 + 0.5 * 2 / norm], rel=1e-4)
+
+
+def test_curvature_of_a_quadratic_costs_nothing() -> None:
+    probe = Quadratic()
+    found = shaped(CurvatureRegularisation(cr_weight=5.0, cr_radius=0.01), probe)
+    assert found.forget[0].tolist() == pytest.approx([3.0, 2.0], abs=2e-3)
+    # |H r v| with g = (3, 2), H = diag(3, 1): 0.01 |(9, 2)| / |(3, 2)|
+    assert probe.reported["forget_gradient_change"] == pytest.approx(0.01 * math.hypot(9, 2) / math.hypot(3, 2), 1e-4)
+
+
+def test_curvature_penalty_is_the_gradient_of_the_change_of_the_gradient() -> None:
+    """Oracle: autograd through |g(w + r v) - g(w)|, g written out by hand and v held constant."""
+    weights = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    radius, curvature = 0.1, FORGET.double()
+    direction = (curvature * weights.square() / 2) / (curvature * weights.square() / 2).norm()
+    leaf = weights.clone().requires_grad_()
+    change = curvature * (leaf + radius * direction).square() / 2 - curvature * leaf.square() / 2
+    (slope,) = torch.autograd.grad(change.norm(), leaf)
+    found = shaped(CurvatureRegularisation(cr_weight=0.5, cr_radius=radius), Cubic(weights))
+    expected = curvature * weights.square() / 2 + 0.5 * slope
+    # A difference quotient over a radius r of a quadratic gradient is off by half of r times the third derivative,
+    # in both products alike, so nothing is left of it.
+    assert found.forget[0].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert (0.5 * slope).abs().min() > 1e-2
+
+
+def test_gru_by_hand() -> None:
+    # <g_f, m> = -1.5 and |m|^2 = 1.25 whatever the scale of m: g = (1, -2, .5) + 1.2 (.5, 1, 0); g_r is not added.
+    gradients = Gradients(forget=[torch.tensor([1.0, -2.0, 0.5])], retain=[torch.tensor([0.5, 1.0, 0.0])])
+    probe = Quadratic()
+    found = GRU(gru_gamma=0.8).reshape(gradients, probe)
+    assert found.forget[0].tolist() == pytest.approx([1.6, -0.8, 0.5])
+    assert found.retain[0].tolist() == [0.0, 0.0, 0.0]
+    assert probe.reported["forget_against_retain"] == 1.0
+    added = GRU(gru_gamma=1.0, gru_retain="added").reshape(gradients, Quadratic())
+    assert added.forget[0].tolist() == pytest.approx([1.6, -0.8, 0.5])
+    assert added.retain[0].tolist() == [0.5, 1.0, 0.0]
+
+
+def test_gru_leaves_agreement_alone_and_smooths_over_steps() -> None:
+    # open-unlearning's code on these: m = .8 (1, 0) = (.8, 0), then .8 (0, 1) + .2 (.8, 0) = (.16, .8).
+    probe, forget = Quadratic(), [torch.tensor([1.0, -1.0])]
+    first = GRU(gru_gamma=0.8).reshape(Gradients(forget=forget, retain=[torch.tensor([1.0, 0.0])]), probe)
+    assert first.forget[0].tolist() == [1.0, -1.0]
+    assert probe.reported["forget_against_retain"] == 0.0
+    second = GRU(gru_gamma=0.8).reshape(Gradients(forget=forget, retain=[torch.tensor([0.0, 1.0])]), probe)
+    # <g_f, m> = -.64, |m|^2 = .6656: g = (1, -1) + .96153846 (.16, .8)
+    assert second.forget[0].tolist() == pytest.approx([1.15384615, -0.23076923])
+    assert probe.memory["gru"][0].tolist() == pytest.approx([0.16, 0.8])
+
+
+def test_mudman_by_hand() -> None:
+    # Signs agree in places 0 and 3; |g_f| = 5, |m| = |(.1, .1, 0, .1)| after the first step with momentum .9
+    forget, retain = torch.tensor([2.0, -4.0, 1.0, 2.0]), torch.tensor([1.0, 1.0, 0.0, 1.0])
+    probe = Quadratic()
+    found = MUDMAN(mudman_length=2.0, mudman_momentum=0.9).reshape(Gradients(forget=[forget], retain=[retain]), probe)
+    scale = 2.0 * math.sqrt(0.03) / 5.0
+    assert found.forget[0].tolist() == pytest.approx([2 * scale, 0.0, 0.0, 2 * scale])
+    assert found.retain[0].tolist() == pytest.approx([0.1, 0.1, 0.0, 0.1])
+    assert probe.reported["mudman_kept_share"] == pytest.approx(math.sqrt(8) / 5)
+
+
+def test_mudman_never_moves_a_weight_against_the_retain_gradient() -> None:
+    forget, retain = torch.randn(2, 200, generator=torch.Generator().manual_seed(1))
+    (kept,) = undisruptive([forget], [retain])
+    assert ((kept * retain) >= 0).all()
+    assert torch.equal(kept != 0, forget.sign() == retain.sign())
 
 
 def test_smoothing_of_a_quadratic_keeps_its_mean_gradient() -> None:
@@ -224,8 +309,8 @@ def test_every_wrapper_has_a_place() -> None:
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_every_method_takes_every_wrapper_or_says_why_not(wrapper: str) -> None:
     for method in METHODS:
-        if wrapper == "surgery" and "retain" not in METHODS[method].needs:
-            with pytest.raises(ValueError, match="surgery needs a retain gradient"):
+        if wrapper in BETWEEN_GRADIENTS and "retain" not in METHODS[method].needs:
+            with pytest.raises(ValueError, match=f"{wrapper} needs a retain gradient"):
                 card(f"{method}+{wrapper}")
             continue
         if METHODS[method].reverses and wrapper not in REVERSIBLE:
@@ -244,6 +329,9 @@ def test_every_method_takes_every_wrapper_or_says_why_not(wrapper: str) -> None:
         ("npo+sam+rs", "rs and sam each replace the forget gradient"),
         ("npo+sam+sam", "each wrapper once"),
         ("grad_ascent+surgery", "grad_ascent has none"),
+        ("grad_ascent+gru", "gru needs a retain gradient"),
+        ("npo+gru+surgery", "gru and surgery each decide between"),
+        ("npo+cr+gnr", "cr and gnr each replace the forget gradient"),
         ("npo>rmu", "cannot share a training"),
         ("npo>npo", "are one"),
         ("npo>dpo>idk", "at most two"),

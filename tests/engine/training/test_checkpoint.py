@@ -26,6 +26,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("rmu", {"layer": 0.5}, {}),  # its direction is drawn once
     ("npo+rs", {}, {"micro_batch_size": 2}),  # draws in every step
     ("npo+weight_avg+sam", {"average_start": 0.0}, {}),
+    ("npo+gru", {"gru_gamma": 0.3}, {"micro_batch_size": 2}),  # smooths over steps
+    ("npo+mudman", {}, {"backend": "deepspeed", "zero_stage": 2}),
     ("npo>idk", {"switch_at": 0.6}, {}),
     ("npo", {}, {"lora": {"rank": 2, "alpha": 4.0, "dropout": 0.2, "targets": "all"}}),
     ("npo", {"retain": "kl"}, {"backend": "deepspeed", "zero_stage": 2}),
