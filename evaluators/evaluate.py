@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,12 +181,15 @@ def _fill_likelihood(
     """One pass over every example of every row that needs it. Returns the number of forward passes."""
     chosen = [(item, row) for item, row in pairs if _wanted(item.row, names) & TEACHER_FORCED]
     families = [_family(item) for item, _ in chosen]
+    firsts = accumulate(map(len, families), initial=0)
+    # Moments of the distribution are read at a row's own answer only, which is the first of its family.
+    own = [first for first, (item, _) in zip(firsts, chosen, strict=False) if "moments" in _wanted(item.row, names)]
     done = score(
         model,
         [example for family in families for example in family],
         pad_id=padding_id(tokenizer),
         batch_tokens=batch_tokens,
-        moments=any(METRICS[name].needs == "moments" for name in names),
+        moments=own,
     )
     scores = iter(done.scores)
     for item, row in chosen:

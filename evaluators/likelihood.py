@@ -8,7 +8,7 @@ answers) read that prompt once: its keys and values are cached and repeated for 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,10 @@ from unlearn_sweep.evaluators.inference import (
     token_batches,
 )
 from unlearn_sweep.evaluators.rows import Example
+from unlearn_sweep.evaluators.vocabulary import token_statistics
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
-
-_HEAD_CHUNK = 1024
-"""Positions whose logits are upcast at a time: bounds the fp32 copy at 1024 x vocabulary."""
 
 
 class NonFiniteLogits(ArithmeticError):
@@ -76,18 +74,18 @@ def score(
     pad_id: int,
     batch_tokens: int = 4096,
     share_prompts: bool = True,
-    moments: bool = False,
+    moments: Collection[int] = (),
 ) -> LikelihoodPass:
     """Score every answer token of every example, on the model's device and in its dtype, with log-softmax in float32.
 
     Batching, order and padding change nothing beyond rounding. `batch_tokens` bounds rows times width of a batch.
-    `share_prompts=False` reads every sequence in full: the plain form, for comparison. `moments` adds mean and variance
-    of log p at each place, from the same forward passes.
+    `share_prompts=False` reads every sequence in full: the plain form, for comparison. `moments` are the
+    indices of examples of which mean and variance of log p at each place are wanted too, from the same forward passes.
     Raises ValueError for an example without prompt or answer tokens, `NonFiniteLogits` for a broken model.
     """
     _check(examples)
     lengths = [len(example.answer_ids) for example in examples]
-    sheet = _Sheet(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), moments=moments)
+    sheet = _Sheet(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), moments=frozenset(moments))
     whole, shared = _by_prompt(examples) if share_prompts else (list(range(len(examples))), [])
     with measuring(model):
         if shared and not rows_selectable(_new_cache(model)):
@@ -121,9 +119,13 @@ def _by_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[int]]]
 class _Sheet:
     """All answer tokens laid end to end: example i owns positions `starts[i]` up to `starts[i + 1]`."""
 
-    def __init__(self, starts: NDArray[np.int64], *, moments: bool) -> None:
+    def __init__(self, starts: NDArray[np.int64], *, moments: frozenset[int]) -> None:
         self.starts = starts
-        self.moments = np.empty((2, int(starts[-1])), dtype=np.float32) if moments else None
+        self.with_moments = moments
+        self.moments = np.full((2, int(starts[-1])), np.nan, dtype=np.float32) if moments else None
+        self._wanted = np.zeros(int(starts[-1]), dtype=np.bool_)
+        for index in moments:
+            self._wanted[starts[index] : starts[index + 1]] = True
         self.logp = np.empty(int(starts[-1]), dtype=np.float32)
         self.argmax = np.empty(int(starts[-1]), dtype=np.int64)
         self.forward_passes = 0
@@ -131,12 +133,24 @@ class _Sheet:
     def write(self, positions: NDArray[np.int64], logits: Tensor, targets: Sequence[int]) -> None:
         """Score `targets` [N] under `logits` [N, V] and keep them at `positions` [N]. Counts one forward pass."""
         labels = torch.tensor(targets, device=logits.device)
-        logp, argmax = token_logp(logits, labels)
-        self.logp[positions] = logp.cpu().numpy()
-        self.argmax[positions] = argmax.cpu().numpy()
-        if self.moments is not None:
-            self.moments[:, positions] = torch.stack(logp_moments(logits)).cpu().numpy()
+        wanted = self._wanted[positions]
+        for chosen, moments in ((wanted, True), (~wanted, False)):
+            if chosen.any():
+                self._keep(positions, chosen, logits, labels, moments=moments)
         self.forward_passes += 1
+
+    def _keep(
+        self, positions: NDArray[np.int64], chosen: NDArray[np.bool_], logits: Tensor, labels: Tensor, *, moments: bool
+    ) -> None:
+        """Score the `chosen` [N] of the tokens. Those of one kind are copied only where both kinds are there."""
+        if not chosen.all():
+            places = torch.from_numpy(chosen.nonzero()[0]).to(logits.device)
+            logits, labels, positions = logits[places], labels[places], positions[chosen]
+        found = token_statistics(logits, labels, moments=moments)
+        self.logp[positions] = found.logp.cpu().numpy()
+        self.argmax[positions] = found.argmax.cpu().numpy()
+        if self.moments is not None and found.mean is not None and found.variance is not None:
+            self.moments[:, positions] = torch.stack([found.mean, found.variance]).cpu().numpy()
 
     def positions(self, index: int, skip: int = 0) -> NDArray[np.int64]:
         return np.arange(self.starts[index] + skip, self.starts[index + 1])
@@ -152,43 +166,16 @@ class _Sheet:
         )
         if broken:
             raise NonFiniteLogits(broken, len(examples))
-        mean, variance = (None, None) if self.moments is None else self.moments
         return tuple(
             TokenScores(
                 logp=self.logp[span],
                 argmax=self.argmax[span],
                 correct=correct[span],
-                mean=None if mean is None else mean[span],
-                variance=None if variance is None else variance[span],
+                mean=None if self.moments is None or index not in self.with_moments else self.moments[0, span],
+                variance=None if self.moments is None or index not in self.with_moments else self.moments[1, span],
             )
-            for span in spans
+            for index, span in enumerate(spans)
         )
-
-
-def token_logp(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of `labels` [N] and the argmax [N] under `logits` [N, V]; computed in float32, chunk by chunk."""
-    logps, tops = [], []
-    for part, target in zip(logits.split(_HEAD_CHUNK), labels.split(_HEAD_CHUNK), strict=True):
-        wide = part.float()
-        logps.append(wide.gather(1, target[:, None])[:, 0] - wide.logsumexp(-1))
-        tops.append(wide.argmax(-1))
-    return torch.cat(logps), torch.cat(tops)
-
-
-def logp_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance [N] of log p under p = softmax(logits [N, V]), in float32, chunk by chunk.
-
-    An entry whose probability is 0 adds nothing, though its log is minus infinity.
-    """
-    means, variances = [], []
-    for part in logits.split(_HEAD_CHUNK):
-        logp = part.float().log_softmax(-1)
-        p = logp.exp()
-        logp = logp.masked_fill(p == 0, 0.0)
-        mean = (p * logp).sum(-1)
-        means.append(mean)
-        variances.append((p * (logp - mean[:, None]).square()).sum(-1))
-    return torch.cat(means), torch.cat(variances)
 
 
 def _score_whole(

@@ -19,7 +19,7 @@ from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.floor import at_chance
 from unlearn_sweep.evaluators.gradient_norm import gradient_norms
-from unlearn_sweep.evaluators.likelihood import logp_moments, score
+from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.membership import min_k, min_k_plus_plus, zlib_score
 from unlearn_sweep.evaluators.memorization import exact_memorization, extraction_strength
 from unlearn_sweep.evaluators.multiple_choice import choice_accuracy, choice_mass, choice_probability, choice_row
@@ -213,24 +213,6 @@ def test_choice_numbers_by_hand() -> None:
     assert choice_probability([-2000.0, -2001.0], 0) == pytest.approx(1 / (1 + math.exp(-1))), "nothing underflows"
     assert math.isnan(choice_accuracy([], 0))
     assert math.isnan(choice_probability([math.nan, -1.0], 1))
-
-
-def test_moments_are_those_of_the_distribution() -> None:
-    values = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)) * 4
-    mean, variance = logp_moments(values)
-    wide = values.double().log_softmax(-1)
-    expected = (wide.exp() * wide).sum(-1)
-    torch.testing.assert_close(mean.double(), expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        variance.double(), (wide.exp() * wide.square()).sum(-1) - expected.square(), rtol=1e-3, atol=1e-4
-    )
-
-
-def test_a_forbidden_token_does_not_spoil_the_moments() -> None:
-    """p log p is 0 where p is 0; computed plainly it is 0 times minus infinity."""
-    mean, variance = logp_moments(torch.tensor([[0.0, 0.0, -math.inf]]))
-    assert mean.item() == pytest.approx(-math.log(2))
-    assert variance.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_open_unlearnings_floor_beside_ours() -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from tests.evaluators import tiny_models
-from unlearn_sweep.evaluators.likelihood import LikelihoodPass, NonFiniteLogits, TokenScores, score, token_logp
+from unlearn_sweep.evaluators.likelihood import LikelihoodPass, NonFiniteLogits, TokenScores, score
 from unlearn_sweep.evaluators.rows import Example
 
 TOLERANCE = 2e-5
@@ -148,22 +148,6 @@ def test_model_and_random_state_are_left_as_found() -> None:
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_log_softmax_of_a_bfloat16_model_is_taken_in_float32() -> None:
-    logits = torch.randn(5, 50).bfloat16()
-    labels = torch.arange(5)
-    logp, _ = token_logp(logits, labels)
-    expected = functional.log_softmax(logits.double(), dim=-1)[torch.arange(5), labels]
-    assert logp.dtype == torch.float32
-    torch.testing.assert_close(logp.double(), expected, atol=1e-6, rtol=1e-6)
-
-
-def test_chunks_of_the_head_join_without_a_seam() -> None:
-    logits, labels = torch.randn(2500, 7), torch.randint(0, 7, (2500,))
-    logp, argmax = token_logp(logits, labels)
-    torch.testing.assert_close(-logp, functional.cross_entropy(logits, labels, reduction="none"))
-    assert torch.equal(argmax, logits.argmax(-1))
 
 
 @pytest.mark.parametrize(
