@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.out_of_memory import shortage_message
 from unlearn_sweep.engine.privacy.error_text import first_line
-from unlearn_sweep.engine.resources.memory_shortage import shortage_message
 from unlearn_sweep.engine.stages.runner import ProcessLostError, running_stage
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.store.outcomes import TrainOutcome

@@ -9,8 +9,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from unlearn_sweep.engine.out_of_memory import says_out_of_memory
 from unlearn_sweep.engine.privacy.secrets import redact
-from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock, says_out_of_memory
+from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, JudgeCost, MeasureOutcome

@@ -39,6 +39,8 @@ class TrainOutcome(Record):
         backend: "torch", or "deepspeed ZeRO-" and the stage.
         dtype: Number format of the saved model.
         global_batch_rows: Rows of the anchor view in a full step.
+        micro_batch_rows: Rows of a view that a rank held in one pass at the end: the setting, or fewer where memory
+            gave out. None: its whole share of a step.
         mean_answer_tokens: Mean supervised tokens per row of the anchor view.
         conventions: What the values mean: "normalise", "epoch", and for each term what it is a mean of.
     """
@@ -62,6 +64,7 @@ class TrainOutcome(Record):
     backend: str
     dtype: str
     global_batch_rows: int
+    micro_batch_rows: int | None = None
     mean_answer_tokens: float
     conventions: dict[str, str]
 

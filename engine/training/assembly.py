@@ -130,6 +130,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
             ranks=ranks,
             loss_cap=loss_cap,
             average=RunningAverage(needs.average, module) if needs.average is not None else None,
+            micro_rows=job.training.micro_batch_size,
         ),
         checkpoints=Checkpoints(Path(job.checkpoint_dir), job) if job.checkpoint_dir is not None else None,
         model=model,

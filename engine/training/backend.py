@@ -75,6 +75,10 @@ class StepBackend(Protocol):
         """
         ...
 
+    def drop_gradients(self) -> bool:
+        """Clear the gradients of an unfinished step. Return whether the step can begin again with this backend."""
+        ...
+
     def step(self, learning_rate: float) -> None:
         """Clip, update the weights, clear the gradients."""
         ...

@@ -198,6 +198,9 @@ class DeepSpeedBackend:
         padded = torch.nn.functional.pad(part, (0, missing))
         self.parameters[index].copy_(self.parts.whole(index, padded))
 
+    def drop_gradients(self) -> bool:
+        return False  # its buckets and counters would keep what an unfinished backward left in them
+
     def step(self, learning_rate: float) -> None:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate

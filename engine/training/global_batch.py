@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unlearn_sweep.engine.training.batches import micro_batch, micro_batch_count, rank_share
 from unlearn_sweep.engine.training.loss import loss_of, term_count
+from unlearn_sweep.engine.training.smaller_batches import check_same_training
 from unlearn_sweep.engine.training.state import Training
 from unlearn_sweep.engine.training.steps import MicroStep, joint_is_cheap
 from unlearn_sweep.engine.training.training_views import Item
@@ -29,7 +30,7 @@ class GlobalBatch:
 
         `joint` allows one forward pass for several views. `only` runs the other group's views without a graph.
         """
-        size, ranks = self.training.job.training.micro_batch_size, self.training.ranks
+        size, ranks = self.training.micro_rows, self.training.ranks
         shares = {view: rank_share(items, ranks.rank, ranks.world_size) for view, items in self.rows.items()}
         count = self.micro_batches
         together = joint and only is None and not self.training.run.needs.padded and joint_is_cheap(self.rows)
@@ -40,7 +41,7 @@ class GlobalBatch:
     @property
     def micro_batches(self) -> int:
         """Number of micro-batches per rank."""
-        size, ranks = self.training.job.training.micro_batch_size, self.training.ranks
+        size, ranks = self.training.micro_rows, self.training.ranks
         return micro_batch_count(max(map(len, self.rows.values())), ranks.world_size, size)
 
     def counts(self, terms: Sequence[Term]) -> dict[str, int]:
@@ -49,7 +50,12 @@ class GlobalBatch:
         return {term.name: term_count(term, self.rows, everywhere) for term in terms}
 
     def loss(self, terms: Sequence[Term]) -> Tensor:
-        """Return the scalar loss of one micro-batch with these terms."""
+        """Return the scalar loss of one micro-batch with these terms.
+
+        Raises:
+            MemoryError: see `check_same_training`.
+        """
+        check_same_training(self.training, terms)
         return loss_of(terms, self.counts(terms), self.training.ranks.world_size, self._square_means(terms))
 
     @torch.no_grad()

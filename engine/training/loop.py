@@ -16,6 +16,7 @@ from unlearn_sweep.engine.training.gradients import shaped_gradient
 from unlearn_sweep.engine.training.loss import MethodError
 from unlearn_sweep.engine.training.memory import MemoryPeak
 from unlearn_sweep.engine.training.schedule import learning_rate
+from unlearn_sweep.engine.training.smaller_batches import halved, shrink
 from unlearn_sweep.engine.training.state import History, Totals, Training, TrainProgress
 from unlearn_sweep.engine.training.steps import MicroStep
 from unlearn_sweep.methods.composition import Phased
@@ -38,6 +39,7 @@ def train(
     history, memory = History(), MemoryPeak(training.run.device)
     steps, every = training.run.steps, check_interval(training.run.steps)
     first = checkpoints.resume(training, history) if checkpoints is not None else 0
+    training.micro_rows = history.micro_rows if first else training.micro_rows
     history.resumed_at_step = first
     began, before = time.perf_counter(), history.seconds
     reported = began
@@ -45,7 +47,7 @@ def train(
         enter_phase(training, index)
         checked = index % every == 0 or index == steps - 1
         means = train_step(training, index, history, checked=checked)
-        history.steps = index + 1
+        history.steps, history.micro_rows = index + 1, training.micro_rows
         now = time.perf_counter()
         history.seconds = before + now - began
         if checked:
@@ -78,12 +80,7 @@ def train_step(training: Training, index: int, history: History, *, checked: boo
     Return the means of its terms if `checked` or the method has state, else {}.
     """
     run, backend = training.run, training.backend
-    whole = GlobalBatch(training, index)
-    totals = Totals(whole.rows, watched_view(run.needs) if checked else None)
-    if run.needs.gradients == "grouped":
-        backend.place(shaped_gradient(training, index, totals, gradient_wrappers(training.active)))
-    else:
-        accumulate(training, whole, totals)
+    totals = gradient_of_step(training, index, checked=checked)
     backend.step(learning_rate(training.job, index, run.steps))
     if training.average is not None:
         training.average.take(index, run.steps)
@@ -96,6 +93,29 @@ def train_step(training: Training, index: int, history: History, *, checked: boo
         reduced = {name: means[name] for name in totals.conventions}
         after_step(training.active, MicroStep(run, index, {}, joint=False), reduced)
     return means
+
+
+def gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals:
+    """Compute the gradient of one step and place it; where memory gives out, again with smaller micro-batches."""
+    while True:
+        try:
+            return _gradient_of_step(training, index, checked=checked)
+        except (MemoryError, RuntimeError, OSError) as error:
+            rows = halved(training, index, error)
+            if rows is None or not training.backend.drop_gradients():
+                raise
+        shrink(training, index, rows)  # here the error no longer keeps the attempt's tensors alive
+
+
+def _gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals:
+    needs, whole = training.run.needs, GlobalBatch(training, index)
+    totals = Totals(whole.rows, watched_view(needs) if checked else None)
+    if needs.gradients == "grouped":
+        wrappers = gradient_wrappers(training.active)
+        training.backend.place(shaped_gradient(training, index, totals, wrappers))
+    else:
+        accumulate(training, whole, totals)
+    return totals
 
 
 def accumulate(training: Training, whole: GlobalBatch, totals: Totals) -> None:

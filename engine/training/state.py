@@ -56,6 +56,8 @@ class Training:
         active: The method of the current step: `method`, or its current phase if it has two.
         average: The running mean of the weights; None unless the method has one.
         memory: What gradient wrappers keep from one step to the next.
+        micro_rows: Rows of a view that a rank holds in one pass; None: its whole share. Starts as the job's
+            `micro_batch_size`, and falls where memory gives out (`smaller_batches`).
     """
 
     job: TrainJob
@@ -69,6 +71,7 @@ class Training:
     active: Method
     average: RunningAverage | None = None
     memory: GradientMemory = field(default_factory=GradientMemory)
+    micro_rows: int | None = None
 
     def close(self) -> None:
         """Free what the frozen models and the backend hold. May be called twice."""
@@ -90,6 +93,7 @@ class History:
         stop_reason: Why the training stopped early; None if it did not.
         peak_memory_mib: Peak memory in MiB.
         resumed_at_step: Step at which this process resumed; 0 if it started from the beginning.
+        micro_rows: As `Training.micro_rows` after the last step, so that a resumed training does not search again.
     """
 
     steps: int = 0
@@ -100,6 +104,7 @@ class History:
     stop_reason: str | None = None
     peak_memory_mib: float = 0.0
     resumed_at_step: int = 0
+    micro_rows: int | None = None
 
 
 class Totals:

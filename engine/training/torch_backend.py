@@ -83,6 +83,10 @@ class TorchBackend:
                 for parameter, old in zip(self.parameters, before, strict=True):
                     parameter.copy_(old)  # subtracting the offset would not restore the same bits
 
+    def drop_gradients(self) -> bool:
+        self.optimizer.zero_grad(set_to_none=True)
+        return True
+
     def step(self, learning_rate: float) -> None:
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)

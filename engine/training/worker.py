@@ -142,6 +142,7 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
         backend=f"deepspeed ZeRO-{job.training.zero}" if job.training.backend == "deepspeed" else "torch",
         dtype=str(loaded.dtype).removeprefix("torch."),
         global_batch_rows=min(job.training.global_batch_size, plan.sizes[plan.anchor]),
+        micro_batch_rows=history.micro_rows,
         mean_answer_tokens=views.mean_answer_tokens(),
         conventions={
             "normalise": normalisation(history.conventions.values()),
