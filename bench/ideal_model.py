@@ -20,6 +20,8 @@ from scipy import special
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
 from unlearn_sweep.evaluators.objectives.robustness import attack_score, robustness
+from unlearn_sweep.evaluators.part_metrics import WIDER
+from unlearn_sweep.evaluators.probe_parts import RWKU_METRICS
 from unlearn_sweep.evaluators.scores import AttackTables
 
 ROWS = (6, 20, 100, 400)
@@ -68,6 +70,9 @@ SHAPES = {
     "rouge_unstemmed": Shape("share", 0.3, 0.95),
     "rouge_rwku": Shape("share", 0.3, 0.95),
     "rouge_f1": Shape("share", 0.3, 0.95),
+    "paraphrase_rouge": Shape("share", 0.25, 0.6),
+    "regurgitation": Shape("share", 0.3, 0.95),
+    "exact_answer": Shape("yes_no", 0.1, 0.9),
     "knowmem": Shape("share", 0.3, 0.65, 0.35),
     "verbmem": Shape("share", 0.2, 0.6, 0.15),
     "answer_match": Shape("yes_no", 0.05, 0.9),
@@ -75,6 +80,7 @@ SHAPES = {
     "exact_match": Shape("yes_no", 0.1, 0.7),
     "answer_f1": Shape("share", 0.15, 0.7, 0.3),
     "choice_accuracy": Shape("yes_no", 0.25, 0.65),
+    "choice_accuracy_norm": Shape("yes_no", 0.25, 0.65),
     "choice_probability": Shape("share", 0.25, 0.6, 0.25),
     "judge_accuracy": Shape("yes_no", 0.1, 0.9),
     "entailment": Shape("yes_no", 0.1, 0.7),
@@ -101,34 +107,35 @@ def columns_of(metrics: Sequence[str]) -> tuple[str, ...]:
 def draw_world(
     rows: int, metrics: Sequence[str], *, shared: float, draw: np.random.Generator, learnt: frozenset[str] = frozenset()
 ) -> World:
-    """Tables of `rows` forget rows and as many that no model saw. The unlearned model has the metrics in `learnt` as an
-    original has them, all others as a gold model.
+    """Tables of `rows` forget rows and as many that no model saw, and, where a metric compares with them, as many that
+    every model knows. The unlearned model has the metrics in `learnt` as an original has them, all others as a gold
+    model.
     """
-    names = columns_of(metrics)
-    common = draw.normal(size=(2 * rows, len(names)))
+    names, wider = columns_of(metrics), bool(WIDER & set(metrics))
+    common = draw.normal(size=((3 if wider else 2) * rows, len(names)))
     form = "in_context" if "judge_worst_context" in metrics else "trained"
+    part = next((RWKU_METRICS[name] for name in metrics if name in RWKU_METRICS), "creative")
+    kind = "text" if "mia_loss_rise" in metrics else "question"
 
     def model(kept: frozenset[str]) -> pd.DataFrame:
         noise = np.sqrt(shared) * common + np.sqrt(1 - shared) * draw.normal(size=common.shape)
-        return _table(names, noise, kept).assign(form=form)
+        return _table(names, noise, kept, rows).assign(form=form, part=part, kind=kind)
 
     gold, original, unlearned = (model(kept) for kept in (frozenset(), frozenset(names), learnt))
     return World(unlearned=unlearned, original=original, gold=gold)
 
 
-def _table(names: Sequence[str], noise: np.ndarray, learnt: frozenset[str]) -> pd.DataFrame:
-    forget = np.arange(len(noise)) < len(noise) // 2
-    columns = {
-        name: np.where(
-            forget,
-            SHAPES[name].of(noise[:, place], learnt=name in learnt),
-            SHAPES[name].of(noise[:, place], learnt=False),
-        )
-        for place, name in enumerate(names)
-    }
-    ids = [f"{'forget' if inside else 'holdout'}/{place}" for place, inside in enumerate(forget)]
-    split = np.where(forget, "forget", "holdout")
-    return pd.DataFrame({"row_id": ids, "group_id": ids, "fact_id": ids, "split": split, "kind": "question", **columns})
+def _table(names: Sequence[str], noise: np.ndarray, learnt: frozenset[str], rows: int) -> pd.DataFrame:
+    split = np.array(["forget", "holdout", "retain"])[np.arange(len(noise)) // rows]
+
+    def column(name: str, drawn: np.ndarray) -> np.ndarray:
+        as_known, as_unseen = (SHAPES[name].of(drawn, learnt=known) for known in (True, False))
+        known = (split == "retain") | ((split == "forget") & (name in learnt))
+        return np.where(known, as_known, as_unseen)
+
+    columns = {name: column(name, noise[:, place]) for place, name in enumerate(names)}
+    ids = [f"{name}/{place}" for place, name in enumerate(split)]
+    return pd.DataFrame({"row_id": ids, "group_id": ids, "fact_id": ids, "split": split, **columns})
 
 
 def effectiveness(world: World, metrics: Sequence[str], seed: int) -> float | None:

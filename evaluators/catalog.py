@@ -12,10 +12,16 @@ from typing import Any
 
 from unlearn_sweep.evaluators.cards import MetricCard
 from unlearn_sweep.evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
+from unlearn_sweep.evaluators.part_cards import PART_CARDS
 from unlearn_sweep.evaluators.privacy_cards import PRIVACY_CARDS, PUBLISHED_PRIVACY_CARDS
+from unlearn_sweep.evaluators.probe_parts import RWKU_METRICS
 from unlearn_sweep.plugins import Catalog
 
-METRICS = Catalog("metrics", MetricCard, (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS, *PUBLISHED_PRIVACY_CARDS))
+METRICS = Catalog(
+    "metrics",
+    MetricCard,
+    (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS, *PUBLISHED_PRIVACY_CARDS, *PART_CARDS),
+)
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "model_utility": ("probability", "normalised_probability", "rouge", "truth_ratio"),
@@ -36,6 +42,10 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "judge_worst_paraphrase": ("judge_accuracy",),
     "judge_worst_context": ("judge_accuracy",),
     "judge_worst": ("judge_accuracy",),
+    **dict.fromkeys(RWKU_METRICS, ("rouge_rwku",)),
+    "mia_loss_rise": ("mia_loss",),
+    "lume_forget_aggregate": ("regurgitation", "exact_answer"),
+    "lume_task_aggregate": ("regurgitation", "exact_answer"),
 }
 """Metrics that are one number over whole splits, and the per-row metrics they are made of."""
 

@@ -1,6 +1,7 @@
 """Which facts the search sees, which are kept for the report, and which an attacker may use: drawn by hash, by group.
 
-The search half and the report half are drawn kind by kind of row, so that each has rows of every kind that is there.
+The search half and the report half are drawn kind by kind of row (and part by part, where a benchmark has
+parts), so that each has rows of every kind that is there.
 The attacker's facts are drawn inside each of these halves, so that he never has all of one: of every half, and of every
 kind of row in it, something is left to score.
 """

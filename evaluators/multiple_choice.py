@@ -54,6 +54,14 @@ def choice_accuracy(logps: Sequence[float], right: int) -> float:
     return float(int(np.argmax(logps)) == right)
 
 
+def choice_accuracy_norm(logps: Sequence[float], choices: Sequence[str], right: int) -> float:
+    """1.0 where the right choice has the highest log-likelihood per character, else 0.0; NaN where any is missing.
+
+    lm-evaluation-harness's `acc_norm`, for choices that are whole answers. A tie goes to the first.
+    """
+    return choice_accuracy([logp / max(1, len(text)) for logp, text in zip(logps, choices, strict=True)], right)
+
+
 def choice_probability(logps: Sequence[float], right: int) -> float:
     """P(right) among the choices in [0, 1], from summed log-likelihoods; chance is 1 / number of choices."""
     if not logps or any(math.isnan(value) for value in logps):

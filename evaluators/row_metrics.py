@@ -16,13 +16,19 @@ from unlearn_sweep.evaluators.fluency import distinct_ngrams, ngram_entropy
 from unlearn_sweep.evaluators.likelihood import TokenScores
 from unlearn_sweep.evaluators.membership import min_k, min_k_plus_plus, zlib_score
 from unlearn_sweep.evaluators.memorization import exact_memorization, extraction_strength
-from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_accuracy, choice_mass, choice_probability
+from unlearn_sweep.evaluators.multiple_choice import (
+    LETTERS,
+    choice_accuracy,
+    choice_accuracy_norm,
+    choice_mass,
+    choice_probability,
+)
 from unlearn_sweep.evaluators.probability import mean_nll, normalised_probability, probability
 from unlearn_sweep.evaluators.rouge import RougeL, rouge_l
 from unlearn_sweep.evaluators.rouge_words import distinct_word_recall
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.evaluators.sampled_answers import expected_best
-from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match
+from unlearn_sweep.evaluators.short_answers import answer_f1, exact_match, same_text
 from unlearn_sweep.evaluators.truth_ratio import log_truth_ratio, truth_ratio
 
 
@@ -135,6 +141,13 @@ def _of_pair(metric: Callable[[str, str], float]) -> RowMetric:
     return lambda row: math.nan if row.generation is None else metric(row.reference, row.generation)
 
 
+def _of_paraphrase(row: Measured) -> float:
+    """`rouge` against the answer in other words; NaN where the row has none."""
+    if row.generation is None or row.row.paraphrased_answer is None:
+        return math.nan
+    return rouge_l(row.row.paraphrased_answer, row.generation, stemmer=True).recall
+
+
 _f1_plain = _rouge(lambda rouge: rouge.f1, stemmer=False)
 
 ROW_METRICS: Mapping[str, RowMetric] = {
@@ -147,15 +160,21 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "extraction_strength_ou": _without_last(lambda correct: extraction_strength(correct, floor="open_unlearning")),
     "truth_ratio": lambda row: truth_ratio(row.log_truth_ratio),
     "rouge": _rouge(lambda rouge: rouge.recall, stemmer=True),
+    "paraphrase_rouge": _of_paraphrase,
     "rouge_unstemmed": _rouge(lambda rouge: rouge.recall, stemmer=False),
     "rouge_f1": _rouge(lambda rouge: rouge.f1, stemmer=True),
     "rouge_rwku": _of_pair(distinct_word_recall),
     "knowmem": _f1_plain,
     "verbmem": _f1_plain,
+    "regurgitation": _rouge(lambda rouge: rouge.recall, stemmer=True),
+    "exact_answer": _of_pair(same_text),
     "answer_match": _of_generation(answer_match),
     "answer_contained": _of_generation(answer_contained),
     "choice_accuracy": _of_choices(choice_accuracy),
     "choice_probability": _of_choices(choice_probability),
+    "choice_accuracy_norm": lambda row: (
+        choice_accuracy_norm(row.choice_logps, row.row.choices, row.right) if row.choice_logps else math.nan
+    ),
     "choice_mass": lambda row: choice_mass(row.choice_logps) if set(row.row.choices) <= LETTER_SET else math.nan,
     "exact_match": lambda row: _of_accepted(exact_match, row),
     "answer_f1": lambda row: _of_accepted(answer_f1, row),

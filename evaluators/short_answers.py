@@ -32,6 +32,11 @@ def exact_match(accepted: Sequence[str], answer: str) -> float:
     return float(any(plain_words(right) == given for right in accepted))
 
 
+def same_text(reference: str, answer: str) -> float:
+    """1.0 where both are the same text but for case and outer white space, else 0.0 (LUME, arXiv 2502.15097)."""
+    return float(reference.strip().lower() == answer.strip().lower())
+
+
 def answer_f1(accepted: Sequence[str], answer: str) -> float:
     """F1 in [0, 1] of the words of the answer and of the accepted one nearest to it, words counted as often as said."""
     return max((_f1(plain_words(right), plain_words(answer)) for right in accepted), default=0.0)

@@ -19,21 +19,24 @@ from numpy.typing import NDArray
 from unlearn_sweep.evaluators.aggregate import Bootstrap, Matched, Values, match_rows
 from unlearn_sweep.evaluators.forget_quality import drawn_p_values, ks_distance, ks_p_value
 from unlearn_sweep.evaluators.membership import area_under_curve, privleak
+from unlearn_sweep.evaluators.part_metrics import PART_METRICS, WIDER
+from unlearn_sweep.evaluators.split_statistic import (
+    FORGET,
+    HOLDOUT,
+    MODELS,
+    ByModel,
+    NoValueError,
+    Statistic,
+    forget_rows,
+    known_rows,
+    texts_of,
+)
 
-FORGET, HOLDOUT = "forget", "holdout"
-MODELS = ("unlearned", "original", "gold")
 TWIN_SEED = 1_000_003
 """Added to a seed: the draws of a second gold model have nothing in common with the first one's."""
 
 TEST_LEVEL = 0.05
 """p-value above which the test does not tell a model from gold (TOFU); a second gold is below it one time in twenty."""
-
-ByModel = dict[str, Values]
-"""A statistic of each model, [draws]."""
-
-
-class NoValueError(ValueError):
-    """There is nothing to compute this metric from; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ def split_values(
     Raises:
         NoValueError: no rows to compute it from.
     """
-    matched = match_rows(tables, splits=[FORGET, HOLDOUT], groups=groups)
+    matched = match_rows(tables, splits=None if metric in WIDER else [FORGET, HOLDOUT], groups=groups)
     if not len(matched):
         raise NoValueError("no rows in common")
     bootstrap = Bootstrap.of(matched.clusters, seed=seed)
@@ -97,19 +100,8 @@ def split_values(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistic:
-    """`of`: from row weights [draws, rows] to a number of each model in every draw. `twin`: from two sets of weights,
-    gold's and a second gold's, to the second gold's number. `self_compared` as in `SplitValues`.
-    """
-
-    of: Callable[[Values], ByModel]
-    twin: Callable[[Values, Values], Values]
-    self_compared: bool = False
-
-
 def _forget_quality(matched: Matched) -> Statistic:
-    rows = _forget_rows(matched, "log_truth_ratio")
+    rows = forget_rows(matched, "log_truth_ratio")
     ratios = {model: matched.column(model, "log_truth_ratio")[rows] for model in MODELS}
     gold = ratios["gold"]
     return Statistic(
@@ -120,7 +112,7 @@ def _forget_quality(matched: Matched) -> Statistic:
 
 
 def _forget_quality_p(matched: Matched) -> Statistic:
-    rows = _forget_rows(matched, "log_truth_ratio")
+    rows = forget_rows(matched, "log_truth_ratio")
     ratios = {model: matched.column(model, "log_truth_ratio")[rows] for model in MODELS}
     gold, count = ratios["gold"], int(rows.sum())
 
@@ -179,11 +171,10 @@ def _any_form(column: str, keep: Callable[[NDArray[np.object_]], NDArray[np.bool
     """Share of facts that a model still gives away in any of the kept forms: the worst case over wordings."""
 
     def make(matched: Matched) -> Statistic:
-        forms = matched.tables[MODELS[0]]["form"].to_numpy(dtype=object)[matched.positions[MODELS[0]]]
-        rows = _forget_rows(matched, column) & keep(forms)
+        rows = forget_rows(matched, column) & keep(texts_of(matched, "form"))
         if not rows.any():
             raise NoValueError(f"no forget row in such a form has a value of {column} for all three models")
-        facts = matched.tables[MODELS[0]]["fact_id"].to_numpy(dtype=object)[matched.positions[MODELS[0]]]
+        facts = texts_of(matched, "fact_id")
         _, first, places = np.unique(facts[rows].astype(str), return_index=True, return_inverse=True)
         given_away = {}
         for model in MODELS:
@@ -204,20 +195,9 @@ def _any_form(column: str, keep: Callable[[NDArray[np.object_]], NDArray[np.bool
     return make
 
 
-def _forget_rows(matched: Matched, column: str) -> NDArray[np.bool_]:
-    """Forget rows where all three models have a value."""
-    known = np.logical_and.reduce([~np.isnan(matched.column(model, column)) for model in MODELS])
-    rows = known & (matched.splits(MODELS[0]) == FORGET)
-    if not rows.any():
-        raise NoValueError(f"no forget row has a value of {column} for all three models")
-    return rows
-
-
 def _members_and_strangers(matched: Matched, column: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Forget rows and held-out rows of the same kind."""
-    table = matched.tables[MODELS[0]]
-    kinds = table["kind"].to_numpy(dtype=object)[matched.positions[MODELS[0]]]
-    known = np.logical_and.reduce([~np.isnan(matched.column(model, column)) for model in MODELS])
+    kinds, known = texts_of(matched, "kind"), known_rows(matched, column)
     strangers = known & (matched.splits(MODELS[0]) == HOLDOUT)
     if not strangers.any():
         raise NoValueError("no rows of split holdout were measured: texts that no model saw are needed")
@@ -245,5 +225,6 @@ SPLIT_METRICS: Mapping[str, Callable[[Matched], Statistic]] = {
     "judge_worst_paraphrase": _any_form("judge_accuracy", lambda forms: forms != "in_context"),
     "judge_worst_context": _any_form("judge_accuracy", lambda forms: forms == "in_context"),
     "judge_worst": _any_form("judge_accuracy", lambda forms: forms != ""),
+    **PART_METRICS,
 }
 """Each metric of the catalog that is one number over whole splits, but `model_utility`, which serves utility."""

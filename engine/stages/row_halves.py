@@ -28,7 +28,7 @@ def with_halves(table: pd.DataFrame, evaluation: Mapping[str, Sequence[Row]]) ->
     lines: dict[str, list[tuple[str, str]]] = {}
     for split, group, kind in zip(table["split"].tolist(), table["group_id"].tolist(), list(kinds), strict=True):
         lines.setdefault(split, []).append((group, kind))
-    rows = lines | {split: [(row.group_id, row.kind) for row in found] for split, found in evaluation.items()}
+    rows = lines | {split: [(row.group_id, row.stratum) for row in found] for split, found in evaluation.items()}
     search = {split: search_halves(found).search for split, found in rows.items()}
     places = zip(table["split"].tolist(), table["group_id"].tolist(), strict=True)
     return table.assign(half=["search" if group in search[split] else "report" for split, group in places])

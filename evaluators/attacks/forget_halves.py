@@ -31,7 +31,7 @@ def forget_halves(benchmark: Benchmark) -> ForgetHalves:
         AttackError: there are too few facts for that.
     """
     trained = {row.group_id for row in benchmark.train["forget"]}
-    judged = [(row.group_id, row.kind) for row in benchmark.evaluation["forget"]]
+    judged = [(row.group_id, row.stratum) for row in benchmark.evaluation["forget"]]
     try:
         seen = attacker_groups(trained, judged)
     except TooFewFactsError as error:

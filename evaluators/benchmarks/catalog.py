@@ -11,6 +11,9 @@ from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.custom import CustomParams
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams, limited
 from unlearn_sweep.evaluators.benchmarks.lkf import LkfParams
+from unlearn_sweep.evaluators.benchmarks.lume import GATED as GATED_LUME
+from unlearn_sweep.evaluators.benchmarks.lume import HUB as LUME_HUB
+from unlearn_sweep.evaluators.benchmarks.lume import LumeParams
 from unlearn_sweep.evaluators.benchmarks.muse import MuseParams
 from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, in_format
 from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
@@ -84,11 +87,15 @@ BENCHMARKS = Catalog(
             licence="MIT",
             source="Li et al. 2024, arXiv 2403.03218; utility: MMLU, Hendrycks et al. 2021, cais/mmlu, MIT",
             splits="train: TOPIC-forget-corpus, TOPIC-retain-corpus; judged: wmdp-TOPIC/test (forget; 1,273 bio, "
-            "1,987 cyber), MMLU all/test (utility)",
+            "1,987 cyber), MMLU all/test (utility); variants: EleutherAI/wmdp_bio_robust_mcqa (868, six categories), "
+            "EleutherAI/wmdp_bio_cloze (1,076), wmdp-deduped (5 x 157)",
             access=f"open but for one corpus: {GATED}",
             hub="cais/wmdp, cais/wmdp-corpora, cais/mmlu (earlier revisions of the first have more questions)",
             local_option="path",
-            original="HuggingFaceH4/zephyr-7b-beta, meta-llama/Meta-Llama-3-8B-Instruct (licence to be accepted)",
+            original="HuggingFaceH4/zephyr-7b-beta, meta-llama/Meta-Llama-3-8B-Instruct (licence to be accepted), "
+            "EleutherAI/deep-ignorance-unfiltered (bio)",
+            gold="EleutherAI/deep-ignorance-e2e-strong-filter, pre-trained without the knowledge, for "
+            "deep-ignorance-unfiltered; for the others none can exist: `gold: {floor: chance}`",
         ),
         BenchmarkCard(
             name="lkf",
@@ -127,6 +134,23 @@ BENCHMARKS = Catalog(
             hub="jinzhuoran/RWKU",
             local_option="path",
             original="meta-llama/Meta-Llama-3-8B-Instruct (licence to be accepted), microsoft/Phi-3-mini-4k-instruct",
+        ),
+        BenchmarkCard(
+            name="lume",
+            summary="made documents, made biographies with personal data, real biographies; as text and as knowledge",
+            params=LumeParams,
+            target="unlearn_sweep.evaluators.benchmarks.lume:load",
+            metrics=("lume_forget_aggregate",),
+            ut_metrics=("regurgitation", "exact_answer"),
+            licence="Apache-2.0",
+            source="LUME, Ramakrishna et al. 2025, arXiv 2502.15097; SemEval-2025 task 4",
+            splits="train and judged: forget_train, retain_train (or _validation), each task of retain a utility "
+            "split; holdout on demand: nonmember",
+            access=GATED_LUME,
+            hub=LUME_HUB,
+            local_option="path",
+            original="llmunlearningsemeval2025organization/olmo-1B-model-semeval25-unlearning (given out by the same "
+            "form; 7B: olmo-finetuned-semeval25-unlearning)",
         ),
         BenchmarkCard(
             name="custom",

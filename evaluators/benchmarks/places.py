@@ -40,6 +40,12 @@ class Place:
             f"{self.hub} {config} {split}", hub_table(self.hub, config, split, revision=self.revision), kind
         )
 
+    def whole(self, split: str, kind: type[Kind]) -> list[Kind]:
+        """Checked rows of one split of a data set without configurations: `<folder>/<split>.json`, or on the hub."""
+        if self.folder is not None:
+            return local_rows(find_table(self.folder, split), kind)
+        return check_rows(f"{self.hub} {split}", hub_table(self.hub, None, split, revision=self.revision), kind)
+
     def alone(self, name: str, kind: type[Kind], *, split: str = "train") -> list[Kind]:
         """Checked rows of a data set without configurations, `<owner>/<name>` beside `hub`."""
         if self.folder is not None:

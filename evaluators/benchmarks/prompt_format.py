@@ -55,6 +55,9 @@ PUBLISHED: Mapping[str, Published] = {
     "wmdp": Published(
         format="plain", source="lm-evaluation-harness, tasks wmdp_* and mmlu: question, lettered options, 'Answer:'"
     ),
+    "lume": Published(
+        format="plain", source="SemEval-2025 task 4, evaluate_generations.py: the row's input as running text"
+    ),
     "lkf": Published(
         format="plain",
         source="JensUn: instruction, three examples and the question as running text, Instruct models too",

@@ -1,6 +1,8 @@
 """RWKU: famous people to be forgotten, probed by blanks, questions and nine kinds of adversarial prompts.
 
-Jin et al. 2024, arXiv 2406.10890. RWKU gives targets and no corpora; the passages about a target that it ships are
+Jin et al. 2024, arXiv 2406.10890. Every forget probe has its level, and on level 3 its type, as its part, so that each
+can be a metric of its own (`rwku_level1`, `rwku_role_playing`). The losses of forget and retain members are compared
+with the original's (`mia_loss_rise`). RWKU gives targets and no corpora; the passages about a target that it ships are
 what is unlearned here, those about other targets what is kept. The people are real, so there is no gold model.
 """
 
@@ -23,6 +25,7 @@ from unlearn_sweep.evaluators.benchmarks.places import Place
 from unlearn_sweep.evaluators.benchmarks.rwku_abilities import ABILITIES
 from unlearn_sweep.evaluators.benchmarks.wmdp import ChoiceRecord
 from unlearn_sweep.evaluators.multiple_choice import LETTERS, choice_row
+from unlearn_sweep.evaluators.probe_parts import probe_part
 from unlearn_sweep.evaluators.rows import DOCUMENT, Row, Template
 
 HUB = "jinzhuoran/RWKU"
@@ -167,6 +170,7 @@ def probes(place: Place, side: str, level: int, params: RwkuParams) -> list[Row]
                     question=wording.format(record.query),
                     answer=record.answer,
                     form="held_out",
+                    part=probe_part(level, record.type),
                     template=asked(params, lead=wording is not SUFFIXED),
                 )
             )

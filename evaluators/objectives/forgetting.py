@@ -24,7 +24,8 @@ from unlearn_sweep.evaluators.catalog import metric_card
 from unlearn_sweep.evaluators.normalise import normalise_forgetting
 from unlearn_sweep.evaluators.objectives.parts import Drawn, check_metrics, clipped, nothing_left
 from unlearn_sweep.evaluators.scores import FORGET_SPLIT, Normalised, Objective
-from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, NoValueError, split_values
+from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, split_values
+from unlearn_sweep.evaluators.split_statistic import NoValueError
 
 Scored = tuple[Normalised, Values, float]
 """A part, its bootstrap draws, and the least that it counts as beside other groups (`least_share`)."""

@@ -14,7 +14,7 @@ from unlearn_sweep.evaluators.model_utility import model_utility, resampled_util
 from unlearn_sweep.evaluators.normalise import normalise_utility
 from unlearn_sweep.evaluators.objectives.parts import Drawn, check_metrics, clipped, nothing_left
 from unlearn_sweep.evaluators.scores import FORGET_SPLIT, Normalised, Objective
-from unlearn_sweep.evaluators.split_metrics import HOLDOUT
+from unlearn_sweep.evaluators.split_statistic import HOLDOUT
 
 ALL_UTILITY = "utility"
 """What stands in a part's `split` where a metric is one number over all utility splits."""

@@ -111,6 +111,7 @@ def _row(asked: AskedTask, name: str, task: Task, line: Mapping[str, Any]) -> di
         "split": asked.split,
         "form": "held_out",
         "kind": "task",
+        "part": "",
         "answer_tokens": 0,
         METRIC: _value(name, asked, line),
         "chance": _chance(asked, task, line["doc"]),
@@ -148,7 +149,7 @@ def _check_mean(name: str, rows: Sequence[Mapping[str, Any]], own: Any) -> None:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows))
-    for column in ("row_id", "group_id", "fact_id", "split", "form", "kind", "generation"):
+    for column in ("row_id", "group_id", "fact_id", "split", "form", "kind", "part", "generation"):
         table[column] = table[column].astype("str" if column != "generation" else object)
     return table.drop(columns="generation") if not any(row["generation"] for row in rows) else table
 
@@ -156,6 +157,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def add_task_rows(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     """A benchmark's rows with the tasks' behind them; what one side does not measure has no value there."""
     joined = pd.concat([table, tasks], ignore_index=True)
-    for column in ("row_id", "group_id", "fact_id", "split", "form", "kind"):
+    for column in ("row_id", "group_id", "fact_id", "split", "form", "kind", "part"):
         joined[column] = joined[column].astype("str")
     return joined

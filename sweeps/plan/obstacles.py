@@ -20,6 +20,7 @@ from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
 from unlearn_sweep.evaluators.benchmarks.task_data import KNOWN, TASK_VIEW
 from unlearn_sweep.evaluators.benchmarks.written_rows import ReadView
 from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, METRICS
+from unlearn_sweep.evaluators.probe_parts import RWKU_METRICS, in_part
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.methods.catalog import card
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
@@ -33,6 +34,8 @@ FOLLOWING_VIEWS = {
     "forget_continuation": "forget",
 }
 """Views that training derives from the rows of another view: derived view -> source view."""
+OF_PARAPHRASE = ("paraphrase_probability", "paraphrase_rouge")
+"""Metrics of the answer in other words."""
 WORDED = ("paraphrase", "summary")
 """Written views that say a row in other words."""
 NO_VIEWS = ("state", "grouped", "train", "forget_paraphrase")
@@ -196,9 +199,18 @@ def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
                 there = listing(sorted({row.kind for row in rows}))
                 wanted = f"rows of kind {listing(card.kinds)}"
                 yield f"{objective} metric {name} is for {wanted}, and {benchmark.name} has {there}"
-            elif card.needs == "alternatives" and not any(_has_alternative(name, row) for row in kinds):
-                what = "a paraphrased_answer" if name == "paraphrase_probability" else "a perturbed_answer"
+            elif (part := RWKU_METRICS.get(name)) and not any(in_part(row.part, part) for row in kinds):
+                parts = listing(sorted({row.part for row in kinds} - {""})) or "none"
+                yield f"{objective} metric {name} is for forget rows of part {part}, and {benchmark.name} has {parts}"
+            elif (card.needs == "alternatives" or name in OF_PARAPHRASE) and not any(
+                _has_alternative(name, row) for row in kinds
+            ):
+                what = "a paraphrased_answer" if name in OF_PARAPHRASE else "a perturbed_answer"
                 yield f"{objective} metric {name} needs rows with {what}, and {benchmark.name} has none"
+            if name in ("lume_forget_aggregate", "lume_task_aggregate") and not any(row.part for row in kinds):
+                yield f"{objective} metric {name} is for rows of LUME's tasks, and {benchmark.name} has none"
+            if name == "mia_loss_rise" and not any(row.kind in card.kinds for row in utility):
+                yield f"{objective} metric {name} needs texts among the utility rows too, and {benchmark.name} has none"
             if name in AGAINST_HOLDOUT and not benchmark.evaluation.get("holdout"):
                 yield (
                     f"{objective} metric {name} needs rows that no model was trained on (split holdout); "
@@ -226,7 +238,7 @@ def _floors(job: SweepJob) -> Iterator[str]:
 
 
 def _has_alternative(name: str, row: Row) -> bool:
-    return row.paraphrased_answer is not None if name == "paraphrase_probability" else bool(row.perturbed_answers)
+    return row.paraphrased_answer is not None if name in OF_PARAPHRASE else bool(row.perturbed_answers)
 
 
 def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:

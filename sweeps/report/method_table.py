@@ -186,7 +186,7 @@ def published_name(benchmark: str | None, params: Mapping[str, Any]) -> str | No
     if benchmark in ("muse", "wmdp"):
         part = str(params.get("corpus" if benchmark == "muse" else "topic"))
         return f"{benchmark.upper()}-{part.capitalize()}"
-    return benchmark.upper() if benchmark in ("rwku", "lkf") else None
+    return benchmark.upper() if benchmark in ("rwku", "lkf", "lume") else None
 
 
 def _value_here(trial: TrialRecord, number: PublishedNumber) -> float | None:

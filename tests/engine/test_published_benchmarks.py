@@ -1,4 +1,4 @@
-"""MUSE, WMDP, LKF and RWKU from their files to a scored trial, over made rows: load, train, measure, unlearn, attack.
+"""MUSE, WMDP, LKF, RWKU and LUME from their files to a scored trial, over made rows: load, train, measure, unlearn, attack.
 
 Oracles: the anchors (original UE 0 and UT 1), the rows that each metric is for, and the event log.
 """
@@ -91,6 +91,7 @@ def test_every_row_that_a_metric_is_for_has_a_value(ready: Ready) -> None:
         assert table.loc[applies, name].notna().all(), name
         assert table.loc[~applies, name].isna().all(), name
     known = {"forget", "holdout", "retain", "mmlu", "neighbor", "mia_retain", "general"}
+    known |= {"retain_creative", "retain_pii", "retain_biographies"}
     assert set(table["split"]) <= known | {"reasoning", "truthfulness", "factuality", "fluency"}
 
 

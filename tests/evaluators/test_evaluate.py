@@ -185,7 +185,7 @@ def test_rows_keep_their_order_and_their_names(evaluation: Evaluation) -> None:
 def test_missing_values_are_counted_by_metric(evaluation: Evaluation) -> None:
     # r3 has no paraphrase; r0 and r4 have no perturbed answer; a text below four words has no 4-gram.
     short = sum(len(text.split()) < 4 for text in evaluation.table["generation"])
-    expected = {"paraphrase_probability": 1, "normalised_probability": 2, "truth_ratio": 2}
+    expected = {"paraphrase_probability": 1, "paraphrase_rouge": 1, "normalised_probability": 2, "truth_ratio": 2}
     assert {name: count for name, count in evaluation.missing.items() if name != "distinct_ngrams"} == expected
     assert evaluation.missing["distinct_ngrams"] >= short > 0
     assert evaluation.dropped == {}

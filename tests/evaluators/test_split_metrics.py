@@ -21,7 +21,8 @@ from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.objectives.forgetting import unlearning_effectiveness
 from unlearn_sweep.evaluators.objectives.utility import utility_retention
 from unlearn_sweep.evaluators.rows import DOCUMENT, Row, Template, encode
-from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, NoValueError, split_values
+from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, split_values
+from unlearn_sweep.evaluators.split_statistic import NoValueError
 
 FORGET, HOLDOUT = 20, 15
 

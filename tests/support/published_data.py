@@ -170,10 +170,28 @@ def write_abilities(folder: Path, subjects: Sequence[str]) -> None:
         write(folder, f"utility_{name}/test", [{**row, "subject": who} for who in subjects for row in rows])
 
 
+def write_lume(folder: Path) -> dict[str, Any]:
+    """SemEval's layout: each document asked for its rest and for two facts, in all three tasks."""
+    ids = {"Task1": '"doc-{}"', "Task2": "pii-{}", "Task3": "{}"}
+    for side, kinds in (("forget", ("lighthouse", "mill", "tower")), ("retain", ("ferry", "bridge", "quarry"))):
+        rows = []
+        for task, kind in zip(ids, kinds, strict=True):
+            for i in range(5):
+                words, name = story(kind, i).split(), ids[task].format(i)
+                asked = (fact(kind, i), (f"What does {PLACES[i]} pay for the {kind}?", f"{i + 3} sacks of salt"))
+                rows.append({"id": f"{name}sc1", "input": " ".join(words[:14]), "output": " ".join(words[14:])})
+                rows += [{"id": f"{name}qa{n}", "input": q, "output": a} for n, (q, a) in enumerate(asked)]
+                rows[-3:] = [{**row, "task": task, "split": side} for row in rows[-3:]]
+        write(folder, f"{side}_train", rows[: 4 * 3] + rows[5 * 3 : 9 * 3] + rows[10 * 3 : 14 * 3])
+        write(folder, f"{side}_validation", rows[4 * 3 : 5 * 3] + rows[9 * 3 : 10 * 3] + rows[14 * 3 :])
+    return {"path": str(folder)}
+
+
 WRITERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "muse": write_muse,
     "wmdp": write_wmdp,
     "lkf": write_lkf,
     "rwku": write_rwku,
+    "lume": write_lume,
 }
 """For each benchmark: writes its files into a folder and gives the options that read them."""

@@ -10,4 +10,4 @@ from unlearn_sweep.evaluators.rows import Row
 
 def search_groups(rows: Sequence[Row]) -> frozenset[str]:
     """The groups whose scores the search may see; all others are kept for the report."""
-    return search_halves((row.group_id, row.kind) for row in rows).search
+    return search_halves((row.group_id, row.stratum) for row in rows).search

@@ -17,7 +17,7 @@ from unlearn_sweep.sweeps.cli import app
 
 FOLDER = Path("sweeps")
 FILES = sorted(FOLDER.glob("*.yaml"))
-PUBLISHED = ("tofu", "muse_news", "muse_books", "wmdp_bio", "wmdp_cyber", "lkf", "rwku")
+PUBLISHED = ("tofu", "muse_news", "muse_books", "wmdp_bio", "wmdp_bio_filtered", "wmdp_cyber", "lkf", "rwku", "lume")
 
 
 @pytest.fixture(autouse=True)

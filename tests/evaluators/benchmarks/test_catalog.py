@@ -31,8 +31,8 @@ def test_every_card_is_complete(name: str) -> None:
     assert card.name == name
     assert callable(card.load())
     assert set(card.metrics) <= set(METRICS)
-    for objective in ("ue", "ut"):
-        assert any(objective in METRICS[metric].serves for metric in card.metrics)
+    for objective, metrics in (("ue", card.metrics), ("ut", card.ut_metrics or card.metrics)):
+        assert any(objective in METRICS[metric].serves for metric in metrics)
     assert card.params.model_config.get("extra") == "forbid"
 
 

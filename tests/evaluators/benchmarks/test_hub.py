@@ -18,6 +18,7 @@ import pytest
 from tests.support.hub_server import Hub, serving
 from tests.support.published_data import WRITERS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
+from unlearn_sweep.evaluators.benchmarks.lume import HUB as LUME_HUB
 
 READ = """
 import json, sys
@@ -34,7 +35,7 @@ SETS: Mapping[str, str] = {
     "cyber-forget-corpus": "cais/wmdp-corpora",
     "cyber-retain-corpus": "cais/wmdp-corpora",
 }
-OWNERS = {"muse": "muse-bench/MUSE-News", "rwku": "jinzhuoran/RWKU"}
+OWNERS = {"muse": "muse-bench/MUSE-News", "rwku": "jinzhuoran/RWKU", "lume": LUME_HUB}
 ONLINE = {name: "0" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")}
 """Other tests are kept off the network; these have a network of their own."""
 LATER = {"question": "Asked later?", "answer": "Later"}
@@ -48,7 +49,9 @@ def as_sets(name: str, folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """A folder of made rows as the hub's data sets, at revision "main"."""
     sets: dict[str, dict[str, dict[str, Any]]] = {}
     for file in sorted(folder.rglob("*.jsonl")):
-        if file.parent == folder:  # a data set of its own, without configurations
+        if file.parent == folder and name in OWNERS:  # splits of a data set without configurations
+            repo, config, split = OWNERS[name], "default", file.stem
+        elif file.parent == folder:  # a data set of its own, without configurations
             repo, config, split = f"nmndeep/{file.stem}", "default", "train"
         else:
             config, split = file.parent.name, file.stem

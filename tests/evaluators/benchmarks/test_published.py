@@ -1,4 +1,7 @@
-"""MUSE, WMDP, LKF, RWKU over made rows in their schema. Oracles: the rows written, set algebra, files broken here."""
+"""MUSE, WMDP, LKF, RWKU, LUME over made rows in their schema.
+
+Oracles: the rows written, set algebra, files broken here.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support.published_data import PEOPLE, WRITERS, fact, lettered, story, write
+from tests.support.published_data import PEOPLE, WRITERS, choice, fact, lettered, story, write, write_wmdp
 from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
 from unlearn_sweep.evaluators.benchmarks.tables import read_table
+from unlearn_sweep.evaluators.benchmarks.wmdp import ROBUST_PARTS, WmdpParams
 from unlearn_sweep.evaluators.catalog import METRICS
 
 
@@ -82,7 +86,7 @@ def test_every_file_that_is_read_may_be_missing_and_is_named(name: str, options:
             assert f"{file.with_suffix('')}.json: no such file; this folder has" in told
             needed += 1
         file.write_bytes(content)
-    assert needed >= 4
+    assert needed >= (2 if name == "lume" else 4)
 
 
 def test_every_column_that_is_read_may_be_missing_and_is_named(name: str, options: dict[str, Any]) -> None:
@@ -192,6 +196,77 @@ def test_an_answer_beyond_the_choices_is_a_mistake(tmp_path: Path) -> None:
         load_benchmark("wmdp", options)
 
 
+def robust_folder(folder: Path) -> dict[str, Any]:
+    """Deep Ignorance's questions, MMLU and the corpora, for topic bio."""
+    write_wmdp(folder)
+    for name in ("cyber-forget-corpus", "cyber-retain-corpus"):
+        (folder / name).rename(folder / name.replace("cyber", "bio"))
+    for place, part in enumerate(ROBUST_PARTS):
+        write(folder, f"{part}/robust", [choice("lighthouse", place), choice("lighthouse", place + 8)])
+    cloze = [{**choice("lighthouse", i), "prompt": "with letters", "reasoning": "none"} for i in range(8)]
+    write(folder, "cloze_compatible", cloze)
+    for number in range(5):
+        write(folder, f"wmdp-deduped/split_{number}", [choice("lighthouse", 2 * number + i) for i in range(2)])
+    return {"topic": "bio", "path": str(folder)}
+
+
+def test_wmdp_robust_questions_are_the_six_categories_as_parts(tmp_path: Path) -> None:
+    found = load_benchmark("wmdp", robust_folder(tmp_path) | {"variant": "robust"})
+    rows = found.evaluation["forget"]
+    assert Counter(row.part for row in rows) == dict.fromkeys(ROBUST_PARTS, 2)
+    raw = json.loads((tmp_path / f"{ROBUST_PARTS[0]}/robust.jsonl").read_text().splitlines()[0])
+    first = rows[0]
+    assert first.template is not None
+    assert first.template.prompt(first.question) + " " + first.answer == lettered(raw, "biology")
+
+
+def test_wmdp_cloze_questions_hide_their_choices(tmp_path: Path) -> None:
+    found = load_benchmark("wmdp", robust_folder(tmp_path) | {"variant": "cloze"})
+    row = found.evaluation["forget"][0]
+    assert row.template is not None
+    asked = f"Complete the following biology questions with the correct answer.\n\nQuestion: {row.question}\nAnswer:"
+    assert row.template.prompt(row.question) == asked
+    raw = choice("lighthouse", 0)
+    assert (row.choices, row.answer) == (tuple(raw["choices"]), raw["choices"][raw["answer"]])
+    write(tmp_path, "cloze_compatible", [{"question": "Which?", "choices": ["mud", "mud"], "answer": 1}])
+    with pytest.raises(ValueError, match="cloze question 1: two choices say 'mud'"):
+        load_benchmark("wmdp", {"topic": "bio", "path": str(tmp_path), "variant": "cloze"})
+
+
+def test_wmdp_deduped_has_five_parts_and_no_opening_line(tmp_path: Path) -> None:
+    found = load_benchmark("wmdp", robust_folder(tmp_path) | {"variant": "deduped"})
+    rows = found.evaluation["forget"]
+    assert Counter(row.part for row in rows) == {f"split_{number}": 2 for number in range(5)}
+    assert rows[0].question.startswith(choice("lighthouse", 0)["question"])
+
+
+def test_wmdp_takes_rewritten_questions_from_a_file(tmp_path: Path) -> None:
+    options = WRITERS["wmdp"](tmp_path / "data")
+    write(tmp_path, "rewritten", [choice("mill", i) for i in range(6)])
+    found = load_benchmark("wmdp", options | {"questions_path": str(tmp_path / "rewritten.jsonl")})
+    assert len(found.evaluation["forget"]) == 6
+    assert "mill" in found.evaluation["forget"][0].question
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"variant": "robust"}, "variant robust has questions of biology alone; topic is cyber"),
+        ({"variant": "deduped"}, "variant deduped is read from a local folder"),
+        ({"topic": "bio", "variant": "cloze", "open_questions": True}, "open_questions shows the choices"),
+        ({"topic": "bio", "variant": "cloze", "questions_path": "a.jsonl"}, "both name the questions"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_told(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        WmdpParams.model_validate({"topic": "cyber"} | changes)
+
+
+def test_a_variant_has_a_data_set_of_its_own() -> None:
+    sets = [name for name, _ in WmdpParams(topic="bio", variant="robust", revision="a").hub_sets()]
+    assert sets == ["EleutherAI/wmdp_bio_robust_mcqa", "cais/wmdp-corpora", "cais/mmlu"]
+
+
 # --- LKF --------------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +309,15 @@ def test_rwku_takes_the_subjects_rows_and_words_each_level(tmp_path: Path) -> No
     assert {row.split for row in found.train["retain"]} == {"retain"}
     assert len(found.train["forget"]) == 8
     assert len(found.train["retain"]) == 8 + 16
+
+
+def test_rwku_tells_levels_and_types_apart(tmp_path: Path) -> None:
+    rows = load("rwku", tmp_path).evaluation["forget"]
+    assert Counter(row.part for row in rows) == {"level1": 8, "level2": 8, "level3/affirmative_suffix": 8, "": 8}
+    halves = {
+        part: {row.group_id for row in rows if row.part == part} & search_groups(rows) for part in ("level1", "level2")
+    }
+    assert {part: len(groups) for part, groups in halves.items()} == {"level1": 4, "level2": 4}
 
 
 def test_rwku_general_questions_bring_their_examples(tmp_path: Path) -> None:
@@ -281,3 +365,58 @@ def test_an_unknown_subject_is_told_with_the_nearest(tmp_path: Path) -> None:
         load("rwku", tmp_path, subjects=["Orla Bek"])
     with pytest.raises(ValidationError, match="subjects"):
         load("rwku", tmp_path, subjects=[])
+
+
+# --- LUME -------------------------------------------------------------------------------------------------------------
+
+
+def test_lume_asks_the_rest_of_each_document_and_its_questions(tmp_path: Path) -> None:
+    found = load("lume", tmp_path)
+    rows = found.evaluation["forget"]
+    cells = Counter((row.part, row.kind) for row in rows)
+    tasks = ("creative", "pii", "biographies")
+    assert cells == {**{(t, "continuation"): 4 for t in tasks}, **{(t, "question"): 8 for t in tasks}}
+    assert found.utility_splits == ("retain_creative", "retain_pii", "retain_biographies")
+    assert Counter(row.group_id for row in rows).most_common(1)[0][1] == 3, "all rows of a document are one group"
+    first, second = rows[0], rows[1]
+    assert first.template is not None
+    assert second.template is not None
+    assert f"{first.template.prompt(first.question)} {first.answer}" == story("lighthouse", 0)
+    assert (second.template.prompt(second.question), second.answer) == fact("lighthouse", 0)
+    assert first.template.max_new_tokens == 256
+
+
+def test_lume_takes_one_fold_or_some_tasks(tmp_path: Path) -> None:
+    assert len(load("lume", tmp_path, fold="validation").evaluation["forget"]) == 9
+    some = load("lume", tmp_path, tasks=["pii"], evaluation_rows=4)
+    assert {row.part for row in some.evaluation["forget"]} == {"pii"}
+    assert (len(some.evaluation["forget"]), some.utility_splits) == (4, ("retain_pii",))
+
+
+def test_lumes_own_release_has_a_file_a_side(tmp_path: Path) -> None:
+    WRITERS["lume"](tmp_path)
+    for side in ("forget", "retain"):
+        (tmp_path / f"{side}_train.jsonl").rename(tmp_path / f"{side}.jsonl")
+    found = load_benchmark("lume", {"path": str(tmp_path), "release": "lume"})
+    assert len(found.evaluation["forget"]) == 36
+    with pytest.raises(ValidationError, match="release lume is no data set of the hub: give path"):
+        load_benchmark("lume", {"release": "lume"})
+
+
+def test_lume_members_are_texts_and_nonmembers_held_out(tmp_path: Path) -> None:
+    for name, places in (("member", range(3)), ("nonmember", range(8, 12))):
+        write(tmp_path / "mia", name, [{"id": str(i), "document": story("lighthouse", i)} for i in places])
+    found = load("lume", tmp_path, mia_path=str(tmp_path / "mia"))
+    assert [row.kind for row in found.evaluation["holdout"]] == ["text"] * 4
+    assert sum(row.kind == "text" for row in found.evaluation["forget"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({"id": "doc-7"}, "id must end with sc or qa and a digit"), ({"task": "Task4"}, "column task")]
+)
+def test_a_row_of_lume_says_what_it_asks(change: dict[str, str], told: str, tmp_path: Path) -> None:
+    options = WRITERS["lume"](tmp_path)
+    row = {"id": "doc-7sc1", "input": "It was", "output": "so", "task": "Task1"}
+    write(tmp_path, "forget_train", [row, {**row, **change}])
+    with pytest.raises(ValueError, match=rf"forget_train\.jsonl, row 2.*{told}"):
+        load_benchmark("lume", options)
