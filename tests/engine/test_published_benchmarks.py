@@ -1,4 +1,4 @@
-"""MUSE, WMDP, LKF, RWKU and LUME from their files to a scored trial, over made rows: load, train, measure, unlearn, attack.
+"""The published benchmarks from their files to a scored trial, over made rows: load, train, measure, unlearn, attack.
 
 Oracles: the anchors (original UE 0 and UT 1), the rows that each metric is for, and the event log.
 """
