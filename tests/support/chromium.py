@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import shutil
 import subprocess
 import time
@@ -21,12 +22,17 @@ BROWSER = next(
 )
 AXE = find_spec("axe_core_python")
 MARGIN = 12
+GONE = "navigated or closed"
 FRONT_IS_DRAWN = "document.querySelectorAll('#plot-ut-rob .point').length > 0"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-default-apps", "--remote-debugging-port=0",
     "--window-size=1400,1000",
 )  # fmt: skip
+
+
+class PageGoneError(Exception):
+    """The page was left while it was asked."""
 
 
 class Tab:
@@ -44,6 +50,8 @@ class Tab:
         while True:
             message = await self._socket.receive_json(timeout=60)
             if message.get("id") == self._count:
+                if GONE in str(message.get("error")):
+                    raise PageGoneError(message["error"])
                 assert "error" not in message, message
                 return message["result"]
             self.events.append(message)
@@ -55,10 +63,11 @@ class Tab:
         return result["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true. The page may load itself again meanwhile."""
         for _ in range(300):
-            if await self.value(expression):
-                return
+            with contextlib.suppress(PageGoneError):
+                if await self.value(expression):
+                    return
             await asyncio.sleep(0.1)
         raise AssertionError(f"never true: {expression}")
 
