@@ -7,7 +7,7 @@ npo      gao, unlearn-smooth: one sigmoid over the batch's mean; unlearn-smooth-
 simnpo   open-unlearning: labels counted before the shift, one too many where a sequence has no prompt
 undial   open-unlearning, gao: prompt and padding count; at those places the logit of entry V - 100 is lowered
 pdu      open-unlearning: the mask is not shifted against the logits
-jensun   jensun: probabilities clamped at 1e-9, so that a target below that is not learnt
+jensun   jensun: probabilities clamped at 1e-9, so that a target below that is not learnt; jensun_kl the same
 me       tar: the negative entropy at every place, prompt and padding among them
 rmu      open-unlearning, jensun, gao: unshifted mask, and sequences of unlike length mix; wmdp: every place counts
 kl       (retain term) open-unlearning: prompt and padding count; gao: divided by the vocabulary's size besides
@@ -30,6 +30,7 @@ from torch import Tensor
 from unlearn_sweep.methods.hidden_losses import mean_squared_distance, random_direction
 from unlearn_sweep.methods.interface import IGNORED, Method, Needs, Padded, Reference, StatefulMethod, Step, Term
 from unlearn_sweep.methods.jensun import JensUn, target_tensor
+from unlearn_sweep.methods.jensun_kl import JensUnKL
 from unlearn_sweep.methods.kl_min import KLMin
 from unlearn_sweep.methods.me import ME
 from unlearn_sweep.methods.npo import NPO
@@ -193,13 +194,24 @@ def counted_before_the_shift(base: SimNPO, step: Step) -> Tensor:
 
 def clamped_jensun(base: JensUn, step: Step) -> Tensor:
     """JensUn's forget term with every probability clamped at 1e-9 before its logarithm."""
+    p, q = clamped_pair(base, step)
+    middle = ((p + q) / 2).log()
+    return mean(0.5 * (p * (p.log() - middle) + q * (q.log() - middle)).sum(-1))
+
+
+def clamped_jensun_kl(base: JensUnKL, step: Step) -> Tensor:
+    """KL(target || model) with every probability of both clamped at 1e-9: all entries of the vocabulary count."""
+    p, q = clamped_pair(base, step)
+    return mean((q * (q.log() - p.log())).sum(-1))
+
+
+def clamped_pair(base: JensUn | JensUnKL, step: Step) -> tuple[Tensor, Tensor]:
+    """The model's probabilities and the one-hot targets [N, V], each clamped at 1e-9."""
     batch = step.forward("forget")
     ids = target_tensor(step, base.target, batch.targets)
     wanted = ids[positions(batch.sequence, batch.sequences) % ids.numel()]
     p = log_probs(batch.logits).exp().clamp(min=CLAMPED_AT)
-    q = torch.zeros_like(p).scatter(-1, wanted[:, None], 1.0).clamp(min=CLAMPED_AT)
-    middle = ((p + q) / 2).log()
-    return mean(0.5 * (p * (p.log() - middle) + q * (q.log() - middle)).sum(-1))
+    return p, torch.zeros_like(p).scatter(-1, wanted[:, None], 1.0).clamp(min=CLAMPED_AT)
 
 
 # --- hidden states ----------------------------------------------------------------------------------------------------
@@ -263,6 +275,7 @@ FORGET: Mapping[tuple[type, str], tuple[Deviation, ...]] = MappingProxyType(
         (PDU, "open-unlearning"): (Deviation("forget", unshifted_margin, FORGET_VIEW),),
         (ME, "tar"): (Deviation("forget", entropy_everywhere, FORGET_VIEW),),
         (JensUn, "jensun"): (Deviation("forget", clamped_jensun),),
+        (JensUnKL, "jensun"): (Deviation("forget", clamped_jensun_kl),),
         (RMU, "open-unlearning"): _MIXED,
         (RMU, "jensun"): _MIXED,
         (RMU, "gao"): _MIXED,

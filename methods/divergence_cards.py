@@ -266,6 +266,7 @@ JENSUN_KL = _divergence(
         *training(8e-6, (1e-6, 5e-5), 10, "JensUn released recipe: lr 8e-6, 10 epochs (Llama-3.2-3B-Instruct)"),
         _TARGET,
         *balance("JensUn released recipe: both 1, KL", retained="kl", search=("kl", "nll")),
+        compat("jensun", differs="the probabilities of target and model are clamped at 1e-9"),
     ),
     target="unlearn_sweep.methods.jensun_kl:JensUnKL",
     cost=1.17,

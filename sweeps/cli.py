@@ -25,6 +25,7 @@ from unlearn_sweep.sweeps.commands.catalogs import (
     papers,
     samplers,
 )
+from unlearn_sweep.sweeps.commands.comparing import compare_paper
 from unlearn_sweep.sweeps.commands.group import CommandGroup
 from unlearn_sweep.sweeps.commands.rescoring import rescore
 from unlearn_sweep.sweeps.commands.sweep_file import plan, run, schema, validate
@@ -62,7 +63,7 @@ def options(
 
 OF_SWEEPS = (
     example, run, plan, validate, schema, write_views,
-    status, report, serve, answers, enqueue, export, rescore, calibrate, audit, sync,
+    status, report, serve, answers, compare_paper, enqueue, export, rescore, calibrate, audit, sync,
 )  # fmt: skip
 
 for command in OF_SWEEPS:

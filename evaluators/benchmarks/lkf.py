@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
+from unlearn_sweep.evaluators.benchmarks.drawing import drawn
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams
 from unlearn_sweep.evaluators.benchmarks.places import Place
+from unlearn_sweep.evaluators.benchmarks.rwku import HUB as RWKU
+from unlearn_sweep.evaluators.benchmarks.rwku import general
+from unlearn_sweep.evaluators.benchmarks.rwku_abilities import ABILITIES
 from unlearn_sweep.evaluators.rows import Row, Template
 from unlearn_sweep.evaluators.words import folded_text, word_list
 
@@ -31,6 +35,7 @@ IN_CONTEXT = 3
 ANSWER_TOKENS = 50
 
 Filled = Annotated[str, Field(min_length=1)]
+RwkuSet = Literal["general", "reasoning", "truthfulness", "factuality", "fluency"]
 
 
 class LkfParams(DataParams):
@@ -42,17 +47,21 @@ class LkfParams(DataParams):
     in_context: bool = Field(default=True, description="ask each forget wording behind unrelated questions as well")
     retain_facts: int | None = Field(default=400, ge=2, description="first facts to judge utility by; None: all")
     relearn: bool = Field(default=False, description="also load view relearn, for the attack of that name")
+    rwku: list[RwkuSet] = Field(
+        default=[],
+        description="utility sets of RWKU to judge by as well, as JensUn does: general is MMLU, fluency AlpacaEval's "
+        "instructions",
+    )
+    rwku_path: str | None = Field(default=None, description="local folder of RWKU's sets; None: from the hub")
+    rwku_revision: str | None = Field(default=None, description="revision of RWKU's hub data set; None: the newest")
+    rwku_rows: int | None = Field(default=100, ge=2, description="rows of each of these sets, drawn by hash; None: all")
 
     def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
-        return (
-            ()
-            if self.path is not None
-            else tuple(
-                (f"{OWNER.partition('/')[0]}/LKF-{side}_{part}", self.revision)
-                for side in ("forget", "retain")
-                for part in ("standard", "eval_para")
-            )
-        )
+        owner = OWNER.partition("/")[0]
+        pairs = [(side, part) for side in ("forget", "retain") for part in ("standard", "eval_para")]
+        own = [] if self.path is not None else [(f"{owner}/LKF-{side}_{part}", self.revision) for side, part in pairs]
+        beside = [(RWKU, self.rwku_revision)] if self.rwku and self.rwku_path is None else []
+        return (*own, *beside)
 
 
 class FactRecord(BaseModel):
@@ -100,12 +109,13 @@ def load(params: LkfParams) -> Benchmark:
     evaluation = {
         "forget": forget,
         "retain": wording_rows("retain", judged["retain"][: params.retain_facts]),
+        **rwku_sets(params),
     }
     return Benchmark(
         name="lkf",
         train=train,
         evaluation=evaluation,
-        utility_splits=("retain",),
+        utility_splits=("retain", *params.rwku),
         template=TEMPLATE,
         tokenizer_texts=[whole_text(row, TEMPLATE) for rows in train.values() for row in rows],
         recipe=TINY,
@@ -116,6 +126,17 @@ def load(params: LkfParams) -> Benchmark:
 
 TINY: TrainRecipe = replace(RECIPE, epochs=10.0)
 """For made fixtures; published results are of Llama-3.2-3B-Instruct."""
+
+
+def rwku_sets(params: LkfParams) -> dict[str, list[Row]]:
+    """The rows of RWKU's utility sets that are judged by as well, by split; nothing of them is trained on.
+
+    Raises:
+        ValueError: a file is missing or rows lack a column; names file, row and column.
+    """
+    place = Place.of(RWKU, params.rwku_path, params.rwku_revision)
+    found = {name: general(place) if name == "general" else ABILITIES[name](place, None) for name in params.rwku}
+    return {name: drawn(rows, params.rwku_rows, salt="rwku") for name, rows in found.items()}
 
 
 def shots(pairs: Sequence[tuple[str, str]]) -> str:

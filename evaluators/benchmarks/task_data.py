@@ -16,13 +16,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS, check_rows, read_table
-from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
+from unlearn_sweep.evaluators.benchmarks.task_settings import KNOWN, TaskDataSettings
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.user_error import UserError
 
 UNLABELLED = -1
-KNOWN = ("gsm8k", "sst2", "mnli")
-"""Data sets known by a short name."""
 TASK_VIEW = "task:"
 """What stands before a task's data where a training view is named: task:gsm8k."""
 Filled = Annotated[str, Field(min_length=1)]

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+KNOWN = ("gsm8k", "sst2", "mnli")
+"""Data sets known by a short name."""
+
 
 class TaskDataSettings(BaseModel):
     """A task's data: a known name, a local file or a hub data set, and how its columns are read."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
+from unlearn_sweep.evaluators.benchmarks.task_settings import KNOWN
 from unlearn_sweep.evaluators.cards import GENERATED, AttackCard
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.sweeps.file import pydantic_errors
@@ -20,6 +21,7 @@ from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 from unlearn_sweep.sweeps.machine import Machine
 
+FINETUNE = "finetune"
 SAMPLE = "sample"
 PRESET = "preset"
 FORM = "a name, or {name: {parameter: value, ...}}"
@@ -121,7 +123,7 @@ def _params(
         pydantic_errors.report(error, card.params, params, path, collector)
         return None
     values = complete(checked)
-    if card.name == "finetune":
+    if card.name == FINETUNE:
         values["data"] = check_data_file(values["data"], (*path, "data"), folder, collector)
         if collector.is_valid(path) and Path(values["data"]).is_file():
             _check_task_file(values, (*path, "data"), collector)
@@ -177,9 +179,13 @@ def _link(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -
 
 
 def label_of(name: str, params: dict[str, Any]) -> str:
-    """Return a short name, such as `relearn`, `quantize-4bit` or `chain-quantize-4bit-relearn`."""
+    """Return a short name, such as `relearn`, `quantize-4bit`, `finetune-sst2` or `chain-quantize-4bit-relearn`."""
     if name == CHAIN:
         return "-".join([name, *(label_of(*next(iter(step.items()))) for step in params["steps"])])
+    if name == FINETUNE:
+        data, task = str(params.get("data", "")), params.get("task")
+        known = next((word for word in (data, Path(data).stem, task) if word in KNOWN), None)
+        return name if known is None else f"{name}-{known}"
     bits = params.get("bits")
     return f"{name}-{bits}bit" if isinstance(bits, int) else name
 

@@ -40,6 +40,8 @@ GOLDEN: list[tuple[str, dict[str, Any], str, float]] = [
     ("pdu", {COMPAT: "open-unlearning"}, "forget", 3.14728008),
     ("jensun", {COMPAT: "jensun"}, "forget", 0.40691701),
     ("jensun", {COMPAT: "jensun"}, "retain", 0.21461359),
+    ("jensun_kl", {COMPAT: "jensun"}, "forget", 1.79343850),
+    ("jensun_kl", {COMPAT: "jensun"}, "retain", 1.17196208),
     ("me", {COMPAT: "tar"}, "forget", -1.40566371),
     ("ceu", {COMPAT: "open-unlearning"}, "forget", 1.29880226),
     ("wga", {COMPAT: "open-unlearning"}, "forget", -0.21319331),
@@ -102,14 +104,15 @@ def test_simnpo_counts_a_label_that_predicts_nothing() -> None:
         assert value.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_jensun_does_not_learn_a_target_below_its_clamp() -> None:
+@pytest.mark.parametrize("method", ["jensun", "jensun_kl"])
+def test_jensun_does_not_learn_a_target_below_its_clamp(method: str) -> None:
     def slope(project: str) -> float:
         logits = torch.zeros(1, 7, dtype=torch.float64)
         logits[0, 2] = -30.0  # p = e^-30 / 7, about 1e-14
         leaf = logits.requires_grad_()
         one = torch.zeros(1, dtype=torch.long)
         step = TensorStep({"forget": Supervised(leaf, one, one, 1)}, ids=(2,))
-        value = loss(build("jensun", {"retain": "none", COMPAT: project}), step)
+        value = loss(build(method, {"retain": "none", COMPAT: project}), step)
         return torch.autograd.grad(value, leaf)[0][0, 2].item()
 
     assert slope("none") < 0  # the target is still learnt

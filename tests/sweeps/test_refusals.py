@@ -75,7 +75,8 @@ INTERNAL = {
     "engine.training.reference.ReferenceChangedError",  # a bug of a method: the trial fails
     "evaluators.chat_models.endpoint.CallError",  # the row has no verdict
     "evaluators.chat_models.endpoint.FieldRefusedError",  # the call is made in another form
-    "evaluators.split_metrics.NoValueError",  # the metric has no value, with this reason
+    "evaluators.split_metrics.NoValueError",
+    "sweeps.paper.values.NotMeasuredError",  # the metric has no value, with this reason
 }
 
 
