@@ -118,6 +118,7 @@ class SweepJob(_Part):
         prompt_probe: stop the preparation if the original gives its trained answers a clearly higher likelihood in
             another prompt format.
         tasks: tasks of lm-evaluation-harness, for metric `lm_eval`.
+        ut_groups: splits of UT by group, if UT is the mean over groups of the mean over their parts. Empty: one mean.
         views: texts that were written for the benchmark's rows. Stage keys include the content of those that a stage
             reads.
         plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
@@ -145,6 +146,7 @@ class SweepJob(_Part):
     ue_metrics: list[str]
     ut_metrics: list[str]
     tasks: list[AskedTask] = []
+    ut_groups: dict[str, list[str]] = {}
     plugins: list[PluginFile] = []
     attacks: list[AttackSettings]
     search: SearchSettings
@@ -201,6 +203,8 @@ class SweepJob(_Part):
         content["search"] = {key: value for key, value in content["search"].items() if key not in NEUTRAL_IN_SEARCH}
         if not self.search.sampler_options:  # an option that older sweeps do not have
             del content["search"]["sampler_options"]
+        if not self.ut_groups:
+            del content["ut_groups"]
         del content["views"]
         if self.views:  # where a view lies is no matter, and sweeps without views have none
             content["views"] = [view.model_dump(mode="json", exclude={"path"}) for view in self.views]

@@ -67,6 +67,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         ue_metrics=list(spec.ue_metrics),
         ut_metrics=list(spec.ut_metrics),
         tasks=list(spec.tasks),
+        ut_groups=spec.file.evaluators.ut_groups or {},
         plugins=list(spec.plugins),
         attacks=list(spec.attacks),
         search=search,

@@ -80,7 +80,7 @@ class RawScorer:
             from unlearn_sweep.evaluators.objectives.utility import utility_retention
 
             original, metrics = self.tables["original"], self.job.ut_metrics
-            return utility_retention(rows, original, metrics, beside=self.job.beside)
+            return utility_retention(rows, original, metrics, beside=self.job.beside, means=self.job.ut_groups)
         return Objective(value=None, parts=self._parts(rows, self.job.ut_metrics, "ut"), reason=self.reason)
 
     def _point(

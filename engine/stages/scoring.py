@@ -80,6 +80,7 @@ class Scorer:
             self.job.ut_metrics,
             groups=self.controls.halves[half],
             beside=self.job.beside,
+            means=self.job.ut_groups,
         )
 
     def read_ahead(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -31,10 +31,13 @@ def utility_retention(
     splits: Sequence[str] | None = None,
     groups: frozenset[str] | None = None,
     beside: frozenset[str] = frozenset(),
+    means: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
 ) -> Objective:
     """UT of `retention`, without its bootstrap draws."""
-    return retention(unlearned, original, metrics, splits=splits, groups=groups, beside=beside, seed=seed)[0]
+    return retention(unlearned, original, metrics, splits=splits, groups=groups, beside=beside, means=means, seed=seed)[
+        0
+    ]
 
 
 def retention(
@@ -45,9 +48,13 @@ def retention(
     splits: Sequence[str] | None = None,
     groups: frozenset[str] | None = None,
     beside: frozenset[str] = frozenset(),
+    means: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
 ) -> Drawn[Objective]:
     """UT and its bootstrap draws: mean over utility splits and metrics of what is left of the original above chance.
+
+    `means` names groups of splits: UT is then the mean over groups of the mean over the parts of a group, and a split
+    in no group is reported and not counted.
 
     `splits`: all but "forget" and "holdout" where None. A metric over whole splits (`model_utility`) is one part.
     `groups` limits the facts; splits `beside` are reported and not counted. A part whose original is at chance is left
@@ -68,7 +75,8 @@ def retention(
         dropped = {table: count + matched.dropped.get(table, 0) for table, count in dropped.items()}
     if "model_utility" in metrics:
         scored.append(_model_utility_part(match_rows(tables, splits=chosen, groups=groups), chosen, seed))
-    return _utility_objective(scored, rows, {table: count for table, count in dropped.items() if count})
+    left_out = {table: count for table, count in dropped.items() if count}
+    return _utility_objective(scored, rows, left_out) if not means else _mean_of_means(scored, means, rows, left_out)
 
 
 def _of_split(metrics: Sequence[str], split: str) -> list[str]:
@@ -102,6 +110,38 @@ def _utility_objective(scored: Sequence[Drawn[Normalised]], rows: int, dropped: 
         dropped=dropped,
     )
     return objective, draws
+
+
+def _mean_of_means(
+    scored: Sequence[Drawn[Normalised]], means: Mapping[str, Sequence[str]], rows: int, dropped: dict[str, int]
+) -> Drawn[Objective]:
+    """UT as a mean over groups of splits; a group without any score is left out, and its parts say why."""
+    group_of = {split: name for name, splits in means.items() for split in splits}
+    kept = [drawn if drawn[0].split in group_of else _ungrouped(drawn[0]) for drawn in scored]
+    parts = tuple(part for part, _ in kept)
+    members: dict[str, list[tuple[float, Values]]] = {}
+    for part, draws in kept:
+        if part.score is not None:
+            members.setdefault(group_of[part.split], []).append((part.score, draws))
+    if not members:
+        reason = nothing_left(parts, rows)
+        return Objective(value=None, parts=parts, reason=reason, rows=rows, dropped=dropped), np.empty(0)
+    found = {name: sum(score for score, _ in inside) / len(inside) for name, inside in members.items()}
+    draws = np.mean([np.mean([drawn for _, drawn in inside], axis=0) for inside in members.values()], axis=0)
+    objective = Objective(
+        value=sum(found.values()) / len(found),
+        standard_error=spread(draws),
+        parts=parts,
+        groups=found,
+        rows=rows,
+        dropped=dropped,
+    )
+    return objective, draws
+
+
+def _ungrouped(part: Normalised) -> Drawn[Normalised]:
+    reason = part.reason or "measured beside UT: in no group of evaluators.ut_groups"
+    return part.model_copy(update={"score": None, "reason": reason}), np.empty(0)
 
 
 def _utility_part(matched: Matched, bootstrap: Bootstrap, metric: str, split: str) -> Drawn[Normalised]:

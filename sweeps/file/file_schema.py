@@ -85,6 +85,11 @@ class EvaluatorsSection(Settings):
 
     ue: list[str] | None = Field(default=None, min_length=1, description="metrics of unlearning effectiveness")
     ut: list[str] | None = Field(default=None, min_length=1, description="metrics of utility retention")
+    ut_groups: dict[str, list[str]] | None = Field(
+        default=None,
+        min_length=1,
+        description="UT as the mean over these groups of splits, each the mean of its own parts: tasks as task:mmlu",
+    )
     lm_eval: dict[str, TaskSettings | None] | None = Field(
         default=None, min_length=1, description="tasks of lm-evaluation-harness for UT: mmlu, gsm8k, ifeval, ..."
     )

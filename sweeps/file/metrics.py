@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.evaluators.external_judges import missing_verdicts
+from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice
+from unlearn_sweep.sweeps.file.file_schema import EvaluatorsSection
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
 
 Objective = Literal["ue", "ut"]
+GROUPS = ("evaluators", "ut_groups")
+TASKS = "task:"
+"""How the splits of lm-evaluation-harness's tasks begin."""
 
 
 def read_metrics(
@@ -64,3 +70,23 @@ def _of_benchmark(
 
 def _other(objective: Objective) -> str:
     return "ut" if objective == "ue" else "ue"
+
+
+def check_groups(section: EvaluatorsSection, tasks: Sequence[AskedTask], collector: ProblemCollector) -> None:
+    """Check that every group of UT has splits, that no split is in two, and that tasks named in it are asked."""
+    asked = {task.split for task in tasks}
+    seen: dict[str, str] = {}
+    for name, splits in (section.ut_groups or {}).items():
+        path = (*GROUPS, name)
+        if not splits:
+            collector.add(
+                path, "empty", allowed="splits: [task:mmlu, retain]", advice="name its splits or leave it out"
+            )
+        for place, split in enumerate(splits):
+            if split.startswith(TASKS) and split not in asked:
+                message = "no task that evaluators.lm_eval asks"
+                collector.add_unknown((*path, place, split), message, sorted(asked), listing(sorted(asked)))
+            elif split in seen:
+                message = f"named twice, also in group {seen[split]}"
+                collector.add((*path, place), message, given=split, allowed="each split once", advice="keep it once")
+            seen.setdefault(split, name)

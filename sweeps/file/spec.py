@@ -24,7 +24,7 @@ from unlearn_sweep.sweeps.file.enqueue import check_enqueue
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.learn_from import check_learn_from
 from unlearn_sweep.sweeps.file.methods import read_spaces
-from unlearn_sweep.sweeps.file.metrics import read_metrics
+from unlearn_sweep.sweeps.file.metrics import check_groups, read_metrics
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import check_storage
 from unlearn_sweep.sweeps.file.plugins import read_plugins
@@ -136,6 +136,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     ue = read_metrics("ue", file.evaluators.ue, benchmark, collector)
     tasks = read_tasks(file.evaluators, folder, collector)
     ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, collector), tasks, collector)
+    check_groups(file.evaluators, tasks, collector)
     storage = check_storage(file.storage, ("storage",), folder, collector)
     check_mirror(file.mirror, ("mirror",), storage, collector)
     _check_together(file, spaces, folder, machine, collector)

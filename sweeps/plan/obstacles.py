@@ -50,6 +50,7 @@ def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
             *view_obstacles(job, benchmark, values),
             *_methods(job, benchmark, values),
             *_metrics(job, benchmark),
+            *_utility_groups(job, benchmark),
             *_floors(job),
             *_attacks(job, benchmark),
             *thinking_obstacles(job, benchmark),
@@ -181,6 +182,16 @@ def _other_wordings(benchmark: Benchmark) -> int:
 def _has_alternatives(benchmark: Benchmark) -> bool:
     rows = benchmark.train.get("forget", ())
     return bool(rows) and all(row.perturbed_answers for row in rows)
+
+
+def _utility_groups(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    """Yield a sentence for each split of a group of UT that is measured by nothing."""
+    there = [*benchmark.utility_splits, *(task.split for task in job.tasks)]
+    for name, splits in job.ut_groups.items():
+        for split in splits:
+            if split not in there:
+                known = listing(there)
+                yield f"evaluators.ut_groups.{name}: {benchmark.name} judges utility by {known}, not by {split}"
 
 
 def _metrics(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:

@@ -380,3 +380,38 @@ def test_scores_out_of_range_and_attacks_without_family_are_refused() -> None:
             robustness({"relearn": bad}, FAMILIES)
     with pytest.raises(ValueError, match="attack 'gcg' has a score but no family; these have one: relearn, "):
         robustness({"gcg": 0.5}, FAMILIES)
+
+
+# --- UT as a mean over groups of splits -------------------------------------------------------------------------------
+
+
+def split_table(shares: dict[str, float]) -> pd.DataFrame:
+    parts = [table({"probability": [value] * 6}, split=split, prefix=split) for split, value in shares.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_groups_of_splits_weigh_alike_and_others_are_only_reported() -> None:
+    """Shares of the original's .8 above 0: a .5, b 1, c 0, d .25; groups ((.5 + 1) / 2 + 0) / 2 = .375."""
+    original = split_table(dict.fromkeys("abcd", 0.8))
+    unlearned = split_table({"a": 0.4, "b": 0.8, "c": 0.0, "d": 0.2})
+    means = {"choices": ["a", "b"], "written": ["c"]}
+    found = utility_retention(unlearned, original, ["probability"], means=means)
+    assert found.value == pytest.approx(0.375)
+    assert found.groups == pytest.approx({"choices": 0.75, "written": 0.0})
+    (beside,) = [part for part in found.parts if part.split == "d"]
+    assert beside.score is None
+    assert beside.value == pytest.approx(0.2)
+    assert beside.reason == "measured beside UT: in no group of evaluators.ut_groups"
+    plain = utility_retention(unlearned, original, ["probability"])
+    assert plain.value == pytest.approx((0.5 + 1.0 + 0.0 + 0.25) / 4)
+    assert utility_retention(original, original, ["probability"], means=means).value == 1.0
+
+
+def test_a_group_without_any_score_is_left_out_and_all_of_them_leave_none() -> None:
+    original = split_table({"a": 0.8, "c": 0.0})
+    unlearned = split_table({"a": 0.4, "c": 0.0})
+    found = utility_retention(unlearned, original, ["probability"], means={"one": ["a"], "two": ["c"]})
+    assert (found.value, list(found.groups)) == (pytest.approx(0.5), ["one"])
+    none = utility_retention(unlearned, original, ["probability"], means={"two": ["c"]})
+    assert none.value is None
+    assert none.reason

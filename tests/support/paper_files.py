@@ -111,7 +111,8 @@ def on_made_rows(name: str, folder: Path, **changes: Any) -> Path:
     data["methods"] = {method: _short(method, values, tasks) for method, values in data["methods"].items()}
     data["training"] |= {"max_steps": 2} if "max_steps" in data["training"] else {}
     data["attacks"] = [short for attack in data["attacks"] for short in _attacks(attack, tasks)]
-    data["evaluators"].pop("lm_eval", None)
+    for needs_tasks in ("lm_eval", "ut_groups"):
+        data["evaluators"].pop(needs_tasks, None)
     data["evaluators"]["ut"] = ["choice_accuracy" if name == "lm_eval" else name for name in data["evaluators"]["ut"]]
     data |= {"storage": str(folder / "runs"), "tracking": {"mlflow": "off"}, "evaluation": {"resources": {"CPU": 1}}}
     file = folder / f"{name}.yaml"

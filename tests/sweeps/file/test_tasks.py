@@ -72,3 +72,33 @@ def test_the_plan_says_how_tasks_are_asked_and_whose_rows_may_change(tmp_path: P
     assert "mathqa (0 examples, first 7 rows, acc,none)" in notes
     assert "gsm8k (0 examples, all rows, exact_match,strict-match)" in notes
     assert "rows of mathqa come from the hub at no fixed revision (unpinned)" in notes
+
+
+def test_groups_of_ut_are_in_the_job_and_change_its_identity(tmp_path: Path) -> None:
+    text = "lm_eval: {mmlu: null}"
+    groups = f"ut_groups: {{choices: ['task:mmlu'], own: [retain]}}, {text}"
+    plain, grouped = (
+        resolve(parse_spec(sweep_text(evaluators=f"evaluators: {{{given}}}"), folder=tmp_path, machine=TWO_CPUS))
+        for given in (text, groups)
+    )
+    assert grouped.ut_groups == {"choices": ["task:mmlu"], "own": ["retain"]}
+    assert grouped.digest() != plain.digest()
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ("{a: ['task:gsm9k']}", "no task that evaluators.lm_eval asks"),
+        ("{a: []}", "empty"),
+        ("{a: [retain], b: [retain]}", "named twice, also in group a"),
+        ("{}", "evaluators.ut_groups"),
+    ],
+)
+def test_a_group_of_ut_that_cannot_be_is_refused(tmp_path: Path, groups: str, words: str) -> None:
+    assert words in refused(tmp_path, f"ut_groups: {groups}, lm_eval: {{mmlu: null}}")
+
+
+def test_a_group_of_a_split_that_nothing_judges_is_an_obstacle(tmp_path: Path) -> None:
+    text = "evaluators: {ut_groups: {a: [elsewhere]}}"
+    plan = make_plan(parse_spec(sweep_text(evaluators=text), folder=tmp_path, machine=TWO_CPUS))
+    assert any("evaluators.ut_groups.a" in one and "not by elsewhere" in one for one in plan.obstacles)

@@ -247,7 +247,7 @@ def test_each_difference_is_told_with_both_values() -> None:
 def test_a_line_names_its_own_value_of_a_choice() -> None:
     paper = paper_settings("muse")
     assert isinstance(paper.spaces["npo"].params["retain"], Choice)
-    trained = job(training=TrainingSettings(**paper.training | {"epochs": 5.0}))
+    trained = job(training=TrainingSettings(**{**paper.training, "epochs": 5.0}))
     params = {"retain": "nll", "learning_rate": 1e-5, "beta": 0.1, "epochs": 10}
     assert list(other_settings(paper, trained, Line(method="npo", params={"retain": "nll"}), params)) == []
     assert list(other_settings(paper, trained, Line(method="npo", params={"retain": "kl"}), params)) == [

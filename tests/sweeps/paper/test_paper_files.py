@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 import pytest
@@ -115,4 +116,5 @@ def mean_of_rows(storage: Path, records: list[TrialRecord], trial: int, reading:
     if reading.form != "value" or reading.metric not in rows.columns:
         return None
     chosen = rows[(rows["split"] == reading.split) & rows["row_id"].str.startswith(reading.rows)]
-    return float(chosen[reading.metric].mean()) * reading.scale
+    values = [float(value) for value in chosen[reading.metric].tolist() if value == value]
+    return fmean(values) * reading.scale
