@@ -55,10 +55,11 @@ class Param:
 class MethodCard:
     """One method or wrapper. `cost` is relative to one plain fine-tuning step on the same forget and retain sequences.
 
-    `needs` are the views the defaults read, then "reference:<kind>", "teacher:<kind>", "grouped" and "state" where they
-    apply. `parts`
-    are the methods and wrappers of a composition. `reverses`: the kept weights are the training turned round
-    (`FinalWeights`), so wrappers and phases that act for the trained weights have no meaning with it.
+    `needs` are the views the defaults read, then "reference:<kind>", "teacher:<kind>", "grouped", "state" and "noise"
+    where they apply. `parts` are the methods and wrappers of a composition. `reverses`: the kept weights are the
+    training turned round (`FinalWeights`), so wrappers and phases that act for the trained weights have no meaning with
+    it. `follows`: behind another method (`npo>undo`) it is a training of its own that starts from the model the other
+    one leaves.
     """
 
     name: str
@@ -73,6 +74,7 @@ class MethodCard:
     cost: float
     parts: tuple[MethodCard, ...] = ()
     reverses: bool = False
+    follows: bool = False
 
     @property
     def targets(self) -> tuple[str, ...]:

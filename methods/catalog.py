@@ -9,7 +9,15 @@ from functools import cache
 from typing import Any
 
 from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
-from unlearn_sweep.methods.composed_card import SWITCH_AT, composed_card, in_order, misfit, parse, phase_prefixes
+from unlearn_sweep.methods.composed_card import (
+    SWITCH_AT,
+    composed_card,
+    in_order,
+    misfit,
+    parse,
+    phase_prefixes,
+    two_trainings,
+)
 from unlearn_sweep.methods.divergence_cards import (
     CEU,
     GRAD_ASCENT,
@@ -29,7 +37,7 @@ from unlearn_sweep.methods.divergence_cards import (
 from unlearn_sweep.methods.interface import Method
 from unlearn_sweep.methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
 from unlearn_sweep.methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
-from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, WHP
+from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, UNDO, WHP
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
 from unlearn_sweep.methods.wrapper_cards import (
     CR,
@@ -73,6 +81,7 @@ METHODS = Catalog(
         ELM,
         TASK_VECTOR,
         WHP,
+        UNDO,
         RMU,
         ADAPTIVE_RMU,
         RAD,
@@ -165,9 +174,12 @@ def build(name: str, values: Mapping[str, Any]) -> Method:
 
     Raises:
         KeyError: there is no such method.
-        ValueError: an unknown parameter or a value outside its limits; all of them in one message.
+        ValueError: an unknown parameter or a value outside its limits, all of them in one message; or the name is one
+            of two trainings (`in_two`), which are built one by one.
     """
     entry = card(name)
+    if (trainings := in_two(name, values)) is not None:
+        raise ValueError(f"{name} is two trainings: build {trainings[0][0]!r} and {trainings[1][0]!r}")
     if problems := check(entry, values):
         raise ValueError(f"{name}: " + "; ".join(problems))
     given = defaults(name) | dict(values)
@@ -181,6 +193,24 @@ def build(name: str, values: Mapping[str, Any]) -> Method:
         around = tuple(_instance(WRAPPERS[wrapper], given, prefix) for wrapper in in_order(phase.wrappers))
         methods.append(Composed(base, around) if around else base)
     return methods[0] if len(methods) == 1 else Phased(methods[0], methods[1], switch_at=float(given[SWITCH_AT]))
+
+
+Training = tuple[str, dict[str, Any]]
+"""A method by name, with its values."""
+
+
+def in_two(name: str, values: Mapping[str, Any]) -> tuple[Training, Training] | None:
+    """The two trainings that a name such as `npo>undo` stands for, each with its values; None for any other name.
+
+    The second starts from the model that the first one leaves. Its values have its method in front (`undo.alpha`).
+    """
+    names = two_trainings(name, METHODS)
+    if names is None:
+        return None
+    prefix = f"{parse(names[1])[0].method}."
+    last = {param.removeprefix(prefix): value for param, value in values.items() if param.startswith(prefix)}
+    first = {param: value for param, value in values.items() if not param.startswith(prefix)}
+    return (names[0], first), (names[1], last)
 
 
 def _instance(entry: MethodCard, given: Mapping[str, Any], prefix: str) -> Any:

@@ -79,6 +79,11 @@ the weights). The parameters of all parts stand side by side; where both phases 
 second's has its method in front (`idk_ap.beta`), and `switch_at` is the share of the steps after which the second
 takes over, in the same training with the same optimizer and schedule.
 
+`undo` behind a method, `npo>undo` or `rmu+lat>undo`, is a training of its own: it starts from the model that the other
+one leaves and learns from it. All its parameters have `undo.` in front, its learning rate and epochs too. The first
+training is a stage, `suppress`; its model stays in the store where no parameter of it is searched, so that trials share
+it, and goes with its trial otherwise. Alone, `undo` noises the original and distils it: what the damage by itself does.
+
 What is refused, when the file is read: two of `sam`, `rs`, `gnr`, `cr` and `tar` (each replaces the forget gradient);
 two of `gru`, `mudman` and `surgery`, or one of them around a method without a retain term; phases of which one works on
 hidden states and the other does not; `lat` or `weight_avg` in a method of two phases; `task_vector` as a phase, or
@@ -98,6 +103,7 @@ and 3 (`tests/engine/training/test_backends.py`); with LoRA that is tested for n
 | `grouped`: `surgery`, `rs`, `gao` | two whole gradients, one more for each that is held, unsharded at any stage |
 | `gru`, `mudman` | the same and one more, the smoothed retain gradient, in checkpoints too |
 | `sam`, `gnr`, `cr`, `tar` | the same, and a copy of the trained weights while they are moved |
+| `undo` | the weights of the model it learns from, also with LoRA |
 | `weight_avg` | a float32 copy of the trained weights |
 | `lat` | one activation of the forget batch, and no weight gradient while the adversary works |
 

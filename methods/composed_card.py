@@ -1,8 +1,10 @@
-"""Names of methods: plain, with wrappers (`npo+sam+irm`), or in phases (`dpo>idk_ap`), and the card such a name has.
+"""Names of methods: plain, with wrappers (`npo+sam+irm`), in phases of one training (`dpo>idk_ap`), or followed by
+another training (`npo>undo`), and the card such a name has.
 
 The order of wrappers in a name means nothing. The parameters of all parts stand side by side; where two phases share
 a name, the first has it as it is and the second with its own in front (`idk_ap.beta`). Learning rate and epochs are
-the training's, so they are there once. No torch.
+the training's, so they are there once; a training that follows has its own, and all its names with its method in
+front (`undo.alpha`). No torch.
 """
 
 from __future__ import annotations
@@ -62,6 +64,13 @@ def in_order(wrappers: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(wrappers, key=lambda name: (PLACES.index(name), "") if name in PLACES else (len(PLACES), name)))
 
 
+def two_trainings(name: str, methods: Mapping[str, MethodCard]) -> tuple[str, str] | None:
+    """The names of the two trainings that a name such as `npo>undo` stands for; None for any other name."""
+    first, _, last = name.rpartition(">")
+    method = parse(last)[0].method
+    return (first, last) if first and method in methods and methods[method].follows else None
+
+
 def phase_prefixes(phases: Sequence[Phase]) -> tuple[str, ...]:
     """What stands before the parameters of each phase that an earlier one has too."""
     return ("", *(f"{phase.method}." for phase in phases[1:]))
@@ -71,6 +80,10 @@ def misfit(
     phases: Sequence[Phase], methods: Mapping[str, MethodCard], wrappers: Mapping[str, MethodCard]
 ) -> str | None:
     """Why known parts do not fit together; None where they do."""
+    if early := [phase.method for phase in phases[:-1] if methods[phase.method].follows]:
+        return f"{early[0]} distils the model that another method leaves, so it comes last"
+    if len(phases) > 1 and methods[phases[-1].method].follows:
+        return misfit(phases[:-1], methods, wrappers) or misfit(phases[-1:], methods, wrappers)
     if len(phases) > 2:
         return "at most two phases"
     for phase in phases:
@@ -102,6 +115,8 @@ def composed_card(
     phases: Sequence[Phase], methods: Mapping[str, MethodCard], wrappers: Mapping[str, MethodCard]
 ) -> MethodCard:
     """The card of known parts that fit together."""
+    if len(phases) > 1 and methods[phases[-1].method].follows:
+        return _followed(*(composed_card(part, methods, wrappers) for part in (phases[:-1], phases[-1:])))
     cards = [
         _wrapped(phase, methods[phase.method], [wrappers[name] for name in in_order(phase.wrappers)])
         for phase in phases
@@ -127,6 +142,24 @@ def composed_card(
         target="",
         cost=max(first.cost, second.cost),
         parts=(first, second),
+    )
+
+
+def _followed(first: MethodCard, last: MethodCard) -> MethodCard:
+    """The card of two trainings in turn."""
+    prefix = parse(last.name)[0].method
+    return replace(
+        first,
+        name=f"{first.name}>{last.name}",
+        summary=f"{first.summary}; then {last.name}: {last.summary}",
+        paper=f"{first.paper}; {last.paper}",
+        equation=f"{first.equation}; then {last.equation}",
+        needs=tuple(dict.fromkeys((*first.needs, *last.needs))),
+        params=(*first.params, *(replace(param, name=f"{prefix}.{param.name}") for param in last.params)),
+        target="",
+        cost=round(first.cost + last.cost, 2),
+        parts=(first, last),
+        reverses=False,
     )
 
 

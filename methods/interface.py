@@ -113,6 +113,19 @@ class AverageSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseSettings:
+    """Damage to the weights before the first step: (1 - alpha) w + alpha beta noise (`undo.xavier_noise`).
+
+    Attributes:
+        alpha: Share of a weight that is lost, in [0, 1].
+        beta: Length of the noise, in lengths of a fresh weight's.
+    """
+
+    alpha: float
+    beta: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a method asks of the driver, declared before anything runs.
 
@@ -137,6 +150,7 @@ class Needs:
     `state`: True where the method keeps state between steps (it goes into checkpoints); see `StatefulMethod`.
     `adversary`: pushes the forget rows' hidden states in every step; None: nothing does.
     `average`: the kept weights are a running mean of the trained ones; None: they are the last ones.
+    `noise`: the weights are damaged before the first step, and the frozen start model is not; None: they are not.
     """
 
     views: tuple[str, ...] = ("forget", "retain")
@@ -154,6 +168,7 @@ class Needs:
     state: bool = False
     adversary: AdversarySettings | None = None
     average: AverageSettings | None = None
+    noise: NoiseSettings | None = None
 
 
 class Step(Protocol):

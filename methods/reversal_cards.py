@@ -1,4 +1,4 @@
-"""Cards of the methods that first learn the forget rows better and then go the other way. No torch.
+"""Cards of the methods that first learn the forget rows better and then go the other way, and of UNDO. No torch.
 
 Sources as in divergence_cards.
 """
@@ -81,4 +81,43 @@ WHP = _divergence(
     ),
     target="unlearn_sweep.methods.whp:WHP",
     cost=0.83,
+)
+
+UNDO = _divergence(
+    name="undo",
+    summary="behind a method (npo>undo): noises the weights of the model that it leaves, and distils that model into "
+    "them, so that what was only suppressed is gone",
+    paper="Lee et al. 2025, arXiv 2506.06278",
+    equation="w <- (1 - alpha) w + alpha beta n once; then KL(teacher || model), the teacher before the noise",
+    needs=("forget", "retain", "reference:logits", "noise"),
+    params=(
+        *training(2e-5, (5e-6, 1e-4), 5, "released code: 2e-5 on WMDP, up to 3000 steps on a pre-training mixture"),
+        Param(
+            name="alpha",
+            default=0.25,
+            search=(0.1, 0.8),
+            low=0,
+            high=1,
+            source="released code: 0.25 on WMDP; the paper sweeps it from 0.1 to 0.8",
+            summary="share of each weight that is lost; more is more robust and takes longer to distil",
+        ),
+        Param(
+            name="beta",
+            default=0.1,
+            low=0,
+            source="released code: 0.1; 0 in its first WMDP run, which shrinks the weights only",
+            summary="length of the noise, in lengths of a fresh weight's",
+        ),
+        Param(
+            name="distil_on",
+            default="both",
+            scale="choice",
+            choices=("both", "retain"),
+            source="the paper: text of both kinds",
+            summary="training rows on which the teacher is imitated; retain: epochs are passes over the retain set",
+        ),
+    ),
+    target="unlearn_sweep.methods.undo:UNDO",
+    cost=1.33,
+    follows=True,
 )

@@ -197,6 +197,7 @@ def needs_on_the_card_are_those_of_the_defaults(entry: MethodCard) -> None:
     words += [f"teacher:{needs.teacher}"] if needs.teacher != "none" else []
     words += ["grouped"] if needs.gradients == "grouped" else []
     words += ["state"] if needs.state else []
+    words += ["noise"] if needs.noise is not None else []
     require(list(entry.needs) == words, f"the card has needs={entry.needs}, the class {tuple(words)}")
 
 

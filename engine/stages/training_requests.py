@@ -115,26 +115,48 @@ def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettin
 def unlearn_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
 ) -> StageRequest[TrainOutcome]:
-    """Return the stage that unlearns with one configuration and leaves the unlearned model."""
-    from unlearn_sweep.methods.catalog import modules
+    """Return the stage that unlearns with one configuration and leaves the unlearned model.
 
-    learnt_from = teacher_params(method, params)
+    Of two trainings in turn (`npo>undo`) it is the second, which starts from the model of `suppress_stage`.
+    """
+    from unlearn_sweep.methods.catalog import in_two, modules
+
+    trained, own = last_training(method, params)
+    trainings = in_two(method, params)
+    start = original if trainings is None else suppress_stage(job, *trainings[0], seed, original, data).key
+    learnt_from = teacher_params(trained, own)
     teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
     inputs = {
         "method": method,
         "params": params,
-        **named_files(params),
+        **named_files(own),
         **teacher,
         "seed": seed,
         "training": job.training.identity(),
         "dtype": job.dtype,
-        "original": original,
+        "original": start,
         **tokenizer_identity(job, ""),
         "data": data,
-        **read_inputs(method_reads(job.views, method, fixed(params))),
-        "code": code_version(TRAINING_CODE, *modules(method, params)),
+        **read_inputs(method_reads(job.views, trained, fixed(own))),
+        "code": code_version(TRAINING_CODE, *modules(trained, own)),
     }
     return StageRequest(stage="unlearn", inputs=inputs, outcome=TrainOutcome, weights=True)
+
+
+def suppress_stage(
+    job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
+) -> StageRequest[TrainOutcome]:
+    """Return the stage of the first of two trainings in turn, whose model the second starts from."""
+    inputs = unlearn_stage(job, method, params, seed, original, data).inputs
+    return StageRequest(stage="suppress", inputs=inputs, outcome=TrainOutcome, weights=True)
+
+
+def last_training(method: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return what the stage "unlearn" trains: the method, or the second of two trainings in turn."""
+    from unlearn_sweep.methods.catalog import in_two
+
+    trainings = in_two(method, params)
+    return (method, dict(params)) if trainings is None else trainings[1]
 
 
 def unlearn_job(

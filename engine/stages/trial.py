@@ -24,6 +24,7 @@ from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.stages.suppression import DIVERGED, Suppression, suppression_of
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
@@ -129,11 +130,13 @@ def run_trial(
         record = life.run()
     except StageFailedError as failure:
         # A model with non-finite logits is a result of the method, not a fault of the machine.
-        state = "collapsed" if failure.kind == BROKEN_MODEL else "failed"
+        state = "collapsed" if failure.kind in (BROKEN_MODEL, DIVERGED) else "failed"
         record = life.record(state=state, reason=failure.reason, failed_stage=failure.stage)
     except Exception as error:  # an error between stages, such as in scoring: recorded like a stage's and not retried
         record = life.record(state="failed", reason=reason_of(error), failed_stage=BETWEEN_STAGES)
     life.forget_links()
+    if (suppression := life.suppression()) is not None:
+        suppression.let_go()
     return record
 
 
@@ -227,21 +230,35 @@ class Trial:
         if not self.job.search.trains:
             raise StageFailedError(request.stage, "its model is not in the store, and this sweep trains none")
         task, store = self.task, self.runner.store
+        method, params = training_requests.last_training(task.method, task.params)
         self.need_original()
-        teacher = self.teacher()
+        suppression = self.suppression()
+        start = self.prepared.paths["original"] if suppression is None else suppression.model(self.teacher)
+        teacher = self.teacher() if suppression is None else None
 
         def train(folder: Path) -> TrainOutcome:
             self.scorer.read_ahead()  # while the workers train, this process only waits
-            original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
-            job = training_requests.unlearn_job(
-                self.job, task.method, task.params, task.seed, original, folder / "model", partial
-            )
+            partial = store.partial_folder(request.key)
+            job = training_requests.unlearn_job(self.job, method, params, task.seed, start, folder / "model", partial)
             job = job.model_copy(update={"teacher_model": teacher})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
             store.keep_weights(request.key, folder / "model")
             return outcome
 
         return self.runner.run(request, train)
+
+    def suppression(self) -> Suppression | None:
+        """Return the first of two trainings in turn; None for a method that is one training."""
+        task = self.task
+        return suppression_of(
+            self.job,
+            self.prepared,
+            self.executor,
+            self.runner,
+            (task.method, dict(task.params)),
+            task.seed,
+            task.holder,
+        )
 
     def need_weights(self) -> None:
         """Restore evicted weights of the unlearned model and the original. Call before a stage that is not cached."""

@@ -91,6 +91,13 @@ class Retention:
         for name in (holder, links_holder(holder)):
             (self.sweep / "in_use" / name).unlink(missing_ok=True)
 
+    def drop(self, holder: str, model: str, *, keep: bool) -> None:
+        """Unmark the model of `holder` and delete its weights, unless `keep` or another run still marks it."""
+        with durable.file_lock(self.store.lock(LOCK)):
+            (self.sweep / "in_use" / holder).unlink(missing_ok=True)
+            if not keep and not any(model == held for sweep in self._sweeps() for _, held in _held(sweep)):
+                self.store.evict_model(model)
+
     def drop_links(self, run: str, victim: str, links: Iterable[str]) -> None:
         """Delete `links`, the intermediate models of attack chains on `victim`, once no other run attacks it by chains.
 

@@ -9,7 +9,7 @@ from unlearn_sweep.engine.search_settings import Budget
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.front import front_of
 
-TRAINING_STAGES = ("reinforce", "unlearn")
+TRAINING_STAGES = ("reinforce", "suppress", "unlearn")
 """Stages of a trial that train."""
 
 

@@ -22,6 +22,7 @@ from unlearn_sweep.engine.training.continuations import write_continuations
 from unlearn_sweep.engine.training.forward import SupervisedLM, layer_indices
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.lora import AdaptersOff, add_adapters
+from unlearn_sweep.engine.training.noise import put_noise
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.reference import Frozen, FrozenModel, ShardedModel, sequence_nlls
 from unlearn_sweep.engine.training.schedule import step_count
@@ -96,10 +97,13 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     model = models.load(job.start_model)
     dtype, parameters, began = model.dtype, parameter_count(model), time.perf_counter()
     layers = layer_indices(needs.layers, len(decoder_layers(model))) if needs.layers else ()
-    frozen = frozen_model(needs, models, model, layers) if job.training.lora is None else None
+    adapters_off = job.training.lora is not None and needs.noise is None
+    frozen = None if adapters_off else frozen_model(needs, models, model, layers)
     continue_rows(models, views, model, tokenizer)
+    if needs.noise is not None:
+        put_noise(model, needs.noise, job.seed)
     module = trainable(job, model, needs, layers)
-    if job.training.lora is not None and needs.reference in ("logits", "hidden"):
+    if adapters_off and needs.reference in ("logits", "hidden"):
         frozen = AdaptersOff(module)
     backend = create_backend(job, module, ranks, grouped=needs.gradients == "grouped")
     nlls = reference_nlls(method, module, views, plan, steps, ranks)

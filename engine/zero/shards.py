@@ -31,6 +31,15 @@ def own_part(weight: Tensor) -> Tensor:
     return shard.detach()[: max(0, min(shard.numel(), whole_shape(weight).numel() - start))]
 
 
+def part_of(weight: Tensor, whole: Tensor) -> Tensor:
+    """Return the entries of `whole`, a tensor of the weight's whole shape, that this rank's part of the weight has."""
+    if not is_sharded(weight):
+        return whole
+    shard: Tensor = getattr(weight, "ds_tensor")  # noqa: B009
+    start = shard.numel() * int(getattr(weight, "ds_zero_partition_rank"))  # noqa: B009
+    return whole.reshape(-1)[start : start + shard.numel()]
+
+
 @contextmanager
 def gathered(weights: Iterable[nn.Parameter]) -> Iterator[None]:
     """Gather these weights whole on every rank inside the context, for reading only. Every rank must enter it."""

@@ -157,13 +157,14 @@ CARDS = (
     ),
     AttackCard(
         name="quantize",
-        summary="every linear weight but the head rounded to few bits, symmetric round-to-nearest",
+        summary="every linear weight but the head rounded to few bits: symmetric round-to-nearest, or GPTQ",
         family="quantize",
-        threat="has the weights; no data, no training",
+        threat="has the weights; no training, no data (gptq: some rows that were kept)",
         params=QuantizeParams,
         target="unlearn_sweep.evaluators.attacks.quantize:Quantize",
-        source="Zhang et al., arXiv 2410.16454",
-        cost="none; with the original model at hand, one more load to compare codes",
+        source="Zhang et al., arXiv 2410.16454; GPTQ: Frantar et al., arXiv 2210.17323",
+        cost="none; with the original model at hand, one more load to compare codes; gptq: half an evaluation of the "
+        "calibration rows for each block",
     ),
     AttackCard(
         name="relearn",

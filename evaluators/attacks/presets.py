@@ -17,6 +17,9 @@ class Preset:
     missing: str = ""
 
 
+TAMPERING_STEPS = (10, 30, 100, 300, 1000, 3000, 10_000)
+"""Where a training of 10,000 steps is measured. Without warm-up a state is that of a training of so many steps."""
+
 PRESETS: Mapping[str, Preset] = {
     "quick": Preset(
         summary="one cheap attack of each of the three main kinds",
@@ -41,6 +44,21 @@ PRESETS: Mapping[str, Preset] = {
         source="JensUn (Singh et al., 2025)",
         attacks=({"paraphrase": {"wordings": [15]}}, {"in_context": {"shots": [3], "demonstrations": "retain"}}),
         missing="relearning on general questions of the topic, whose steps and rate were not published",
+    ),
+    "tampering": Preset(
+        summary="fine-tuning on forgotten facts up to 10,000 steps, all weights at three rates and LoRA, each one "
+        "training that is measured on the way",
+        source="Deep Ignorance (O'Brien et al.), arXiv 2508.06601: up to 10,000 steps; our rates and points",
+        attacks=tuple(
+            {"relearn": {"steps": list(TAMPERING_STEPS), "batch_size": 16, "warmup": False, **values}}
+            for values in (
+                {"learning_rate": 2e-6},
+                {"learning_rate": 2e-5},
+                {"learning_rate": 1e-4},
+                {"learning_rate": 2e-4, "lora_rank": 16},
+            )
+        ),
+        missing="its corpus of papers on the subject: give `data` a training view of such text, as a grid",
     ),
     "rwku": Preset(
         summary="the nine kinds of adversarial prompts, each alone and each row in its worst",

@@ -2,28 +2,29 @@
 
 Source: Zhang et al., "Catastrophic Failure of LLM Unlearning via Quantization" (arXiv 2410.16454): round-to-nearest,
 step max|w| / 2^(bits-1). An edit of a weight below half a step vanishes. Simulated: codes are turned back into weights.
+With scheme gptq (arXiv 2210.17323), as that paper also does, later weights make up for the rounding of earlier ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
+from unlearn_sweep.evaluators.attacks.gptq import gptq_codes
+from unlearn_sweep.evaluators.attacks.gptq_calibration import calibration_examples, in_blocks, second_moments
 from unlearn_sweep.evaluators.attacks.quantize_backends import bitsandbytes_rounded, torchao_rounded
-from unlearn_sweep.evaluators.attacks.quantize_params import QuantizeParams
+from unlearn_sweep.evaluators.attacks.quantize_params import Granularity, QuantizeParams
 from unlearn_sweep.evaluators.attacks.short_training import private_copy
 from unlearn_sweep.evaluators.model_parts import Matrix, linear_matrices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Granularity = Literal["per_tensor", "per_channel", "group"]
 
 
 def quantization_codes(
@@ -64,7 +65,8 @@ class Quantize:
         for bits in self.params.curve:
             notes = {"bits": float(bits), "share_of_parameters_quantized": 0.0}
             if bits < 16:
-                notes |= self._round(target, owned, matrices, bits)
+                round_all = self._round if self.params.scheme == "rtn" else self._calibrated
+                notes |= round_all(target, owned, matrices, bits)
             yield Attacked(strength=bits, unit="bits", model=owned, notes=notes)
 
     @torch.no_grad()
@@ -87,6 +89,32 @@ class Quantize:
         notes = {"rms_rounding_error": (squared_error / quantized) ** 0.5}
         notes["share_of_parameters_quantized"] = quantized / sum(weight.numel() for weight in source.values())
         return notes if original is None else notes | {"share_of_codes_equal_to_original": equal / quantized}
+
+    @torch.no_grad()
+    def _calibrated(
+        self, target: Target, owned: PreTrainedModel, matrices: list[Matrix], bits: int
+    ) -> dict[str, float]:
+        """Round by GPTQ, block by block; each sees the inputs that the rounded blocks before it give."""
+        source, params = dict(target.model.named_parameters()), self.params
+        examples = calibration_examples(target, params.calibration, params.samples)
+        for matrix in matrices:
+            owned.get_parameter(matrix.name).copy_(source[matrix.name])
+        quantized, squared_error = 0, 0.0
+        for block, inside in in_blocks(owned, matrices):
+            moments = second_moments(owned, block, inside, examples)
+            for matrix in inside:
+                (weight,) = matrix.views(source[matrix.name])
+                (place,) = matrix.views(owned.get_parameter(matrix.name))
+                codes, steps = gptq_codes(weight, moments[matrix.name], bits, params.granularity, params.group_size)
+                rounded = (codes * steps).to(weight.dtype)
+                place.copy_(rounded)
+                squared_error += float((rounded.float() - weight.float()).square().sum())
+                quantized += codes.numel()
+        return {
+            "rms_rounding_error": (squared_error / quantized) ** 0.5,
+            "share_of_parameters_quantized": quantized / sum(weight.numel() for weight in source.values()),
+            "calibration_rows": float(len(examples)),
+        }
 
     def _rounded(self, weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         """Codes and quantised weight in fp32."""

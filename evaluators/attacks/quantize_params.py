@@ -9,13 +9,21 @@ from pydantic import Field, model_validator
 from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, WeightsParams, curve, work_without_training
 
 Bits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
+Granularity = Literal["per_tensor", "per_channel", "group"]
+ASSUMED_BLOCKS = 32
+"""Blocks of a model of unknown depth: GPTQ reads its rows up to each of them."""
 
 
 class QuantizeParams(WeightsParams):
-    """Round-to-nearest weight quantisation."""
+    """Weight quantisation: round to nearest, or GPTQ."""
 
     bits: Bits | list[Bits] = Field(default=4, description="bits a weight; 16 leaves the weights as they are")
-    granularity: Literal["per_tensor", "per_channel", "group"] = Field(
+    scheme: Literal["rtn", "gptq"] = Field(
+        default="rtn",
+        description="rtn: each weight to the nearest code; gptq: later weights make up for what rounding the earlier "
+        "ones changed, on calibration rows",
+    )
+    granularity: Granularity = Field(
         default="per_channel", description="which weights share a step: the matrix, an output row, or a group in a row"
     )
     group_size: int = Field(
@@ -25,6 +33,8 @@ class QuantizeParams(WeightsParams):
         default=False, description="quantise the output head too, and so the input embedding where both are one matrix"
     )
 
+    calibration: str = Field(default="retain", min_length=1, description="training view that gptq calibrates on")
+    samples: int = Field(default=128, ge=1, description="rows of it, drawn by seed; fewer where it has fewer")
     backend: Literal["plain", "torchao", "bitsandbytes"] = Field(
         default="plain", description="whose rounding: our own, torchao's, or bitsandbytes' (nf4 and int8; needs a GPU)"
     )
@@ -38,6 +48,10 @@ class QuantizeParams(WeightsParams):
             raise ValueError("backend bitsandbytes has a granularity of its own; leave granularity and group_size out")
         if self.backend == "torchao" and self.granularity == "per_tensor":
             raise ValueError("backend torchao rounds per_channel or by group; got per_tensor")
+        if self.scheme == "gptq" and self.backend != "plain":
+            raise ValueError(f"scheme gptq has its own rounding (backend plain); got backend {self.backend}")
+        if self.scheme == "rtn" and {"calibration", "samples"} & self.model_fields_set:
+            raise ValueError("scheme rtn reads no rows; leave calibration and samples out, or take scheme: gptq")
         return self
 
     @property
@@ -45,4 +59,6 @@ class QuantizeParams(WeightsParams):
         return curve(self.bits, name="bits", falling=True)
 
     def work(self) -> AttackWork:
-        return work_without_training(states=len(self.curve))
+        rounded = sum(bits < 16 for bits in self.curve) if self.scheme == "gptq" else 0
+        half_of_blocks = (ASSUMED_BLOCKS + 1) // 2  # a pass goes as far as the block that is rounded
+        return work_without_training(states=len(self.curve), read_rows=rounded * self.samples * half_of_blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from unlearn_sweep.evaluators.benchmarks.task_settings import KNOWN
 from unlearn_sweep.evaluators.cards import GENERATED, AttackCard
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.sweeps.file import pydantic_errors
+from unlearn_sweep.sweeps.file.attack_grid import FORM as FORM_OF_GRID
+from unlearn_sweep.sweeps.file.attack_grid import GRID, axes_of, expanded, is_grid
 from unlearn_sweep.sweeps.file.paths import check_data_file
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
@@ -41,11 +43,38 @@ def read_attacks(
     for index, item in enumerate(attacks):
         path: KeyPath = ("attacks", index)
         for entry in _entries(item, path, collector):
-            attack = read_attack(entry, path, folder, collector)
-            if attack is not None and machine is not None:
-                _check_quantizers(attack, path, machine, collector)
-            found += [] if attack is None else [attack]
+            for attack in _read_entry(entry, path, folder, collector):
+                if machine is not None:
+                    _check_quantizers(attack, path, machine, collector)
+                found.append(attack)
     return unique_labels(found)
+
+
+def _read_entry(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> Iterator[AttackSettings]:
+    """Yield the attack of an entry, or each of a grid, whose labels say the values that differ."""
+    if not is_grid(item):
+        attack = read_attack(item, path, folder, collector)
+        yield from () if attack is None else (attack,)
+        return
+    inner: KeyPath = (*path, GRID)
+    asked = item[GRID]
+    name, params = next(iter(asked.items())) if isinstance(asked, dict) and len(asked) == 1 else (None, None)
+    if not isinstance(params, dict) or not collector.is_valid(inner):
+        collector.add(inner, "not a grid", given=shown(asked), allowed=FORM_OF_GRID)
+        return
+    if name in ATTACKS and not axes_of(name, params):
+        collector.add(
+            (*inner, name),
+            "no parameter has several values",
+            given=shown(params),
+            allowed=FORM_OF_GRID,
+            advice="write the attack without grid, or give a list",
+        )
+        return
+    for values, label in expanded(str(name), params):
+        attack = read_attack({name: values}, inner, folder, collector)
+        if attack is not None:
+            yield attack.model_copy(update={"label": f"{attack.label}-{label}"})
 
 
 def _entries(item: Any, path: KeyPath, collector: ProblemCollector) -> list[Any]:
@@ -187,7 +216,8 @@ def label_of(name: str, params: dict[str, Any]) -> str:
         known = next((word for word in (data, Path(data).stem, task) if word in KNOWN), None)
         return name if known is None else f"{name}-{known}"
     bits = params.get("bits")
-    return f"{name}-{bits}bit" if isinstance(bits, int) else name
+    scheme = "-gptq" if params.get("scheme") == "gptq" else ""
+    return f"{name}{scheme}-{bits}bit" if isinstance(bits, int) else f"{name}{scheme}"
 
 
 def check_sampling(attacks: Sequence[AttackSettings], ue: Sequence[str], collector: ProblemCollector) -> None:

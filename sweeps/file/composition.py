@@ -8,7 +8,10 @@ from unlearn_sweep.methods.catalog import METHODS, WRAPPERS
 from unlearn_sweep.methods.composed_card import misfit, parse
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
 
-COMPOSES = "a method, a method with wrappers (npo+sam+irm), or two methods in turn (dpo>idk_ap)"
+COMPOSES = (
+    "a method, a method with wrappers (npo+sam+irm), two methods in turn (dpo>idk_ap), or one that undo follows "
+    "(npo>undo)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from unlearn_sweep.evaluators.cards import BenchmarkCard, MetricCard
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.methods.cards import MethodCard, Param
 from unlearn_sweep.methods.catalog import METHODS
+from unlearn_sweep.sweeps.file.attack_grid import GRID
 from unlearn_sweep.sweeps.file.attacks import PRESET
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 
@@ -33,7 +34,7 @@ def sweep_schema() -> Schema:
     definitions: Schema = schema.setdefault("$defs", {})
     properties: Schema = schema["properties"]
     properties["methods"] |= _methods()
-    properties["attacks"]["items"] = {"anyOf": [{"$ref": "#/$defs/Attack"}, _preset()]}
+    properties["attacks"]["items"] = {"anyOf": [{"$ref": "#/$defs/Attack"}, _preset(), _grid()]}
     properties["views"]["items"] = _view(definitions)
     properties["benchmark"] = {
         "description": properties["benchmark"]["description"],
@@ -155,6 +156,12 @@ def _preset() -> Schema:
     """Return the schema of a preset, which is a named list of attacks."""
     names = [{"const": name, "description": preset.summary} for name, preset in PRESETS.items()]
     return _form(PRESET, {"description": "the attacks of a published evaluation", "anyOf": names})
+
+
+def _grid() -> Schema:
+    """Return the schema of a grid: an attack with lists of values, one attack for each combination."""
+    attack = {"type": "object", "minProperties": 1, "maxProperties": 1, "propertyNames": {"enum": list(ATTACKS)}}
+    return _form(GRID, {"description": "one attack for each combination of listed values", **attack})
 
 
 def _benchmark(card: BenchmarkCard, definitions: Schema) -> Schema:

@@ -209,7 +209,8 @@ def _frozen_of(space: MethodSpace, *, adapters: bool) -> int:
     retain = {str(value) for name, dimension in space.params.items() if name.split(".")[-1] == "retain"
               for value in _values(dimension)}  # fmt: skip
     own = any(need in ("reference:logits", "reference:hidden") for need in needs) or bool(retain & LOOKS_AT_ORIGINAL)
-    return int(own and not adapters) + int(any(need.startswith("teacher:") for need in needs))
+    own &= not adapters or "noise" in needs  # damaged weights without adapters are not the original
+    return int(own) + int(any(need.startswith("teacher:") for need in needs))
 
 
 def _values(dimension: Dimension) -> Iterable[object]:

@@ -38,7 +38,7 @@ OF_PARAPHRASE = ("paraphrase_probability", "paraphrase_rouge")
 """Metrics of the answer in other words."""
 WORDED = ("paraphrase", "summary")
 """Written views that say a row in other words."""
-NO_VIEWS = ("state", "grouped", "train", "forget_paraphrase")
+NO_VIEWS = ("state", "grouped", "noise", "train", "forget_paraphrase")
 
 
 def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
@@ -260,14 +260,21 @@ def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
             row.kind == "question" for row in benchmark.train.get(shown or "", ())
         ):
             yield f"attack {attack.label} shows questions with answers, and view {shown} of {benchmark.name} has none"
+        calibrated = attack.params.get("calibration") if attack.params.get("scheme") == "gptq" else None
+        if calibrated is not None and calibrated not in benchmark.train:
+            yield f"attack {attack.label} calibrates on view {calibrated}, and {_views_of(benchmark, calibrated)}"
         view = attack.params.get("data")
         written = attack_view(attack.name, attack.params)
         if attack.name != "relearn" or view is None or view in benchmark.train or written is not None:
             continue
-        nearest = near_miss(view, benchmark.train)
-        hint = f"; nearest: {nearest}" if nearest else ""
-        views = listing(sorted(benchmark.train))
-        yield f"attack {attack.label} trains on view {view}, and benchmark {benchmark.name} has {views}{hint}"
+        yield f"attack {attack.label} trains on view {view}, and {_views_of(benchmark, view)}"
+
+
+def _views_of(benchmark: Benchmark, wanted: str) -> str:
+    """Return which training views a benchmark has, and the nearest to the one that was wanted."""
+    nearest = near_miss(wanted, benchmark.train)
+    hint = f"; nearest: {nearest}" if nearest else ""
+    return f"benchmark {benchmark.name} has {listing(sorted(benchmark.train))}{hint}"
 
 
 def _few_facts(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:

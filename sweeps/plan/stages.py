@@ -13,7 +13,7 @@ from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.methods.catalog import card
+from unlearn_sweep.methods.catalog import card, in_two
 from unlearn_sweep.sweeps.plan.estimates import (
     STAGE_OVERHEAD_S,
     START_MODEL_S,
@@ -95,6 +95,11 @@ def plan_stages(
             _teacher(given, space, shares[space.method])
             for space in job.spaces
             if training_requests.needs_teacher(space.method)
+        ),
+        *(
+            _suppress(given, first, shares[space.method])
+            for space in job.spaces
+            if (first := trainings_of(space)[0]) is not None
         ),
         *(_unlearn(given, space, shares[space.method]) for space in job.spaces),
         StagePlan(name="evaluate", per="trial", count=trials, **evaluate),
@@ -195,6 +200,24 @@ def _teacher(given: Given, space: MethodSpace, trials: int) -> StagePlan:
     )  # fmt: skip
 
 
+def trainings_of(space: MethodSpace) -> tuple[MethodSpace | None, MethodSpace]:
+    """Return the spaces of the first of two trainings in turn, if there is one, and of the training that is left."""
+    trainings = in_two(space.method, space.params)
+    if trainings is None:
+        return None, space
+    first, last = (MethodSpace(method=method, params=params) for method, params in trainings)
+    return first, last
+
+
+def _suppress(given: Given, first: MethodSpace, trials: int) -> StagePlan:
+    """Return the first of two trainings in turn: once per trial if its parameters are searched, else once."""
+    seconds, source = _unlearn_seconds(given, first, "suppress")
+    count = trials if first.searched() else 1
+    return StagePlan(
+        name="suppress", per="trial", count=count, seconds=seconds, source=source, states=0, method=first.method
+    )
+
+
 def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
     seconds, source = _unlearn_seconds(given, space)
     return StagePlan(
@@ -202,7 +225,7 @@ def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
     )
 
 
-def _unlearn_seconds(given: Given, space: MethodSpace) -> tuple[float | None, str]:
+def _unlearn_seconds(given: Given, space: MethodSpace, stage: str = "unlearn") -> tuple[float | None, str]:
     """Return seconds and source: measured on the same data, method and training settings, else modelled."""
     training = given.job.training.identity()
 
@@ -213,14 +236,15 @@ def _unlearn_seconds(given: Given, space: MethodSpace) -> tuple[float | None, st
             training,
         )
 
-    known = given.measured.median_s("unlearn", fits)
+    known = given.measured.median_s(stage, fits)
     if known:
         return known[0], _from(known)
     if given.parameters is None:
         return None, "unknown"
-    steps = unlearn_steps(given.job, space, given.work)
+    own = trainings_of(space)[1]
+    steps = unlearn_steps(given.job, own, given.work)
     tokens = steps * 2 * given.job.training.global_batch_size * given.work.tokens_per_row
-    work_s = training_seconds(given.parameters, tokens * card(space.method).cost, steps, given.training)
+    work_s = training_seconds(given.parameters, tokens * card(own.method).cost, steps, given.training)
     return work_s + STAGE_OVERHEAD_S + _start(given.job), "modelled"
 
 

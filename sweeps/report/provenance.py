@@ -16,7 +16,7 @@ from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.sweeps.report.records import SweepData
 from unlearn_sweep.sweeps.report.timeline import Timeline
 
-TRAINED = ("unlearn", "reinforce", "prepare:original", "prepare:gold")
+TRAINED = ("unlearn", "suppress", "reinforce", "prepare:original", "prepare:gold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,7 @@ CASES = [
     Case("elm", retain_above=0.5),
     Case("task_vector", {"strength": 2.0}),
     Case("whp", forget_below=0.3),
+    Case("undo", {"alpha": 0.6, "distil_on": "retain"}, forget_below=0.9, retain_above=0.6),
     Case("rmu", STEERED, forget_below=0.4),
     Case("adaptive_rmu", {name: STEERED[name] for name in STEERED if name != "steering"}, forget_below=0.4),
     Case("rad", STEERED, forget_below=0.4),

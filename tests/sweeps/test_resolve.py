@@ -244,3 +244,39 @@ def test_a_methods_own_epochs_replace_the_sweeps(tmp_path: Path) -> None:
         steps, "npo", {"learning_rate": 1e-4, "epochs": 7}, 0, "start", tmp_path / "out"
     )
     assert (counted.training.epochs, counted.training.max_steps) == (None, 9)
+
+
+def test_a_grid_is_an_attack_for_each_combination_of_its_lists(tmp_path: Path) -> None:
+    """Oracle: the attacks written one by one. `steps` takes a list itself, so it is no axis."""
+    grid = "{relearn: {learning_rate: [2e-6, 2e-5], lora_rank: [0, 16], steps: [5, 20]}}"
+    found = job_of(tmp_path, attacks=f"attacks: [{{grid: {grid}}}]").attacks
+    written = ", ".join(
+        f"{{relearn: {{learning_rate: {rate}, lora_rank: {rank}, steps: [5, 20]}}}}"
+        for rate in ("2e-6", "2e-5")
+        for rank in (0, 16)
+    )
+    single = job_of(tmp_path, attacks=f"attacks: [{written}]").attacks
+    assert [attack.params for attack in found] == [attack.params for attack in single]
+    assert [attack.label for attack in found] == [
+        "relearn-learning_rate-2e-06-lora_rank-0",
+        "relearn-learning_rate-2e-06-lora_rank-16",
+        "relearn-learning_rate-2e-05-lora_rank-0",
+        "relearn-learning_rate-2e-05-lora_rank-16",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("{relearn: {steps: [5, 20]}}", "no parameter has several values"),
+        ("{relearn: {learning_rate: [2e-6, 7]}}", "out of range"),
+        ("{relern: {learning_rate: [2e-6]}}", "unknown attack"),
+        ("[relearn]", "not a grid"),
+        ("{relearn: {learning_rate: [2e-6]}, prefill: {}}", "not a grid"),
+        ("{relearn: }", "not a grid"),
+    ],
+)
+def test_a_grid_that_cannot_be_one_is_refused(tmp_path: Path, grid: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        job_of(tmp_path, attacks=f"attacks: [{{grid: {grid}}}]")
+    assert message in [problem.message for problem in caught.value.problems]

@@ -28,7 +28,11 @@ CASES: dict[str, list[Any]] = {
     "think": [{"tokens": [2, 8]}],
     "sample": [{"answers": [1, 2], "drawn": 3}],
     "rwku_prompts": [{}, {"aggregate": "worst", "kinds": ["role_play", "in_context"]}],
-    "quantize": [{"bits": [8, 4]}, {"bits": 4, "granularity": "group", "group_size": 20, "include_lm_head": True}],
+    "quantize": [
+        {"bits": [8, 4]},
+        {"bits": 4, "granularity": "group", "group_size": 20, "include_lm_head": True},
+        {"bits": [8, 4], "scheme": "gptq", "samples": 8},
+    ],
     "relearn": [TRAINING, {**TRAINING, "lora_rank": 2}, {**TRAINING, "data": "related"}],
     "finetune": [{**TRAINING, "data": "TASK_FILE", "heldout_rows": 4, "batch_size": 4}],
     "logit_lens": [{}, {"layers": [1]}],

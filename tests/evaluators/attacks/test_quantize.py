@@ -17,7 +17,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 from tests.evaluators.attacks.toy_world import same_weights
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build, validate
-from unlearn_sweep.evaluators.attacks.quantize import Granularity, quantization_codes
+from unlearn_sweep.evaluators.attacks.quantize import quantization_codes
+from unlearn_sweep.evaluators.attacks.quantize_params import Granularity
 from unlearn_sweep.evaluators.model_parts import UnsupportedModelError, linear_matrices
 
 
