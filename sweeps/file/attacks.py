@@ -58,7 +58,7 @@ def _read_entry(item: Any, path: KeyPath, folder: Path, collector: ProblemCollec
         return
     inner: KeyPath = (*path, GRID)
     asked = item[GRID]
-    name, params = next(iter(asked.items())) if isinstance(asked, dict) and len(asked) == 1 else (None, None)
+    name, params = next(iter(asked.items())) if isinstance(asked, dict) and len(asked) == 1 else ("", None)
     if not isinstance(params, dict) or not collector.is_valid(inner):
         collector.add(inner, "not a grid", given=shown(asked), allowed=FORM_OF_GRID)
         return
@@ -71,7 +71,7 @@ def _read_entry(item: Any, path: KeyPath, folder: Path, collector: ProblemCollec
             advice="write the attack without grid, or give a list",
         )
         return
-    for values, label in expanded(str(name), params):
+    for values, label in expanded(name, params):
         attack = read_attack({name: values}, inner, folder, collector)
         if attack is not None:
             yield attack.model_copy(update={"label": f"{attack.label}-{label}"})
