@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -102,14 +102,24 @@ _NAMES: Mapping[type[Any], str] = MappingProxyType({kind: name for name, kind in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodSpace:
-    """One method, named as in the sweep file, with all its parameters in the order of its card."""
+    """One method, named as in the sweep file, with all its parameters in the order of its card.
+
+    `only_if` maps a parameter that has no effect in some trials to the one that decides it, and to the value of that
+    one with which it has. Elsewhere it keeps its first value, so that equal trainings are equal configurations.
+    """
 
     method: str
     params: Mapping[str, Dimension]
+    only_if: Mapping[str, tuple[str, Scalar]] = field(default_factory=dict)
 
     def searched(self) -> dict[str, Dimension]:
         """Return the parameters that are not `Fixed`."""
         return {name: dimension for name, dimension in self.params.items() if not isinstance(dimension, Fixed)}
+
+    def canonical(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return the parameters with those that have no effect at their first value."""
+        idle = {name for name, (other, value) in self.only_if.items() if params[other] != value}
+        return {name: end_values(self.params[name])[0] if name in idle else value for name, value in params.items()}
 
     def whole(self, searched: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return all parameters in their order: those given, and the value of every fixed one."""
@@ -124,9 +134,11 @@ class MethodSpace:
         return None if None in sizes else math.prod(count for count in sizes if count is not None)
 
     def to_json(self) -> dict[str, Any]:
+        conditions = {name: list(condition) for name, condition in self.only_if.items()}
         return {
             "method": self.method,
             "params": {name: dimension_to_json(value) for name, value in self.params.items()},
+            **({"only_if": conditions} if conditions else {}),
         }
 
     @classmethod
@@ -136,10 +148,11 @@ class MethodSpace:
         Raises:
             ValueError: `data` is not a method space.
         """
-        if set(data) != {"method", "params"} or not isinstance(data["params"], Mapping):
+        if set(data) - {"only_if"} != {"method", "params"} or not isinstance(data["params"], Mapping):
             raise ValueError(f"not a method space: it needs method and params, got {sorted(data)}")
         params = {str(name): dimension_from_json(value) for name, value in data["params"].items()}
-        return cls(method=str(data["method"]), params=params)
+        only_if = {str(name): (str(other), value) for name, (other, value) in data.get("only_if", {}).items()}
+        return cls(method=str(data["method"]), params=params, only_if=only_if)
 
 
 def size(dimension: Dimension) -> int | None:
@@ -152,6 +165,16 @@ def size(dimension: Dimension) -> int | None:
         case Integer(low=low, high=high) | LogInteger(low=low, high=high):
             return high - low + 1
     return 1 if dimension.low == dimension.high else None
+
+
+def end_values(dimension: Dimension) -> tuple[Scalar, ...]:
+    """Return the values of a choice, both ends of a range, or the fixed value."""
+    match dimension:
+        case Fixed(value=value):
+            return (value,)
+        case Choice(values=values):
+            return values
+    return (dimension.low, dimension.high)
 
 
 def holds(dimension: Dimension, value: Any) -> bool:

@@ -73,6 +73,7 @@ def attack_train_job(job: SweepJob, attack: Choice, call: AttackRequest, output:
             "weight_decay": params.weight_decay,
             "betas": (0.9, 0.999),
             "adam_epsilon": 1e-8,
+            "optimizer": "adamw",
             "lora": lora,
         }
     )

@@ -19,6 +19,7 @@ from unlearn_sweep.engine.store.outcomes import StartOutcome, TrainOutcome
 from unlearn_sweep.engine.store.stages import StageRequest
 from unlearn_sweep.engine.training.job import Choice, TrainJob
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
+from unlearn_sweep.engine.training_space import own_params, trained_with, training_params
 
 TRAINING_CODE = "unlearn_sweep.engine.training.worker"
 FINETUNE_CODE = "unlearn_sweep.methods.finetune"
@@ -122,17 +123,18 @@ def unlearn_stage(
     from unlearn_sweep.methods.catalog import in_two, modules
 
     trained, own = last_training(method, params)
+    own = own_params(own)
     trainings = in_two(method, params)
     start = original if trainings is None else suppress_stage(job, *trainings[0], seed, original, data).key
     learnt_from = teacher_params(trained, own)
     teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
     inputs = {
         "method": method,
-        "params": params,
+        "params": own_params(params),
         **named_files(own),
         **teacher,
         "seed": seed,
-        "training": job.training.identity(),
+        "training": trained_with(job.training, params).identity(),
         "dtype": job.dtype,
         "original": start,
         **tokenizer_identity(job, ""),
@@ -152,11 +154,17 @@ def suppress_stage(
 
 
 def last_training(method: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return what the stage "unlearn" trains: the method, or the second of two trainings in turn."""
+    """Return what the stage "unlearn" trains: the method, or the second of two trainings in turn.
+
+    Searched settings of the training hold for both.
+    """
     from unlearn_sweep.methods.catalog import in_two
 
     trainings = in_two(method, params)
-    return (method, dict(params)) if trainings is None else trainings[1]
+    if trainings is None:
+        return method, dict(params)
+    last, values = trainings[1]
+    return last, {**values, **training_params(params)}
 
 
 def unlearn_job(
@@ -172,7 +180,8 @@ def unlearn_job(
 
     The learning rate is taken from `params`. So is the number of epochs if present, unless the sweep sets `max_steps`.
     """
-    own = job.training.max_steps is None and "epochs" in params
+    training, params = trained_with(job.training, params), own_params(params)
+    own = training.max_steps is None and "epochs" in params
     reads = method_reads(job.views, method, fixed(params))
     return TrainJob(
         start_model=original_path,
@@ -181,7 +190,7 @@ def unlearn_job(
         benchmark=Choice(name=job.benchmark.name, params=with_reads(job.benchmark.params, reads)),
         method=Choice(name=method, params={name: value for name, value in params.items() if name not in PER_METHOD}),
         learning_rate=params["learning_rate"],
-        training=job.training.lasting(params["epochs"]) if own else job.training,
+        training=training.lasting(params["epochs"]) if own else training,
         seed=seed,
         checkpoint_dir=str(checkpoints) if checkpoints is not None else None,
         dtype=job.dtype,
@@ -205,7 +214,7 @@ def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | N
         return None
     found = {
         name.rpartition(".")[2].removeprefix("reinforce_"): value
-        for name, value in (defaults(method) | dict(params)).items()
+        for name, value in (defaults(method) | own_params(params)).items()
         if "reinforce_" in name
     }
     return {name: found[name] for name in PER_METHOD}
@@ -214,9 +223,9 @@ def teacher_params(method: str, params: Mapping[str, Any]) -> dict[str, Any] | N
 def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data: str) -> StageRequest[TrainOutcome]:
     """Return the stage that trains the original further on the forget rows, with the sweep's seed.
 
-    All trials with the same teacher `params` share it.
+    All trials with the same teacher `params` share it, whatever settings of the training they search.
     """
-    request = unlearn_stage(job, "finetune", params, job.seed, original, data)
+    request = unlearn_stage(_teaching(job), "finetune", params, job.seed, original, data)
     inputs = {**request.inputs, "views": ["forget"]}
     return StageRequest(stage="reinforce", inputs=inputs, outcome=TrainOutcome, weights=True)
 
@@ -225,6 +234,11 @@ def teacher_job(
     job: SweepJob, params: Mapping[str, Any], original_path: str, output: Path, checkpoints: Path | None = None
 ) -> TrainJob:
     """Return the training job of `teacher_stage`."""
-    training = unlearn_job(job, "finetune", params, job.seed, original_path, output, checkpoints)
+    training = unlearn_job(_teaching(job), "finetune", params, job.seed, original_path, output, checkpoints)
     length = training.training.lasting(params["epochs"])
     return training.model_copy(update={"train_groups": ("forget",), "training": length})
+
+
+def _teaching(job: SweepJob) -> SweepJob:
+    """Return the job with the optimizer that teachers are trained with: AdamW, as their learning rates are for it."""
+    return job.model_copy(update={"training": job.training.model_copy(update={"optimizer": "adamw"})})

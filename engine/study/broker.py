@@ -155,6 +155,7 @@ class StudyBroker:
             name: suggest(trial, f"{method}.{name}", dimension)
             for name, dimension in self.spaces[method].params.items()
         }
+        params = self.spaces[method].canonical(params)
         proposal = self.proposal_of(trial.number, method, params, seed=self.plan.seed)
         twin = next((other.number for other in self.proposals.values() if other.key == proposal.key), None)
         if twin is not None:

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import torch
 from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, model_context
 from unlearn_sweep.engine.training.adversary import Adversary
 from unlearn_sweep.engine.training.backend import StepBackend
-from unlearn_sweep.engine.training.batches import BatchPlan
+from unlearn_sweep.engine.training.batches import BatchPlan, shuffled
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.checkpoint import Checkpoints
 from unlearn_sweep.engine.training.continuations import write_continuations
@@ -77,12 +77,13 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     """
     method, ranks = method or build(job.method.name, job.method.params), Ranks.current()
     check_needs(job.method.name, method)
+    check_optimizer(job, method)
     tokenizer = load_tokenizer(job.tokenizer or job.start_model, model=job.start_model)
     benchmark = cache.fitted(benchmark, tokenizer, model_context(job.start_model))
     encoder = cache.encoder(benchmark, tokenizer, job.max_tokens)
     needs = method.needs()
     views = Views(
-        benchmark,
+        with_retain_rows(benchmark, job),
         encoder,
         needs.views,
         train_groups=job.train_groups,
@@ -145,6 +146,15 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     )
 
 
+def with_retain_rows(benchmark: Benchmark, job: TrainJob) -> Benchmark:
+    """Return the benchmark with `training.retain_rows` rows of view "retain", drawn by the seed; or all."""
+    wanted, rows = job.training.retain_rows, benchmark.train.get("retain", ())
+    if wanted is None or wanted >= len(rows):
+        return benchmark
+    kept = sorted(shuffled(job.seed, "retain rows", 0, len(rows))[:wanted])
+    return replace(benchmark, train={**benchmark.train, "retain": [rows[row] for row in kept]})
+
+
 def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> StepBackend:
     """Create the job's backend for training the weights of `module`.
 
@@ -156,6 +166,10 @@ def create_backend(job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped
         return DeepSpeedBackend(job, module, grouped=grouped)
     from unlearn_sweep.engine.training.torch_backend import TorchBackend
 
+    if job.training.optimizer == "zeroth_order":
+        from unlearn_sweep.engine.training.zeroth_backend import ZerothOrderBackend
+
+        return ZerothOrderBackend(job, module, ranks)
     return TorchBackend(job, module, ranks, grouped=grouped)
 
 
@@ -167,6 +181,15 @@ def check_needs(name: str, method: Method) -> None:
         raise ValueError(f"method {name!r} consults the start model on views it does not read: {', '.join(strangers)}")
     if not needs.layers and (needs.reference == "hidden" or not needs.logits or needs.trainable != "all"):
         raise ValueError(f"method {name!r} works on hidden states but declares no layers")
+
+
+def check_optimizer(job: TrainJob, method: Method) -> None:
+    """Raise ValueError if the optimizer cannot train this method; called before the model is loaded."""
+    needs, training, name = method.needs(), job.training, job.method.name
+    if training.optimizer == "zeroth_order" and (needs.gradients == "grouped" or needs.adversary is not None):
+        raise ValueError(f"method {name!r} works with gradients, and optimizer zeroth_order makes none")
+    if training.optimizer == "sophia" and training.sophia.curvature == "gauss_newton" and not needs.logits:
+        raise ValueError(f"method {name!r} reads no logits for sophia to draw targets from; use curvature: gradient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +256,7 @@ def teacher_model(job: TrainJob, needs: Needs, models: Models) -> Frozen | None:
 def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> SupervisedLM:
     """Prepare the model for the backend: training mode, with all weights frozen that are not trained.
 
-    AdamW on bfloat16 weights loses most small updates, so weights are trained in float32: the master copy of ZeRO, or
+    Steps on bfloat16 weights lose most small updates, so weights are trained in float32: the master copy of ZeRO, or
     float32 weights under autocast with the torch backend.
     """
     if job.training.activation_checkpointing:

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from unlearn_sweep.engine.training.checkpoint import Checkpoints
+from unlearn_sweep.engine.training.curvature import sampled_curvature
 from unlearn_sweep.engine.training.global_batch import GlobalBatch
 from unlearn_sweep.engine.training.gradients import shaped_gradient
 from unlearn_sweep.engine.training.loss import MethodError
@@ -19,6 +20,8 @@ from unlearn_sweep.engine.training.schedule import learning_rate
 from unlearn_sweep.engine.training.smaller_batches import halved, shrink
 from unlearn_sweep.engine.training.state import History, Totals, Training, TrainProgress
 from unlearn_sweep.engine.training.steps import MicroStep
+from unlearn_sweep.engine.training.torch_backend import TorchBackend
+from unlearn_sweep.engine.training.zeroth_backend import ZerothOrderBackend, measure_slopes
 from unlearn_sweep.methods.composition import Phased
 from unlearn_sweep.methods.interface import GradientWrapper, Method, Needs, StatefulMethod
 
@@ -109,10 +112,14 @@ def gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals
 
 def _gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals:
     needs, whole = training.run.needs, GlobalBatch(training, index)
-    totals = Totals(whole.rows, watched_view(needs) if checked else None)
-    if needs.gradients == "grouped":
+    totals, backend = Totals(whole.rows, watched_view(needs) if checked else None), training.backend
+    if isinstance(backend, TorchBackend) and backend.wants_curvature(index):
+        backend.take_curvature(sampled_curvature(training, index, totals))
+    if isinstance(backend, ZerothOrderBackend):
+        measure_slopes(training, backend, index, totals)
+    elif needs.gradients == "grouped":
         wrappers = gradient_wrappers(training.active)
-        training.backend.place(shaped_gradient(training, index, totals, wrappers))
+        backend.place(shaped_gradient(training, index, totals, wrappers))
     else:
         accumulate(training, whole, totals)
     return totals

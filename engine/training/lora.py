@@ -5,9 +5,10 @@ A method's frozen start model is then the same model with its adapters disabled,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def adapted_layers(model: PreTrainedModel, settings: LoraSettings, needs: Needs,
     """Return the full names of the linear layers that get an adapter."""
     return [
         name
-        for name, module in _chosen(model, needs, layers)
+        for name, module in _chosen(model, settings, needs, layers)
         if is_linear(module)
         and (settings.targets == "all" or name.rpartition(".")[2] in TARGETS[settings.targets])
         and (needs.trainable != "down_projections" or is_down_projection(name))
@@ -73,17 +74,25 @@ def adapted_experts(model: PreTrainedModel, settings: LoraSettings, needs: Needs
     """Return the full names of the expert parameters whose matrices each get an adapter."""
     if settings.targets != "all":
         return []
-    named = (f"{name}.{own}" for name, module in _chosen(model, needs, layers) for own, _ in expert_parameters(module))
+    chosen = _chosen(model, settings, needs, layers)
+    named = (f"{name}.{own}" for name, module in chosen for own, _ in expert_parameters(module))
     return [name for name in named if needs.trainable != "down_projections" or is_down_projection(name)]
 
 
-def _chosen(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> Iterator[tuple[str, nn.Module]]:
-    """Return the modules, with full names, of the blocks that the method trains."""
+def _chosen(
+    model: PreTrainedModel, settings: LoraSettings, needs: Needs, layers: Sequence[int]
+) -> Iterator[tuple[str, nn.Module]]:
+    """Return the modules, with full names, of the blocks that the method trains and the settings adapt."""
     blocks = decoder_layers(model)
-    chosen = {
-        id(module) for number in trained_blocks(needs, layers, len(blocks)) for module in blocks[number].modules()
-    }
+    numbers = half_of(trained_blocks(needs, layers, len(blocks)), settings.layers)
+    chosen = {id(module) for number in numbers for module in blocks[number].modules()}
     return ((name, module) for name, module in model.named_modules() if id(module) in chosen)
+
+
+def half_of(blocks: range, which: Literal["all", "lower", "upper"]) -> range:
+    """Return all of these blocks, or their lower or upper half; the middle one of an odd number is in both."""
+    lower, upper = math.ceil(len(blocks) / 2), len(blocks) // 2
+    return {"all": blocks, "lower": blocks[:lower], "upper": blocks[upper:]}[which]
 
 
 def is_linear(module: nn.Module) -> bool:

@@ -12,6 +12,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from unlearn_sweep.engine.optimizers.catalog import SECTIONS, OptimizerName
+from unlearn_sweep.engine.optimizers.lion import LionSettings
+from unlearn_sweep.engine.optimizers.sign_sgd import SignSgdSettings
+from unlearn_sweep.engine.optimizers.sophia import SophiaSettings
+from unlearn_sweep.engine.optimizers.zeroth_order import ZerothOrderSettings
 from unlearn_sweep.engine.settings import Count, Resources, Settings, resources_of, rule
 
 Backend = Literal["torch", "deepspeed"]
@@ -41,6 +46,9 @@ class LoraSettings(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapters")
     targets: Literal["all", "attention", "query_value"] = Field(
         default="all", description="linear layers that get one; query_value: as the LoRA paper and RWKU"
+    )
+    layers: Literal["all", "lower", "upper"] = Field(
+        default="all", description="blocks that get one: all that the method trains, or their lower or upper half"
     )
 
 
@@ -75,9 +83,22 @@ class TrainingSettings(Settings):
         default="auto",
         description="Ray resources of one worker: CPU, GPU, a custom name; auto: a GPU if there is one",
     )
+    lion: LionSettings = Field(default=LionSettings(), description="settings of optimizer lion")
+    sophia: SophiaSettings = Field(default=SophiaSettings(), description="settings of optimizer sophia")
+    sign_sgd: SignSgdSettings = Field(default=SignSgdSettings(), description="settings of optimizer sign_sgd")
+    zeroth_order: ZerothOrderSettings = Field(
+        default=ZerothOrderSettings(), description="settings of optimizer zeroth_order"
+    )
+    optimizer: OptimizerName = Field(
+        default="adamw",
+        description="adamw, lion, sophia (diagonal Hessian), sign_sgd, or zeroth_order (forward passes only)",
+    )
+    retain_rows: Count | None = Field(
+        default=None, description="retain rows that a training draws from, chosen by the seed; left out: all"
+    )
     gradient_clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null does not clip")
     warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay of AdamW")
+    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay of matrices and embeddings")
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the two moments"
     )
@@ -120,6 +141,20 @@ class TrainingSettings(Settings):
             raise rule(f"offload: {offload} below ZeRO stage {least}", advice=f"write zero_stage: {least}")
         return offload
 
+    @field_validator("optimizer")
+    @classmethod
+    def _optimizer_fits_the_backend(cls, name: OptimizerName, info: ValidationInfo) -> OptimizerName:
+        if info.data.get("backend") != "deepspeed":
+            return name
+        if name == "zeroth_order":
+            message = "zeroth_order makes no gradients, and ZeRO shares nothing else that it has"
+            raise rule(message, allowed="adamw, lion, sophia, sign_sgd", advice="write backend: torch")
+        sophia = info.data.get("sophia")
+        if name == "sophia" and sophia is not None and sophia.curvature == "gauss_newton":
+            message = "sophia's gauss_newton curvature needs a second gradient, which DeepSpeed's engine does not give"
+            raise rule(message, advice="write sophia: {curvature: gradient}, or backend: torch")
+        return name
+
     def resolved(self) -> Self:
         """Return these settings with defaults for `epochs` (unless `max_steps` is set) and deepspeed's `zero_stage`."""
         epochs = None if self.max_steps is not None else self.epochs or DEFAULT_EPOCHS
@@ -129,6 +164,23 @@ class TrainingSettings(Settings):
     def lasting(self, epochs: float) -> Self:
         """Return these settings with `epochs` passes, replacing `epochs` and `max_steps`."""
         return self.model_copy(update={"epochs": float(epochs), "max_steps": None})
+
+    def with_values(self, values: Mapping[str, object]) -> Self:
+        """Return these settings with other values, named as in the file; `lora.rank` is the rank of `lora`.
+
+        Raises:
+            ValueError: a value is not allowed, or there is no such setting.
+        """
+        if not values:
+            return self
+        content = self.model_dump()
+        for name, value in values.items():
+            section, _, own = name.rpartition(".")
+            place = content[section] if section else content
+            if not isinstance(place, dict) or own not in place:
+                raise ValueError(f"training has no setting {name!r} here")
+            place[own] = value
+        return type(self).model_validate(content)
 
     @property
     def zero(self) -> int:
@@ -153,5 +205,15 @@ class TrainingSettings(Settings):
         return Workers(count=self.workers, resources=each), measuring
 
     def identity(self) -> dict[str, object]:
-        """Return the settings that affect the trained weights, as plain JSON, for stage keys."""
-        return self.resolved().model_dump(mode="json", exclude=set(CHANGES_NO_WEIGHTS))
+        """Return the settings that affect the trained weights, as plain JSON, for stage keys.
+
+        Settings of optimizers that are not in use are left out, and AdamW is not named, nor are
+        all retain rows and adapters in all layers, as before there was a choice.
+        """
+        unused = {name for name in SECTIONS if name != self.optimizer}
+        unused |= {"retain_rows"} if self.retain_rows is None else set()
+        unused |= {"optimizer"} if self.optimizer == "adamw" else {"betas", "adam_epsilon"}
+        content = self.resolved().model_dump(mode="json", exclude={*CHANGES_NO_WEIGHTS, *unused})
+        if self.lora is not None and self.lora.layers == "all":
+            del content["lora"]["layers"]
+        return content

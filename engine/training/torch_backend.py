@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from unlearn_sweep.engine.optimizers.catalog import OPTIMIZERS
+from unlearn_sweep.engine.optimizers.sophia import Sophia
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM
 from unlearn_sweep.engine.training.job import TrainJob
-from unlearn_sweep.engine.training.optimizer import create_optimizer
+from unlearn_sweep.engine.training.optimizer import RuleOptimizer, create_optimizer
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.methods.moved_weights import perturbed, realised_squared
 
@@ -22,7 +24,7 @@ SAVED = "training.safetensors"
 
 
 class TorchBackend:
-    """AdamW over float32 weights. Gradients are averaged over ranks once per step."""
+    """An optimizer over float32 weights. Gradients are averaged over ranks once per step."""
 
     def __init__(self, job: TrainJob, module: SupervisedLM, ranks: Ranks, *, grouped: bool = False) -> None:
         self.clip = job.training.gradient_clip
@@ -32,7 +34,7 @@ class TorchBackend:
             self.parallel = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
         self.module = module
         self.ranks = ranks
-        self.optimizer = create_optimizer(job, module)
+        self.optimizer = create_optimizer(job, module) if OPTIMIZERS[job.training.optimizer].gradients else None
 
     def micro_batch(self, *, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last or self.parallel is None else self.parallel.no_sync()
@@ -84,10 +86,23 @@ class TorchBackend:
                     parameter.copy_(old)  # subtracting the offset would not restore the same bits
 
     def drop_gradients(self) -> bool:
-        self.optimizer.zero_grad(set_to_none=True)
-        return True
+        if self.optimizer is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+        return self.optimizer is not None
+
+    def wants_curvature(self, index: int) -> bool:
+        """Return whether the optimizer wants `take_curvature` before step `index` (from 0)."""
+        rule = self.optimizer.rule if isinstance(self.optimizer, RuleOptimizer) else None
+        return isinstance(rule, Sophia) and rule.draws_at(index + 1)
+
+    def take_curvature(self, curvature: Sequence[Tensor]) -> None:
+        """Give the optimizer an estimate for each trained weight, in the form of `zeros`, for the next step."""
+        if isinstance(self.optimizer, RuleOptimizer):
+            self.optimizer.estimate(self.parameters, curvature)
 
     def step(self, learning_rate: float) -> None:
+        if self.optimizer is None:
+            raise RuntimeError("this backend takes its steps without an optimizer")
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         for group in self.optimizer.param_groups:
@@ -99,8 +114,9 @@ class TorchBackend:
         if dist.is_initialized() and dist.get_rank() > 0:
             return  # every rank has the same weights
         tensors = {f"weight.{number}": weight for number, weight in enumerate(self.parameters)}
-        for number, weight in enumerate(self.parameters):
-            tensors |= {f"{name}.{number}": value for name, value in self.optimizer.state[weight].items()}
+        if self.optimizer is not None:
+            for number, weight in enumerate(self.parameters):
+                tensors |= {f"{name}.{number}": value for name, value in self.optimizer.state[weight].items()}
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / SAVED)
 
     @torch.no_grad()
@@ -108,6 +124,8 @@ class TorchBackend:
         tensors = load_file(folder / SAVED)
         for number, weight in enumerate(self.parameters):
             weight.copy_(tensors.pop(f"weight.{number}"))
+        if self.optimizer is None:
+            return
         for name, value in tensors.items():
             entry, _, number = name.rpartition(".")
             weight = self.parameters[int(number)]
@@ -117,5 +135,6 @@ class TorchBackend:
         """Do nothing: every rank has all weights already."""
 
     def close(self) -> None:
-        self.optimizer.state.clear()
+        if self.optimizer is not None:
+            self.optimizer.state.clear()
         self.parallel = None

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from unlearn_sweep.engine.samplers.catalog import SAMPLERS
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
@@ -22,6 +23,7 @@ from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.sweeps.file.attack_grid import GRID
 from unlearn_sweep.sweeps.file.attacks import PRESET
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
+from unlearn_sweep.sweeps.file.training import searchable_params, section_model
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -45,6 +47,7 @@ def sweep_schema() -> Schema:
     }
     definitions["Attack"] = _attack(definitions)
     _metric_names(definitions["EvaluatorsSection"])
+    _searched_settings(definitions)
     names = [{"const": card.name, "description": card.summary} for card in SAMPLERS.values()]
     definitions["SearchSection"]["properties"]["sampler"] |= {"oneOf": names}
     return {
@@ -186,6 +189,17 @@ def _inline(model: type[BaseModel], definitions: Schema) -> Schema:
     schema = model.model_json_schema()
     definitions.update(schema.pop("$defs", {}))
     return schema
+
+
+def _searched_settings(definitions: Schema) -> None:
+    """Let each setting of the training that a sweep can search be a space too."""
+    for name, param in searchable_params():
+        section, _, own = name.rpartition(".")
+        model = TrainingSettings if not section else section_model(section)
+        plain = definitions[model.__name__]["properties"][own]
+        noted = {key: plain.pop(key) for key in ("description", "default") if key in plain}
+        spaces = [form for form in _param(param)["anyOf"] if form.get("type") == "object"]
+        definitions[model.__name__]["properties"][own] = {**noted, "anyOf": [plain, *spaces]}
 
 
 def _metric_names(section: Schema) -> None:

@@ -18,11 +18,11 @@ from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 FORMS = "published (the method's own ranges), nothing (its defaults), or parameters with a value or a space each"
 
 
-def read_spaces(methods: Any, epochs: float | None, collector: ProblemCollector) -> tuple[MethodSpace, ...]:
+def read_spaces(methods: Any, epochs: Dimension | None, collector: ProblemCollector) -> tuple[MethodSpace, ...]:
     """Return the search space of every valid method in the file. Report mistakes.
 
-    `epochs` is the sweep's `training.epochs`. It replaces the default and range in a card; `epochs` given for a method
-    take precedence over it.
+    `epochs` is the sweep's `training.epochs`, fixed or searched. It replaces the default and range in a card; `epochs`
+    given for a method take precedence over it.
     """
     if not isinstance(methods, dict):
         return ()
@@ -54,7 +54,7 @@ def read_spaces(methods: Any, epochs: float | None, collector: ProblemCollector)
 
 
 def read_space(
-    card: MethodCard, value: Any, path: KeyPath, epochs: float | None, collector: ProblemCollector
+    card: MethodCard, value: Any, path: KeyPath, epochs: Dimension | None, collector: ProblemCollector
 ) -> MethodSpace | None:
     """Return the search space of one method; None if the file has mistakes there. Report them."""
     if value is None or value == {}:
@@ -89,19 +89,19 @@ def _given(
     return given
 
 
-def _defaults(card: MethodCard, epochs: float | None) -> dict[str, Dimension]:
-    return {param.name: Fixed(_epochs(param, epochs) or param.default) for param in card.params}
+def _defaults(card: MethodCard, epochs: Dimension | None) -> dict[str, Dimension]:
+    return {param.name: _epochs(param, epochs) or Fixed(param.default) for param in card.params}
 
 
-def _published(card: MethodCard, epochs: float | None) -> dict[str, Dimension]:
-    return {
-        param.name: Fixed(own) if (own := _epochs(param, epochs)) is not None else published(param)
-        for param in card.params
-    }
+def _published(card: MethodCard, epochs: Dimension | None) -> dict[str, Dimension]:
+    return {param.name: published(param) if (own := _epochs(param, epochs)) is None else own for param in card.params}
 
 
-def _epochs(param: Param, epochs: float | None) -> float | None:
-    """Return the sweep's number of epochs if `param` is "epochs", else None. A whole number becomes an int."""
-    if param.name != "epochs" or epochs is None:
-        return None
-    return int(epochs) if epochs.is_integer() else epochs
+def _epochs(param: Param, epochs: Dimension | None) -> Dimension | None:
+    """Return the sweep's number of epochs if `param` is "epochs", else None."""
+    return epochs if param.name == "epochs" else None
+
+
+def fixed_epochs(epochs: float | None) -> Dimension | None:
+    """Return the sweep's number of epochs as a dimension. A whole number becomes an int."""
+    return None if epochs is None else Fixed(int(epochs) if epochs.is_integer() else epochs)

@@ -23,7 +23,7 @@ from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
 from unlearn_sweep.sweeps.file.enqueue import check_enqueue
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.learn_from import check_learn_from
-from unlearn_sweep.sweeps.file.methods import read_spaces
+from unlearn_sweep.sweeps.file.methods import fixed_epochs, read_spaces
 from unlearn_sweep.sweeps.file.metrics import check_groups, read_metrics
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import check_storage
@@ -35,6 +35,7 @@ from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
 from unlearn_sweep.sweeps.file.tokenizers import check_tokenizers
+from unlearn_sweep.sweeps.file.training import TrainingSpace, check_training_space, read_training_space
 from unlearn_sweep.sweeps.file.views import read_views
 from unlearn_sweep.sweeps.file.warm_start import check_warm_start
 from unlearn_sweep.sweeps.file.yaml_lines import Document, parse_document, read_document
@@ -123,14 +124,16 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
         SpecError: The document has mistakes. The error contains all of them.
     """
     collector = ProblemCollector(document)
-    file = _structure(document, collector)
+    data = document.data
+    searched = read_training_space(data.get("training") if isinstance(data, dict) else None, collector)
+    file = _structure(document, searched, collector)
     if file is None:
         raise SpecError(document.file, collector.problems)
-    data = document.data
     checks.check_name(file, collector)
     plugins = read_plugins(file.plugins, folder / Path(document.file).parent, collector)
     benchmark = read_benchmark(data.get("benchmark"), folder, collector)
-    spaces = read_spaces(data.get("methods"), file.training.epochs, collector)
+    own = read_spaces(data.get("methods"), searched.epochs or fixed_epochs(file.training.epochs), collector)
+    spaces = searched.added_to(own)
     attacks = read_attacks(data.get("attacks"), folder, collector, machine)
     views = read_views(data.get("views"), spaces, folder, collector)
     ue = read_metrics("ue", file.evaluators.ue, benchmark, collector)
@@ -139,7 +142,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     check_groups(file.evaluators, tasks, collector)
     storage = check_storage(file.storage, ("storage",), folder, collector)
     check_mirror(file.mirror, ("mirror",), storage, collector)
-    _check_together(file, spaces, folder, machine, collector)
+    _check_together(file, spaces, searched, folder, machine, collector)
     check_architecture(file, attacks, folder, collector)
     check_prompt(file, benchmark, folder, collector, model)
     check_thinking(file, benchmark, attacks, folder, collector, model)
@@ -165,13 +168,19 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
 
 
 def _check_together(
-    file: SweepFile, spaces: tuple[MethodSpace, ...], folder: Path, machine: Machine | None, collector: ProblemCollector
+    file: SweepFile,
+    spaces: tuple[MethodSpace, ...],
+    searched: TrainingSpace,
+    folder: Path,
+    machine: Machine | None,
+    collector: ProblemCollector,
 ) -> None:
     """Check the rules between parts of the file."""
     checks.check_models(file, folder, machine, collector)
     check_tokenizers(file, folder, collector)
     check_recipes(file, folder, collector)
-    checks.check_training(file.training, collector)
+    for training in check_training_space(searched, file.training, collector) or [file.training]:
+        checks.check_training(training, collector)
     checks.check_evaluation(file, collector)
     checks.check_epochs(file, collector)
     checks.check_search(file.search, spaces, len(file.methods), collector)
@@ -183,8 +192,8 @@ def _check_together(
         checks.check_fits(file, machine, collector)
 
 
-def _structure(document: Document, collector: ProblemCollector) -> SweepFile | None:
-    """Validate the document against `SweepFile` and report structural mistakes.
+def _structure(document: Document, searched: TrainingSpace, collector: ProblemCollector) -> SweepFile | None:
+    """Validate the document against `SweepFile` and report structural mistakes. Searched settings have one value here.
 
     Leave out wrong values and replace missing required ones by `STAND_INS`, so that the rest can be checked too.
     None if the result is still invalid.
@@ -202,7 +211,8 @@ def _structure(document: Document, collector: ProblemCollector) -> SweepFile | N
             advice="see docs/sweep_file.md",
         )
         return None
-    kept = without(data, document.lost)
+    plain = data | {"training": searched.section} if "training" in data else data
+    kept = without(plain, document.lost)
     try:
         return SweepFile.model_validate(kept)
     except ValidationError as error:

@@ -15,11 +15,13 @@ from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.optimizers.catalog import OPTIMIZERS
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_training import trained_on_workers
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
 from unlearn_sweep.engine.training.zero_sizes import engine_sizes
+from unlearn_sweep.engine.training_space import settings_to_try
 from unlearn_sweep.methods.catalog import card
 
 GIB = 2**30
@@ -61,7 +63,7 @@ class GpuMemory:
         stage: "training", or "attack:" and the label of an attack that trains.
         weights: Trained weights, and their copies in the number format of the computation.
         gradients: Gradients of the trained weights.
-        optimizer: AdamW's moments, and ZeRO's master copy of the weights.
+        optimizer: The optimizer's state, and ZeRO's master copy of the weights.
         frozen: The frozen original and the teacher, if the method looks at them.
         gathered: What ZeRO adds up at one time, and the weights that stage 3 has whole at one time.
         activations: Activations kept for the backward pass of one micro-batch.
@@ -156,8 +158,12 @@ def too_large(
 
 
 def _training(job: SweepJob, shape: Shape, tokens_per_row: float) -> GpuMemory:
+    """Return the memory of the most demanding settings that the sweep may try."""
     grouped = any("grouped" in card(space.method).needs for space in job.spaces)
-    return training_memory(job.training, shape, tokens_per_row, frozen=_frozen_models(job), grouped=grouped)
+    frozen = _frozen_models(job)
+    tried = [settings for space in job.spaces for settings in settings_to_try(job.training, space)] or [job.training]
+    found = (training_memory(one, shape, tokens_per_row, frozen=frozen, grouped=grouped) for one in tried)
+    return max(found, key=lambda memory: memory.total)
 
 
 def training_memory(
@@ -173,10 +179,14 @@ def training_memory(
     sharded = workers if zero >= 3 else 1
     weights = 0.0 if settings.offload == "all" else (2.0 if settings.backend == "deepspeed" else 6.0) * per / sharded
     gradients = (6.0 if zero else 4.0) * per * trained / (workers if zero >= 2 else 1)
-    optimizer = (12.0 if settings.backend == "deepspeed" else 8.0) * per * trained / (workers if zero >= 1 else 1)
+    optimizes = OPTIMIZERS[settings.optimizer]
+    if not optimizes.gradients:
+        gradients = 0.0
+    state = 4.0 * optimizes.states + (4.0 if settings.backend == "deepspeed" else 0.0)
+    optimizer = state * per * trained / (workers if zero >= 1 else 1)
     rows = 2 * (settings.micro_batch_size or max(1, settings.global_batch_size // workers))
     tokens = rows * tokens_per_row
-    kept = CHECKPOINTED_BYTES if settings.activation_checkpointing else ACTIVATION_BYTES
+    kept = CHECKPOINTED_BYTES if settings.activation_checkpointing or not optimizes.gradients else ACTIVATION_BYTES
     return GpuMemory(
         stage="training",
         weights=weights,

@@ -24,6 +24,7 @@ from unlearn_sweep.evaluators.probe_parts import RWKU_METRICS, in_part
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.methods.catalog import card
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
+from unlearn_sweep.sweeps.plan.optimizer_check import optimizer_obstacles
 from unlearn_sweep.sweeps.plan.thinking_check import thinking_obstacles
 from unlearn_sweep.sweeps.views.readers import view_obstacles, write_command
 
@@ -54,6 +55,7 @@ def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
             *_floors(job),
             *_attacks(job, benchmark),
             *thinking_obstacles(job, benchmark),
+            *optimizer_obstacles(job),
         ]
     )
 

@@ -12,6 +12,7 @@ from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.attack_work import attack_work
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.engine.training_space import training_params, training_values
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.catalog import card, in_two
 from unlearn_sweep.sweeps.plan.estimates import (
@@ -26,7 +27,7 @@ from unlearn_sweep.sweeps.plan.estimates import (
     training_seconds,
     writing_seconds,
 )
-from unlearn_sweep.sweeps.plan.workload import Workload, finetune_tokens, typical, unlearn_steps
+from unlearn_sweep.sweeps.plan.workload import Workload, finetune_tokens, typical, typical_training, unlearn_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +206,9 @@ def trainings_of(space: MethodSpace) -> tuple[MethodSpace | None, MethodSpace]:
     trainings = in_two(space.method, space.params)
     if trainings is None:
         return None, space
-    first, last = (MethodSpace(method=method, params=params) for method, params in trainings)
-    return first, last
+    (first, before), (last, after) = trainings
+    shared = training_params(space.params)
+    return MethodSpace(method=first, params=before), MethodSpace(method=last, params={**after, **shared})
 
 
 def _suppress(given: Given, first: MethodSpace, trials: int) -> StagePlan:
@@ -227,14 +229,12 @@ def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
 
 def _unlearn_seconds(given: Given, space: MethodSpace, stage: str = "unlearn") -> tuple[float | None, str]:
     """Return seconds and source: measured on the same data, method and training settings, else modelled."""
+    searched = bool(training_values(space.params))
     training = given.job.training.identity()
 
     def fits(inputs: Mapping[str, Any]) -> bool:
-        return (inputs.get("data"), inputs.get("method"), inputs.get("training")) == (
-            given.data,
-            space.method,
-            training,
-        )
+        same = searched or inputs.get("training") == training
+        return same and (inputs.get("data"), inputs.get("method")) == (given.data, space.method)
 
     known = given.measured.median_s(stage, fits)
     if known:
@@ -243,7 +243,7 @@ def _unlearn_seconds(given: Given, space: MethodSpace, stage: str = "unlearn") -
         return None, "unknown"
     own = trainings_of(space)[1]
     steps = unlearn_steps(given.job, own, given.work)
-    tokens = steps * 2 * given.job.training.global_batch_size * given.work.tokens_per_row
+    tokens = steps * 2 * typical_training(given.job, own).global_batch_size * given.work.tokens_per_row
     work_s = training_seconds(given.parameters, tokens * card(own.method).cost, steps, given.training)
     return work_s + STAGE_OVERHEAD_S + _start(given.job), "modelled"
 

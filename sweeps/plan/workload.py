@@ -18,7 +18,8 @@ from unlearn_sweep.engine.search_space import (
     MethodSpace,
     Uniform,
 )
-from unlearn_sweep.engine.training.settings import DEFAULT_EPOCHS
+from unlearn_sweep.engine.training.settings import DEFAULT_EPOCHS, TrainingSettings
+from unlearn_sweep.engine.training_space import training_values
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
@@ -97,11 +98,20 @@ def tokens_of(rows: Sequence[Row], benchmark: Benchmark) -> tuple[float, float]:
 
 def unlearn_steps(job: SweepJob, space: MethodSpace, work: Workload) -> float:
     """Return the optimizer steps of a typical trial of a method."""
-    if job.training.max_steps is not None:
-        return float(job.training.max_steps)
+    training = typical_training(job, space)
+    if training.max_steps is not None:
+        return float(training.max_steps)
     epochs = space.params.get("epochs")
-    passes = typical(epochs) if epochs is not None else job.training.epochs or DEFAULT_EPOCHS
-    return max(1.0, passes * math.ceil(work.forget_rows / job.training.global_batch_size))
+    passes = typical(epochs) if epochs is not None else training.epochs or DEFAULT_EPOCHS
+    return max(1.0, passes * math.ceil(work.forget_rows / training.global_batch_size))
+
+
+def typical_training(job: SweepJob, space: MethodSpace) -> TrainingSettings:
+    """Return the training of a typical trial of a method: searched lengths and batches at their expected value."""
+    found = training_values(space.params)
+    whole = {name: round(typical(found[name])) for name in ("global_batch_size", "max_steps") if name in found}
+    passes = {"epochs": typical(found["epochs"])} if "epochs" in found else {}
+    return job.training.with_values({**whole, **passes})
 
 
 def finetune_tokens(recipe: Mapping[str, Any], rows: int, work: Workload) -> tuple[float, float]:

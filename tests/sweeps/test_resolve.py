@@ -226,7 +226,13 @@ def test_every_training_option_of_the_file_reaches_the_training(tmp_path: Path) 
         "decay": "cosine",
         "activation_checkpointing": True,
         "checkpoint_every_s": 30.0,
-        "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": "attention"},
+        "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": "attention", "layers": "upper"},
+        "lion": {"beta1": 0.8, "beta2": 0.98},
+        "sophia": {"beta1": 0.9, "beta2": 0.95, "gamma": 0.01, "every": 5, "curvature": "gradient"},
+        "sign_sgd": {"momentum": 0.5},
+        "zeroth_order": {"perturbation": 0.01, "directions": 2},
+        "optimizer": "sophia",
+        "retain_rows": 9,
     }
     job = job_of(tmp_path, training=f"training: {json.dumps(options)}")
     training = training_requests.unlearn_job(job, "npo", {"learning_rate": 1e-4}, 0, "start", tmp_path / "out").training

@@ -66,6 +66,20 @@ def test_a_trial_runs_its_stages_in_order_and_a_second_one_reuses_them(ready: Re
     assert [point.strength for point in first.attacks[1].curve] == [8, 4]
 
 
+def test_equal_settings_of_the_training_are_one_training(ready: Ready) -> None:
+    """A trial that draws the sweep's own batch size trains nothing; another size is another training."""
+    job, prepared, executor = ready
+    run_trial(_task(0), job, prepared, executor)
+    size = job.training.global_batch_size
+    same = run_trial(_task(20, params=PARAMS | {"training.global_batch_size": size}), job, prepared, executor)
+    assert (same.state, _stage_events(job, 20, "stage_finished")) == ("complete", [])
+    assert same.params["training.global_batch_size"] == size
+    other = run_trial(_task(21, params=PARAMS | {"training.global_batch_size": size // 2}), job, prepared, executor)
+    assert "unlearn" in _stage_events(job, 21, "stage_finished")
+    assert other.training is not None
+    assert other.training.global_batch_rows == size // 2
+
+
 def test_rob_is_the_least_over_families(ready: Ready) -> None:
     record = run_trial(_task(2), *ready)
     assert record.rob == pytest.approx(min(score.value for score in record.attacks if score.value is not None))

@@ -56,6 +56,14 @@ def test_only_adapted_layers_change(
     assert outcome["weights_finite"]
 
 
+@pytest.mark.parametrize(("layers", "block"), [("lower", "layers.0."), ("upper", "layers.1.")])
+def test_half_of_the_layers_are_adapted(make_job: JobMaker, benchmark: Benchmark, layers: str, block: str) -> None:
+    job = make_job("npo", lora=LORA | {"layers": layers}, learning_rate=1e-2)
+    run_worker(job, benchmark=benchmark)
+    assert changed(job)
+    assert all(block in name for name in changed(job))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_leaves_what_is_not_adapted_alone(make_job: JobMaker, benchmark: Benchmark, method: str) -> None:
