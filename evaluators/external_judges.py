@@ -13,8 +13,8 @@ from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.evaluators.entailment import entailment_classifier, entailment_model
 from unlearn_sweep.evaluators.gibberish import gibberish_classifier, gibberish_model
 from unlearn_sweep.evaluators.judge.judge import Cost, Judge
-from unlearn_sweep.evaluators.judge.questions import Asked, Compared, Question
-from unlearn_sweep.evaluators.judge.settings import judge_settings
+from unlearn_sweep.evaluators.judge.questions import Compared, Question
+from unlearn_sweep.evaluators.judge.settings import judge_question, judge_settings, named_judge
 from unlearn_sweep.evaluators.local_models import model_identity
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ ASKED_ABOUT: Mapping[str, tuple[str, ...]] = {
 """Who has to answer, as `MetricCard.needs` names them, and the kinds of row they are asked about."""
 UNCOMPARED = frozenset({"forget", "holdout"})
 """Splits whose answers nobody compares: what is to be forgotten may well be answered worse."""
-QUESTIONS: Mapping[str, type[Question]] = {"judge": Asked, "comparison": Compared}
+QUESTIONS: Mapping[str, Callable[[], type[Question]]] = {"judge": judge_question, "comparison": lambda: Compared}
+"""What is asked by who is asked; the rules of a judge are named in the environment."""
 NAMED: Mapping[str, Callable[[], Any]] = {
-    "judge": judge_settings,
+    "judge": named_judge,
     "comparison": judge_settings,
     "entailment": entailment_model,
     "gibberish": gibberish_model,
@@ -68,7 +69,7 @@ def verdict_identity(metrics: Sequence[str]) -> dict[str, str]:
     identity = {}
     for needed in sorted(asked_of(metrics)):
         if needed in QUESTIONS:
-            identity[needed] = Judge(judge_settings()).identity(QUESTIONS[needed])
+            identity[needed] = Judge(judge_settings()).identity(QUESTIONS[needed]())
         else:
             identity[needed] = model_identity(NAMED[needed]())
     return identity
@@ -121,7 +122,8 @@ def summed(costs: Iterable[Mapping[str, Cost]]) -> dict[str, Cost]:
 
 
 def _judge(rows: Sequence[tuple[Measured, str]]) -> Cost:
-    asked = [Asked(row.row.question, row.reference, text) for row, text in rows]
+    question = judge_question()
+    asked = [question(row.row.question, row.reference, text) for row, text in rows]
     found, spent = Judge(judge_settings()).verdicts(asked)
     for (row, _), verdict in zip(rows, found, strict=True):
         row.judged = None if verdict.value is None else bool(verdict.value)

@@ -64,6 +64,14 @@ a tracking server:
 | `UNLEARN_SWEEP_JUDGE_REASONING` | `1` for a model that thinks first: `max_completion_tokens` is sent, no temperature |
 | `UNLEARN_SWEEP_JUDGE_TOKENS` | tokens an answer may have, thinking included; left out: 16, of a thinking model 4,096 |
 | `UNLEARN_SWEEP_JUDGE_BODY` | JSON object of more fields to send: `{"reasoning_effort": "low"}` |
+| `UNLEARN_SWEEP_JUDGE_RULES` | what the judge of `judge_*` is told: `holds` (default), `same_meaning`, a text file |
+
+`holds` asks whether the response holds all that the question asks of the answer: JensUn's rules in our words.
+`same_meaning` asks whether the two answers mean the same, and shows no question: GAO's semantic accuracy in our words.
+A file is taken as it is, so that a project's own prompt can be used (JensUn's is `src/evals/judge_prompt.txt` of its
+repository): it has to ask for YES or NO, or TRUE or FALSE, and is followed by one row as JSON. What differs from both
+projects stays: one answer a call, as it was generated, and a failed call is no verdict. The rules are part of a stage's
+key. J_avg of JensUn is `judge_accuracy` on split `retain` of `lkf`: the plain mean over wordings.
 
 An endpoint that refuses `max_tokens` or `temperature` with a 400 is asked in the form of a thinking model from then on,
 which is said once. A chain of thought in `<think>` tags before the verdict is left out.

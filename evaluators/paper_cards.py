@@ -96,7 +96,7 @@ MMLU = Reading(metric="lm_eval", split="task:mmlu")
 CHOICES = (MMLU, Reading(metric="lm_eval", split="task:truthfulqa_mc1"), Reading(metric="lm_eval", split="task:mathqa"))
 WRITTEN = (Reading(metric="lm_eval", split="task:ifeval"), Reading(metric="lm_eval", split="task:gsm8k"))
 OUR_CLASSIFIER = "the entailment model, its template and demonstrations are not printed in the paper"
-OUR_RULES = "the judge's rules are in this project's words, one row a call"
+ONE_A_CALL = "one answer a call, as it was generated; the paper sends 48 lower-cased answers a call"
 OUR_PRIVLEAK = "areas under the curve over all held-out texts, gold measured here"
 
 
@@ -166,7 +166,7 @@ PAPER_CARDS: tuple[PaperCard, ...] = (
             "JensUn": _runs("jensun", target="No idea"),
         },
         readings={
-            "J_W, worst-case forget accuracy": Reading(metric="judge_worst", scale=PERCENT, differs=OUR_RULES),
+            "J_W, worst-case forget accuracy": Reading(metric="judge_worst", scale=PERCENT, differs=ONE_A_CALL),
             "quality win rate": Reading(
                 metric="win_rate", split="fluency", differs="the judge compares in both orders and may call a tie"
             ),

@@ -13,6 +13,8 @@ from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
+from unlearn_sweep.evaluators.judge.questions import Compared as ComparedAnswers
+from unlearn_sweep.evaluators.judge.settings import NAMED_RULES
 from unlearn_sweep.evaluators.paper_cards import PAPER_CARDS, Line, MeanOf, PaperCard, Reading, paper_card
 from unlearn_sweep.evaluators.papers import published_numbers
 from unlearn_sweep.methods.composed_card import canonical_name
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 NAMED = "paper-"
 AGAINST_GOLD = frozenset({"forget_quality", "forget_quality_p", "privleak", "mia_reference_auc"})
 JUDGED = ("judge", "comparison")
+OUR_RULES = "other judge prompt: this project's words (UNLEARN_SWEEP_JUDGE_RULES takes a file of the paper's own)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +164,17 @@ class _Tables:
         asked = {METRICS[name].needs for name in row_metrics([reading.metric])} & set(JUDGED)
         if not asked:
             return []
-        result = self._store.result(self._keys(model).get("evaluate", ""))
+        key = self._keys(model).get("evaluate")
+        result = None if key is None else self._store.result(key)
         own = "" if result is None else str(result.inputs.get(asked.pop(), ""))
+        found = (
+            [OUR_RULES]
+            if any(question.prompt_id in own for question in (*NAMED_RULES.values(), ComparedAnswers))
+            else []
+        )
         if card.judge and card.judge in own:
-            return []
-        return [f"other judge: {own.partition(':')[0] or 'none'}, the paper's is {card.judge or 'not printed'}"]
+            return found
+        return [f"other judge: {own.partition(':')[0] or 'none'}, the paper's is {card.judge or 'not printed'}", *found]
 
     @property
     def _store(self) -> StageStore:

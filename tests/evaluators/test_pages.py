@@ -51,7 +51,8 @@ def test_the_variables_of_the_judge_are_those_that_are_read() -> None:
     told = set(re.findall(rf"`{PREFIX}(\w+)`", (DOCS / "metrics.md").read_text(encoding="utf-8")))
     values = {"URL": "https://x.example/v1", "MODEL": "m", "KEY": "k", "PRICES": "1,2", "CACHE": "c"}
     values |= {"REASONING": "1", "TOKENS": "9", "BODY": '{"a": 1}'}
-    assert told == {*values, "FOLDER"}  # in place of the first two; test_local_judge.py reads it
+    # FOLDER is in place of the first two (test_local_judge.py reads it), RULES is read by `judge_question`.
+    assert told == {*values, "FOLDER", "RULES"}
     found = judge_settings({f"{PREFIX}{name}": value for name, value in values.items()})
     assert (found.url, found.model, found.key, found.prices, str(found.cache)) == (
         "https://x.example/v1",

@@ -18,6 +18,7 @@ from tests.support.search_half import search_groups
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
+from unlearn_sweep.evaluators.benchmarks.lkf import LkfParams
 from unlearn_sweep.evaluators.benchmarks.tables import read_table
 from unlearn_sweep.evaluators.benchmarks.wmdp import ROBUST_PARTS, WmdpParams
 from unlearn_sweep.evaluators.catalog import METRICS
@@ -290,6 +291,20 @@ def test_lkf_training_and_judged_rows_share_their_fact(tmp_path: Path) -> None:
     assert len(found.train["forget"]) == 8 + 16
     assert len(load("lkf", tmp_path, train_paraphrases=False).train["forget"]) == 8
     assert [row.question for row in found.train["relearn"]] == [fact("mill", i)[0] for i in range(4)]
+
+
+def test_lkf_is_also_judged_by_rwkus_sets_and_trains_on_none_of_them(tmp_path: Path) -> None:
+    """MMLU and AlpacaEval's instructions, as JensUn evaluates: the same rows as of benchmark rwku."""
+    WRITERS["rwku"](tmp_path / "rwku")
+    plain = load("lkf", tmp_path)
+    found = load("lkf", tmp_path, rwku=["general", "fluency"], rwku_path=str(tmp_path / "rwku"), rwku_rows=4)
+    assert found.utility_splits == ("retain", "general", "fluency")
+    assert {row.kind for row in found.evaluation["general"]} == {"choice"}
+    assert {row.kind for row in found.evaluation["fluency"]} == {"instruction"}
+    assert [len(found.evaluation[split]) for split in ("general", "fluency")] == [4, 4]
+    assert found.train == plain.train
+    assert ("jinzhuoran/RWKU", None) in LkfParams(rwku=["general"]).hub_sets()
+    assert ("jinzhuoran/RWKU", None) not in LkfParams().hub_sets()
 
 
 # --- RWKU -------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from tests.evaluators.judge.server import Reply, serving
 from unlearn_sweep.evaluators.chat_models.endpoint import CallError, EndpointUnusableError, complete
 from unlearn_sweep.evaluators.chat_models.settings import ChatModelSettings
 from unlearn_sweep.evaluators.judge.judge import Judge, JudgeFailedError, Verdict
-from unlearn_sweep.evaluators.judge.questions import Asked, parse_verdict
-from unlearn_sweep.evaluators.judge.settings import judge_settings
+from unlearn_sweep.evaluators.judge.questions import Asked, SameMeaning, asked_by, parse_verdict
+from unlearn_sweep.evaluators.judge.settings import judge_question, judge_settings
 
 KEY = "secret-of-the-test"
 FAST = ChatModelSettings(
@@ -329,3 +329,43 @@ def test_a_key_that_no_endpoint_has_is_refused_and_not_named(key: str) -> None:
 def test_a_local_judge_may_do_without_encryption_and_key() -> None:
     assert judge_settings(environment(URL="http://127.0.0.1:8000/v1", KEY="k")).key == "k"
     assert judge_settings(environment(URL="http://judge.example/v1")).key is None
+
+
+# --- what a judge is told ---------------------------------------------------------------------------------------------
+
+
+def test_rules_are_named_or_a_file_and_each_is_another_identity(tmp_path: Path) -> None:
+    file = tmp_path / "judge_prompt.txt"
+    file.write_text("Is the answer there? TRUE or FALSE.\n")
+    name = "UNLEARN_SWEEP_JUDGE_RULES"
+    kinds = [judge_question({}), judge_question({name: "same_meaning"}), judge_question({name: str(file)})]
+    assert kinds[:2] == [Asked, SameMeaning]
+    assert kinds[2] is asked_by("Is the answer there? TRUE or FALSE.")
+    judge = Judge(FAST)
+    assert len({judge.identity(kind) for kind in kinds}) == 3
+    assert len({judge._key(kind("Who?", "Orla", "Orla Beck")) for kind in kinds}) == 3, "no verdict serves two rules"
+
+
+def test_the_rules_of_a_file_are_sent_as_they_are_and_true_is_a_verdict() -> None:
+    question = asked_by("Is the answer there? TRUE or FALSE.")
+    with serving(lambda row, before: Reply(text="True" if "Orla" in row["response"] else "FALSE.")) as server:
+        asked = [question("Who?", "Orla Beck", "Orla"), question("Who?", "Orla Beck", "Tomas")]
+        verdicts, _ = Judge(replace(FAST, url=server.url)).verdicts(asked)
+    assert [verdict.value for verdict in verdicts] == [1.0, 0.0]
+    assert {body["messages"][0]["content"] for body in server.bodies} == {"Is the answer there? TRUE or FALSE."}
+
+
+def test_same_meaning_shows_the_two_answers_and_no_question() -> None:
+    system, row = SameMeaning("Who keeps the light?", "Orla Beck", "It is Orla.").messages()
+    assert "mean the same" in system["content"]
+    assert row["content"] == '{"reference": "Orla Beck", "response": "It is Orla."}'
+    assert SameMeaning("Who?", "Orla", " ").settled() == 0.0
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("", "is empty"), (" \n", "is empty")])
+def test_rules_that_say_nothing_are_refused(text: str | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "rules.txt"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        judge_question({"UNLEARN_SWEEP_JUDGE_RULES": str(file)})

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from tests.evaluators.judge.server import serving
+from tests.evaluators.judge.server import Reply, serving
 from tests.support.in_process_sweep import run_in_process
 from tests.support.paper_files import FOLDER, on_made_rows
 from tests.support.written_views import writes
@@ -28,11 +29,22 @@ from unlearn_sweep.sweeps.paper.sweep import compare_paper
 from unlearn_sweep.sweeps.resolve import resolve
 
 NAMES = [card.name for card in PAPER_CARDS]
+JUDGED: dict[str, dict[str, list[str]]] = {
+    "jensun": {"ue": ["judge_worst", "contained_worst"], "ut": ["judge_accuracy", "choice_accuracy", "win_rate"]},
+}
+"""Metrics that need a judge, as the comment at the top of a file names them."""
 
 
-def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def verdict(row: dict[str, Any], before: int) -> Reply:
+    """YES where the answer stands in the response; of two responses the longer one."""
+    if "response" in row:
+        return Reply(text="YES" if row["correct_answer"] in row["response"] else "NO")
+    return Reply(text="A" if len(row["A"]) >= len(row["B"]) else "B")
+
+
+def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
     """The file on made rows, with its views written."""
-    file = on_made_rows(name, folder)
+    file = on_made_rows(name, folder, **changes)
     if "views" in json.loads(file.read_text()):
         with serving(writes) as endpoint:
             name_writer(monkeypatch, endpoint)
@@ -86,9 +98,12 @@ def found(name: str) -> list[Line]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_runs_to_its_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = made(name, tmp_path, monkeypatch)
-    job = resolve(load_spec(file, cpus=4, gpus=0))
-    records = run_in_process(job, InProcessExecutor())
+    with serving(verdict) as judge:
+        for variable, value in {"URL": judge.url, "MODEL": "judge-2025-01-01"}.items():
+            monkeypatch.setenv(f"UNLEARN_SWEEP_JUDGE_{variable}", value)
+        changes = {"evaluators": JUDGED[name]} if name in JUDGED else {}
+        job = resolve(load_spec(made(name, tmp_path, monkeypatch, **changes), cpus=4, gpus=0))
+        records = run_in_process(job, InProcessExecutor())
     assert {record.state for record in records} <= {"complete", "collapsed"}, [record.reason for record in records]
     comparison = compare_paper(job.directory, name)
     assert not any(one.comparable for one in comparison.compared), "a made model on made rows compares with nothing"
@@ -105,6 +120,7 @@ def test_a_file_runs_to_its_table(name: str, tmp_path: Path, monkeypatch: pytest
     if comparison.compared:
         assert "other model: a small model made by the benchmark's recipe" in table.stdout
         assert "other rows: read from a folder" in table.stdout
+        assert ("other judge: judge-2025-01-01" in table.stdout) == (name in JUDGED)
     else:
         assert "papers.csv has no number of this paper" in table.stdout
 
