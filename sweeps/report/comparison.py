@@ -38,6 +38,26 @@ SAME = {
     "training": ("training",),
 }
 VALUE_SHOWN = 120
+DARK_GROUND, DARK_INK = "#14171b", "#e8eaed"
+PAGE_STYLE = """
+:root { --ground: #ffffff; --ink: #1b1f24; --accent: #0b62b8; --warn-ground: #fff6e0; --warn-line: #e2b93b; }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #14171b; --ink: #e8eaed; --accent: #7ab7f5; --warn-ground: #332b12; --warn-line: #8a7220; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em;
+  background: var(--ground); color: var(--ink); }
+.plain { overflow-x: auto; } td, th { text-align: left; padding: 4px 14px 4px 0; vertical-align: top; }
+td.number, th.number { text-align: right; } img { max-width: 100%; } a { color: var(--accent); }
+.banner { background: var(--warn-ground); border-left: 4px solid var(--warn-line); padding: 10px 14px; }
+"""
+PICTURE = (
+    '<picture><source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{dark}">'
+    '<img alt="Fronts of all sweeps" src="data:image/png;base64,{light}"></picture>'
+)
+DARK_STYLE = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), DARK_GROUND),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), DARK_INK),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +93,14 @@ def build_comparison(directories: Sequence[Path], page: Path) -> Path:
 
 def render_comparison(sweeps: Sequence[Compared]) -> str:
     """Return the page: differences, sweeps, methods of each, and their fronts in one picture. It loads nothing."""
-    picture = fronts_picture(sweeps)
-    image = "" if picture is None else f'<img alt="Fronts of all sweeps" src="data:image/png;base64,{picture}">'
+    light, dark = fronts_picture(sweeps), fronts_picture(sweeps, dark=True)
+    image = "" if light is None or dark is None else PICTURE.format(light=light, dark=dark)
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="color-scheme" content="light">
-<title>{len(sweeps)} sweeps compared</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 1200px; margin: 2em auto; padding: 0 1em; }}
-.plain {{ overflow-x: auto; }} td, th {{ text-align: left; padding: 4px 14px 4px 0; vertical-align: top; }}
-td.number, th.number {{ text-align: right; }} img {{ max-width: 100%; }} a {{ color: #0b62b8; }}
-.banner {{ background: #fff6e0; border-left: 4px solid #e2b93b; padding: 10px 14px; }}
-</style></head><body><main><h1>{len(sweeps)} sweeps compared</h1>
+<meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="color-scheme" content="light dark">
+<title>{len(sweeps)} sweeps compared</title><style>{PAGE_STYLE}</style></head>
+<body><main><h1>{len(sweeps)} sweeps compared</h1>
 {_differences_part(sweeps)}
 <h2>Sweeps</h2>{_links(sweeps)}{_sweep_table(sweeps)}
 <h2>Methods</h2><p>Objectives on the search half, as in each sweep's own report. Trials are those of the sweep.</p>
@@ -112,14 +128,17 @@ def differences(sweeps: Sequence[Compared]) -> dict[str, list[str]]:
     return {title: values for title, values in found.items() if len(set(values)) > 1}
 
 
-def fronts_picture(sweeps: Sequence[Compared]) -> str | None:
-    """Return the fronts of all sweeps as a PNG in base64, one colour for each sweep; None without a front member."""
+def fronts_picture(sweeps: Sequence[Compared], *, dark: bool = False) -> str | None:
+    """Return the fronts of all sweeps as a PNG in base64, one colour for each sweep; None without a front member.
+
+    `dark` is for a page with a dark ground.
+    """
     fronts = {sweep.name: [trial for trial in sweep.report.trials if trial.on_front] for sweep in sweeps}
     if not any(fronts.values()):
         return None
     pairs = min((projections(sweep.report) for sweep in sweeps), key=len)
     styles = method_styles(list(fronts))
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE | (DARK_STYLE if dark else {})), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph", category=UserWarning)
         figure = Figure(figsize=(4.5 * len(pairs), 5.0), layout="constrained")
         panels = figure.subplots(1, len(pairs), squeeze=False)[0]

@@ -6,13 +6,14 @@ Run with `pytest -m browser`; skipped where no Chromium is installed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.answered_sweep import write_answered_sweep
-from tests.support.chromium import AXE, BROWSER, Tab, opened
+from tests.support.chromium import AXE, BROWSER, FRONT_IS_DRAWN, Tab, opened
 from tests.sweeps.report.written_sweep import mixed_trials, special, write_sweep
 from unlearn_sweep.sweeps.report.build import build_report
 
@@ -288,6 +289,19 @@ def test_on_paper_nothing_lies_on_another_and_the_legend_stays(look: Look) -> No
     look(examine)
 
 
-def test_a_page_of_600_trials_stays_small(tmp_path: Path) -> None:
+def test_a_page_of_600_trials_is_small_and_opens_fast(tmp_path: Path) -> None:
+    """Under 8 MB, and drawn within 3 s: the best of five, since other processes take their share of this machine."""
     page = build_report(write_sweep(tmp_path / "demo", mixed_trials(600))).page
-    assert page.stat().st_size < 8 * 2**20
+    assert page.stat().st_size < 8e6
+
+    async def session() -> list[float]:
+        seconds = []
+        async with opened(page, tmp_path / "profile") as tab:
+            for _ in range(5):
+                await tab.call("Page.reload")
+                begun = time.monotonic()
+                await tab.until(f"document.readyState === 'complete' && {FRONT_IS_DRAWN}")
+                seconds.append(time.monotonic() - begun)
+        return seconds
+
+    assert min(asyncio.run(session())) < 3

@@ -34,7 +34,7 @@ def test_each_sweep_has_its_line_and_a_link_to_its_report(tmp_path: Path) -> Non
         for line in report.methods:
             assert f"{line.balance:.3f} (trial {line.balance_trial})" in page
         assert (folder / "report" / "index.html").is_file()
-    assert len(re.findall("data:image/png;base64,", page)) == 1
+    assert len(re.findall("data:image/png;base64,", page)) == 2  # for light and for dark
 
 
 def test_what_differs_is_said_with_both_values(tmp_path: Path) -> None:

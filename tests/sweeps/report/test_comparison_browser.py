@@ -17,6 +17,13 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on this machine"),
     pytest.mark.skipif(AXE is None, reason="axe-core-python is not installed"),
 ]
+GROUND = "getComputedStyle(document.body).backgroundColor"
+PIXEL = """(() => {
+  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  pen.drawImage(document.images[0], 0, 0);
+  return pen.getImageData(0, 0, 1, 1).data[0];
+})()"""
+"""How bright the corner of the picture is, from 0 to 255."""
 DRAWN = "document.images.length === 1 && document.images[0].complete"
 
 
@@ -38,6 +45,9 @@ def test_it_opens_without_error_request_or_violation(page: Path, tmp_path: Path,
             assert await tab.violations() == []
             assert await tab.value("document.documentElement.scrollWidth") <= width
             assert await tab.value("document.images[0].naturalWidth") > 100
+            light = scheme == "light"
+            assert (await tab.value(GROUND) == "rgb(255, 255, 255)") == light
+            assert (await tab.value(PIXEL) > 200) == light
             asked = [event["request"]["url"] for event in tab.of("Network.requestWillBeSent")]
             assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
             assert tab.of("Runtime.exceptionThrown") == []
