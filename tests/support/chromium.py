@@ -128,7 +128,7 @@ async def opened(page: Path | str, profile: Path, *, drawn: str = FRONT_IS_DRAWN
                 tab = Tab(socket)
                 for domain in ("Network", "Runtime", "Log", "Page"):
                     await tab.call(f"{domain}.enable")
-                await tab.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
+                await tab.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
                 await tab.until(drawn)
                 yield tab
     finally:
