@@ -54,7 +54,7 @@ PICTURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{dark}">'
     '<img alt="Fronts of all sweeps" src="data:image/png;base64,{light}"></picture>'
 )
-DARK_STYLE = {
+DARK_STYLE: dict[Any, Any] = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), DARK_GROUND),
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), DARK_INK),
 }
