@@ -17,7 +17,7 @@ Resources = Literal["auto"] | dict[str, Amount]
 class Settings(BaseModel):
     """Base of the models shared by sweep files and the engine: strict, frozen, no unknown keys, finite numbers only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def rule(message: str, *, allowed: str | None = None, advice: str | None = None) -> PydanticCustomError:

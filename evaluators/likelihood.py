@@ -134,23 +134,14 @@ class _Sheet:
         """Score `targets` [N] under `logits` [N, V] and keep them at `positions` [N]. Counts one forward pass."""
         labels = torch.tensor(targets, device=logits.device)
         wanted = self._wanted[positions]
-        for chosen, moments in ((wanted, True), (~wanted, False)):
-            if chosen.any():
-                self._keep(positions, chosen, logits, labels, moments=moments)
-        self.forward_passes += 1
-
-    def _keep(
-        self, positions: NDArray[np.int64], chosen: NDArray[np.bool_], logits: Tensor, labels: Tensor, *, moments: bool
-    ) -> None:
-        """Score the `chosen` [N] of the tokens. Those of one kind are copied only where both kinds are there."""
-        if not chosen.all():
-            places = torch.from_numpy(chosen.nonzero()[0]).to(logits.device)
-            logits, labels, positions = logits[places], labels[places], positions[chosen]
-        found = token_statistics(logits, labels, moments=moments)
+        found = token_statistics(
+            logits, labels, moments=torch.from_numpy(wanted).to(logits.device) if wanted.any() else None
+        )
         self.logp[positions] = found.logp.cpu().numpy()
         self.argmax[positions] = found.argmax.cpu().numpy()
         if self.moments is not None and found.mean is not None and found.variance is not None:
             self.moments[:, positions] = torch.stack([found.mean, found.variance]).cpu().numpy()
+        self.forward_passes += 1
 
     def positions(self, index: int, skip: int = 0) -> NDArray[np.int64]:
         return np.arange(self.starts[index] + skip, self.starts[index + 1])

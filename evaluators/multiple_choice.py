@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from unlearn_sweep.evaluators.rows import Form, Row, Template
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -51,7 +49,7 @@ def choice_accuracy(logps: Sequence[float], right: int) -> float:
     """
     if not logps or any(math.isnan(value) for value in logps):
         return math.nan
-    return float(int(np.argmax(logps)) == right)
+    return float(logps.index(max(logps)) == right)
 
 
 def choice_accuracy_norm(logps: Sequence[float], choices: Sequence[str], right: int) -> float:
@@ -66,13 +64,13 @@ def choice_probability(logps: Sequence[float], right: int) -> float:
     """P(right) among the choices in [0, 1], from summed log-likelihoods; chance is 1 / number of choices."""
     if not logps or any(math.isnan(value) for value in logps):
         return math.nan
-    wide = np.asarray(logps, dtype=np.float64)
-    shares = np.exp(wide - wide.max())
-    return float(shares[right] / shares.sum())
+    highest = max(logps)
+    shares = [math.exp(value - highest) for value in logps]
+    return shares[right] / math.fsum(shares)
 
 
 def choice_mass(logps: Sequence[float]) -> float:
     """Probability in [0, 1] that the model answers with any of the letters at all; NaN where any is missing."""
     if not logps or any(math.isnan(value) for value in logps):
         return math.nan
-    return float(min(1.0, np.exp(np.asarray(logps, dtype=np.float64)).sum()))
+    return min(1.0, math.fsum(map(math.exp, logps)))

@@ -25,7 +25,7 @@ GRADES = {
 class PublishedNumber(BaseModel):
     """One number of one paper, as it is printed there, in the paper's own unit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     paper: str = Field(min_length=1)
     benchmark: str = Field(min_length=1)

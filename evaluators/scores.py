@@ -21,7 +21,7 @@ FORGET_SPLIT = "forget"
 class Score(BaseModel):
     """Base of the results: no unknown fields, immutable, numbers that are not finite become null on disk."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class Normalised(Score):

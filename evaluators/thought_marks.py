@@ -15,7 +15,7 @@ ENABLE_THINKING = "enable_thinking"
 class ThoughtMarks(BaseModel):
     """The template argument that enables thinking, and the texts that begin and end a thought."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     argument: str = Field(
         default=ENABLE_THINKING,

@@ -34,14 +34,20 @@ class TokenStatistics:
     variance: Tensor | None = None
 
 
-def token_statistics(logits: Tensor, labels: Tensor, *, moments: bool = False) -> TokenStatistics:
-    """Reduce `logits` [N, V] at the tokens `labels` [N]. NaN where a row has a NaN or plus infinity."""
-    found = [_part(part, target, moments) for part, target in _parts(logits, labels)]
-    logp, argmax = (torch.cat([row[place] for row in found]) for place in (0, 1))
-    if not moments:
-        return TokenStatistics(logp, argmax)
-    mean, variance = (torch.cat([row[place] for row in found]) for place in (2, 3))
-    return TokenStatistics(logp, argmax, mean, variance)
+def token_statistics(logits: Tensor, labels: Tensor, *, moments: Tensor | None = None) -> TokenStatistics:
+    """Reduce `logits` [N, V] at the tokens `labels` [N]. NaN where a row has a NaN or plus infinity.
+
+    `moments` [N] bool marks the tokens of which mean and variance are wanted; at the others they are NaN.
+    """
+    logp, argmax = logits.new_empty(len(labels), dtype=torch.float32), torch.empty_like(labels)
+    both = None if moments is None else logp.new_full((2, len(labels)), torch.nan)
+    for span in _parts(logits):
+        wide = logits[span].float().log_softmax(-1)
+        logp[span] = wide.gather(1, labels[span, None])[:, 0]
+        argmax[span] = wide.argmax(-1)
+        if both is not None and moments is not None and (wanted := moments[span]).any():
+            both[:, span][:, wanted] = torch.stack(_moments(wide[wanted]))
+    return TokenStatistics(logp, argmax, *(() if both is None else both))
 
 
 def logp_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,20 +55,14 @@ def logp_moments(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     An entry whose probability is 0 adds nothing, though its log is minus infinity.
     """
-    found = [_moments(part.float().log_softmax(-1)) for part, _ in _parts(logits, logits[:, 0])]
+    found = [_moments(logits[span].float().log_softmax(-1)) for span in _parts(logits)]
     return torch.cat([mean for mean, _ in found]), torch.cat([variance for _, variance in found])
 
 
-def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _parts(logits: Tensor) -> Iterator[slice]:
     entries = CPU_ENTRIES if logits.device.type == "cpu" else GPU_ENTRIES
     rows = max(1, entries // logits.shape[-1])
-    return zip(logits.split(rows), labels.split(rows), strict=True)
-
-
-def _part(logits: Tensor, labels: Tensor, moments: bool) -> tuple[Tensor, ...]:
-    logp = logits.float().log_softmax(-1)
-    own, top = logp.gather(1, labels[:, None])[:, 0], logp.argmax(-1)
-    return (own, top, *_moments(logp)) if moments else (own, top)
+    return (slice(first, first + rows) for first in range(0, len(logits), rows))
 
 
 def _moments(logp: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from unlearn_sweep.evaluators.cards import load_target
 class NoOptions(BaseModel):
     """Options of a sampler that has none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

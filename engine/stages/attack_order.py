@@ -44,7 +44,7 @@ class AttackOutlook(BaseModel):
         cost: seconds, or rows read in a reproducible sweep.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     scores: list[float]
     seen: int

@@ -49,7 +49,7 @@ class MeasureRequest(BaseModel):
         threads: number of torch threads.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     model_path: str
     benchmark: dict[str, Any]

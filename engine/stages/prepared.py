@@ -20,7 +20,7 @@ class Prepared(BaseModel):
         prompt_note: warning if the original knows its rows better in another prompt format, else empty.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     data: str
     paths: dict[str, str]

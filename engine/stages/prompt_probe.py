@@ -59,7 +59,7 @@ class FormatScore(BaseModel):
         gain_se: standard error of `gain`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     words: str
     option: dict[str, Any]
@@ -75,7 +75,7 @@ class FormatScore(BaseModel):
 class ProbeResult(BaseModel):
     """Result of the probe: the sweep's format, then the others, best first. `rows` is 0 if there were none to score."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     rows: int
     configured: FormatScore | None = None

@@ -66,7 +66,7 @@ class TrialTask(BaseModel):
         weights_only: a settled trial whose weights must be trained again; nothing is measured.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     number: int
     key: str

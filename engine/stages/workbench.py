@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class StartRequest(BaseModel):
     """Create the start model of a recipe in the folder `output`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     benchmark: dict[str, Any]
     recipe: dict[str, Any]

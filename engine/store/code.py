@@ -21,7 +21,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 from unlearn_sweep.engine.store.outside_code import outside_source, stable_name
-from unlearn_sweep.engine.store.syntax import normal_form, without_type_checking
+from unlearn_sweep.engine.store.syntax import normal_form_of, without_type_checking
 
 OWN = "unlearn_sweep"
 NOT_FOLLOWED = ("catalog", "cards", "records")
@@ -111,7 +111,8 @@ def _parsed(source: str, module: str) -> tuple[str, tuple[str, ...]]:
     Each name in `from package import name` is included as `package.name`, because it may be a module.
     """
     with PARSING:
-        text, tree = normal_form(source), ast.parse(source)
+        tree = ast.parse(source)
+        text = normal_form_of(tree)
     return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(_own_imports(tree, module))
 
 

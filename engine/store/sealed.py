@@ -17,7 +17,7 @@ class Record(BaseModel):
     A non-finite number is written as null. A file that contains one (1e999 is valid JSON) is damaged.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
     @model_validator(mode="after")
     def _reject_infinity_in_a_file(self, info: ValidationInfo) -> Self:

@@ -78,6 +78,11 @@ class StageStore:
         """Return the folder for checkpoints of a running training, which deletes them when it is done."""
         return self.root / "partial" / key
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever computed here; then no key needs to be made in order to look."""
+        return not (self.root / "stages").is_dir()
+
     def find(self, request: StageRequest[Outcome]) -> StageResult | None:
         """Return the finished stage, or None. It counts as unfinished if it is damaged or its weights were evicted."""
         return self.look(request)[0]

@@ -27,7 +27,12 @@ def normal_form(source: str) -> str:
     Raises:
         SyntaxError: `source` is not valid Python.
     """
-    return _Writer().text_of(ast.parse(source))
+    return normal_form_of(ast.parse(source))
+
+
+def normal_form_of(tree: ast.Module) -> str:
+    """Return the normal form of a parsed source."""
+    return _Writer().text_of(tree)
 
 
 def without_type_checking(node: ast.AST) -> Iterator[ast.AST]:

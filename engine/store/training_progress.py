@@ -25,7 +25,7 @@ class TrainingProgress(BaseModel):
         time: When the file was written, in Unix seconds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     step: int
     steps: int

@@ -41,7 +41,7 @@ class FrontNoise(BaseModel):
         reason: why there are no probabilities; None if there are.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     probability: dict[int, float] = Field(default_factory=dict)
     draws: int = 0

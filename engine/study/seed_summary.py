@@ -23,7 +23,7 @@ class Seeded(Protocol):
 class Spread(BaseModel):
     """One objective over `n` seeds. `deviation` is the sample standard deviation, None if `n` < 2."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
     mean: float
     deviation: float | None
@@ -40,7 +40,7 @@ class SeedSummary(BaseModel):
         lost: state and reason of each run that is not complete.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
     runs: int
     complete: int

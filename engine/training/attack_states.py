@@ -12,7 +12,7 @@ STATES = "states.json"
 class StateFile(BaseModel):
     """One state: the model after `step` steps, the last step's loss and the first one's in nats a token."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     step: int
     folder: Path

@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Choice(BaseModel):
     """A catalog entry by name, with its parameters."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     name: str = Field(min_length=1)
     params: dict[str, Any] = Field(default_factory=dict)
@@ -50,7 +50,7 @@ class TrainJob(BaseModel):
             checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     start_model: str = Field(min_length=1)
     output_dir: str = Field(min_length=1)

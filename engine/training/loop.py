@@ -100,6 +100,7 @@ def train_step(training: Training, index: int, history: History, *, checked: boo
 
 def gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals:
     """Compute the gradient of one step and place it; where memory gives out, again with smaller micro-batches."""
+    kept = dict(training.memory.parts)
     while True:
         try:
             return _gradient_of_step(training, index, checked=checked)
@@ -107,6 +108,7 @@ def gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals
             rows = halved(training, index, error)
             if rows is None or not training.backend.drop_gradients():
                 raise
+        training.memory.parts = dict(kept)  # a wrapper may have replaced what it kept before it ran out
         shrink(training, index, rows)  # here the error no longer keeps the attempt's tensors alive
 
 

@@ -63,7 +63,7 @@ def work_in_turn(links: Sequence[AttackWork]) -> AttackWork:
 class AttackParams(BaseModel):
     """Base of all attack parameters: unknown keys and wrong types are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     @abstractmethod
     def work(self) -> AttackWork:

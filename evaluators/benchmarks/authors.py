@@ -8,8 +8,9 @@ several question forms and judged in these and in forms no training contains. It
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 
 from pydantic import Field, model_validator
@@ -167,10 +168,15 @@ def drawn(items: Sequence[str], salt: str) -> list[str]:
 
 def question_forms(fact: Fact, params: AuthorsParams, *, held_out: bool) -> list[Form]:
     """Every trained (or held-out) form of a fact, in an order drawn for this fact."""
-    places = product(range(len(OPENINGS)), range(len(fact.attribute.cores)), range(len(ENDINGS)))
-    forms = (Form(*place) for place in places)
-    by_name = {str(form): form for form in forms if form.held_out == held_out}
+    by_name = forms_by_name(len(fact.attribute.cores), held_out=held_out)
     return [by_name[name] for name in drawn(list(by_name), f"{params.seed}:form:{fact.fact_id}")]
+
+
+@cache
+def forms_by_name(cores: int, *, held_out: bool) -> Mapping[str, Form]:
+    """Every trained (or held-out) form of a question with so many cores."""
+    forms = (Form(*place) for place in product(range(len(OPENINGS)), range(cores), range(len(ENDINGS))))
+    return {str(form): form for form in forms if form.held_out == held_out}
 
 
 def question(fact: Fact, form: Form, *, ending: str | None = None) -> str:

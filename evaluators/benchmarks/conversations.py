@@ -20,7 +20,7 @@ SYSTEM = ("system", "developer")
 class Message(BaseModel):
     """One turn."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text

@@ -35,7 +35,7 @@ CLOSER = 0.9
 class DataParams(BaseModel):
     """Options that every benchmark has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     max_tokens: int | None = Field(
         default=None,

@@ -67,7 +67,7 @@ class LkfParams(DataParams):
 class FactRecord(BaseModel):
     """A row of the training sets."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
     question: Filled
     answer: Filled

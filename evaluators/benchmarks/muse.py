@@ -59,7 +59,7 @@ class MuseParams(DataParams):
 class Record(BaseModel):
     """Columns that are not named are left alone."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
 
 class TextRecord(Record):

@@ -79,7 +79,7 @@ class PromptSettings(BaseModel):
     benchmark's published models were trained in. What is None is the benchmark's own.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     format: Format = Field(
         default="auto",

@@ -32,7 +32,7 @@ Written = Annotated[Text, BeforeValidator(_as_text)]
 class Record(BaseModel):
     """One row of a file. Columns that are not named here are left alone."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
     group: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         default=None, description="the fact behind the row, shared by all its wordings"

@@ -44,7 +44,7 @@ Answers = Annotated[list[Filled], Field(min_length=1)]
 class Record(BaseModel):
     """Columns that are not named are left alone."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
 
 class ReasonRecord(Record):

@@ -31,7 +31,7 @@ class TaskDataError(UserError):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
 
 def _label(*names: str) -> Any:

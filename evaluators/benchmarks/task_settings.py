@@ -13,7 +13,7 @@ KNOWN = ("gsm8k", "sst2", "mnli")
 class TaskDataSettings(BaseModel):
     """A task's data: a known name, a local file or a hub data set, and how its columns are read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     data: str = Field(
         default="gsm8k",

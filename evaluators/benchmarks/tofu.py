@@ -58,7 +58,7 @@ class TofuParams(DataParams):
 class TofuRow(BaseModel):
     """One line of `forget*.json` and `retain*.json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     question: str = Text
     answer: str = Text

@@ -32,7 +32,7 @@ DEFAULT_WRITER = "main"
 class ViewOptions(BaseModel):
     """Options that every kind has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
     writers: Writers = Field(
         default=[DEFAULT_WRITER],
@@ -190,7 +190,7 @@ class WrittenView(BaseModel):
         readers: questions from text only: methods that train on them besides those that need a question.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     kind: Kind
     of: str

@@ -116,7 +116,7 @@ class WmdpParams(DataParams):
 class ChoiceRecord(BaseModel):
     """A row of `cais/wmdp` or `cais/mmlu`; `answer` counts from 0."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
     question: Annotated[str, Field(min_length=1)]
     choices: Annotated[list[str], Field(min_length=2, max_length=len(LETTERS))]

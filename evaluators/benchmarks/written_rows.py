@@ -64,7 +64,7 @@ def _number(value: Any) -> Any:
 class WrittenRecord(BaseModel):
     """One line of a view's file. Other columns are left alone."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
     row_id: str = ""
     number: Annotated[int | None, BeforeValidator(_number)] = Field(default=None, ge=1)
@@ -79,7 +79,7 @@ class WrittenRecord(BaseModel):
 class ReadView(BaseModel):
     """A view as one training or attack reads it: at least `needed` texts of each row."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     kind: Kind
     of: str

@@ -9,7 +9,7 @@ METRIC = "lm_eval"
 """The metric under which a task's values stand, whatever its own is called."""
 
 
-class TaskSettings(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
+class TaskSettings(BaseModel, defer_build=True, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
     """One task as the sweep file has it. What is left out is as the task itself says, and filled in when it is read."""
 
     num_fewshot: int | None = Field(default=None, ge=0, le=100, description="examples shown; left out: the task's own")

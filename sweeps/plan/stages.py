@@ -117,9 +117,8 @@ def plan_stages(
 
 def _prepare(given: Given) -> Iterator[StagePlan]:
     """Yield the stages for the start, original and gold models that the sweep trains."""
-    wanted = prepare_requests(given.job, given.benchmark, given.data)
     store = StageStore(given.job.storage)
-    for name, request in wanted.items():
+    for name in prepared_names(given.job, given.benchmark):
         seconds, source = _finetune(given, name)
         yield StagePlan(
             name=name,
@@ -127,18 +126,32 @@ def _prepare(given: Given) -> Iterator[StagePlan]:
             count=1,
             seconds=seconds,
             source=source,
-            cached=store.find(request) is not None,
+            cached=not store.empty and store.find(_wanted(given)[name]) is not None,
             states=0,
         )
 
 
+def _wanted(given: Given) -> dict[str, StageRequest]:
+    return prepare_requests(given.job, given.benchmark, given.data)
+
+
+def prepared_names(job: SweepJob, benchmark: Benchmark) -> list[str]:
+    """Return the names of the stages that create models."""
+    trained = [which for which in ("original", "gold") if _own_recipe(job, benchmark, which) is not None]
+    return ["prepare:start", *(f"prepare:{which}" for which in trained)] if trained else []
+
+
+def _own_recipe(job: SweepJob, benchmark: Benchmark, which: str) -> dict[str, Any] | None:
+    """Return the recipe of a control that the sweep trains; None for one that is given, or is no model."""
+    source = job.original if which == "original" else job.gold
+    return recipe_of(job, which, benchmark.recipe) if source.floor is None and source.path is None else None
+
+
 def prepare_requests(job: SweepJob, benchmark: Benchmark, data: str) -> dict[str, StageRequest]:
     """Return the requests of stages that create models, by name. Their keys are those of the engine."""
-    both = {"original": job.original, "gold": job.gold}
-    sources = {which: source for which, source in both.items() if source.floor is None}
     made: dict[str, StageRequest] = {}
-    for which, source in sources.items():
-        own = recipe_of(job, which, benchmark.recipe) if source.path is None else None
+    for which in ("original", "gold"):
+        own = _own_recipe(job, benchmark, which)
         if own is not None:
             start = made["prepare:start"] = training_requests.start_stage(own, data)
             made[f"prepare:{which}"] = training_requests.finetune_stage(job, which, start.key, own, data)
@@ -162,15 +175,17 @@ def _finetune(given: Given, name: str) -> tuple[float | None, str]:
 def _controls(given: Given, evaluate: Mapping[str, Any], attacks: list[dict[str, Any]]) -> Iterator[StagePlan]:
     """Yield the stages that evaluate and attack original and gold."""
     job = given.job
-    wanted = prepare_requests(job, given.benchmark, given.data)
+    store = StageStore(job.storage)
+    names = prepared_names(job, given.benchmark)
+    wanted = {} if store.empty else _wanted(given)
     ids = {which: wanted[name].key for which in ("original", "gold") if (name := f"prepare:{which}") in wanted}
     if job.gold.floor is not None and "original" in ids:
         ids["gold"] = ids["original"]
-    complete = len(ids) == 2
-    store = StageStore(job.storage)
+    complete = "prepare:original" in names and ("prepare:gold" in names or job.gold.floor is not None)
 
     def cached(make: Any) -> bool | None:
-        return all(store.find(make(key)) is not None for key in ids.values()) if complete else None
+        found = not store.empty and all(store.find(make(key)) is not None for key in ids.values())
+        return found if complete else None
 
     found = cached(lambda key: measuring_requests.evaluate_stage(job, key, given.data, ids["original"]))
     yield StagePlan(name="control evaluate", per="sweep", count=2, cached=found, **evaluate)

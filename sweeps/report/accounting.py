@@ -24,7 +24,7 @@ class TimeAccount(BaseModel):
         utilisation: Share of `available` spent in stages, failed ones included; None if unknown.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
     elapsed: float
     slots: int | None

@@ -18,7 +18,7 @@ CHARS_ON_PAGE = 1_200_000
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
 
 class AnswerState(_View):

@@ -54,7 +54,7 @@ NO_BENCHMARK_FOR_PUBLISHING = "authors"
 class View(BaseModel):
     """Base class of the report's records. Reject unknown fields; serialize NaN and infinity as null."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class ReportTrial(RobustnessScores, EvaluationScores, View):

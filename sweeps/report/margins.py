@@ -26,7 +26,7 @@ class Margin(BaseModel):
         compared: number of trials compared.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     score: str
     over: int | None

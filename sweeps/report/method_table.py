@@ -27,7 +27,7 @@ UNITS = {"share": 1.0, "p-value": 1.0, "percent": 100.0}
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class EqualBudget(_View):

@@ -23,7 +23,7 @@ class Pick(BaseModel):
         margins: its lead by each rule that it won, best balance first; empty if the draws of the trials are not known.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
     key: str
     number: int

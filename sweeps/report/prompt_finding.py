@@ -23,7 +23,7 @@ class PromptFinding(BaseModel):
         warning: Another format is clearly better: which, by how much, what to do. None if none is.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
     format: str
     probe: str | None = None

@@ -41,7 +41,7 @@ class Provenance(BaseModel):
         dollars: Device hours times the given prices, plus what judges cost; None if no price is given or known.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
     seed: int | None
     data: dict[str, str]

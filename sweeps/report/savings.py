@@ -13,7 +13,7 @@ from unlearn_sweep.sweeps.report.timeline import StageCost, Timeline
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
 
 
 class AttackSaving(_Part):

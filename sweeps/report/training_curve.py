@@ -19,7 +19,7 @@ class TrainingCurve(BaseModel):
         conventions: What each term is a mean of. Terms of one name in different methods may be different quantities.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: list[int]
     terms: dict[str, list[float | None]]
