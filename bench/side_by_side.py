@@ -13,7 +13,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -144,13 +144,15 @@ def padded(examples: Sequence[Example]) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def show(results: Sequence[Result], given: argparse.Namespace) -> None:
-    """Print the results as a Markdown table, with the machine and its load."""
+def show(results: Iterable[Result], given: argparse.Namespace) -> None:
+    """Print the results as a Markdown table, each as soon as it is there, below the machine and its load."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, one thread, load {load}; {versions}\n")
     print("| work | ours, CPU s | plain, CPU s | ratio: median (min to max) | aim | apart | |\n" + "| --- " * 7 + "|")
+    done: list[Result] = []
     for result in results:
-        print(result.line())
+        print(result.line(), flush=True)
+        done.append(result)
     if given.json is not None:
-        given.json.write_text(json.dumps([asdict(result) for result in results], indent=1))
+        given.json.write_text(json.dumps([asdict(result) for result in done], indent=1))
