@@ -71,6 +71,25 @@ class ModelSource(_Part):
         return self
 
 
+class RequestSettings(_Part):
+    """Requests to forget, one after another.
+
+    Attributes:
+        after: numbers of requests, rising, after which a trial is measured; the last is the trial's own result.
+        mode: sequence: each request is unlearned from the model of the one before. together: the first k requests are
+            unlearned at once from the original, for each k of `after`.
+    """
+
+    after: list[int] = Field(min_length=1)
+    mode: Literal["sequence", "together"] = "sequence"
+
+    @model_validator(mode="after")
+    def _check_rising(self) -> RequestSettings:
+        if self.after != sorted(set(self.after)) or self.after[0] < 1:
+            raise ValueError(f"requests must rise from 1 or more; they are {self.after}")
+        return self
+
+
 class BenchmarkSettings(_Part):
     """A benchmark of `evaluators.benchmarks.catalog` with every option filled in. File paths are absolute.
 
@@ -121,6 +140,7 @@ class SweepJob(_Part):
         ut_groups: splits of UT by group, if UT is the mean over groups of the mean over their parts. Empty: one mean.
         views: texts that were written for the benchmark's rows. Stage keys include the content of those that a stage
             reads.
+        requests: requests to forget one after another; None: all forget rows at once.
         plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
         evaluation_resources: Ray resources of one measuring process. `on_capacity` replaces `auto`, here and in
             `training.resources_per_worker`.
@@ -159,6 +179,7 @@ class SweepJob(_Part):
     mlflow: str = "auto"
     mirror: str | None = None
     views: list[WrittenView] = []
+    requests: RequestSettings | None = None
     storage: Path
     directory: Path
     spec_path: str | None = None
@@ -205,6 +226,8 @@ class SweepJob(_Part):
             del content["search"]["sampler_options"]
         if not self.ut_groups:
             del content["ut_groups"]
+        if self.requests is None:  # sweeps without requests have none
+            del content["requests"]
         del content["views"]
         if self.views:  # where a view lies is no matter, and sweeps without views have none
             content["views"] = [view.model_dump(mode="json", exclude={"path"}) for view in self.views]

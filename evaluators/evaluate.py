@@ -46,13 +46,13 @@ TEACHER_FORCED = frozenset({"likelihood", "moments", "alternatives", "choices"})
 class Evaluation:
     """What one model scored on each row, and what it took.
 
-    `table`: one line a row with row_id, group_id, fact_id, split, form, kind, part, answer_tokens, a column for each
-    per-row metric, with choices also `chance` (of the row), with `truth_ratio` also `log_truth_ratio`, and where text
-    was generated `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing` counts
-    them by metric, over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says what was
-    asked of judges, and what it cost. `thoughts`: of a model that thinks first, the counts of its thoughts by split;
-    the table then has columns thought, thought_tokens and thought_cut, empty for rows that are not asked to think. Of
-    thoughts that an attack put there it has the text alone.
+    `table`: one line a row with row_id, group_id, fact_id, split, form, kind, part, request, answer_tokens, a column
+    for each per-row metric, with choices also `chance` (of the row), with `truth_ratio` also `log_truth_ratio`, and
+    where text was generated `generation` and `generation_tokens`. NaN: this metric has no value for this row (`missing`
+    counts them by metric, over the kinds of row it is for). `dropped` counts rows left out, by reason. `judging` says
+    what was asked of judges, and what it cost. `thoughts`: of a model that thinks first, the counts of its thoughts by
+    split; the table then has columns thought, thought_tokens and thought_cut, empty for rows that are not asked to
+    think. Of thoughts that an attack put there it has the text alone.
     """
 
     table: pd.DataFrame
@@ -244,6 +244,7 @@ def _table(asked: Sequence[AskedRow], measured: Sequence[Measured], names: Seque
         "form": pd.Series([row.form for row in rows], dtype="str"),
         "kind": pd.Series([row.kind for row in rows], dtype="str"),
         "part": pd.Series([row.part for row in rows], dtype="str"),
+        "request": pd.Series([row.request for row in rows], dtype="int64"),
         "answer_tokens": pd.Series([len(item.answer.answer_ids) for item in asked], dtype="int64"),
     }
     for name in names:

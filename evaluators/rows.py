@@ -103,7 +103,8 @@ class Row:
     `group_id` names what must not be parted: halves are drawn by group, so that nothing a row tells is on both sides of
     a split. It is one fact in all its wordings, or more where rows tell of each other: all questions about one author,
     all passages of one document. `fact_id` ("": the group) names the one fact whose wordings share an answer.
-    `part` ("": none) names the task, level or kind of probe that a benchmark reports apart, as "level3/role_play".
+    `part` ("": none) names the task, level or kind of probe that a benchmark reports apart, as "level3/role_playing".
+    `request` (0: none) numbers the request to forget that a forget row belongs to.
     `form` is "trained" where a model saw this wording, "held_out" else, "in_context" where unrelated questions with
     answers stand before it. `template` None: the benchmark's. A choice row has its letters, or whole answers, in
     `choices`, and `answer` is one of them; a quiz row has all right answers in `accepted`. A `divisible` row is running
@@ -125,12 +126,13 @@ class Row:
     template: Template | None = None
     fact_id: str = ""
     part: str = ""
+    request: int = 0
     divisible: bool = False
 
     @property
     def stratum(self) -> str:
-        """Kind and part of the row: halves of a split are drawn so that each has rows of every stratum."""
-        return f"{self.kind}/{self.part}" if self.part else self.kind
+        """Kind, part and request of the row: halves of a split are drawn so that each has rows of every stratum."""
+        return "/".join(str(name) for name in (self.kind, self.part, self.request) if name)
 
     @property
     def fact(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, RequestSettings, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
 from unlearn_sweep.engine.search_settings import Configuration, LearntTrial, SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
@@ -80,12 +80,18 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         mlflow=spec.file.tracking.mlflow,
         mirror=_mirror(spec, overrides, storage),
         views=placed_views(spec.views, spec.benchmark.card.name, spec.benchmark.params, storage),
+        requests=_requests(spec),
         storage=storage,
         directory=storage / spec.file.name,
         spec_path=str(absolute(spec.document.file, spec.folder)),
         spec_text=spec.document.text,
     )
     return job if spec.machine is None else job.on_capacity(spec.machine.resources())
+
+
+def _requests(spec: SweepSpec) -> RequestSettings | None:
+    section = spec.file.requests
+    return None if section is None else RequestSettings(after=list(section.after), mode=section.mode)
 
 
 def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placement | None:

@@ -55,6 +55,11 @@ class ControlTables:
         rows = with_halves(self.original, {})
         return {half: frozenset(rows.loc[rows["half"] == half, "group_id"].tolist()) for half in ("search", "report")}
 
+    def groups_after(self, request: int) -> frozenset[str]:
+        """Return the forget groups of later requests than this one."""
+        rows = self.original
+        return frozenset(rows.loc[rows["request"] > request, "group_id"].tolist())
+
     def attacked(self, label: str, which: str) -> dict[float, pd.DataFrame]:
         """Return the rows of a control after an attack, by strength, in the order of the attack."""
         with self._reading:

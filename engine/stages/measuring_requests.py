@@ -27,8 +27,12 @@ EVALUATION_CODE = "unlearn_sweep.engine.stages.measurement"
 ATTACK_CODE = "unlearn_sweep.engine.stages.attack_run"
 
 
-def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> StageRequest[MeasureOutcome]:
+def evaluate_stage(
+    job: SweepJob, model: str, data: str, original: str = "", *, after: int = 0
+) -> StageRequest[MeasureOutcome]:
     """Return the stage that computes all metrics of one model on the benchmark's evaluation splits.
+
+    `after`: the request after which a trial is measured on its way; 0: the model is the trial's own.
 
     `model` and `original` are content names. `original` is part of the key if a metric compares with the original
     model's answers, and for its tokenizer.
@@ -46,7 +50,8 @@ def evaluate_stage(job: SweepJob, model: str, data: str, original: str = "") -> 
         "dtype": job.dtype,
         "code": code_version(EVALUATION_CODE, *metric_modules(metrics_of(job))),
     }
-    return StageRequest(stage="evaluate", inputs=inputs, outcome=MeasureOutcome)
+    name = f"evaluate:request-{after}" if after else "evaluate"
+    return StageRequest(stage=name, inputs=inputs, outcome=MeasureOutcome, keyed_as="evaluate")
 
 
 def probe_stage(job: SweepJob, model: str, data: str) -> StageRequest[ProbeResult]:

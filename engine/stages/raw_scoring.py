@@ -19,6 +19,7 @@ from unlearn_sweep.engine.store.records import (
     EvaluationScores,
     Normalised,
     Objective,
+    RequestScore,
     Robustness,
     RobustnessScores,
     StageResult,
@@ -53,6 +54,10 @@ class RawScorer:
         ue = Objective(value=None, parts=self._parts(rows, self.job.ue_metrics, "ue"), reason=self.reason)
         ut = self._utility(rows)
         return EvaluationScores(ut=ut.value, ue_detail=ue, ut_detail=ut)
+
+    def after(self, rows: pd.DataFrame, request: int) -> RequestScore:
+        """Return the request without a value: an audited model has no requests before it."""
+        return RequestScore(after=request, reason=self.reason)
 
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
         """Return the raw metrics at each strength, without a score."""

@@ -17,6 +17,7 @@ from unlearn_sweep.engine.store.records import (
     AttackScore,
     EvaluationScores,
     Objective,
+    RequestScore,
     RobustnessScores,
     StageResult,
 )
@@ -65,11 +66,33 @@ class Scorer:
             report_ut_detail=report_ut.model_copy(update={"parts": ()}),
         )
 
-    def effectiveness(self, rows: pd.DataFrame, half: str) -> Drawn[Objective]:
+    def after(self, rows: pd.DataFrame, request: int) -> RequestScore:
+        """Return UE and UT of a model that has forgotten the first requests: UE of their rows alone, UT of all."""
+        ue, report_ue = (self.effectiveness(rows, half, after=request)[0] for half in ("search", "report"))
+        ut, report_ut = (self.utility(rows, half)[0] for half in ("search", "report"))
+        return RequestScore(
+            after=request,
+            ue=ue.value,
+            ut=ut.value,
+            ue_standard_error=ue.standard_error,
+            ut_standard_error=ut.standard_error,
+            report_ue=report_ue.value,
+            report_ut=report_ut.value,
+            reason=ue.reason or ut.reason,
+        )
+
+    def effectiveness(self, rows: pd.DataFrame, half: str, *, after: int | None = None) -> Drawn[Objective]:
         from unlearn_sweep.evaluators.objectives.forgetting import effectiveness
 
         tables = {"unlearned": rows, "original": self.controls.original, "gold": self.controls.gold}
-        return effectiveness(tables, self.job.ue_metrics, self.controls.halves[half])
+        return effectiveness(tables, self.job.ue_metrics, self._facts(half, after))
+
+    def _facts(self, half: str, after: int | None = None) -> frozenset[str]:
+        """Return the facts of a half, without those of later requests than `after` (None: the sweep's last)."""
+        facts = self.controls.halves[half]
+        if self.job.requests is None:
+            return facts
+        return facts - self.controls.groups_after(self.job.requests.after[-1] if after is None else after)
 
     def utility(self, rows: pd.DataFrame, half: str) -> Drawn[Objective]:
         from unlearn_sweep.evaluators.objectives.utility import retention
@@ -101,8 +124,8 @@ class Scorer:
         points = self._points(attack, rows, result.outcome(AttackOutcome).points, utility)
         metrics = self.job.ue_metrics
         weak_to_strong = {point.strength: position for position, point in enumerate(points)}  # 8 bits before 4
-        search, drawn = attacked(points, metrics, groups=self.controls.halves["search"])
-        report, report_drawn = attacked(points, metrics, groups=self.controls.halves["report"])
+        search, drawn = attacked(points, metrics, groups=self._facts("search"))
+        report, report_drawn = attacked(points, metrics, groups=self._facts("report"))
         both = {f"attack:{attack.label}": drawn, f"report_attack:{attack.label}": report_drawn}
         self.draws |= {name: pack(draws) for name, draws in both.items() if len(draws)}
         curve = sorted(search.curve, key=lambda point: weak_to_strong[point.strength])
@@ -120,7 +143,7 @@ class Scorer:
 
     def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:
         """Return the mean metrics of a control at each strength of an attack, without normalised scores."""
-        facts = list(self.controls.halves["search"])
+        facts = list(self._facts("search"))
         curve = []
         for strength, rows in self.controls.attacked(attack.label, which).items():
             at = rows.loc[(rows["split"] == FORGET_SPLIT) & rows["group_id"].isin(facts)]

@@ -5,7 +5,8 @@ The stages are the start model, the original and gold models, the models of tria
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unlearn_sweep.engine.store.stages import StageRequest
 from unlearn_sweep.engine.training.job import Choice, TrainJob
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
 from unlearn_sweep.engine.training_space import own_params, trained_with, training_params
+from unlearn_sweep.evaluators.benchmarks.requests import REQUESTS_KEY
 
 TRAINING_CODE = "unlearn_sweep.engine.training.worker"
 FINETUNE_CODE = "unlearn_sweep.methods.finetune"
@@ -113,10 +115,61 @@ def _recipe_training(job: SweepJob, recipe: Mapping[str, Any]) -> TrainingSettin
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlearnLink:
+    """One training of a trial: its stage, the requests it forgets, and the link whose model it starts from.
+
+    `after` counts the requests that are forgotten by then (0: the benchmark has none). `before` None: the original.
+    """
+
+    request: StageRequest[TrainOutcome]
+    requests: tuple[int, ...]
+    after: int
+    before: UnlearnLink | None
+
+
+def unlearn_links(
+    job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
+) -> tuple[UnlearnLink, ...]:
+    """Return the trainings of a trial, in order: one, or one after each request (`SweepJob.requests`).
+
+    In sequence, each starts from the model before it and forgets its own request. Together, each starts from the
+    original and forgets all requests up to its own. Equal beginnings have equal keys, whatever follows.
+    """
+    asked = job.requests
+    if asked is None:
+        request = _unlearn_stage(job, method, params, seed, original, data)
+        return (UnlearnLink(request=request, requests=(), after=0, before=None),)
+    links: list[UnlearnLink] = []
+    numbers = asked.after if asked.mode == "together" else range(1, asked.after[-1] + 1)
+    for number in numbers:
+        before = links[-1] if links and asked.mode == "sequence" else None
+        own = (number,) if asked.mode == "sequence" else tuple(range(1, number + 1))
+        start = original if before is None else before.request.key
+        made = _unlearn_stage(job, method, params, seed, start, data)
+        name = "unlearn" if number == asked.after[-1] else f"unlearn:request-{number}"
+        request = StageRequest(
+            stage=name,
+            inputs={**made.inputs, "requests": list(own)},
+            outcome=TrainOutcome,
+            weights=True,
+            keyed_as="unlearn",
+        )
+        links.append(UnlearnLink(request=request, requests=own, after=number, before=before))
+    return tuple(links)
+
+
 def unlearn_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
 ) -> StageRequest[TrainOutcome]:
-    """Return the stage that unlearns with one configuration and leaves the unlearned model.
+    """Return the stage that unlearns with one configuration and leaves the unlearned model: the last of the links."""
+    return unlearn_links(job, method, params, seed, original, data)[-1].request
+
+
+def _unlearn_stage(
+    job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
+) -> StageRequest[TrainOutcome]:
+    """Return the stage of one training from the model `original`, which leaves the unlearned model.
 
     Of two trainings in turn (`npo>undo`) it is the second, which starts from the model of `suppress_stage`.
     """
@@ -149,7 +202,7 @@ def suppress_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
 ) -> StageRequest[TrainOutcome]:
     """Return the stage of the first of two trainings in turn, whose model the second starts from."""
-    inputs = unlearn_stage(job, method, params, seed, original, data).inputs
+    inputs = _unlearn_stage(job, method, params, seed, original, data).inputs
     return StageRequest(stage="suppress", inputs=inputs, outcome=TrainOutcome, weights=True)
 
 
@@ -175,8 +228,9 @@ def unlearn_job(
     original_path: str,
     output: Path,
     checkpoints: Path | None = None,
+    requests: Sequence[int] = (),
 ) -> TrainJob:
-    """Return the training job of `unlearn_stage`.
+    """Return the training job of `unlearn_stage`, of the forget rows of these requests (none: all).
 
     The learning rate is taken from `params`. So is the number of epochs if present, unless the sweep sets `max_steps`.
     """
@@ -187,7 +241,10 @@ def unlearn_job(
         start_model=original_path,
         tokenizer=job.original.tokenizer,
         output_dir=str(output),
-        benchmark=Choice(name=job.benchmark.name, params=with_reads(job.benchmark.params, reads)),
+        benchmark=Choice(
+            name=job.benchmark.name,
+            params=with_reads(job.benchmark.params, reads) | ({REQUESTS_KEY: list(requests)} if requests else {}),
+        ),
         method=Choice(name=method, params={name: value for name, value in params.items() if name not in PER_METHOD}),
         learning_rate=params["learning_rate"],
         training=training.lasting(params["epochs"]) if own else training,
@@ -225,7 +282,7 @@ def teacher_stage(job: SweepJob, params: Mapping[str, Any], original: str, data:
 
     All trials with the same teacher `params` share it, whatever settings of the training they search.
     """
-    request = unlearn_stage(_teaching(job), "finetune", params, job.seed, original, data)
+    request = _unlearn_stage(_teaching(job), "finetune", params, job.seed, original, data)
     inputs = {**request.inputs, "views": ["forget"]}
     return StageRequest(stage="reinforce", inputs=inputs, outcome=TrainOutcome, weights=True)
 

@@ -26,6 +26,7 @@ from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, re
 from unlearn_sweep.engine.stages.scoring import Scorer
 from unlearn_sweep.engine.stages.suppression import DIVERGED, Suppression, suppression_of
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
+from unlearn_sweep.engine.stages.training_requests import UnlearnLink
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
@@ -33,13 +34,14 @@ from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import (
     AttackScore,
     EvaluationScores,
+    RequestScore,
     RobustnessScores,
     StageResult,
     TrialRecord,
     TrialState,
 )
 from unlearn_sweep.engine.store.retention import Retention
-from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +160,8 @@ class Scores(Protocol):
 
     def evaluation(self, rows: pd.DataFrame) -> EvaluationScores: ...
 
+    def after(self, rows: pd.DataFrame, request: int) -> RequestScore: ...
+
     def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore: ...
 
     def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores: ...
@@ -184,6 +188,7 @@ class Trial:
         self.robustness = RobustnessScores()
         self.unmoved: str | None = None
         self.attacks: list[AttackScore] = []
+        self.requests: list[RequestScore] = []
 
     def run(self) -> TrialRecord:
         model_path, outcome = self.unlearn()
@@ -206,27 +211,50 @@ class Trial:
 
         Evicted weights are not restored here; `need_weights` does that if a missing stage needs them.
         """
-        request = self.unlearn_request()
-        self.model = request.key
-        Retention(self.runner.store, self.job.directory).hold(self.task.holder, request.key)
-        found = self.runner.recall(request) or self.train(request)
+        *earlier, last = self.links()
+        Retention(self.runner.store, self.job.directory).hold(self.task.holder, last.request.key)
+        if self.job.search.trains and not self.task.weights_only:
+            for link in earlier:
+                outcome = self.forget_first(link)
+                if outcome.stopped_early is not None:
+                    self.training = outcome
+                    return str(self.runner.store.model_folder(link.request.key)), outcome
+        self.model = last.request.key
+        found = self.runner.recall(last.request) or self.train(last)
         outcome = found.outcome(TrainOutcome)
-        model_path = str(self.runner.store.model_folder(request.key))
+        model_path = str(self.runner.store.model_folder(last.request.key))
         self.model_path, self.training = model_path, outcome
         return model_path, outcome
 
-    def unlearn_request(self) -> StageRequest[TrainOutcome]:
+    def links(self) -> tuple[UnlearnLink, ...]:
+        """Return the trainings of this trial; the last leaves its model."""
         task, original = self.task, self.prepared.ids["original"]
-        return training_requests.unlearn_stage(
+        return training_requests.unlearn_links(
             self.job, task.method, task.params, task.seed, original, self.prepared.data
         )
 
-    def train(self, request: StageRequest[TrainOutcome]) -> StageResult:
+    def earlier(self) -> tuple[UnlearnLink, ...]:
+        """Return the links before the last: none without requests."""
+        return () if self.job.requests is None else self.links()[:-1]
+
+    def forget_first(self, link: UnlearnLink) -> TrainOutcome:
+        """Unlearn the requests of an earlier link, and score its model where the sweep asks for that."""
+        found = self.runner.recall(link.request) or self.train(link)
+        outcome = found.outcome(TrainOutcome)
+        if self.job.requests is not None and link.after in self.job.requests.after and outcome.stopped_early is None:
+            rows = self.evaluate(str(self.runner.store.model_folder(link.request.key)), link)
+            self.requests.append(self.scorer.after(rows, link.after))
+        return outcome
+
+    def train(self, link: UnlearnLink) -> StageResult:
         """Train with the trial's method and put the weights in the store under the stage's key.
+
+        A link starts from the model of the one before, which is trained again if its weights are gone.
 
         Raises:
             StageFailedError: the sweep trains nothing (`rescore`), or the stage failed.
         """
+        request = link.request
         if not self.job.search.trains:
             raise StageFailedError(request.stage, "its model is not in the store, and this sweep trains none")
         task, store = self.task, self.runner.store
@@ -234,12 +262,18 @@ class Trial:
         self.need_original()
         suppression = self.suppression()
         start = self.prepared.paths["original"] if suppression is None else suppression.model(self.teacher)
+        if link.before is not None:
+            if store.find(link.before.request) is None:
+                self.train(link.before)
+            start = str(store.model_folder(link.before.request.key))
         teacher = self.teacher() if suppression is None else None
 
         def train(folder: Path) -> TrainOutcome:
             self.scorer.read_ahead()  # while the workers train, this process only waits
-            partial = store.partial_folder(request.key)
-            job = training_requests.unlearn_job(self.job, method, params, task.seed, start, folder / "model", partial)
+            partial, output = store.partial_folder(request.key), folder / "model"
+            job = training_requests.unlearn_job(
+                self.job, method, params, task.seed, start, output, partial, link.requests
+            )
             job = job.model_copy(update={"teacher_model": teacher})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
             store.keep_weights(request.key, folder / "model")
@@ -262,9 +296,9 @@ class Trial:
 
     def need_weights(self) -> None:
         """Restore evicted weights of the unlearned model and the original. Call before a stage that is not cached."""
-        request = self.unlearn_request()
-        if self.runner.store.find(request) is None:
-            self.train(request)
+        last = self.links()[-1]
+        if self.runner.store.find(last.request) is None:
+            self.train(last)
         self.need_original()
 
     def need_original(self) -> None:
@@ -297,11 +331,18 @@ class Trial:
             raise StageFailedError(request.stage, f"the teacher's training stopped early: {outcome.stop_reason}")
         return str(store.model_folder(request.key))
 
-    def evaluate(self, model_path: str) -> pd.DataFrame:
+    def evaluate(self, model_path: str, link: UnlearnLink | None = None) -> pd.DataFrame:
+        """Return the rows of the trial's model, or of an earlier link's."""
         known, paths = self.prepared.ids, self.prepared.paths
-        request = measuring_requests.evaluate_stage(self.job, self.model, self.prepared.data, known.get("original", ""))
+        model, after = (self.model, 0) if link is None else (link.request.key, link.after)
+        request = measuring_requests.evaluate_stage(
+            self.job, model, self.prepared.data, known.get("original", ""), after=after
+        )
         if self.runner.store.find(request) is None:
-            self.need_weights()
+            if link is None:
+                self.need_weights()
+            elif self.runner.store.find(link.request) is None:
+                self.train(link)
         self.runner.run(
             request,
             lambda folder: self.executor.measure(
@@ -345,7 +386,12 @@ class Trial:
         )
 
     def forget_links(self) -> None:
-        """Delete the links of this trial's chains. A killed trial keeps them until it is resumed and ends."""
+        """Delete the links of this trial's chains, and the models after its earlier requests.
+
+        A killed trial keeps them until it is resumed and ends.
+        """
+        for link in self.earlier():
+            self.runner.store.evict_model(link.request.key)
         if self.model_path is not None:
             forget_links(self.job, self.victim(self.model_path), self.runner.store, self.task.holder)
 
@@ -397,6 +443,7 @@ class Trial:
             model_path=self.model_path,
             training=self.training,
             attacks=self.in_file_order(),
+            requests=self.requests,
             stage_keys=self.runner.keys,
             stage_seconds=self.runner.seconds,
             reused_stages=self.runner.reused,

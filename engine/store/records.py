@@ -102,6 +102,22 @@ class EvaluationScores(Record):
     report_ut_detail: Objective | None = None
 
 
+class RequestScore(Record):
+    """UE and UT of a trial on its way, when the first `after` requests were forgotten; UE of their rows alone.
+
+    `reason`: why UE or UT has no value; None if both have one.
+    """
+
+    after: int
+    ue: float | None = None
+    ut: float | None = None
+    ue_standard_error: float | None = None
+    ut_standard_error: float | None = None
+    report_ue: float | None = None
+    report_ut: float | None = None
+    reason: str | None = None
+
+
 class RobustnessScores(Record):
     """Rob of a trial on both halves.
 
@@ -186,6 +202,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
             is unknown.
         infeasible: The constraints of the search that the trial violates; None if it violates none.
         seeds: Further runs of a finalist with other seeds; the trial's own run is not included.
+        requests: Scores after the requests before the last; the trial's own objectives are those after the last.
         judging: Cost of external judges, by stage and judge.
         training: Outcome of the training; None if the trial did not train or ended before.
         code: Version of the code that ran the trial, as listed in `spec.lock.yaml`; None if the trial never ran.
@@ -216,6 +233,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     model_path: str | None = None
     training: TrainOutcome | None = None
     seeds: list[SeedScore] = Field(default_factory=list)
+    requests: list[RequestScore] = Field(default_factory=list)
     code: str | None = None
     draws: dict[str, str] = Field(default_factory=dict)
 

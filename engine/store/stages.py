@@ -41,17 +41,19 @@ class StageRequest(Generic[Outcome]):
         inputs: everything that its result depends on; JSON values.
         outcome: what its work returns.
         weights: whether it also writes a model folder.
-        key: digest of `stage` and `inputs`.
+        keyed_as: name that the key is made of; the stage's where None. Stages that compute the same share a key by it.
+        key: digest of that name and `inputs`.
     """
 
     stage: str
     inputs: Mapping[str, object]
     outcome: type[Outcome]
     weights: bool = False
+    keyed_as: str | None = None
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", digest({"stage": self.stage, "inputs": self.inputs}))
+        object.__setattr__(self, "key", digest({"stage": self.keyed_as or self.stage, "inputs": self.inputs}))
 
 
 class StageStore:

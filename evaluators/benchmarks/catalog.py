@@ -16,6 +16,7 @@ from unlearn_sweep.evaluators.benchmarks.lume import HUB as LUME_HUB
 from unlearn_sweep.evaluators.benchmarks.lume import LumeParams
 from unlearn_sweep.evaluators.benchmarks.muse import MuseParams
 from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, in_format
+from unlearn_sweep.evaluators.benchmarks.requests import REQUESTS_KEY, in_requests, only_requests
 from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
 from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
 from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
@@ -194,7 +195,8 @@ def hub_sets(name: str, params: Mapping[str, Any]) -> tuple[tuple[str, str | Non
 def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
     """The benchmark of this name with these options, validated by its card's model, in the prompt format among them.
 
-    Views that are named under `VIEWS_KEY` are read into it: a training or attack that reads them names them.
+    Views that are named under `VIEWS_KEY` are read into it: a training or attack that reads them names them. A training
+    has the forget rows of the requests under `REQUESTS_KEY` alone.
 
     Raises:
         ValueError: no such benchmark, or a view that cannot be read.
@@ -203,7 +205,9 @@ def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
     card, options = benchmark_card(name), dict(params)
     prompt = PromptSettings.model_validate(options.pop(FORMAT_KEY, {}))
     reads = [ReadView.model_validate(read) for read in options.pop(VIEWS_KEY, ())]
+    trained: list[int] | None = options.pop(REQUESTS_KEY, None)
     given = card.params.model_validate(options)
-    rows = with_written(card.load()(given), reads)
-    loaded = limited(rows, given.max_tokens if isinstance(given, DataParams) else None)
-    return in_format(loaded, prompt)
+    shared = given if isinstance(given, DataParams) else DataParams()
+    rows = in_requests(with_written(card.load()(given), reads), shared.requests)
+    chosen = rows if trained is None else only_requests(rows, trained)
+    return in_format(limited(chosen, shared.max_tokens), prompt)

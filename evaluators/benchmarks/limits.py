@@ -44,6 +44,13 @@ class DataParams(BaseModel):
         f"None: {DEFAULT_TOKENS}, or what the benchmark's authors read; never beyond the model's context",
     )
 
+    requests: int | None = Field(
+        default=None,
+        ge=2,
+        le=100,
+        description="requests that the forget facts are divided into, for the sweep file's section requests; None: one",
+    )
+
     def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
         """The hub's data sets that are read with these options, each with its revision (None: the newest)."""
         return ()

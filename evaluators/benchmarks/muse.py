@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark, TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.custom import RECIPE, whole_text
@@ -33,6 +33,8 @@ TEXT_TOKENS = 2048
 PASSAGE_TOKENS, ANSWER_TOKENS = 128, 32
 VERBATIM = replace(PASSAGE, max_new_tokens=PASSAGE_TOKENS, max_tokens=TEXT_TOKENS)
 SCORED = replace(DOCUMENT, max_tokens=TEXT_TOKENS)
+REQUEST_SETS = 4
+"""Forget sets of `sust`, and of `scal`."""
 STOPS = ("\n\n", "\nQuestion", "Question:")
 
 Filled = Annotated[str, Field(min_length=1)]
@@ -51,6 +53,20 @@ class MuseParams(DataParams):
         default="none",
         description="muse_bench: knowmem and verbmem as the published scorer asks and compares, to meet its numbers",
     )
+
+    request_sets: Literal["sust", "scal"] | None = Field(
+        default=None,
+        description="the published sets of requests, up to four: sust, as many articles each; scal, forget sets of "
+        "growing size. None: raw/forget, divided by requests where that is given",
+    )
+
+    @model_validator(mode="after")
+    def _check_requests(self) -> MuseParams:
+        if self.request_sets is None:
+            return self
+        if self.requests is None or self.requests > REQUEST_SETS:
+            raise ValueError(f"request_sets: give requests, from 2 to {REQUEST_SETS}")
+        return self
 
     def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
         return () if self.path is not None else ((HUBS[self.corpus], self.revision),)
@@ -90,7 +106,7 @@ def load(params: MuseParams) -> Benchmark:
     """
     place, raw = Place.of(HUBS[params.corpus], params.path, params.revision), params.compat == "muse_bench"
     train = {
-        "forget": training(place.rows("raw", "forget", TextRecord), "forget", params),
+        "forget": forget_rows(place, params),
         "retain": training(place.rows("raw", "retain1", TextRecord)[: params.retain_documents], "retain", params),
     }
     verbatim = [
@@ -107,6 +123,8 @@ def load(params: MuseParams) -> Benchmark:
         for split, parts in kinds.items()
     }
     train["forget"], evaluation["forget"] = overlapping_texts_joined(train["forget"], evaluation["forget"])
+    if params.request_sets is not None:
+        evaluation["forget"] = of_their_requests(evaluation["forget"], train["forget"])
     trained = [*train["forget"], *train["retain"]]
     return Benchmark(
         name=f"muse-{params.corpus}",
@@ -127,6 +145,30 @@ TINY: TrainRecipe = replace(RECIPE, config={**RECIPE.config, "max_position_embed
 def training(records: Sequence[TextRecord], split: str, params: MuseParams) -> list[Row]:
     """Every document, passage by passage."""
     return document_rows(split, [record.text for record in records], params.passage_characters)
+
+
+def forget_rows(place: Place, params: MuseParams) -> list[Row]:
+    """The passages to forget. Of the published sets each text belongs to the first set that has it."""
+    if params.request_sets is None:
+        return training(place.rows("raw", "forget", TextRecord), "forget", params)
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for number in range(1, (params.requests or 0) + 1):
+        found = place.rows(params.request_sets, f"forget_{number}", TextRecord)
+        texts = [text for text in dict.fromkeys(record.text for record in found) if text not in seen]
+        seen.update(texts)
+        own = document_rows("forget", texts, params.passage_characters, name=f"forget/request{number}")
+        rows += [replace(row, request=number) for row in own]
+    return rows
+
+
+def of_their_requests(judged: Sequence[Row], trained: Sequence[Row]) -> list[Row]:
+    """Judged rows under the request of the passages they are taken from; what is taken from none, under the first.
+
+    MUSE's questions and texts to judge by are those of raw/forget, the first set of both kinds.
+    """
+    number = {row.group_id: row.request for row in trained}
+    return [replace(row, request=number.get(row.group_id, 1)) for row in judged]
 
 
 def verbatim_row(index: int, record: VerbatimRecord, *, raw: bool) -> Row:

@@ -112,6 +112,7 @@ def _row(asked: AskedTask, name: str, task: Task, line: Mapping[str, Any]) -> di
         "form": "held_out",
         "kind": "task",
         "part": "",
+        "request": 0,
         "answer_tokens": 0,
         METRIC: _value(name, asked, line),
         "chance": _chance(asked, task, line["doc"]),

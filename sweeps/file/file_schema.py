@@ -144,6 +144,23 @@ class EvaluationSection(Settings):
     )
 
 
+def after_of(value: Any) -> Any:
+    """The section `requests` as a mapping: a bare list is `after`."""
+    return {"after": value} if isinstance(value, list) else value
+
+
+class RequestsSection(Settings):
+    """Requests to forget, one after another."""
+
+    after: list[Count] = Field(
+        min_length=1, description="numbers of requests after which a trial is measured; the last is its result"
+    )
+    mode: Literal["sequence", "together"] = Field(
+        default="sequence",
+        description="sequence: each is unlearned from the model before it; together: the first k at once, for each k",
+    )
+
+
 class SweepFile(Settings):
     """A sweep file. `benchmark`, `methods` and `attacks` are also checked against their catalogs, in other modules."""
 
@@ -161,6 +178,10 @@ class SweepFile(Settings):
     attacks: list[Any] = Field(min_length=1, description="attacks each trial has to stand")
     views: list[Any] = Field(
         default=[], description="texts to be written for the benchmark's rows by unlearn-sweep write-views"
+    )
+    requests: Annotated[RequestsSection | None, BeforeValidator(after_of)] = Field(
+        default=None,
+        description="requests to forget one after another: [1, 2, 3, 4]; left out: all at once",
     )
     search: SearchSection = Field(default=SearchSection(), description="how the space is searched")
     tracking: TrackingSection = Field(default=TrackingSection(), description="where runs are logged")

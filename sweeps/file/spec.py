@@ -33,6 +33,7 @@ from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
 from unlearn_sweep.sweeps.file.prompt import check_prompt, check_thinking
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
+from unlearn_sweep.sweeps.file.requests import check_requests
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
 from unlearn_sweep.sweeps.file.tokenizers import check_tokenizers
 from unlearn_sweep.sweeps.file.training import TrainingSpace, check_training_space, read_training_space
@@ -147,6 +148,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     check_prompt(file, benchmark, folder, collector, model)
     check_thinking(file, benchmark, attacks, folder, collector, model)
     check_sampling(attacks, ue, collector)
+    check_requests(file.requests, benchmark, spaces, collector)
     if collector.problems or benchmark is None:
         raise SpecError(document.file, collector.problems)
     return SweepSpec(

@@ -380,6 +380,11 @@ def _notes(
             notes.append(f"{method.method} has only {count_of(method.settings, 'setting')} for {method.trials} trials")
     if job.training.workers:
         notes.append(f"starting and ending the training workers costs about {WORKERS_START_S:g} s in each trial")
+    if job.requests is not None:
+        notes.append(
+            f"each trial forgets requests up to {job.requests.after[-1]}, measured after {len(job.requests.after)} of "
+            "them; the times are those of one training and one measurement"
+        )
     if job.search.seeds_for_finalists > 1:
         notes.append(_finalists_note(job.search.seeds_for_finalists - 1, methods))
     return tuple(notes)

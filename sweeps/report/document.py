@@ -41,6 +41,7 @@ from unlearn_sweep.sweeps.report.picks import Pick, pick_trials, with_margins
 from unlearn_sweep.sweeps.report.prompt_finding import PromptFinding, prompt_finding
 from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenance
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState
+from unlearn_sweep.sweeps.report.requests import AfterRequest, after_requests
 from unlearn_sweep.sweeps.report.savings import Savings, savings
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 from unlearn_sweep.sweeps.report.training_curve import TrainingCurve, training_curve
@@ -134,6 +135,7 @@ class Report(View):
         prompt: How questions were put to models, and what the probe found.
         importance: How much each setting of a method matters for each objective, on the search half.
         published: Published numbers of the same benchmark and methods.
+        requests: Objectives of all trials after each request to forget; empty for a sweep without requests.
         tracking: The MLflow setting: "auto", "off" or an address.
         tracking_page: Address of MLflow's page of the sweep; None if the sweep is not in MLflow.
         versions: Package versions at the last start of the sweep.
@@ -165,6 +167,7 @@ class Report(View):
     methods: list[MethodLine]
     importance: list[Importance]
     published: list[PublishedLine]
+    requests: list[AfterRequest]
     controls: Controls | None
     prompt: PromptFinding | None
     stages: list[StageTime]
@@ -227,6 +230,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         methods=[line.model_copy(update={"method": cleaner.text(line.method)}) for line in methods],
         importance=importances(data.trials, data.spaces(), data.objectives),
         published=published_lines(methods, data.trials, data.benchmark, options),
+        requests=after_requests(data.trials, data.spec_value("requests", "after"), members),
         controls=data.controls,
         prompt=_cleaned(prompt_finding(data), cleaner),
         stages=stage_times(data.timeline),

@@ -117,6 +117,30 @@ def seed_table(report: Report) -> str:
     return f"<h3>Finalists over seeds</h3><p>{text}</p>" + table(head, lines, label="Finalists", numeric_from=1)
 
 
+def request_table(report: Report) -> str:
+    """Render UE, UT and Rob of the front members after each request; empty for a sweep without requests."""
+    front = {trial.number for line in report.requests if line.last for trial in line.trials if trial.on_front}
+    lines = [
+        (
+            f"{trial.number} {trial.method}",
+            str(line.after),
+            *(_two(value) for value in (trial.report_ue, trial.report_ut, trial.rob, trial.ue, trial.ut)),
+            "yes" if trial.on_front else "no",
+        )
+        for line in report.requests
+        for trial in line.trials
+        if trial.number in front or trial.on_front
+    ]
+    if not lines:
+        return ""
+    head = ("trial", "after request", "UE", "UT", "Rob", "UE, search half", "UT, search half", "on the front there")
+    text = (
+        "UE is that of the rows of the requests so far. On the way the front is that of UE and UT on the search half; "
+        "attacks run after the last request."
+    )
+    return f"<h3>Request by request</h3><p>{text}</p>" + table(head, lines, label="Requests", numeric_from=1)
+
+
 def _two(value: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.2f}"
 

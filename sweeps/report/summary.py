@@ -26,6 +26,7 @@ from unlearn_sweep.sweeps.report.commands import (
 )
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.html_parts import settings_text
+from unlearn_sweep.sweeps.report.requests import request_text
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
 from unlearn_sweep.sweeps.report.summary_text import answer
@@ -80,6 +81,7 @@ def _picked_for(report: Report) -> list[Text]:
             f" {'; '.join(pick.roles)}\n          {settings_text(by_number[pick.number])}",
             "".join(f"\n          {text}" for text in sureness(by_number[pick.number], pick)),
             _over_seeds(by_number[pick.number], report.objectives),
+            f"\n          {text}" if (text := request_text(report.requests, pick.number)) else "",
         )
         for pick in report.picks
     ]

@@ -146,6 +146,35 @@ def test_muse_cuts_long_texts_without_losing_any(tmp_path: Path) -> None:
     assert " ".join(parts).split() == book.split()
 
 
+def muse_requests(folder: Path) -> dict[str, Any]:
+    """Four sets of two articles each: apart under sust, growing under scal."""
+    options = WRITERS["muse"](folder)
+    sets = [[{"text": story("lighthouse", 2 * number + i)} for i in range(2)] for number in range(4)]
+    for number, rows in enumerate(sets, start=1):
+        write(folder, f"sust/forget_{number}", rows)
+        write(folder, f"scal/forget_{number}", [row for earlier in sets[:number] for row in earlier])
+    return options
+
+
+@pytest.mark.parametrize("sets", ["sust", "scal"])
+def test_muse_requests_are_the_published_sets(sets: str, tmp_path: Path) -> None:
+    options = muse_requests(tmp_path) | {"requests": 4, "request_sets": sets}
+    found = load_benchmark("muse", options)
+    assert Counter(row.request for row in found.train["forget"]) == dict.fromkeys((1, 2, 3, 4), 2)
+    assert [row.answer for row in found.train["forget"]] == [story("lighthouse", i) for i in range(8)]
+    judged = {row.question: row.request for row in found.evaluation["forget"] if row.kind == "question"}
+    assert set(judged.values()) == {1}, "questions about raw/forget are those of the first set"
+    texts = [row.request for row in found.evaluation["forget"] if row.kind == "text"]
+    assert texts == [1, 1, 2, 2, 3, 3, 4, 4], "a text is of the request that it is taken from"
+
+
+def test_muse_requests_without_sets_are_refused_where_no_question_can_be_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"benchmark\.requests: 6 facts that muse-news judges forgetting by are none"):
+        load("muse", tmp_path, requests=2)
+    with pytest.raises(ValidationError, match="give requests, from 2 to 4"):
+        load("muse", tmp_path, request_sets="sust")
+
+
 # --- WMDP -------------------------------------------------------------------------------------------------------------
 
 
