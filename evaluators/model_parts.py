@@ -163,6 +163,25 @@ def expert_names(model: nn.Module) -> list[str]:
     ]
 
 
+def mlp_layers(model: PreTrainedModel) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers of all blocks but those of attention, with their names.
+
+    Raises:
+        UnsupportedModelError: there is none (experts in one tensor, layers of another class).
+    """
+    blocks = {id(block) for block in decoder_layers(model)}
+    found = [
+        (f"{outer}.{inner}", layer)
+        for outer, block in model.named_modules()
+        if id(block) in blocks
+        for inner, layer in block.named_modules()
+        if isinstance(layer, nn.Linear) and "attn" not in inner and "attention" not in inner
+    ]
+    if not found:
+        raise UnsupportedModelError(f"{type(model).__name__} has no linear layers in the MLPs of its blocks")
+    yield from found
+
+
 def is_down_projection(name: str) -> bool:
     """Whether a parameter (or linear layer) of a block is the second matrix of its MLP, or its experts' second ones.
 

@@ -40,6 +40,7 @@ from unlearn_sweep.methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, R
 from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, UNDO, WHP
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
 from unlearn_sweep.methods.wrapper_cards import (
+    CIR,
     CR,
     GAO,
     GNR,
@@ -105,6 +106,7 @@ WRAPPERS = Catalog(
         LAT,
         TAR,
         GAO,
+        CIR,
         GRU,
         MUDMAN,
         SURGERY,

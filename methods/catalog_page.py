@@ -86,9 +86,11 @@ it, and goes with its trial otherwise. Alone, `undo` noises the original and dis
 
 What is refused, when the file is read: two of `sam`, `rs`, `gnr`, `cr` and `tar` (each replaces the forget gradient);
 two of `gru`, `mudman` and `surgery`, or one of them around a method without a retain term; phases of which one works on
-hidden states and the other does not; `lat` or `weight_avg` in a method of two phases; `task_vector` as a phase, or
-inside a wrapper other than `sam`, `rs`, `gnr`, `cr` and `weight_avg` (it turns the whole training round, and what they
-are for with it); more votes than wordings in `gao`, or more wordings than the benchmark has.
+hidden states and the other does not; `lat`, `cir` or `weight_avg` in a method of two phases; `cir` with what runs the
+forget rows at other weights or states (`sam`, `rs`, `gnr`, `cr`, `tar`, `gao`, `lat`), with LoRA, or with recomputed
+activations; `task_vector` as a phase, or inside a wrapper other than `sam`, `rs`, `gnr`, `cr` and `weight_avg` (it
+turns the whole training round, and what they are for with it); more votes than wordings in `gao`, or more wordings than
+the benchmark has.
 
 Where each runs. All run on one process, under DistributedDataParallel and under DeepSpeed ZeRO 0 to 3, with or without
 LoRA. For each way in which a gradient comes about, two ranks give the weights of one to 1e-6 under DDP and ZeRO 1, 2
@@ -104,6 +106,7 @@ and 3 (`tests/engine/training/test_backends.py`); with LoRA that is tested for n
 | `gru`, `mudman` | the same and one more, the smoothed retain gradient, in checkpoints too |
 | `sam`, `gnr`, `cr`, `tar` | the same, and a copy of the trained weights while they are moved |
 | `undo` | the weights of the model it learns from, also with LoRA |
+| `cir` | for each MLP matrix the second moments of its inputs and outputs, a square matrix each, in float32 |
 | `weight_avg` | a float32 copy of the trained weights |
 | `lat` | one activation of the forget batch, and no weight gradient while the adversary works |
 

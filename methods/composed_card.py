@@ -19,6 +19,8 @@ from unlearn_sweep.methods.wrapper_cards import PLACES
 SWITCH_AT = "switch_at"
 FORGET_GRADIENT = frozenset({"sam", "rs", "gnr", "cr", "tar"})
 """Each of these replaces the forget gradient, so there can be one."""
+MORE_FORWARDS = FORGET_GRADIENT | {"lat", "gao"}
+"""Wrappers that run the forget rows several times a step."""
 BETWEEN_GRADIENTS = frozenset({"gru", "mudman", "surgery"})
 """Each of these decides between forget and retain gradient, so there can be one, around a method that has both."""
 REVERSIBLE = frozenset({"sam", "rs", "gnr", "cr", "weight_avg"})
@@ -92,6 +94,8 @@ def misfit(
         rivals = sorted(FORGET_GRADIENT & set(phase.wrappers))
         if len(rivals) > 1:
             return f"{' and '.join(rivals)} each replace the forget gradient; take one of them"
+        if "cir" in phase.wrappers and (others := sorted(MORE_FORWARDS & set(phase.wrappers))):
+            return f"{others[0]} runs the forget rows at other weights or states, which cir would take for this step's"
         deciders = sorted(BETWEEN_GRADIENTS & set(phase.wrappers))
         if len(deciders) > 1:
             return f"{' and '.join(deciders)} each decide between forget and retain gradient; take one of them"
@@ -106,8 +110,8 @@ def misfit(
         return "a phase on hidden states trains other weights than one on answers; they cannot share a training"
     if len(phases) == 2 and phases[0].method == phases[1].method:
         return "two phases of the same method are one"
-    if len(phases) == 2 and any({"weight_avg", "lat"} & set(phase.wrappers) for phase in phases):
-        return "weight_avg and lat hold for a whole training, not for one of its phases"
+    if len(phases) == 2 and any({"weight_avg", "lat", "cir"} & set(phase.wrappers) for phase in phases):
+        return "weight_avg, lat and cir hold for a whole training, not for one of its phases"
     return None
 
 

@@ -6,13 +6,15 @@ hidden. Packing drops every prompt and padding position before a method sees it,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from unlearn_sweep.methods.cir import Common
 
 Per = Literal["token", "sequence", "micro_batch"]
 Reference = Literal["none", "sequence_nll", "logits", "hidden"]
@@ -126,6 +128,25 @@ class NoiseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollapseSettings:
+    """What is taken out of the forget gradients of MLP matrices (`methods.cir`). Only these matrices train then.
+
+    Attributes:
+        inputs: Directions taken out of a layer's inputs, the mean among them.
+        gradients: Directions taken out of the gradients at its outputs.
+        refresh: Share of the training after which directions are computed anew, in (0, 1].
+        common: What vectors have in common, from their sum [D], sum of x x^T [D, D], number, and how many directions.
+        remove: Vectors [..., D] without what they have in common.
+    """
+
+    inputs: int
+    gradients: int
+    refresh: float
+    common: Callable[[Tensor, Tensor, float, int], Common]
+    remove: Callable[[Tensor, Common], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a method asks of the driver, declared before anything runs.
 
@@ -150,6 +171,7 @@ class Needs:
     `state`: True where the method keeps state between steps (it goes into checkpoints); see `StatefulMethod`.
     `adversary`: pushes the forget rows' hidden states in every step; None: nothing does.
     `average`: the kept weights are a running mean of the trained ones; None: they are the last ones.
+    `collapse`: forget gradients of MLP matrices lose what forget tokens have in common; None: they do not.
     `noise`: the weights are damaged before the first step, and the frozen start model is not; None: they are not.
     """
 
@@ -169,6 +191,7 @@ class Needs:
     adversary: AdversarySettings | None = None
     average: AverageSettings | None = None
     noise: NoiseSettings | None = None
+    collapse: CollapseSettings | None = None
 
 
 class Step(Protocol):

@@ -9,7 +9,7 @@ from functools import partial
 
 from unlearn_sweep.methods.cards import MethodCard, Param, Scalar
 
-PLACES = ("irm", "lat", "sam", "rs", "gnr", "cr", "tar", "gao", "gru", "mudman", "surgery", "weight_avg")
+PLACES = ("irm", "lat", "sam", "rs", "gnr", "cr", "tar", "gao", "cir", "gru", "mudman", "surgery", "weight_avg")
 """First what adds terms, then the forward, then the forget gradient, then both gradients, then the weights."""
 
 _wrapper = partial(MethodCard, kind="wrapper", family="robustness")
@@ -187,6 +187,31 @@ GAO = _wrapper(
     ),
     target="unlearn_sweep.methods.gao:GAO",
     cost=3.5,
+)
+
+CIR = _wrapper(
+    name="cir",
+    summary="trains MLP matrices only, and takes out of their forget gradients what all forget tokens have in common",
+    paper="Collapse of Irrelevant Representations, released code filyp/unlearning (after MUDMAN, arXiv 2506.12484)",
+    equation="g_f(W) = sum_t P_g g_t (P_a a_t)^T; P takes out the mean and the first principal components of the steps "
+    "before",
+    needs=("grouped",),
+    params=(
+        _count("cir_inputs", 24, (8, 48), "released code: 24", "directions out of a layer's inputs", low=0),
+        _count("cir_gradients", 36, (8, 72), "released code: 36", "directions out of its output gradients", low=0),
+        Param(
+            name="cir_refresh",
+            default=0.1,
+            low=0,
+            low_open=True,
+            high=1,
+            source="released code: each epoch, the first of which only looks",
+            summary="share of the training between two computations of the directions; nothing is forgotten before the "
+            "first",
+        ),
+    ),
+    target="unlearn_sweep.methods.cir:CIR",
+    cost=1.2,
 )
 
 GRU = _wrapper(

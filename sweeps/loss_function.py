@@ -85,6 +85,7 @@ def _refuse_more_than_logits(method: str, needs: Needs) -> None:
         "state between steps": needs.state,
         "an adversary": needs.adversary is not None,
         "averaged weights": needs.average is not None,
+        "collapsed gradients": needs.collapse is not None,
         "noise on the weights": needs.noise is not None,
         "prompts with a prefix": bool(needs.prefixes),
     }

@@ -18,6 +18,7 @@ from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import BatchPlan, shuffled
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.checkpoint import Checkpoints
+from unlearn_sweep.engine.training.collapse import Collapse
 from unlearn_sweep.engine.training.continuations import write_continuations
 from unlearn_sweep.engine.training.forward import SupervisedLM, layer_indices
 from unlearn_sweep.engine.training.job import TrainJob
@@ -78,6 +79,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     method, ranks = method or build(job.method.name, job.method.params), Ranks.current()
     check_needs(job.method.name, method)
     check_optimizer(job, method)
+    check_collapse(job, method.needs())
     tokenizer = load_tokenizer(job.tokenizer or job.start_model, model=job.start_model)
     benchmark = cache.fitted(benchmark, tokenizer, model_context(job.start_model))
     encoder = cache.encoder(benchmark, tokenizer, job.max_tokens)
@@ -103,6 +105,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
     continue_rows(models, views, model, tokenizer)
     if needs.noise is not None:
         put_noise(model, needs.noise, job.seed)
+    collapse = None if needs.collapse is None else Collapse.of(needs.collapse, model, steps)
     module = trainable(job, model, needs, layers)
     if adapters_off and needs.reference in ("logits", "hidden"):
         frozen = AdaptersOff(module)
@@ -120,6 +123,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         frozen=frozen,
         teacher=teacher_model(job, needs, models),
         reference_nlls=nlls,
+        collapse=collapse,
     )
     run.adversary = Adversary(needs.adversary, module) if needs.adversary is not None else None
     loss_cap = job.loss_cap or 2 * math.log(model.config.get_text_config().vocab_size)
@@ -190,6 +194,18 @@ def check_optimizer(job: TrainJob, method: Method) -> None:
         raise ValueError(f"method {name!r} works with gradients, and optimizer zeroth_order makes none")
     if training.optimizer == "sophia" and training.sophia.curvature == "gauss_newton" and not needs.logits:
         raise ValueError(f"method {name!r} reads no logits for sophia to draw targets from; use curvature: gradient")
+
+
+def check_collapse(job: TrainJob, needs: Needs) -> None:
+    """Raise ValueError if common parts cannot be taken out of the gradients with these settings."""
+    if needs.collapse is None:
+        return
+    if job.training.lora is not None:
+        raise ValueError(f"method {job.method.name!r}: cir works on whole weights; train without lora")
+    if job.training.activation_checkpointing:
+        raise ValueError(f"method {job.method.name!r}: cir reads gradients on the way; no activation_checkpointing")
+    if job.training.optimizer == "sophia":
+        raise ValueError(f"method {job.method.name!r}: cir would take sophia's drawn answers for forget rows")
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class Checkpoints:
         training.run.state.update(facts["state"] | under("state.", tensors))
         if training.average is not None:
             training.average.load(place, training.ranks)
+        if training.run.collapse is not None:
+            training.run.collapse.load(place, training.ranks)
         training.memory.load(place, training.ranks, training.run.device, shared=self._one_share)
         torch.set_rng_state(tensors["random"])
         for name, value in facts["history"].items():
@@ -122,6 +124,8 @@ class Checkpoints:
         training.backend.save(shared)
         if training.average is not None:
             training.average.save(shared, training.ranks)
+        if training.run.collapse is not None:
+            training.run.collapse.save(shared, training.ranks)
         training.memory.save(shared, training.ranks, shared=self._one_share)
         tokens = int(training.ranks.sum(torch.tensor(history.tokens, dtype=torch.float64, device=training.run.device)))
         if training.ranks.first:

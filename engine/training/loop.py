@@ -87,6 +87,8 @@ def train_step(training: Training, index: int, history: History, *, checked: boo
     backend.step(learning_rate(training.job, index, run.steps))
     if training.average is not None:
         training.average.take(index, run.steps)
+    if run.collapse is not None:
+        run.collapse.after_step(index, training.ranks)
     history.tokens += totals.tokens
     history.conventions |= totals.conventions
     if not checked and not run.needs.state:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unlearn_sweep.engine.training.adversary import Adversary
 from unlearn_sweep.engine.training.batches import seed_of
+from unlearn_sweep.engine.training.collapse import Collapse
 from unlearn_sweep.engine.training.forward import Outputs, Packed, pack
 from unlearn_sweep.engine.training.loss import MethodError
 from unlearn_sweep.engine.training.padded import pack_padded, supervised_part, unpack
@@ -45,6 +46,7 @@ class Run:
         reference_nlls: The start model's NLL of rows, computed before training or when a row is first seen.
         state: The method's own state, saved in checkpoints.
         adversary: Perturbs the forget rows' hidden states; None without latent adversarial training.
+        collapse: Takes common parts out of the forget gradients; None unless the method asks for it.
     """
 
     needs: Needs
@@ -59,6 +61,7 @@ class Run:
     reference_nlls: dict[Key, float] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     adversary: Adversary | None = None
+    collapse: Collapse | None = None
 
     @property
     def frozen_models(self) -> Sequence[Frozen]:
@@ -106,12 +109,12 @@ class MicroStep:
             if view in self.run.needs.padded:
                 self._supervised[view] = supervised_part(self.padded(view))
                 return self._supervised[view]
-            views = self.run.needs.views if self.joint else (view,)
+            views = self.run.needs.views if self.joint and self.run.collapse is None else (view,)
             packed = pack({name: self.items[name] for name in views}, self.run.device)
             if self.run.adversary is not None and view == "forget":
                 self._supervised[view] = self._pushed(self.run.adversary, packed)
                 return self._supervised[view]
-            with self._graph(view):
+            with self._graph(view), self._collapsing(view, packed):
                 outputs = self.run.forward(packed)
             self.tokens += packed.tokens
             self._supervised |= {part: packed.supervised(part, outputs) for part in packed.parts}
@@ -123,7 +126,7 @@ class MicroStep:
             if self.run.adversary is not None:
                 raise MethodError("an adversary works on packed tokens; no view can be read at every place beside it")
             packed, labels = self._all_places(view)
-            with self._graph(view):
+            with self._graph(view), self._collapsing(view, packed):
                 outputs = self.run.forward(packed)
             self.tokens += packed.tokens
             self._padded[view] = unpack(outputs, labels)
@@ -186,6 +189,11 @@ class MicroStep:
     def _graph(self, view: str) -> AbstractContextManager[object]:
         """Disable autograd if this view's terms will not be differentiated."""
         return nullcontext() if self.only in (None, group_of(view)) else torch.no_grad()
+
+    def _collapsing(self, view: str, packed: Packed) -> AbstractContextManager[object]:
+        """Take common parts out of the gradients of a forward over forget rows, if the method asks for it."""
+        collapse = self.run.collapse
+        return nullcontext() if collapse is None or group_of(view) != "forget" else collapse.during(packed)
 
     def _all_places(self, view: str) -> tuple[Packed, Tensor]:
         return pack_padded(view, self.items[view], padding_id(self.run.tokenizer), self.run.device)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from unlearn_sweep.evaluators.model_parts import decoder_layers, is_down_projection
+from unlearn_sweep.evaluators.model_parts import decoder_layers, is_down_projection, mlp_layers
 from unlearn_sweep.methods.interface import Needs
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ def freeze_rest(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> 
     Raises:
         ValueError: the method trains down projections, and the model's blocks have none.
     """
+    _freeze_by_place(model, needs, layers)
+    if needs.collapse is not None:
+        matrices = {id(layer.weight) for _, layer in mlp_layers(model)}
+        for weight in model.parameters():
+            weight.requires_grad_(weight.requires_grad and id(weight) in matrices)
+
+
+def _freeze_by_place(model: PreTrainedModel, needs: Needs, layers: Sequence[int]) -> None:
     if needs.logits and needs.trainable == "all":
         return
     top = max(layers)

@@ -23,6 +23,7 @@ from unlearn_sweep.evaluators.catalog import AGAINST_HOLDOUT, METRICS
 from unlearn_sweep.evaluators.probe_parts import RWKU_METRICS, in_part
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.methods.catalog import card
+from unlearn_sweep.methods.composed_card import parse
 from unlearn_sweep.sweeps.file.problems import listing, near_miss
 from unlearn_sweep.sweeps.plan.optimizer_check import optimizer_obstacles
 from unlearn_sweep.sweeps.plan.thinking_check import thinking_obstacles
@@ -93,8 +94,18 @@ def _methods(job: SweepJob, benchmark: Benchmark, values: Mapping[str, Values]) 
                 f"method {space.method} needs alternate answers, and the forget rows of {benchmark.name} have none: "
                 f"add views: [{_alternate_views(benchmark)}] and run {write_command(job)}"
             )
+        if any("cir" in phase.wrappers for phase in parse(space.method)):
+            yield from _whole_gradients(job, space.method)
         if "forget_paraphrase" in needs:
             yield from _wordings(job, space, benchmark, reads)
+
+
+def _whole_gradients(job: SweepJob, method: str) -> Iterator[str]:
+    """Yield a sentence for each training setting under which `cir` cannot read gradients on the way."""
+    if job.training.lora is not None:
+        yield f"method {method}: cir works on whole weights: leave training.lora out, or cir"
+    if job.training.activation_checkpointing:
+        yield f"method {method}: cir reads gradients on the way: leave training.activation_checkpointing out, or cir"
 
 
 def _alternate_views(benchmark: Benchmark) -> str:

@@ -109,6 +109,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "moved weights": ("npo+sam", {"sam_rho": 0.1}),
     "moved twice": ("npo+cr", {"cr_weight": 1.0, "cr_radius": 0.1}),
     "remembered": ("npo+gru", {"gru_gamma": 0.5}),
+    "collapsed": ("graddiff+cir", {"cir_inputs": 2, "cir_gradients": 2}),
     "masked": ("npo+mudman", {}),
     "agreement": ("npo+gao", {"gao_paraphrases": 2, "gao_agree": 2, "gao_rho": 2.0}),
     "agreement by row": ("npo+gao", {"gao_paraphrases": 2, "gao_agree": 2, "gao_rho": 2.0, "gao_scope": "row"}),

@@ -28,6 +28,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("npo+weight_avg+sam", {"average_start": 0.0}, {}),
     ("npo+gru", {"gru_gamma": 0.3}, {"micro_batch_size": 2}),  # smooths over steps
     ("npo+mudman", {}, {"backend": "deepspeed", "zero_stage": 2}),
+    ("graddiff+cir", {"cir_inputs": 3, "cir_gradients": 2, "cir_refresh": 0.4}, {"micro_batch_size": 2}),
     ("undo", {"alpha": 0.5, "beta": 1.0}, {"lora": {"rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": "all"}}),
     ("npo>idk", {"switch_at": 0.6}, {}),
     ("npo", {}, {"lora": {"rank": 2, "alpha": 4.0, "dropout": 0.2, "targets": "all"}}),
