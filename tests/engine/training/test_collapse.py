@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.engine.training.test_backends import furthest, weights
@@ -48,6 +48,19 @@ def loss(of: LlamaForCausalLM, batch: Packed) -> Tensor:
     return torch.stack([logits[row, : LENGTHS[row]].square().sum() for row in range(2)]).sum()
 
 
+def watch(layer: nn.Linear, seen: dict[str, Tensor], mask: Tensor) -> None:
+    """Keep the layer's inputs as "a" and the gradient at its outputs as "g", at the tokens of the mask."""
+
+    def before(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen["a"] = args[0].detach()[mask]
+
+    def behind(_: nn.Module, slopes: tuple[Tensor, ...]) -> None:
+        seen["g"] = slopes[0].detach()[mask]
+
+    layer.register_forward_pre_hook(before)
+    layer.register_full_backward_pre_hook(behind)  # pyright: ignore[reportArgumentType] -- one output, one slope
+
+
 def settings(inputs: int, gradients: int) -> CollapseSettings:
     return CollapseSettings(
         inputs=inputs, gradients=gradients, refresh=0.5, common=common_directions, remove=without_common
@@ -61,8 +74,7 @@ def test_the_gradient_is_the_sum_over_tokens_of_what_is_left_of_both() -> None:
     mask = (torch.arange(7) < batch.lengths[:, None]) & (torch.arange(7) > 0)
     seen: dict[str, dict[str, Tensor]] = {name: {} for name, _ in mlp_layers(twin)}
     for name, layer in mlp_layers(twin):
-        layer.register_forward_pre_hook(lambda _, args, name=name: seen[name].update(a=args[0].detach()[mask]))
-        layer.register_full_backward_pre_hook(lambda _, g, name=name: seen[name].update(g=g[0].detach()[mask]))
+        watch(layer, seen[name], mask)
     loss(twin, batch).backward()
     with collapse.during(batch):
         first = loss(made, batch)
