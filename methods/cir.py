@@ -17,18 +17,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unlearn_sweep.methods.interface import CollapseSettings, Needs
+from unlearn_sweep.methods.interface import CollapseSettings, Common, Needs
 
 NEGLIGIBLE = 1e-6
 """Share of the largest variance below which a component is rounding, and is not taken out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What vectors have in common: a mean direction [D] of length 1 (or zero) and components [K, D], orthonormal."""
-
-    mean: Tensor
-    components: Tensor
 
 
 def common_directions(total: Tensor, products: Tensor, count: float, number: int) -> Common:

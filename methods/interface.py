@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from unlearn_sweep.methods.cir import Common
-
 Per = Literal["token", "sequence", "micro_batch"]
 Reference = Literal["none", "sequence_nll", "logits", "hidden"]
 IGNORED = -100
@@ -125,6 +123,14 @@ class NoiseSettings:
 
     alpha: float
     beta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What vectors have in common: a mean direction [D] of length 1 (or zero) and components [K, D], orthonormal."""
+
+    mean: Tensor
+    components: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

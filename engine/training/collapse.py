@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from unlearn_sweep.engine.training.forward import Packed
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.evaluators.model_parts import mlp_layers
-from unlearn_sweep.methods.cir import Common
-from unlearn_sweep.methods.interface import CollapseSettings
+from unlearn_sweep.methods.interface import CollapseSettings, Common
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from unlearn_sweep.methods.catalog import build, card
-from unlearn_sweep.methods.cir import Common, common_directions, without_common
+from unlearn_sweep.methods.cir import common_directions, without_common
+from unlearn_sweep.methods.interface import Common
 
 
 def drawn(count: int, width: int, seed: int = 0) -> Tensor:
