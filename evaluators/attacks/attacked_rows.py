@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
-from unlearn_sweep.evaluators.attacks.forget_halves import ForgetHalves, attacked_rows, different_facts
+from unlearn_sweep.evaluators.attacks.forget_halves import ForgetHalves, attacked_rows, different_facts, listed_facts
 from unlearn_sweep.evaluators.attacks.prompts import template_of
 from unlearn_sweep.evaluators.attacks.text_search_params import TextSearchParams
 from unlearn_sweep.evaluators.generation import generate
@@ -15,12 +15,19 @@ from unlearn_sweep.evaluators.rows import Row, encode_many
 
 
 def searched_rows(target: Target, halves: ForgetHalves, params: TextSearchParams) -> list[Row]:
-    """Return the rows that a text is searched on, one a fact, drawn by seed, with the answers to be made likely.
+    """Return the rows that a text is searched on, one a fact, with the answers to be made likely.
+
+    They are drawn by seed, or those at the places that `params.prompts` lists, in its order.
 
     Raises:
         AttackError: there are too few, or the original's answers are wanted and cannot be had.
     """
-    chosen = different_facts(attacked_rows(target.benchmark, halves), params.prompts, seed=target.seed)
+    rows = attacked_rows(target.benchmark, halves)
+    chosen = (
+        different_facts(rows, params.prompts, seed=target.seed)
+        if isinstance(params.prompts, int)
+        else listed_facts(rows, params.prompts)
+    )
     return chosen if params.target == "answer" else answered_by_original(target, chosen, params.target_tokens)
 
 

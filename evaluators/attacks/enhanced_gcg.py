@@ -5,9 +5,13 @@ student-teacher redteaming (Thompson & Sklar, arXiv 2407.17447). The loss adds t
 far the residual stream is from the original model's under the same text, and how far its direction is from that of the
 original model asked plainly. Candidates replace, delete, insert or swap tokens, and a buffer keeps the best.
 
-Different from the paper on purpose: a cold start from a neutral text (theirs began with one kept by hand for each
-published model, which is unfair to all others), no fluency or repetition terms, and states compared at the positions
-that predict the answer, which exist whatever the text's length.
+The released code adds two terms for the text itself: the prompt's own mean loss and its repetitions. They are off by
+default; `fluency_weight` 1.5, `repetition_weight` 3, `distance: absolute`, `states: input`, `layers: [20]`,
+`target: original` and `prompts: [0, 2, 3, 4, 5]` are what it ran. The answer's loss is never clamped here, as it ran.
+
+Different from it on purpose: a cold start from a neutral text (theirs began with one kept by hand for each published
+model, which is unfair to all others; `warm_start` takes one), and states compared at the positions that predict the
+answer, where the release takes those of 35 more tokens of the original's answer, or of the whole prompt.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ from unlearn_sweep.evaluators.rows import Row
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+REPETITION_POWER = 1.5
+"""As released."""
 MOVES = {"replace": 0.7, "delete": 0.1, "insert": 0.1, "swap": 0.1}
 """Share of the candidates that each kind of change makes, as published."""
 
@@ -145,27 +151,72 @@ class RepresentationObjective:
     ) -> Tensor:
         """Loss [B] of each question (by its place) with its text; inputs may be given as embeddings."""
         asked = list(slots) if slots is not None else [self.slots[place] for place in places]
-        logits, states = self._states(self.model, asked, texts, inputs)
+        whole = self.params.fluency_weight > 0
+        logits, states = self._states(self.model, asked, texts, inputs, whole=whole)
+        prompts = [(*slot.before, *text, *slot.behind) for slot, text in zip(asked, texts, strict=True)]
+        fluency = torch.zeros(len(asked), device=logits.device)
+        if whole:
+            logits, fluency = split_prompts(logits, prompts, [len(slot.answer) for slot in asked])
         _, under_text = self._states(self.original, asked, texts, original_inputs)
         plain = torch.cat([self.plain[place] for place in places], dim=1).to(states.device)
         under_text = under_text.to(states.device)
         targets = torch.tensor([token for slot in asked for token in slot.answer], device=states.device)
-        distance = ((states - under_text).norm(dim=-1) / under_text.norm(dim=-1).clamp_min(1e-6)).mean(dim=0)
+        distance = (states - under_text).norm(dim=-1)
+        if self.params.distance == "relative":
+            distance = distance / under_text.norm(dim=-1).clamp_min(1e-6)
+        distance = distance.mean(dim=0)
         turn = (1 - functional.cosine_similarity(states, plain, dim=-1)).mean(dim=0)
         each = functional.cross_entropy(logits, targets, reduction="none")
         each = each + self.params.distance_weight * distance + self.params.turn_weight * turn
         lengths = [len(slot.answer) for slot in asked]
-        return torch.stack([part.mean() for part in each.split(lengths)])
+        repeated = torch.tensor([repetition(prompt) for prompt in prompts], device=states.device)
+        text_terms = self.params.fluency_weight * fluency + self.params.repetition_weight * repeated
+        return torch.stack([part.mean() for part in each.split(lengths)]) + text_terms
 
     def _states(
-        self, model: PreTrainedModel, slots: Sequence[Slot], texts: Sequence[Ids], inputs: Tensor | None = None
+        self,
+        model: PreTrainedModel,
+        slots: Sequence[Slot],
+        texts: Sequence[Ids],
+        inputs: Tensor | None = None,
+        *,
+        whole: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Logits [N, V] and block outputs [layers, N, D] where answers are predicted, in fp32; the last normed."""
-        ids = pad_right([slot.ids(text) for slot, text in zip(slots, texts, strict=True)], 0).to(model.device)
+        """Logits [N, V] and block states [layers, N, D] where answers are predicted, in fp32; the last output normed.
+
+        `whole`: logits of every position, row by row without padding.
+        """
+        rows = [slot.ids(text) for slot, text in zip(slots, texts, strict=True)]
+        ids = pad_right(rows, 0).to(model.device)
         keep, _, _ = targets_of([(slot, len(text)) for slot, text in zip(slots, texts, strict=True)], ids)
+        lengths = torch.tensor([len(row) for row in rows], device=ids.device)
+        kept = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None] if whole else keep
         given = {"input_ids": ids} if inputs is None else {"inputs_embeds": inputs}
-        found = model(**given, use_cache=False, logits_to_keep=keep, output_hidden_states=True)
-        return found.logits.float(), torch.stack([found.hidden_states[layer][keep] for layer in self.layers]).float()
+        found = model(**given, use_cache=False, logits_to_keep=kept, output_hidden_states=True)
+        back = 1 if self.params.states == "input" else 0
+        states = torch.stack([found.hidden_states[layer - back][keep] for layer in self.layers]).float()
+        return found.logits.float(), states
+
+
+def split_prompts(logits: Tensor, prompts: Sequence[Ids], answers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The logits [N, V] that predict answers, and the mean loss [B] of each prompt's tokens but its first.
+
+    `logits` are those of every position, row by row: a prompt's, then its answer's but the last. A prompt of one token
+    has no loss: 0.
+    """
+    found, losses = [], []
+    sizes = [len(prompt) + count - 1 for prompt, count in zip(prompts, answers, strict=True)]
+    for part, prompt in zip(logits.split(sizes), prompts, strict=True):
+        inner = len(prompt) - 1
+        targets = torch.tensor(prompt[1:], device=logits.device)
+        losses.append(functional.cross_entropy(part[:inner], targets) if inner else logits.new_zeros(()))
+        found.append(part[inner:])
+    return torch.cat(found), torch.stack(losses)
+
+
+def repetition(prompt: Ids) -> float:
+    """Sum over the different tokens of (count - 1)^1.5, over the length of the prompt; 0 where none is repeated."""
+    return sum((count - 1) ** REPETITION_POWER for count in Counter(prompt).values()) / len(prompt)
 
 
 def changes(text: Ids, scores: Tensor, params: EnhancedGcgParams, generator: torch.Generator) -> list[Ids]:

@@ -30,6 +30,21 @@ class EnhancedGcgParams(TextSearchParams):
     turn_weight: float = Field(
         default=10.0, ge=0, allow_inf_nan=False, description="weight of 1 - cosine to the original asked plainly"
     )
+    fluency_weight: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="weight of the prompt's own mean loss, in nats a token"
+    )
+    repetition_weight: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of repeated tokens: sum over the prompt's tokens of (count - 1)^1.5, over its length",
+    )
+    distance: Literal["relative", "absolute"] = Field(
+        default="relative", description="whether the distance is divided by the length of the original's states"
+    )
+    states: Literal["output", "input"] = Field(
+        default="output", description="whether a layer's output is compared, or what it reads (as released)"
+    )
     layers: list[Annotated[int, Field(ge=1)]] | None = Field(
         default=None, min_length=1, description="layers whose states are compared, counted from 1; null: all"
     )

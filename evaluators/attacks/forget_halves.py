@@ -76,3 +76,21 @@ def different_facts(rows: Sequence[Row], count: int, *, seed: int) -> list[Row]:
     if len(by_fact) < count:
         raise AttackError(f"the attack asks for {count} different facts and may use {len(by_fact)}; let it use fewer")
     return list(by_fact.values())[:count]
+
+
+def listed_facts(rows: Sequence[Row], places: Sequence[int]) -> list[Row]:
+    """The first row of the facts at these places, counted from 0 in the order in which facts first appear.
+
+    Raises:
+        AttackError: there are fewer facts than a place says.
+    """
+    by_fact: dict[str, Row] = {}
+    for row in rows:
+        by_fact.setdefault(row.fact, row)
+    found = list(by_fact.values())
+    if max(places) >= len(found):
+        raise AttackError(
+            f"prompts names question {max(places)}, and the attacker's half has {len(found)}, counted from 0; "
+            "name others, or give a number of questions"
+        )
+    return [found[place] for place in places]

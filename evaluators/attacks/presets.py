@@ -35,9 +35,18 @@ PRESETS: Mapping[str, Preset] = {
             {"finetune": {"data": "gsm8k", "steps": [250], "batch_size": 32, "learning_rate": 2e-5}},
             {"finetune": {"data": "sst2", "steps": [250], "batch_size": 32, "learning_rate": 2e-5}},
             {"finetune": {"data": "mnli", "steps": [250], "batch_size": 32, "learning_rate": 2e-5}},
-            {"enhanced_gcg": {"steps": [1500]}},
+            {
+                "enhanced_gcg": {
+                    "steps": [1500],
+                    "target": "original",
+                    "fluency_weight": 1.5,
+                    "repetition_weight": 3.0,
+                    "distance": "absolute",
+                }
+            },
         ),
-        missing="its jailbreak's warm start; it optimised against the published models of WMDP only",
+        missing="its jailbreak's warm start, its questions (prompts: [0, 2, 3, 4, 5]) and its layer (layers: [20], "
+        "states: input), which models of 32 blocks have: sweeps/papers/full_stack.yaml names them",
     ),
     "jensun": Preset(
         summary="worst case over paraphrases and in-context retain",

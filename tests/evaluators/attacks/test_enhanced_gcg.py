@@ -19,8 +19,9 @@ from transformers import LlamaForCausalLM
 from tests.evaluators.attacks.toy_world import make_model
 from unlearn_sweep.evaluators.attacks.adversarial_text import Slot
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
+from unlearn_sweep.evaluators.attacks.attacked_rows import searched_rows
 from unlearn_sweep.evaluators.attacks.catalog import build, validate
-from unlearn_sweep.evaluators.attacks.enhanced_gcg import RepresentationObjective, changes, enhanced_search
+from unlearn_sweep.evaluators.attacks.enhanced_gcg import RepresentationObjective, changes, enhanced_search, repetition
 from unlearn_sweep.evaluators.attacks.enhanced_gcg_params import EnhancedGcgParams
 from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, different_facts, forget_halves
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective
@@ -210,3 +211,80 @@ def test_it_needs_the_original_model_in_the_same_shape(target: Target) -> None:
 def test_lengths_must_fit() -> None:
     with pytest.raises(ValidationError, match="min_tokens <= text_tokens <= max_tokens must hold; got 10, 5, 120"):
         validate("enhanced_gcg", {"text_tokens": 5})
+
+
+# --- the released code's further terms --------------------------------------------------------------------------------
+
+
+def test_fluency_and_repetition_are_those_of_the_definition(
+    original: LlamaForCausalLM, unlearned: LlamaForCausalLM
+) -> None:
+    """Over the library's own logits of one unpadded sequence, and counts by hand."""
+    plain = RepresentationObjective(unlearned, original, SLOTS, PARAMS)
+    both = {"fluency_weight": 1.5, "repetition_weight": 3.0}
+    full = RepresentationObjective(unlearned, original, SLOTS, PARAMS.model_copy(update=both))
+    texts = [TEXT, (20, 20, 9, 9, 9)]
+    expected = []
+    for text in texts:
+        added = []
+        for slot in SLOTS:
+            prompt = torch.tensor([[*slot.before, *text, *slot.behind]])
+            with torch.no_grad():
+                logits = unlearned(prompt).logits[0, :-1]
+            nll = functional.cross_entropy(logits, prompt[0, 1:]).item()
+            counts = Counter(prompt[0].tolist()).values()
+            added.append(1.5 * nll + 3.0 * sum((count - 1) ** 1.5 for count in counts) / prompt.shape[1])
+        expected.append(sum(added) / len(SLOTS))
+    gained = [now - before for now, before in zip(full.losses(texts), plain.losses(texts), strict=True)]
+    assert gained == pytest.approx(expected, rel=1e-4)
+    prompts = [(*slot.before, *TEXT, *slot.behind) for slot in SLOTS]
+    assert full.loss_of_prompts(prompts) == pytest.approx(full.losses([TEXT])[0], rel=1e-5)
+
+
+def test_repetition_by_hand() -> None:
+    assert repetition((1, 2, 3)) == 0
+    assert repetition((1, 1, 1, 2, 2)) == pytest.approx((2**1.5 + 1) / 5)
+
+
+def test_fluency_is_part_of_the_gradient(original: LlamaForCausalLM, unlearned: LlamaForCausalLM) -> None:
+    plain, full = (
+        RepresentationObjective(unlearned, original, SLOTS, PARAMS.model_copy(update={"fluency_weight": weight}))
+        for weight in (0.0, 2.0)
+    )
+    assert not torch.allclose(plain.scores(TEXT), full.scores(TEXT))
+
+
+def test_states_and_distance_as_released(original: LlamaForCausalLM, unlearned: LlamaForCausalLM) -> None:
+    """What layer 2 reads is what layer 1 writes; an absolute distance is the norm itself."""
+    only = {"turn_weight": 0.0, "distance_weight": 1.0}
+
+    def loss(**changes: object) -> float:
+        params = PARAMS.model_copy(update={**only, **changes})
+        return RepresentationObjective(unlearned, original, SLOTS, params).losses([TEXT])[0]
+
+    assert loss(layers=[2], states="input") == pytest.approx(loss(layers=[1]), rel=1e-6)
+    without = loss(layers=[1], distance_weight=0.0)
+    norms = []
+    for slot in SLOTS:
+        ids = torch.tensor([slot.ids(TEXT)])
+        with torch.no_grad():
+            now, before = (found(ids, output_hidden_states=True).hidden_states[1] for found in (unlearned, original))
+        norms.append((now - before)[0, -len(slot.answer) :].norm(dim=-1).mean().item())
+    assert loss(layers=[1], distance="absolute") - without == pytest.approx(sum(norms) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("prompts", [[], [1, 1], [-1], 0])
+def test_a_list_of_questions_names_each_once(prompts: list[int] | int) -> None:
+    with pytest.raises(ValidationError, match="prompts"):
+        EnhancedGcgParams(prompts=prompts)
+
+
+def test_listed_questions_are_those_of_the_attackers_half_in_order(target: Target) -> None:
+    halves = forget_halves(target.benchmark)
+    rows = attacked_rows(target.benchmark, halves)
+    facts = list(dict.fromkeys(row.fact for row in rows))
+    params = EnhancedGcgParams(prompts=[2, 0])
+    assert params.forget_facts == 3
+    assert [row.fact for row in searched_rows(target, halves, params)] == [facts[2], facts[0]]
+    with pytest.raises(AttackError, match=f"prompts names question {len(facts)}, and the attacker's half has"):
+        searched_rows(target, halves, EnhancedGcgParams(prompts=[len(facts)]))
