@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SWEEP, SweepRun, write_sweep
+from tests.e2e.conftest import SweepRun, write_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_finished_sweep_is_scored_by_other_attacks_without_training(storage: Path) -> None:
     first = write_sweep(storage, "kept", trials=4, training="workers: 0", at_once=2)
-    assert "quantize: {bits: 4}" in SWEEP
     first.run()
     anew = SweepRun(file=storage / "anew.yaml", directory=storage / "anew", storage=storage)
     text = first.file.read_text().replace("name: kept", "name: anew")
+    assert "quantize: {bits: 4}" in text
     anew.file.write_text(text.replace("quantize: {bits: 4}", "quantize: {bits: 8}"))
     command = anew.command("rescore", str(first.directory), "--with", str(anew.file), "--plain")
     done = subprocess.run(command, capture_output=True, text=True, timeout=420, check=False)
