@@ -40,7 +40,9 @@ def _entry(entry: dict[str, Any]) -> RenderableType:
 
 
 def _params(params: list[dict[str, Any]]) -> Table:
-    table = Table("parameter", "default", "searched or takes", "meaning", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("parameter", "default", "searched or takes", "meaning"):
+        table.add_column(title, overflow="fold")  # on a narrow terminal a long value goes on in the next line
     for param in params:
         default = "needed" if param.get("required") else _words(param["default"])
         table.add_row(param["name"], default, _takes(param), param["summary"])

@@ -44,6 +44,14 @@ def test_papers_say_which_benchmarks_there_are_first() -> None:
     assert found.count("0.6") > 0
 
 
+@pytest.mark.parametrize("command", ["methods", "attacks", "evaluators", "benchmarks", "samplers"])
+def test_on_sixty_columns_nothing_is_cut_off(command: str) -> None:
+    for option in ([], ["--all"]):
+        shown = runner.invoke(app, [command, *option], env={"COLUMNS": "60"}).stdout
+        assert max(map(len, shown.splitlines())) <= 60
+        assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
+
 @pytest.mark.parametrize(("given", "nearest"), [("npoo", "npo"), ("sim-npo", "simnpo")])
 def test_an_unknown_name_is_told_the_nearest(given: str, nearest: str) -> None:
     done = runner.invoke(app, ["methods", given])
