@@ -100,13 +100,33 @@ class BenchmarkSettings(_Part):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class AttackerSearch(_Part):
+    """The searched attacker that an attack is one setting of.
+
+    Attributes:
+        label: label of the attacker, unique in the sweep.
+        trials: number of its settings; the same for every trial, for the original and for the gold model.
+        utility_floor: least share of a model's UT that an attacked state must keep to count.
+        values: the searched parameters of this setting.
+    """
+
+    label: str
+    trials: int = Field(ge=2)
+    utility_floor: float = Field(ge=0, le=1)
+    values: dict[str, Any]
+
+
 class AttackSettings(_Part):
-    """One attack of the battery. `label` is unique in the sweep; `params` include all defaults."""
+    """One attack of the battery. `label` is unique in the sweep; `params` include all defaults.
+
+    `searched` is None unless the attack is one setting of a searched attacker.
+    """
 
     label: str
     name: str
     family: str
     params: dict[str, Any] = Field(default_factory=dict)
+    searched: AttackerSearch | None = None
 
 
 NEUTRAL = frozenset(
@@ -198,6 +218,16 @@ class SweepJob(_Part):
         return path
 
     @property
+    def families(self) -> dict[str, str]:
+        """Family of each attack, by label."""
+        return {attack.label: attack.family for attack in self.attacks}
+
+    @property
+    def attackers(self) -> dict[str, str]:
+        """Label of the searched attacker, by label of each of its settings."""
+        return {attack.label: attack.searched.label for attack in self.attacks if attack.searched is not None}
+
+    @property
     def beside(self) -> frozenset[str]:
         """Splits of the tasks that are measured and reported but do not count towards UT."""
         return frozenset(task.split for task in self.tasks if not task.counts)
@@ -228,6 +258,9 @@ class SweepJob(_Part):
             del content["ut_groups"]
         if self.requests is None:  # sweeps without requests have none
             del content["requests"]
+        for attack in content["attacks"]:
+            if attack["searched"] is None:  # as in sweeps before attackers were searched
+                del attack["searched"]
         del content["views"]
         if self.views:  # where a view lies is no matter, and sweeps without views have none
             content["views"] = [view.model_dump(mode="json", exclude={"path"}) for view in self.views]

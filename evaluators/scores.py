@@ -92,6 +92,9 @@ class AttackPoint(Score):
 class AttackScore(Score):
     """One attack on one model: mean of `still_forgotten` over strengths above 0, or None with a reason.
 
+    One setting of a searched attacker: the lowest `still_forgotten` of the states that keep the utility an attacker
+    needs, and `worst_strength` is the strength of that state; None there if no state kept it, and `reason` says so.
+
     `utility` is that of the last, strongest point.
     """
 
@@ -99,13 +102,15 @@ class AttackScore(Score):
     standard_error: float | None = None
     utility: float | None = None
     curve: tuple[AttackPoint, ...] = ()
+    worst_strength: float | None = None
     reason: str | None = None
 
 
 class Robustness(Score):
     """Rob. With `is_bound`, attacks in `unfinished` are still to come and `value` is the most that Rob can become.
 
-    `families` holds each family's mean; `excluded` names finished attacks that have no score.
+    `families` holds each family's mean; `excluded` names finished attacks that have no score. `worst` names the setting
+    of each searched attacker that left least forgotten, among the finished ones.
     """
 
     value: float | None
@@ -114,3 +119,4 @@ class Robustness(Score):
     unfinished: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     reason: str | None = None
+    worst: dict[str, str] = Field(default_factory=dict)

@@ -22,7 +22,7 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
 from unlearn_sweep.engine.search_settings import Configuration, SearchPlan
-from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks
+from unlearn_sweep.engine.stages.attack_order import base_costs, outlooks, worst_of_last
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.measurable import UnmeasurableError, check_measurable, unmeasurable
 from unlearn_sweep.engine.stages.memory_limit import memory_packing
@@ -404,4 +404,5 @@ def make_task(
         seed=proposal.seed,
         rivals=rivals_of(visible),
         outlook=outlooks(visible, job.attacks, attack_costs, timed=not job.search.reproducible),
+        tried_first=worst_of_last(visible) if job.attackers else [],
     )

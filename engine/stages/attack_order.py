@@ -82,19 +82,45 @@ def next_attack(
     done: Sequence[AttackScore],
     outlook: Mapping[str, AttackOutlook],
     ends: Callable[[Mapping[str, float | None]], bool],
+    tried_first: Sequence[str] = (),
 ) -> AttackSettings:
     """Return the attack of `waiting` to run next. `ends` returns whether the given attack scores would end the trial.
 
-    Return the first one (file order) if an attack has no outlook yet, or if even scores of 0 would not end the trial.
+    Return the first one (file order) if an attack has no outlook yet, or if even scores of 0 would not end the trial;
+    of a searched attacker, a setting in `tried_first` comes before the others.
     """
     known = {score.attack: score.value for score in done}
-    if not all(attack.label in outlook for attack in waiting):
-        return waiting[0]
-    if not ends({**known, **{attack.label: 0.0 for attack in waiting}}):
-        return waiting[0]
+    seen = all(attack.label in outlook for attack in waiting)
+    if not seen or not ends({**known, **{attack.label: 0.0 for attack in waiting}}):
+        return _first(waiting, tried_first)
     groups = [[attack] for attack in waiting] + _families(waiting)
     best = max(groups, key=lambda group: _chance(group, known, outlook, ends) / _cost(group, outlook))
     return min(best, key=lambda attack: outlook[attack.label].cost)
+
+
+def worst_of_last(records: Sequence[TrialRecord]) -> list[str]:
+    """Return the setting of each searched attacker that left least forgotten in the last trial that was attacked.
+
+    `records` are the trials that may be seen, in order.
+    """
+    last = next((record for record in reversed(records) if any(not score.skipped for score in record.attacks)), None)
+    lowest: dict[str, AttackScore] = {}
+    for score in last.attacks if last is not None else ():
+        if score.searched is None or score.value is None:
+            continue
+        known = lowest.get(score.searched)
+        if known is None or known.value is None or score.value < known.value:
+            lowest[score.searched] = score
+    return [score.attack for score in lowest.values()]
+
+
+def _first(waiting: Sequence[AttackSettings], tried_first: Sequence[str]) -> AttackSettings:
+    """Return the first attack, or for a setting of a searched attacker the one of its settings to try first."""
+    first = waiting[0]
+    if first.searched is None:
+        return first
+    same = (attack for attack in waiting if attack.searched and attack.searched.label == first.searched.label)
+    return next((attack for attack in same if attack.label in tried_first), first)
 
 
 def base_costs(

@@ -59,16 +59,31 @@ class RawScorer:
         """Return the request without a value: an audited model has no requests before it."""
         return RequestScore(after=request, reason=self.reason)
 
-    def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
+    def attack(self, attack: AttackSettings, result: StageResult, *, before: EvaluationScores) -> AttackScore:
         """Return the raw metrics at each strength, without a score."""
         units = {point.strength: (point.unit, point.notes) for point in result.outcome(AttackOutcome).points}
         curve = [
-            self._point(strength, *units[strength], rows, utility)
+            self._point(strength, *units[strength], rows, before.ut)
             for strength, rows in by_strength(self.store.rows(result.key)).items()
         ]
         after = curve[-1].utility if curve else None
+        return self._score(attack, self.reason, tuple(curve), after)
+
+    def without_model(self, attack: AttackSettings, reason: str, *, before: EvaluationScores) -> AttackScore:
+        """Return an attack without a score: it left no model."""
+        return self._score(attack, f"left no model: {reason}", (), before.ut)
+
+    def _score(
+        self, attack: AttackSettings, reason: str, curve: tuple[AttackPoint, ...], utility: float | None
+    ) -> AttackScore:
         return AttackScore(
-            attack=attack.label, family=attack.family, value=None, utility=after, curve=tuple(curve), reason=self.reason
+            attack=attack.label,
+            family=attack.family,
+            searched=attack.searched.label if attack.searched is not None else None,
+            value=None,
+            utility=utility,
+            curve=curve,
+            reason=reason,
         )
 
     def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores:

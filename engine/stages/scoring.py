@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
-from unlearn_sweep.engine.store.draws import pack
+from unlearn_sweep.engine.store.draws import pack, unpack
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unlearn_sweep.engine.job import AttackSettings, SweepJob
     from unlearn_sweep.engine.stages.prepared import Prepared
     from unlearn_sweep.evaluators.objectives.parts import Drawn
+    from unlearn_sweep.evaluators.scores import AttackScore as Scored
     from unlearn_sweep.evaluators.scores import AttackTables
 
 
@@ -112,34 +113,74 @@ class Scorer:
 
     # --- attacks ------------------------------------------------------------------------------------------------------
 
-    def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore:
+    def attack(self, attack: AttackSettings, result: StageResult, *, before: EvaluationScores) -> AttackScore:
         """Return the score of one attack on the search half, and the values on the report half.
 
-        `utility` is the model's UT before the attack. It is used for states whose utility was not measured again,
-        because the attack changed the prompts and not the model.
+        `before` is the model without an attack. Its UT is used for states whose utility was not measured again, because
+        the attack changed the prompts and not the model, and is what the states of a searched attacker must keep.
         """
-        from unlearn_sweep.evaluators.objectives.robustness import attacked
-
         rows = self.store.rows(result.key)
-        points = self._points(attack, rows, result.outcome(AttackOutcome).points, utility)
-        metrics = self.job.ue_metrics
+        points = self._points(attack, rows, result.outcome(AttackOutcome).points, before.ut)
         weak_to_strong = {point.strength: position for position, point in enumerate(points)}  # 8 bits before 4
-        search, drawn = attacked(points, metrics, groups=self._facts("search"))
-        report, report_drawn = attacked(points, metrics, groups=self._facts("report"))
+        (search, drawn), (report, report_drawn) = self._both_halves(attack, points, before)
         both = {f"attack:{attack.label}": drawn, f"report_attack:{attack.label}": report_drawn}
         self.draws |= {name: pack(draws) for name, draws in both.items() if len(draws)}
         curve = sorted(search.curve, key=lambda point: weak_to_strong[point.strength])
         unseen = {point.strength: point.still_forgotten for point in report.curve}
-        scored = dict(search) | {"curve": tuple(curve), "utility": points[-1].utility}
+        scored = dict(search) | {"curve": tuple(curve), "utility": points[-1].utility if points else None}
         return AttackScore(
             **scored,
             attack=attack.label,
             family=attack.family,
+            searched=attack.searched.label if attack.searched is not None else None,
             report_value=report.value,
             report_standard_error=report.standard_error,
             report_reason=report.reason,
             report_left=tuple(unseen[point.strength] for point in curve),
         )
+
+    def without_model(self, attack: AttackSettings, reason: str, *, before: EvaluationScores) -> AttackScore:
+        """Return the score of a searched attacker's setting that left no model: the attacker leaves it as it was."""
+        found = self._untouched(before)
+        named = (f"attack:{attack.label}", f"report_attack:{attack.label}")
+        self.draws |= {name: pack(draws) for name, (_, draws) in zip(named, found, strict=True) if len(draws)}
+        (search, _), (report, _) = found
+        return AttackScore(
+            value=search.value,
+            standard_error=search.standard_error,
+            attack=attack.label,
+            family=attack.family,
+            searched=attack.searched.label if attack.searched is not None else None,
+            report_value=report.value,
+            report_standard_error=report.standard_error,
+            reason=f"left no model, so the attacker leaves it as it is: {reason}",
+        )
+
+    def _both_halves(
+        self, attack: AttackSettings, points: Sequence[AttackTables], before: EvaluationScores
+    ) -> tuple[Drawn[Scored], Drawn[Scored]]:
+        """Return score and draws on the search half and on the report half."""
+        from unlearn_sweep.evaluators.objectives.attacker import worst_kept
+        from unlearn_sweep.evaluators.objectives.robustness import attacked
+
+        metrics = self.job.ue_metrics
+        halves = self._facts("search"), self._facts("report")
+        if attack.searched is None:
+            return attacked(points, metrics, groups=halves[0]), attacked(points, metrics, groups=halves[1])
+        least = None if before.ut is None else before.ut * attack.searched.utility_floor
+        untouched = self._untouched(before)
+        return worst_kept(points, metrics, halves=halves, least_utility=least, untouched=untouched)
+
+    def _untouched(self, before: EvaluationScores) -> tuple[Drawn[Objective], Drawn[Objective]]:
+        """Return UE without an attack, and its draws, on both halves."""
+        import numpy as np
+
+        found = []
+        for name, detail in (("ue", before.ue_detail), ("report_ue", before.report_ue_detail)):
+            packed = self.draws.get(name)
+            draws = np.empty(0) if packed is None else unpack(packed)
+            found.append((detail or Objective(value=None, reason="UE was not measured"), draws))
+        return found[0], found[1]
 
     def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:
         """Return the mean metrics of a control at each strength of an attack, without normalised scores."""
@@ -164,12 +205,16 @@ class Scorer:
         """Return Rob on both halves, or its upper bound while attacks are missing; empty if the sweep has none."""
         from unlearn_sweep.evaluators.objectives.robustness import robustness
 
-        families = {attack.label: attack.family for attack in self.job.attacks}
+        families, attackers = self.job.families, self.job.attackers
         if not families:
             return RobustnessScores()
         done = [score for score in attacks if not score.skipped]
-        search = robustness({score.attack: score.value for score in done}, families)
-        report = robustness({score.attack: score.report_value for score in done}, families)
+        search = robustness({score.attack: score.value for score in done}, families, attackers)
+        report = robustness(
+            {score.attack: score.report_value for score in done if _counts(score.attack, attackers, search.worst)},
+            {label: family for label, family in families.items() if _counts(label, attackers, search.worst)},
+            attackers,
+        )
         return RobustnessScores(
             rob=search.value,
             rob_is_bound=search.is_bound,
@@ -198,8 +243,11 @@ class Scorer:
                 for at, rows in gold.items()
             ]
             found = attack_score(points, self.job.ue_metrics, groups=self.controls.halves["search"])
+            label = attack.searched.label if attack.searched is not None else None
             scores.append(
-                AttackScore(attack=attack.label, family=attack.family, value=found.value, reason=found.reason)
+                AttackScore(
+                    attack=attack.label, family=attack.family, searched=label, value=found.value, reason=found.reason
+                )
             )
         return self.robustness(scores)
 
@@ -207,7 +255,7 @@ class Scorer:
         """Return the upper bound of Rob given these attack scores; None if all attacks are done without a score."""
         from unlearn_sweep.evaluators.objectives.robustness import robustness
 
-        return robustness(scores, {attack.label: attack.family for attack in self.job.attacks}).value
+        return robustness(scores, self.job.families, self.job.attackers).value
 
     def _points(
         self, attack: AttackSettings, rows: pd.DataFrame, points: Sequence[AttackState], utility: float | None
@@ -237,6 +285,11 @@ class Scorer:
     def _utility(self, rows: pd.DataFrame) -> float | None:
         """Return UT of attacked rows; None if utility was not measured because the attack changed no weights."""
         return self.utility(rows, "search")[0].value if bool((rows["split"] != FORGET_SPLIT).any()) else None
+
+
+def _counts(label: str, attackers: Mapping[str, str], worst: Mapping[str, str]) -> bool:
+    """Return whether an attack counts on the report half: of a searched attacker, only its worst on the search half."""
+    return label not in attackers or worst.get(attackers[label], label) == label
 
 
 def _unscored(attacks: Sequence[AttackScore]) -> str:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 BROKEN_MODEL = "NonFiniteLogits"  # raised by evaluators.likelihood; by name, since a trial's process imports no torch
 
 
+DIVERGED = "AttackDivergedError"  # of evaluators.attacks.attack
+
 BETWEEN_STAGES = "scoring"
 BEATEN = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
 
@@ -64,6 +66,8 @@ class TrialTask(BaseModel):
         seed: seed of the training.
         rivals: (UE, UT, Rob) of the non-dominated visible trials.
         outlook: expected effect and cost of each attack; empty while there are too few trials to learn from.
+        tried_first: settings of searched attackers that left least forgotten in the last visible trial. Only the order
+            depends on it.
         finalist: a front member that is run again with another seed; no attack is skipped.
         weights_only: a settled trial whose weights must be trained again; nothing is measured.
     """
@@ -77,6 +81,7 @@ class TrialTask(BaseModel):
     seed: int
     rivals: list[tuple[float, float, float]] = []
     outlook: dict[str, AttackOutlook] = {}
+    tried_first: list[str] = []
     finalist: bool = False
     weights_only: bool = False
 
@@ -162,7 +167,9 @@ class Scores(Protocol):
 
     def after(self, rows: pd.DataFrame, request: int) -> RequestScore: ...
 
-    def attack(self, attack: AttackSettings, result: StageResult, *, utility: float | None) -> AttackScore: ...
+    def attack(self, attack: AttackSettings, result: StageResult, *, before: EvaluationScores) -> AttackScore: ...
+
+    def without_model(self, attack: AttackSettings, reason: str, *, before: EvaluationScores) -> AttackScore: ...
 
     def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores: ...
 
@@ -352,13 +359,22 @@ class Trial:
         return self.runner.store.rows(request.key)
 
     def attack(self, attack: AttackSettings, model_path: str) -> AttackScore:
-        """Run one attack, measure it, and score it against the same attack on original and gold."""
+        """Run one attack, measure it, and score it against the same attack on original and gold.
+
+        Raises:
+            StageFailedError: the attack failed. A setting of a searched attacker that left no model is no failure.
+        """
         victim = self.victim(model_path)
         request = measuring_requests.attack_stage(self.job, attack, victim.model, victim.original, victim.data)
         if self.runner.store.find(request) is None:
             self.need_weights()
-        result = run_attack(self.job, attack, victim, self.runner, self.executor)
-        return self.scorer.attack(attack, result, utility=self.evaluation.ut)
+        try:
+            result = run_attack(self.job, attack, victim, self.runner, self.executor)
+        except StageFailedError as failure:
+            if attack.searched is None or not any(kind in failure.reason for kind in (BROKEN_MODEL, DIVERGED)):
+                raise
+            return self.scorer.without_model(attack, failure.reason, before=self.evaluation)
+        return self.scorer.attack(attack, result, before=self.evaluation)
 
     def attack_all(self, model_path: str) -> None:
         """Run the attacks while the trial can still reach the front. `next_attack` chooses the order."""
@@ -370,7 +386,11 @@ class Trial:
                 self.skip(waiting, reason)
                 return
             attack = next_attack(
-                waiting, self.attacks, self.task.outlook, lambda then: self.skip_reason(then) is not None
+                waiting,
+                self.attacks,
+                self.task.outlook,
+                lambda then: self.skip_reason(then) is not None,
+                tried_first=self.task.tried_first,
             )
             self.attacks.append(self.attack(attack, model_path))
             waiting.remove(attack)
@@ -420,7 +440,14 @@ class Trial:
                 "attack_skipped", trial=self.task.number, stage=f"attack:{attack.label}", reason=reason
             )
             self.attacks.append(
-                AttackScore(attack=attack.label, family=attack.family, value=None, skipped=True, reason=reason)
+                AttackScore(
+                    attack=attack.label,
+                    family=attack.family,
+                    searched=attack.searched.label if attack.searched is not None else None,
+                    value=None,
+                    skipped=True,
+                    reason=reason,
+                )
             )
 
     def in_file_order(self) -> list[AttackScore]:

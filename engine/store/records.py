@@ -73,11 +73,13 @@ class AttackScore(scores.AttackScore):
     `value` is the attack's contribution to Rob on the search half (for attacks with a curve, the mean over strengths).
     `report_value` is the same on the report half, with its own standard error and reason, and `report_left` is what is
     still forgotten there at each point of `curve`, in its order (empty in records of older versions). `skipped` means
-    that the attack was not run, because the trial could no longer reach the front.
+    that the attack was not run, because the trial could no longer reach the front. `searched` is the label of the
+    attacker of which this is one setting; None for an attack that is not searched.
     """
 
     attack: str
     family: str
+    searched: str | None = None
     report_value: float | None = None
     report_standard_error: float | None = None
     report_reason: str | None = None

@@ -124,8 +124,8 @@ def drawn_objective(trial: TrialRecord, name: str, prefix: str) -> NDArray[np.fl
         packed = trial.draws.get(f"{prefix}{name}")
         return None if packed is None else _filled(unpack(packed))
     families: dict[str, list[NDArray[np.float64]]] = {}
-    for attack in trial.attacks:
-        if attack.skipped or _value(attack, prefix) is None:
+    for attack in counted_attacks(trial):
+        if _value(attack, prefix) is None:
             continue
         packed = trial.draws.get(f"{prefix}attack:{attack.attack}")
         if packed is None:
@@ -134,6 +134,16 @@ def drawn_objective(trial: TrialRecord, name: str, prefix: str) -> NDArray[np.fl
     if not families:
         return None
     return np.min([np.mean(inside, axis=0) for inside in families.values()], axis=0)
+
+
+def counted_attacks(trial: TrialRecord) -> list[AttackScore]:
+    """Return the attacks that count for Rob: those that ran, and of a searched attacker the worst on the search half.
+
+    The worst stays the same in every draw, so that a draw is not the lowest of many noisy numbers.
+    """
+    worst = trial.rob_detail.worst if trial.rob_detail is not None else {}
+    done = [attack for attack in trial.attacks if not attack.skipped]
+    return [attack for attack in done if attack.searched is None or worst.get(attack.searched) == attack.attack]
 
 
 def _placed(records: Sequence[TrialRecord]) -> list[TrialRecord]:

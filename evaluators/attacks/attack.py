@@ -25,6 +25,10 @@ class AttackError(UserError):
     """The attack cannot be carried out on this target; the message is the reason to record, and what to do."""
 
 
+class AttackDivergedError(AttackError):
+    """The attack's own training left numbers that are not finite: this setting of it leaves no model."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The model under attack and what an attacker may use. `seed` is the attack's only randomness.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_sweep.evaluators.attacks.answer_likelihood import collate, token_nll
-from unlearn_sweep.evaluators.attacks.attack import AttackError, Target, TrainedState
+from unlearn_sweep.evaluators.attacks.attack import AttackDivergedError, AttackError, Target, TrainedState
 from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
 from unlearn_sweep.evaluators.model_parts import expert_names
 from unlearn_sweep.evaluators.rows import Example
@@ -53,9 +53,9 @@ def refuse_no_examples(examples: Sequence[Example]) -> None:
 
 
 def refuse_divergence(loss: float, norm: float, learning_rate: float) -> None:
-    """Raise AttackError where a step's loss or gradient norm is not finite; NaN for `norm` counts too."""
+    """Raise AttackDivergedError where a step's loss or gradient norm is not finite; NaN for `norm` counts too."""
     if not math.isfinite(loss) or not math.isfinite(norm):
-        raise AttackError(
+        raise AttackDivergedError(
             f"training diverged: loss {loss}, gradient norm {norm}; lower learning_rate ({learning_rate:g})"
         )
 

@@ -17,6 +17,14 @@ from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
 from unlearn_sweep.sweeps.file import pydantic_errors
 from unlearn_sweep.sweeps.file.attack_grid import FORM as FORM_OF_GRID
 from unlearn_sweep.sweeps.file.attack_grid import GRID, axes_of, expanded, is_grid
+from unlearn_sweep.sweeps.file.attacker_search import (
+    as_numbered,
+    as_setting,
+    check_count,
+    read_search,
+    settings_of,
+    split_search,
+)
 from unlearn_sweep.sweeps.file.paths import check_data_file
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import listing, near_miss, shown
@@ -35,26 +43,58 @@ def read_attacks(
 ) -> tuple[AttackSettings, ...]:
     """Return every valid attack in the file, in file order, with defaults and absolute paths. Report mistakes.
 
-    Relative paths start at `folder`. Without `machine`, do not check whether a machine can run the attacks.
+    Relative paths start at `folder`. Without `machine`, do not check whether a machine can run the attacks. An attacker
+    with a `search` is one attack for each of its settings.
     """
     if not isinstance(attacks, list):
         return ()
-    found: list[AttackSettings] = []
+    found: list[list[AttackSettings]] = []
     for index, item in enumerate(attacks):
         path: KeyPath = ("attacks", index)
         for entry in _entries(item, path, collector):
-            for attack in _read_entry(entry, path, folder, collector):
+            for settings in _read_entry(entry, path, folder, collector):
                 if machine is not None:
-                    _check_quantizers(attack, path, machine, collector)
-                found.append(attack)
-    return unique_labels(found)
+                    for attack in settings:
+                        _check_quantizers(attack, path, machine, collector)
+                found.append(settings)
+    named = unique_labels([settings[0] for settings in found])
+    return tuple(
+        attack
+        for first, settings in zip(named, found, strict=True)
+        for attack in ([first] if first.searched is None else _numbered(first.label, settings))
+    )
 
 
-def _read_entry(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> Iterator[AttackSettings]:
-    """Yield the attack of an entry, or each of a grid, whose labels say the values that differ."""
+def _with_search(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> list[AttackSettings]:
+    """Return an attack, or each setting of a searched attacker: first the attack as written. Empty if it is invalid."""
+    entry, asked = split_search(item) if collector.is_valid(path) else (item, {})
+    attack = read_attack(entry, path, folder, collector)
+    if not asked:
+        return [] if attack is None else [attack]
+    name, params = next(iter(entry.items()))
+    wanted = read_search(ATTACKS[name], asked, params, (*path, name), collector)
+    if attack is None or wanted is None:
+        return []
+    attack = attack.model_copy(update={"label": f"{attack.label}-search"})
+    drawn = settings_of(attack, wanted)
+    check_count(1 + len(drawn), wanted, (*path, name), collector)
+    found = [as_setting(attack, {key: attack.params.get(key) for key in wanted.space}, wanted)]
+    for values in drawn:
+        checked = _params(ATTACKS[name], {**params, **values}, (*path, name), folder, collector)
+        found += [] if checked is None else [as_setting(attack.model_copy(update={"params": checked}), values, wanted)]
+    return found if len(found) == len(drawn) + 1 else []
+
+
+def _numbered(label: str, settings: list[AttackSettings]) -> list[AttackSettings]:
+    """Return the settings of an attacker with its unique label, each with a label of its own."""
+    return [as_numbered(setting, label, number) for number, setting in enumerate(settings, start=1)]
+
+
+def _read_entry(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> Iterator[list[AttackSettings]]:
+    """Yield the attack of an entry with the settings of its search, or each of a grid; labels say what differs."""
     if not is_grid(item):
-        attack = read_attack(item, path, folder, collector)
-        yield from () if attack is None else (attack,)
+        settings = _with_search(item, path, folder, collector)
+        yield from [settings] if settings else []
         return
     inner: KeyPath = (*path, GRID)
     asked = item[GRID]
@@ -74,7 +114,7 @@ def _read_entry(item: Any, path: KeyPath, folder: Path, collector: ProblemCollec
     for values, label in expanded(name, params):
         attack = read_attack({name: values}, inner, folder, collector)
         if attack is not None:
-            yield attack.model_copy(update={"label": f"{attack.label}-{label}"})
+            yield [attack.model_copy(update={"label": f"{attack.label}-{label}"})]
 
 
 def _entries(item: Any, path: KeyPath, collector: ProblemCollector) -> list[Any]:

@@ -16,12 +16,14 @@ from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.benchmarks.view_settings import KINDS
-from unlearn_sweep.evaluators.cards import BenchmarkCard, MetricCard
+from unlearn_sweep.evaluators.cards import AttackCard, BenchmarkCard, MetricCard
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.methods.cards import MethodCard, Param
 from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.sweeps.file.attack_grid import GRID
+from unlearn_sweep.sweeps.file.attacker_search import FLOOR, MOST_TRIALS, SEARCH, TRIALS
 from unlearn_sweep.sweeps.file.attacks import PRESET
+from unlearn_sweep.sweeps.file.dimensions import RANGES
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.training import searchable_params, section_model
 
@@ -142,8 +144,31 @@ def _attack(definitions: Schema) -> Schema:
             params = {"anyOf": [params, {**_form("steps", dict(params))}]}
         else:
             params = {"anyOf": [_model(card.params, definitions), {"type": "null"}]}
+            for name, schema in _attacker_search(card).items():
+                definitions[card.params.__name__].setdefault("properties", {}).setdefault(name, schema)
         forms.append(_form(card.name, {"description": f"{card.summary}; threat model: {card.threat}", **params}))
     return {"description": "one attack; each trial has to stand all of them", "anyOf": forms}
+
+
+def _attacker_search(card: AttackCard) -> Schema:
+    """Return the schemas of the keys that turn an attack into a searched attacker."""
+    two = {"type": "array", "minItems": 2}
+    space = {"anyOf": [_form(word, {**two, "maxItems": 2}) for word in RANGES] + [_form("choice", dict(two))]}
+    trials = {
+        "type": "integer",
+        "minimum": 2,
+        "maximum": MOST_TRIALS,
+        "description": "settings, the attack's own first",
+    }
+    search = {
+        "type": "object",
+        "description": "searched parameters of the attacker",
+        "properties": {TRIALS: trials, **{name: space for name in card.params.model_fields}},
+        "required": [TRIALS],
+        "additionalProperties": False,
+    }
+    floor = "least share of a model's utility that an attacked state must keep to count"
+    return {SEARCH: search, FLOOR: {"type": "number", "minimum": 0, "maximum": 1, "description": floor}}
 
 
 def _view(definitions: Schema) -> Schema:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from unlearn_sweep.engine.store.records import AttackScore, TrialRecord
-from unlearn_sweep.engine.study.front_noise import drawn_objective
+from unlearn_sweep.engine.study.front_noise import counted_attacks, drawn_objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,9 +87,9 @@ def _rob_error(trial: TrialRecord, name: str) -> float | None:
     if (draws := _draws(trial, name)) is not None and not trial.rob_is_bound:
         return float(draws.std(ddof=1))
     families: dict[str, list[tuple[float, float | None]]] = {}
-    for attack in trial.attacks:
+    for attack in counted_attacks(trial):
         value, error = _measured(attack, report=report)
-        if value is not None and not attack.skipped:
+        if value is not None:
             families.setdefault(attack.family, []).append((value, error))
     if not families:
         return None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.recorded_attacks import Recorded, attack_list, recorded_job, run_all
+from tests.support.recorded_attacks import SETTINGS, Recorded, attack_list, recorded_job, run_all, searched_relearning
 from unlearn_sweep.engine.search_settings import ObjectiveName
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.front import front_of
@@ -119,3 +119,54 @@ def test_a_trial_that_misses_a_constraint_is_not_attacked_further(tmp_path: Path
     assert records[1].rob_is_bound
     assert records[2].infeasible is None
     assert records[0].attacks[0].reason == "the trial misses the sweep's constraints: UT 0.4 is below 0.5"
+
+
+# --- searched attackers -----------------------------------------------------------------------------------------------
+
+SEARCHED = [*ATTACKS[:1], *searched_relearning(), ATTACKS[2]]
+SEARCHED_COSTS = {**COSTS, **dict.fromkeys(SETTINGS.values(), 10.0)}
+attacked_trial = st.builds(
+    Recorded,
+    ue=level,
+    ut=st.sampled_from([0.5, 0.8, 1.0]),
+    attacks=st.fixed_dictionaries({attack.label: level for attack in SEARCHED}),
+    kept=st.fixed_dictionaries({label: st.sampled_from([0.3, 0.6, 1.0]) for label in SETTINGS.values()}),
+)
+
+
+def _by_hand(trial: Recorded) -> float:
+    """Rob by its definition: the worst family. Relearning may leave a model as it is, and must keep .9 of UT."""
+    kept = [trial.attacks[label] for label in SETTINGS.values() if trial.kept[label] >= 0.9 * trial.ut]
+    return min(trial.attacks["prefill0"], trial.attacks["quantize2"], trial.ue, *kept)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trials=st.lists(attacked_trial, min_size=6, max_size=9))
+def test_a_searched_attacker_leaves_the_front_as_it_is(trials: list[Recorded]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder)
+        pruned, _ = run_all(recorded_job(storage, "on", SEARCHED, prune=True), trials, SEARCHED_COSTS)
+        whole, _ = run_all(recorded_job(storage, "off", SEARCHED, prune=False), trials, SEARCHED_COSTS)
+    assert _front(pruned) == _front(whole)
+    for short, full, trial in zip(pruned, whole, trials, strict=True):
+        assert full.rob == pytest.approx(_by_hand(trial), abs=1e-6)
+        assert short.rob is not None
+        assert full.rob is not None
+        assert short.rob >= full.rob
+        assert short.rob_is_bound or short.rob == full.rob
+
+
+def test_what_beat_the_last_trial_is_tried_first_on_the_next(tmp_path: Path) -> None:
+    """Setting 3 leaves least of every trial. From the second trial on it is the first of its attacker."""
+    labels = list(SETTINGS.values())
+    values = {**dict.fromkeys([attack.label for attack in SEARCHED], 0.7), labels[2]: 0.4}
+    trials = [Recorded(0.8 - number / 100, 0.8 + number / 100, values) for number in range(3)]
+    records, executor = run_all(recorded_job(tmp_path, "on", SEARCHED, prune=True), trials, SEARCHED_COSTS)
+    runs = {number: [label for at, label in executor.attacks_run if at == number] for number in range(3)}
+    assert [label for label in runs[0] if label in labels] == labels
+    for number in (1, 2):
+        assert [label for label in runs[number] if label in labels] == [labels[2], *labels[:2]]
+    found = records[0].rob_detail
+    assert found is not None
+    assert found.worst == {"relearn-search": labels[2]}
+    assert _front(records) == ["k0", "k1", "k2"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from tests.evaluators.tables import table
 from tests.support.outcomes import OUTCOME, attacked, measured
 from unlearn_sweep.engine.driver.sweep import make_task
-from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSource, SweepJob
+from unlearn_sweep.engine.job import AttackerSearch, AttackSettings, BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.search_settings import ObjectiveName, SearchSettings
 from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
@@ -41,11 +41,12 @@ WEIGHTS = "recorded.json"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What one model measures: UE, UT, and what is still forgotten under each attack."""
+    """What one model measures: UE, UT, and what is still forgotten under each attack; `kept` is UT after an attack."""
 
     ue: float
     ut: float
     attacks: Mapping[str, float]
+    kept: Mapping[str, float] = field(default_factory=dict)
 
 
 class RecordedExecutor:
@@ -74,10 +75,11 @@ class RecordedExecutor:
 
     def attack(self, request: AttackRequest) -> AttackOutcome:
         number = json.loads((Path(request.model_path) / WEIGHTS).read_text())
-        recorded = self._model(request.model_path).attacks
-        label = label_of(request.attack, recorded)
+        recorded = self._model(request.model_path)
+        rate = request.params.get("learning_rate")
+        label = SETTINGS[rate] if rate in SETTINGS else label_of(request.attack, recorded.attacks)
         self.attacks_run.append((number, label))
-        attack_rows(recorded[label]).to_parquet(request.rows_path, index=False)
+        attack_rows(recorded.attacks[label], recorded.kept.get(label)).to_parquet(request.rows_path, index=False)
         return attacked(1.0)
 
     def make_room(self) -> None:
@@ -94,8 +96,12 @@ def evaluation_rows(model: Recorded) -> pd.DataFrame:
     return pd.concat([forget, retain], ignore_index=True)
 
 
-def attack_rows(still_forgotten: float) -> pd.DataFrame:
-    return table({"probability": [1 - still_forgotten] * ROWS}).assign(strength=1.0, unit="x")
+def attack_rows(still_forgotten: float, kept: float | None = None) -> pd.DataFrame:
+    """Rows of an attacked model; with `kept`, its UT was measured again."""
+    rows = table({"probability": [1 - still_forgotten] * ROWS})
+    if kept is not None:
+        rows = pd.concat([rows, table({"probability": [kept] * ROWS}, split="retain", prefix="r")], ignore_index=True)
+    return rows.assign(strength=1.0, unit="x")
 
 
 ONE_STATE: dict[str, dict[str, Any]] = {
@@ -105,6 +111,26 @@ ONE_STATE: dict[str, dict[str, Any]] = {
     "relearn": {"steps": [1]},
 }
 """Parameters of one strength for the attacks that recorded sweeps use, each at most once."""
+
+
+SETTINGS = {number / 100: f"relearn-search-{number:02d}" for number in (1, 2, 3)}
+"""Label of each setting of the searched attacker of `searched_relearning`, by its learning rate."""
+
+
+def searched_relearning() -> list[AttackSettings]:
+    """Three settings of a searched attacker that must keep nine tenths of the utility."""
+    return [
+        AttackSettings(
+            label=label,
+            name="relearn",
+            family="relearn",
+            params={"steps": [1], "learning_rate": rate},
+            searched=AttackerSearch(
+                label="relearn-search", trials=3, utility_floor=0.9, values={"learning_rate": rate}
+            ),
+        )
+        for rate, label in SETTINGS.items()
+    ]
 
 
 def label_of(attack: str, labels: Iterable[str]) -> str:
