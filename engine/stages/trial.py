@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 BROKEN_MODEL = "NonFiniteLogits"  # raised by evaluators.likelihood; by name, since a trial's process imports no torch
 
 
-DIVERGED = "AttackDivergedError"  # of evaluators.attacks.attack
+ATTACK_DIVERGED = "AttackDivergedError"  # of evaluators.attacks.attack
 
 BETWEEN_STAGES = "scoring"
 BEATEN = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
@@ -371,7 +371,7 @@ class Trial:
         try:
             result = run_attack(self.job, attack, victim, self.runner, self.executor)
         except StageFailedError as failure:
-            if attack.searched is None or not any(kind in failure.reason for kind in (BROKEN_MODEL, DIVERGED)):
+            if attack.searched is None or not any(kind in failure.reason for kind in (BROKEN_MODEL, ATTACK_DIVERGED)):
                 raise
             return self.scorer.without_model(attack, failure.reason, before=self.evaluation)
         return self.scorer.attack(attack, result, before=self.evaluation)
