@@ -70,6 +70,7 @@ SHAPES = {
     "rouge_unstemmed": Shape("share", 0.3, 0.95),
     "rouge_rwku": Shape("share", 0.3, 0.95),
     "rouge_f1": Shape("share", 0.3, 0.95),
+    "answer_kept": Shape("share", 0.3, 0.95),
     "paraphrase_rouge": Shape("share", 0.25, 0.6),
     "regurgitation": Shape("share", 0.3, 0.95),
     "exact_answer": Shape("yes_no", 0.1, 0.9),

@@ -19,15 +19,17 @@ Needs = Literal[
     "gradient",
     "generation",
     "judge",
+    "original",
     "comparison",
     "entailment",
     "gibberish",
     "tasks",
 ]
 """What a metric is computed from: a teacher-forced pass (with moments of the distribution, wrong answers, letters), a
-backward pass a row, generated answers, what others say of these (a judge, a judge who has the original's answers before
-him as well, an entailment model, a classifier of gibberish), and rows that a harness asks itself."""
-GENERATED: frozenset[Needs] = frozenset({"generation", "judge", "comparison", "entailment", "gibberish"})
+backward pass a row, generated answers, the original's answers as well, what others say of these (a judge, a judge who
+has the original's answers before him as well, an entailment model, a classifier of gibberish), and rows that a harness
+asks itself."""
+GENERATED: frozenset[Needs] = frozenset({"generation", "original", "judge", "comparison", "entailment", "gibberish"})
 """What wants generated answers."""
 
 

@@ -114,6 +114,7 @@ def evaluate_rows(
     passes += answering.answer([(item, row) for item, row in pairs if _wanted(item.row, names) & GENERATED])
     measured = [row for _, row in pairs]
     answers = [answer for row in measured for answer in (row.samples or (row,))]
+    _fill_opponents(answers, names, opponents)
     judging = fill_verdicts(answers, names, opponents) if asked_of(names) else {}
     for row in measured:
         answering.show_worst(row, names)
@@ -154,6 +155,14 @@ def _considered(
 def _given_thought(item: AskedRow) -> str | None:
     """The thought that an attack put before the answer."""
     return None if item.answer.text is None else item.answer.text.thought
+
+
+def _fill_opponents(answers: Sequence[Measured], names: Sequence[str], opponents: Mapping[str, str] | None) -> None:
+    """The original's answers, for a metric that compares with them; with None the model is the original."""
+    if not any(METRICS[name].needs == "original" for name in names):
+        return
+    for row in answers:
+        row.opponent = row.generation if opponents is None else opponents.get(row.row.row_id)
 
 
 def _thought_columns(asked: Sequence[AskedRow], thoughts: Mapping[str, Thought]) -> dict[str, pd.Series]:

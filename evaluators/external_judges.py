@@ -27,6 +27,8 @@ ASKED_ABOUT: Mapping[str, tuple[str, ...]] = {
     "gibberish": ("question", "continuation", "quiz", "instruction"),
 }
 """Who has to answer, as `MetricCard.needs` names them, and the kinds of row they are asked about."""
+ORIGINALS = frozenset({"comparison", "original"})
+"""What a metric needs that compares with the original's answers."""
 UNCOMPARED = frozenset({"forget", "holdout"})
 """Splits whose answers nobody compares: what is to be forgotten may well be answered worse."""
 QUESTIONS: Mapping[str, Callable[[], type[Question]]] = {"judge": judge_question, "comparison": lambda: Compared}
@@ -46,7 +48,12 @@ def asked_of(metrics: Iterable[str]) -> frozenset[str]:
 
 def compares(metrics: Iterable[str]) -> bool:
     """Whether answers are held against the original model's, so that these have to be there."""
-    return "comparison" in asked_of(metrics)
+    return bool(ORIGINALS & {METRICS[name].needs for name in row_metrics(metrics)})
+
+
+def compares_forget(metrics: Iterable[str]) -> bool:
+    """Whether answers to forget rows are among those that are held against the original model's."""
+    return "original" in {METRICS[name].needs for name in row_metrics(metrics)}
 
 
 def missing_verdicts(metrics: Sequence[str]) -> list[str]:

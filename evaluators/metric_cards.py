@@ -375,6 +375,16 @@ ANSWER_CARDS = (
         kinds=("question",),
     ),
     MetricCard(
+        name="answer_kept",
+        summary="How much of the original model's own answer is left? ROUGE-L recall of it, stemmed; the original: 1.",
+        group="generation",
+        serves=("ue", "ut"),
+        needs="original",
+        unit="share of words",
+        source="BLUR (Hu et al. 2025, arXiv 2506.15699), for queries without answers",
+        kinds=("question", "instruction"),
+    ),
+    MetricCard(
         name="win_rate",
         summary="Is the answer as good as the original's? A judge compares both, in both orders; 0.5: as good.",
         group="fluency",

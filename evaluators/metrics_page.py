@@ -164,6 +164,7 @@ NEEDS = {
     "gradient": "a forward and a backward pass a row",
     "generation": "greedy answers",
     "judge": "greedy answers and a judge",
+    "original": "greedy answers, and the original's",
     "comparison": "greedy answers, the original's, and a judge",
     "entailment": "greedy answers and an entailment model",
     "gibberish": "greedy answers and a classifier of gibberish",

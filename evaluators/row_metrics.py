@@ -39,7 +39,8 @@ class Measured:
     `content` marks the answer tokens that are the model's own choice, end-of-text left out. `scored_text` is what the
     scored tokens say, the blank before the answer included. `judged`, `entailed`, `preferred` (1: over the original's
     answer in both orders) and `clean` (a probability) are None where nobody was asked, or gave no readable answer.
-    `samples` are drawn answers to the same question, of which the worst of `best_of` counts.
+    `opponent` is the original model's answer. `samples` are drawn answers to the same question, of which the worst of
+    `best_of` counts.
     """
 
     row: Row
@@ -58,6 +59,7 @@ class Measured:
     judge_reason: str | None = None
     entailed: bool | None = None
     preferred: float | None = None
+    opponent: str | None = None
     clean: float | None = None
     samples: tuple[Measured, ...] = ()
     best_of: int = 1
@@ -148,6 +150,13 @@ def _of_paraphrase(row: Measured) -> float:
     return rouge_l(row.row.paraphrased_answer, row.generation, stemmer=True).recall
 
 
+def _of_opponent(row: Measured) -> float:
+    """ROUGE-L recall of the original's answer; NaN where there is none, or it has no word."""
+    if row.generation is None or not (row.opponent or "").strip():
+        return math.nan
+    return rouge_l(row.opponent or "", row.generation, stemmer=True).recall
+
+
 _f1_plain = _rouge(lambda rouge: rouge.f1, stemmer=False)
 
 ROW_METRICS: Mapping[str, RowMetric] = {
@@ -191,6 +200,7 @@ ROW_METRICS: Mapping[str, RowMetric] = {
     "distinct_ngrams": _of_text(distinct_ngrams),
     "judge_accuracy": lambda row: _truth(row.judged),
     "entailment": lambda row: _truth(row.entailed),
+    "answer_kept": _of_opponent,
     "win_rate": lambda row: _or_nan(row.preferred),
     "clean_text": lambda row: _or_nan(row.clean),
     "lm_eval": lambda row: math.nan,  # no row of a benchmark is a task's: `evaluators.tasks` has those

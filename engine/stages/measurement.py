@@ -133,19 +133,20 @@ class Bench:
             torch.cuda.empty_cache()
 
     def original_answers(self, request: MeasureRequest, benchmark: Benchmark) -> dict[str, str]:
-        """Return the original model's answers to utility rows, by row_id.
+        """Return the original model's answers to utility rows by row_id, and to forget rows if a metric compares them.
 
         Empty if no metric compares with the original or if there is none.
         """
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
-        from unlearn_sweep.evaluators.external_judges import ASKED_ABOUT, compares
+        from unlearn_sweep.evaluators.external_judges import ASKED_ABOUT, compares, compares_forget
 
         path = request.original_path
         if path is None or not compares(request.metrics):
             return {}
-        key = (path, request.dtype, f"{benchmark.digest()}:{benchmark.thinking}")
+        splits = (*(("forget",) if compares_forget(request.metrics) else ()), *benchmark.utility_splits)
+        key = (path, request.dtype, f"{benchmark.digest()}:{benchmark.thinking}:{splits}")
         if key not in self._answers:
-            rows = [row for split in benchmark.utility_splits for row in benchmark.evaluation[split]]
+            rows = [row for split in splits for row in benchmark.evaluation[split]]
             table = evaluate_rows(
                 self.model(path, request),
                 self.tokenizer(request),

@@ -8,6 +8,8 @@ from typing import Any
 
 from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
+from unlearn_sweep.evaluators.benchmarks.blur import HUB as BLUR_HUB
+from unlearn_sweep.evaluators.benchmarks.blur import BlurParams
 from unlearn_sweep.evaluators.benchmarks.custom import CustomParams
 from unlearn_sweep.evaluators.benchmarks.limits import DataParams, limited
 from unlearn_sweep.evaluators.benchmarks.lkf import LkfParams
@@ -152,6 +154,21 @@ BENCHMARKS = Catalog(
             local_option="path",
             original="llmunlearningsemeval2025organization/olmo-1B-model-semeval25-unlearning (given out by the same "
             "form; 7B: olmo-finetuned-semeval25-unlearning)",
+        ),
+        BenchmarkCard(
+            name="blur",
+            summary="queries near the border of what is to be forgotten, alone and combined, and texts to relearn by",
+            params=BlurParams,
+            target="unlearn_sweep.evaluators.benchmarks.blur:load",
+            metrics=("answer_kept",),
+            licence="see the data set's page on the hub",
+            source="BLUR, Hu et al. 2025, arXiv 2506.15699",
+            splits="train: one's own forget and retain file, and views relearn_hi, relearn_mid, relearn_lo on demand; "
+            "judged: TASK_forget, TASK_retain, and on demand TASK_paired_forget_retain (split combined)",
+            hub=BLUR_HUB,
+            local_option="path",
+            original="that of the benchmark that is extended",
+            gold="that of the benchmark that is extended, or gold: {floor: chance}",
         ),
         BenchmarkCard(
             name="custom",

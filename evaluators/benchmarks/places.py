@@ -46,6 +46,12 @@ class Place:
             return local_rows(find_table(self.folder, split), kind)
         return check_rows(f"{self.hub} {split}", hub_table(self.hub, None, split, revision=self.revision), kind)
 
+    def file(self, name: str, kind: type[Kind]) -> list[Kind]:
+        """Checked rows of a file of its own, `<folder>/<name>.json`; on the hub it is a configuration of that name."""
+        if self.folder is not None:
+            return local_rows(find_table(self.folder, name), kind)
+        return check_rows(f"{self.hub} {name}", hub_table(self.hub, name, "train", revision=self.revision), kind)
+
     def alone(self, name: str, kind: type[Kind], *, split: str = "train") -> list[Kind]:
         """Checked rows of a data set without configurations, `<owner>/<name>` beside `hub`."""
         if self.folder is not None:

@@ -58,6 +58,7 @@ PUBLISHED: Mapping[str, Published] = {
     "lume": Published(
         format="plain", source="SemEval-2025 task 4, evaluate_generations.py: the row's input as running text"
     ),
+    "blur": Published(format="auto", source="BLUR's evaluation: the query behind an instruction, as a user's message"),
     "lkf": Published(
         format="plain",
         source="JensUn: instruction, three examples and the question as running text, Instruct models too",

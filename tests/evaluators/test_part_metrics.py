@@ -176,3 +176,14 @@ def test_choices_of_unlike_length_are_compared_per_character() -> None:
     choices, logps = ("a tower of grey stone", "mud"), (-10.0, -3.0)
     assert choice_accuracy(logps, 0) == 0.0
     assert choice_accuracy_norm(logps, choices, 0) == 1.0
+
+
+def test_what_is_left_of_the_originals_answer_is_a_share_of_its_words() -> None:
+    row = Row(row_id="a", group_id="a", split="forget", question="?", answer="", kind="instruction")
+    value = row_metric("answer_kept")
+    assert value(Measured(row=row, reference="", generation="the tower", opponent="the grey tower")) == pytest.approx(
+        2 / 3
+    )
+    assert value(Measured(row=row, reference="", generation="the grey tower", opponent="the grey tower")) == 1.0
+    assert np.isnan(value(Measured(row=row, reference="", generation="a", opponent=None)))
+    assert np.isnan(value(Measured(row=row, reference="", generation="a", opponent=" ")))

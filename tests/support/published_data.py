@@ -187,11 +187,34 @@ def write_lume(folder: Path) -> dict[str, Any]:
     return {"path": str(folder)}
 
 
+def write_blur(folder: Path) -> dict[str, Any]:
+    """BLUR's files are queries alone; what to train on is a file of one's own, with the same questions answered."""
+    asked = {side: [fact(kind, i) for i in range(8)] for side, kind in (("forget", "lighthouse"), ("retain", "ferry"))}
+    own = folder.parent / f"{folder.name}-own"
+    for side, facts in asked.items():
+        write(folder, f"rwku_{side}", [{"text": question} for question, _ in facts])
+        worded = [{"question": q, "answer": a} for q, a in facts]
+        write(own, side, worded)
+    pairs = zip(asked["forget"], asked["retain"], strict=True)
+    write(folder, "rwku_paired_forget_retain", [{"text": f"{one[0]} {other[0]}"} for one, other in pairs])
+    for name, kind in (("rwku_D_hi", "lighthouse"), ("rwku_D_mid", "mill"), ("D_lo_for_all", "quarry")):
+        write(folder, name, [{"text": story(kind, i)} for i in range(8, 12)])
+    return {
+        "task": "rwku",
+        "path": str(folder),
+        "forget_path": str(own / "forget.jsonl"),
+        "retain_path": str(own / "retain.jsonl"),
+        "combined": True,
+        "relearn": True,
+    }
+
+
 WRITERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "muse": write_muse,
     "wmdp": write_wmdp,
     "lkf": write_lkf,
     "rwku": write_rwku,
     "lume": write_lume,
+    "blur": write_blur,
 }
 """For each benchmark: writes its files into a folder and gives the options that read them."""

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.hub_server import Hub, serving
 from tests.support.published_data import WRITERS
+from unlearn_sweep.evaluators.benchmarks.blur import HUB as BLUR_HUB
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS, load_benchmark
 from unlearn_sweep.evaluators.benchmarks.lume import HUB as LUME_HUB
 
@@ -49,7 +50,9 @@ def as_sets(name: str, folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """A folder of made rows as the hub's data sets, at revision "main"."""
     sets: dict[str, dict[str, dict[str, Any]]] = {}
     for file in sorted(folder.rglob("*.jsonl")):
-        if file.parent == folder and name in OWNERS:  # splits of a data set without configurations
+        if name == "blur":  # a configuration a file
+            repo, config, split = BLUR_HUB, file.stem, "train"
+        elif file.parent == folder and name in OWNERS:  # splits of a data set without configurations
             repo, config, split = OWNERS[name], "default", file.stem
         elif file.parent == folder:  # a data set of its own, without configurations
             repo, config, split = f"nmndeep/{file.stem}", "default", "train"

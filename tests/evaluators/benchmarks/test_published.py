@@ -87,7 +87,7 @@ def test_every_file_that_is_read_may_be_missing_and_is_named(name: str, options:
             assert f"{file.with_suffix('')}.json: no such file; this folder has" in told
             needed += 1
         file.write_bytes(content)
-    assert needed >= (2 if name == "lume" else 4)
+    assert needed >= (2 if name == "lume" else 4), "blur's own files lie elsewhere"
 
 
 def test_every_column_that_is_read_may_be_missing_and_is_named(name: str, options: dict[str, Any]) -> None:
@@ -409,6 +409,41 @@ def test_an_unknown_subject_is_told_with_the_nearest(tmp_path: Path) -> None:
         load("rwku", tmp_path, subjects=["Orla Bek"])
     with pytest.raises(ValidationError, match="subjects"):
         load("rwku", tmp_path, subjects=[])
+
+
+# --- BLUR -------------------------------------------------------------------------------------------------------------
+
+
+def test_blur_asks_queries_without_answers(tmp_path: Path) -> None:
+    found = load("blur", tmp_path / "rows")
+    assert {split: len(rows) for split, rows in found.evaluation.items()} == {"forget": 8, "retain": 8, "combined": 8}
+    assert found.utility_splits == ("retain", "combined")
+    first = found.evaluation["forget"][0]
+    assert first.template is not None
+    assert (first.kind, first.answer) == ("instruction", "")
+    question = fact("lighthouse", 0)[0]
+    assert first.template.prompt(first.question) == f"Answer the following question. Question: {question} Answer:"
+    assert [(row.question, row.answer) for row in found.train["forget"]] == [fact("lighthouse", i) for i in range(8)]
+
+
+def test_blur_has_three_sets_to_relearn_by(tmp_path: Path) -> None:
+    found = load("blur", tmp_path / "rows")
+    assert [found.train[view][0].answer for view in ("relearn_hi", "relearn_mid", "relearn_lo")] == [
+        story(kind, 8) for kind in ("lighthouse", "mill", "quarry")
+    ]
+    plain = load("blur", tmp_path / "rows", relearn=False, combined=False)
+    assert set(plain.train) == {"forget", "retain"}
+    assert plain.utility_splits == ("retain",)
+
+
+def test_blur_takes_queries_of_a_task_that_has_none_from_a_file(tmp_path: Path) -> None:
+    options = WRITERS["blur"](tmp_path / "rows")
+    write(tmp_path, "asked", [{"text": f"Query {i}?"} for i in range(4)])
+    with pytest.raises(ValueError, match=r"tofu_forget\.json: no such file"):
+        load_benchmark("blur", options | {"task": "tofu", "relearn": False, "combined": False})
+    files = dict.fromkeys(("forget_queries_path", "retain_queries_path"), str(tmp_path / "asked.jsonl"))
+    found = load_benchmark("blur", options | files | {"task": "tofu", "relearn": False, "combined": False})
+    assert [row.question for row in found.evaluation["forget"]] == [f"Query {i}?" for i in range(4)]
 
 
 # --- LUME -------------------------------------------------------------------------------------------------------------
