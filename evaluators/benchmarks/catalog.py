@@ -161,6 +161,7 @@ BENCHMARKS = Catalog(
             params=BlurParams,
             target="unlearn_sweep.evaluators.benchmarks.blur:load",
             metrics=("answer_kept",),
+            ut_metrics=("answer_kept",),
             licence="see the data set's page on the hub",
             source="BLUR, Hu et al. 2025, arXiv 2506.15699",
             splits="train: one's own forget and retain file, and views relearn_hi, relearn_mid, relearn_lo on demand; "

@@ -91,7 +91,7 @@ def test_every_row_that_a_metric_is_for_has_a_value(ready: Ready) -> None:
         assert table.loc[applies, name].notna().all(), name
         assert table.loc[~applies, name].isna().all(), name
     known = {"forget", "holdout", "retain", "mmlu", "neighbor", "mia_retain", "general"}
-    known |= {"retain_creative", "retain_pii", "retain_biographies"}
+    known |= {"retain_creative", "retain_pii", "retain_biographies", "combined"}
     assert set(table["split"]) <= known | {"reasoning", "truthfulness", "factuality", "fluency"}
 
 
