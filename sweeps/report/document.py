@@ -33,6 +33,7 @@ from unlearn_sweep.engine.study.importance import Importance, importances
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
 from unlearn_sweep.engine.tracking.sink import noted_page
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
+from unlearn_sweep.sweeps.report.attacker_budget import BudgetCurve, budget_curves
 from unlearn_sweep.sweeps.report.cautions import cautions
 from unlearn_sweep.sweeps.report.estimate import slots_of
 from unlearn_sweep.sweeps.report.judging import JudgingCost, judging_costs
@@ -136,6 +137,7 @@ class Report(View):
         importance: How much each setting of a method matters for each objective, on the search half.
         published: Published numbers of the same benchmark and methods.
         requests: Objectives of all trials after each request to forget; empty for a sweep without requests.
+        attackers: What searched attackers leave of front members and of both controls, against their budget.
         tracking: The MLflow setting: "auto", "off" or an address.
         tracking_page: Address of MLflow's page of the sweep; None if the sweep is not in MLflow.
         versions: Package versions at the last start of the sweep.
@@ -168,6 +170,7 @@ class Report(View):
     importance: list[Importance]
     published: list[PublishedLine]
     requests: list[AfterRequest]
+    attackers: list[BudgetCurve]
     controls: Controls | None
     prompt: PromptFinding | None
     stages: list[StageTime]
@@ -231,6 +234,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         importance=importances(data.trials, data.spaces(), data.objectives),
         published=published_lines(methods, data.trials, data.benchmark, options),
         requests=after_requests(data.trials, data.spec_value("requests", "after"), members),
+        attackers=budget_curves(on_front, data.controls, data.spec_value("attacks") or []),
         controls=data.controls,
         prompt=_cleaned(prompt_finding(data), cleaner),
         stages=stage_times(data.timeline),

@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 from unlearn_sweep.sweeps.report.answer_sheet import AnswerSheet
+from unlearn_sweep.sweeps.report.attacker_parts import attacker_section
 from unlearn_sweep.sweeps.report.colours import method_styles
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.figure_choices import projections, report_methods, shown_half
@@ -76,6 +77,7 @@ def render_page(report: Report, answers: AnswerSheet | None = None, *, live: boo
         "picks": pick_cards(report),
         "seeds": seed_table(report) + request_table(report),
         "methods": method_section(report),
+        "attackers": attacker_section(report.attackers),
         "volume": _volume(report),
         "time": time_line(report),
         "stages": stage_table(report),
