@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 Scalar = float | int | str | bool
+CHECKPOINT = "training.checkpoint"
+"""The share of its training's steps after which a trial's weights are taken, in (0, 1]; a trial without it has 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +241,18 @@ def _require_range(low: Any, high: Any, *, whole: bool, positive: bool) -> None:
 def as_choice(values: Sequence[Scalar]) -> Dimension:
     """Return a `Choice`, or a `Fixed` if there is only one value."""
     return Fixed(values[0]) if len(values) == 1 else Choice(tuple(values))
+
+
+def share_of(params: Mapping[str, Any]) -> float:
+    """Return the share of its training's steps after which a trial's weights are taken."""
+    return float(params.get(CHECKPOINT, 1.0))
+
+
+def at_share(params: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """Return the same settings with the weights of another share of the training."""
+    return {**params, CHECKPOINT: share}
+
+
+def whole_run(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without a share: those of a training to its end."""
+    return {name: value for name, value in params.items() if name != CHECKPOINT}

@@ -12,11 +12,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from unlearn_sweep.engine.search_space import MethodSpace, Scalar, end_values
+from unlearn_sweep.engine.search_space import CHECKPOINT, Choice, Dimension, MethodSpace, Scalar, Uniform, end_values
 from unlearn_sweep.engine.training.settings import TrainingSettings
 
 PREFIX = "training."
 MOST_COMBINATIONS = 1024
+SHARE_DIGITS = 6
+LOWEST_SHARE = 1e-6
 
 
 def own_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,7 +33,31 @@ def training_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def training_values(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the searched settings of the training by their dotted names, without the prefix."""
-    return {name.removeprefix(PREFIX): value for name, value in training_params(params).items()}
+    found = training_params(params)
+    return {name.removeprefix(PREFIX): value for name, value in found.items() if name != CHECKPOINT}
+
+
+def checkpoint_shares(settings: TrainingSettings, params: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the shares at which a training with these parameters is measured, the last one first; (1.0,) by default.
+
+    `each_epoch` measures after each pass; the last one may be a part of a pass.
+    """
+    if settings.checkpoints is None or CHECKPOINT not in params:
+        return (1.0,)
+    if settings.checkpoints != "each_epoch":
+        return tuple(sorted(settings.checkpoints, reverse=True))
+    epochs = float(params["epochs"] if "epochs" in params else trained_with(settings, params).resolved().epochs or 1)
+    inner = [round(number / epochs, SHARE_DIGITS) for number in range(1, math.ceil(epochs))]
+    return (1.0, *reversed(inner))
+
+
+def checkpoint_dimension(settings: TrainingSettings) -> Dimension | None:
+    """Return the dimension of the share; None if only the ends of trainings are measured."""
+    if settings.checkpoints is None or settings.checkpoints == (1.0,):
+        return None
+    if settings.checkpoints == "each_epoch":
+        return Uniform(LOWEST_SHARE, 1.0)
+    return Choice(tuple(sorted(settings.checkpoints, reverse=True)))
 
 
 def trained_with(settings: TrainingSettings, params: Mapping[str, Any]) -> TrainingSettings:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from unlearn_sweep.engine.study.enqueued import (
 )
 from unlearn_sweep.engine.study.finalists import Finalists, seed_score, with_seed
 from unlearn_sweep.engine.study.front import rivals_of
+from unlearn_sweep.engine.training_space import checkpoint_shares
 from unlearn_sweep.plugins import environment as plugin_environment
 
 REPRODUCIBLE_WINDOW = 8
@@ -218,6 +220,7 @@ class Driver(SweepFolder):
             title=self.job.name,
             known=self.settled.values(),
             asked=self.asked,
+            shares=partial(checkpoint_shares, self.job.training) if settings.trains else lambda params: (),
             notice=lambda text: self.events.append("note", reason=text),
             on_duplicate=lambda number, twin: self.events.append(
                 "note",

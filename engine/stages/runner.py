@@ -133,6 +133,12 @@ class StageRunner:
         self.keys[request.stage] = request.key
         return self._reuse(request, found)
 
+    def leave(self, request: StageRequest[Outcome], move: Callable[[Path], Outcome]) -> None:
+        """Store a stage that another one has made on its way, unless it is finished. It is not this trial's own."""
+        with durable.file_lock(self.store.lock(request.key)):
+            if self.store.find(request) is None:
+                self.store.compute(request, move)
+
     def _run(self, request: StageRequest[Outcome], compute: Callable[[Path], Outcome], *, alone: bool) -> StageResult:
         with self.stage_lock.enter(alone=alone), durable.file_lock(self.store.lock(request.key)):
             found, damage = self.store.look(request)  # another process may have finished it while we waited
@@ -144,7 +150,7 @@ class StageRunner:
 
     def _reuse(self, request: StageRequest[Outcome], found: StageResult) -> StageResult:
         self.seconds.setdefault(request.stage, 0.0)
-        if request.stage not in self.reused:
+        if request.stage not in self.reused and not self.seconds[request.stage]:
             self.reused.append(request.stage)
         self._note_judging(request, found)
         self._event("stage_reused", request, seconds=0.0)

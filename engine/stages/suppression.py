@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_space import whole_run
 from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.prepared import Prepared
@@ -32,7 +33,7 @@ def suppression_of(
     """Return the first training of a trial of two in turn; None for a method that is one training."""
     if (trainings := in_two(*trial)) is None:
         return None
-    first = trainings[0]
+    first = trainings[0][0], whole_run(trainings[0][1])
     space = next((space for space in job.spaces if space.method == trial[0]), None)
     return Suppression(
         job=job,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_space import share_of, whole_run
 from unlearn_sweep.engine.stages.model_identity import tokenizer_identity
 from unlearn_sweep.engine.stages.view_reads import fixed, method_reads, read_inputs, with_reads
 from unlearn_sweep.engine.stages.workbench import StartRequest
@@ -171,6 +172,8 @@ def _unlearn_stage(
 ) -> StageRequest[TrainOutcome]:
     """Return the stage of one training from the model `original`, which leaves the unlearned model.
 
+    Weights at a share of the training depend on its whole schedule, so they have the same inputs and the share beside.
+
     Of two trainings in turn (`npo>undo`) it is the second, which starts from the model of `suppress_stage`.
     """
     from unlearn_sweep.methods.catalog import in_two, modules
@@ -181,9 +184,11 @@ def _unlearn_stage(
     start = original if trainings is None else suppress_stage(job, *trainings[0], seed, original, data).key
     learnt_from = teacher_params(trained, own)
     teacher = {} if learnt_from is None else {"teacher": teacher_stage(job, learnt_from, original, data).key}
+    share = share_of(params)
     inputs = {
         "method": method,
         "params": own_params(params),
+        **({} if share == 1 else {"share": share}),
         **named_files(own),
         **teacher,
         "seed": seed,
@@ -202,7 +207,7 @@ def suppress_stage(
     job: SweepJob, method: str, params: Mapping[str, Any], seed: int, original: str, data: str
 ) -> StageRequest[TrainOutcome]:
     """Return the stage of the first of two trainings in turn, whose model the second starts from."""
-    inputs = _unlearn_stage(job, method, params, seed, original, data).inputs
+    inputs = _unlearn_stage(job, method, whole_run(params), seed, original, data).inputs
     return StageRequest(stage="suppress", inputs=inputs, outcome=TrainOutcome, weights=True)
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
-from unlearn_sweep.engine.search_space import Scalar
+from unlearn_sweep.engine.search_space import CHECKPOINT, Scalar, at_share, share_of
 from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
@@ -24,6 +24,7 @@ from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.stages.shared_run import SharedRun
 from unlearn_sweep.engine.stages.suppression import DIVERGED, Suppression, suppression_of
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.training_requests import UnlearnLink
@@ -41,7 +42,8 @@ from unlearn_sweep.engine.store.records import (
     TrialState,
 )
 from unlearn_sweep.engine.store.retention import Retention
-from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
+from unlearn_sweep.engine.training_space import checkpoint_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,12 +235,11 @@ class Trial:
         self.model_path, self.training = model_path, outcome
         return model_path, outcome
 
-    def links(self) -> tuple[UnlearnLink, ...]:
-        """Return the trainings of this trial; the last leaves its model."""
+    def links(self, share: float | None = None) -> tuple[UnlearnLink, ...]:
+        """Return the trainings of this trial; the last leaves its model, or that of another share of the training."""
         task, original = self.task, self.prepared.ids["original"]
-        return training_requests.unlearn_links(
-            self.job, task.method, task.params, task.seed, original, self.prepared.data
-        )
+        params = task.params if share is None or CHECKPOINT not in task.params else at_share(task.params, share)
+        return training_requests.unlearn_links(self.job, task.method, params, task.seed, original, self.prepared.data)
 
     def earlier(self) -> tuple[UnlearnLink, ...]:
         """Return the links before the last: none without requests."""
@@ -256,16 +257,15 @@ class Trial:
     def train(self, link: UnlearnLink) -> StageResult:
         """Train with the trial's method and put the weights in the store under the stage's key.
 
-        A link starts from the model of the one before, which is trained again if its weights are gone.
+        A link starts from the model of the one before, which is trained again if its weights are gone. A training that
+        is measured at several shares leaves the weights of all of them.
 
         Raises:
             StageFailedError: the sweep trains nothing (`rescore`), or the stage failed.
         """
-        request = link.request
         if not self.job.search.trains:
-            raise StageFailedError(request.stage, "its model is not in the store, and this sweep trains none")
+            raise StageFailedError(link.request.stage, "its model is not in the store, and this sweep trains none")
         task, store = self.task, self.runner.store
-        method, params = training_requests.last_training(task.method, task.params)
         self.need_original()
         suppression = self.suppression()
         start = self.prepared.paths["original"] if suppression is None else suppression.model(self.teacher)
@@ -274,19 +274,35 @@ class Trial:
                 self.train(link.before)
             start = str(store.model_folder(link.before.request.key))
         teacher = self.teacher() if suppression is None else None
+        in_sequence = self.job.requests is not None
+        run = SharedRun(
+            runner=self.runner,
+            request=lambda share: link.request if in_sequence else self.links(share)[-1].request,
+            shares=checkpoint_shares(self.job.training, task.params),
+            work=lambda request, more: self.training_work(
+                request, start, link.requests, {"teacher_model": teacher, **more}
+            ),
+        )
+        return run.weights_at(share_of(task.params), alone=in_sequence or task.finalist or task.weights_only)
+
+    def training_work(
+        self, request: StageRequest[TrainOutcome], start: str, requests: Sequence[int], more: Mapping[str, object]
+    ) -> Callable[[Path], TrainOutcome]:
+        """Return what trains from the model `start` and keeps the weights; `more` are further fields of the job."""
+        task, store = self.task, self.runner.store
+        method, params = training_requests.last_training(task.method, task.params)
 
         def train(folder: Path) -> TrainOutcome:
             self.scorer.read_ahead()  # while the workers train, this process only waits
             partial, output = store.partial_folder(request.key), folder / "model"
             job = training_requests.unlearn_job(
-                self.job, method, params, task.seed, start, output, partial, link.requests
-            )
-            job = job.model_copy(update={"teacher_model": teacher})
+                self.job, method, params, task.seed, start, output, partial, requests
+            ).model_copy(update=dict(more))
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
-            store.keep_weights(request.key, folder / "model")
+            store.keep_weights(request.key, output)
             return outcome
 
-        return self.runner.run(request, train)
+        return train
 
     def suppression(self) -> Suppression | None:
         """Return the first of two trainings in turn; None for a method that is one training."""

@@ -24,11 +24,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from unlearn_sweep.engine.samplers.catalog import is_by_turn, sampler_card
 from unlearn_sweep.engine.search_settings import Configuration, SearchPlan
-from unlearn_sweep.engine.search_space import Fixed, MethodSpace, Scalar
+from unlearn_sweep.engine.search_space import Fixed, MethodSpace, Scalar, share_of
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.constraints import constrain, short_by
+from unlearn_sweep.engine.study.further_shares import FOLLOWER, Shares, at_measured_share, from_the_end, next_share
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
 from unlearn_sweep.engine.study.learnt_trials import learnt_trials
 from unlearn_sweep.engine.study.method_choice import method_by_front
@@ -66,6 +67,8 @@ class StudyBroker:
         known: records of the trials settled in previous runs.
         asked: configuration of every trial proposed in previous runs, by number.
         notice: called with a line of text if a damaged journal is rebuilt or results without a record are removed.
+        shares: the shares of a training at which trials with these parameters are measured; each is a trial of its
+            own and follows the first one.
         on_duplicate: called with the numbers of a duplicate and of the trial it repeats.
 
     Raises:
@@ -84,6 +87,7 @@ class StudyBroker:
         asked: Mapping[int, Configuration] | None = None,
         notice: Callable[[str], object] = lambda _: None,
         on_duplicate: Callable[[int, int], object] | None = None,
+        shares: Shares = lambda params: (),
     ) -> None:
         self.plan = plan
         self.card = sampler_card(plan.sampler)
@@ -94,6 +98,7 @@ class StudyBroker:
         self.resumable: list[Proposal] = []
         self._told: set[int] = set()
         self._on_duplicate = on_duplicate
+        self._shares = shares
         self._exhausted = False
         self.study = self._open(journal, asked or {}, notice)
         self._reconcile()
@@ -155,7 +160,7 @@ class StudyBroker:
             name: suggest(trial, f"{method}.{name}", dimension)
             for name, dimension in self.spaces[method].params.items()
         }
-        params = self.spaces[method].canonical(params)
+        params = at_measured_share(self.spaces[method].canonical(params), self._shares)
         proposal = self.proposal_of(trial.number, method, params, seed=self.plan.seed)
         twin = next((other.number for other in self.proposals.values() if other.key == proposal.key), None)
         if twin is not None:
@@ -172,10 +177,13 @@ class StudyBroker:
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if waiting:
             return waiting[0].number
-        number = len(self.study.get_trials(deepcopy=False))
-        fixed = self._fixed_params(number)
-        if fixed is not None:
-            self.study.enqueue_trial(fixed)
+        trials = self.study.get_trials(deepcopy=False)
+        number, followers = len(trials), sum(FOLLOWER in trial.user_attrs for trial in trials)
+        if (point := next_share(self.proposals.values(), self.spaces, self._shares)) is not None:
+            self.study.enqueue_trial(point, user_attrs={FOLLOWER: True})
+        elif (fixed := self._fixed_params(number, number - followers)) is not None:
+            given = number - followers < len(self.plan.first) or self.plan.sampler == "grid"
+            self.study.enqueue_trial(from_the_end(fixed, self.spaces, given=given))
         return number
 
     def proposal_of(self, number: int, method: str, params: Mapping[str, Scalar], *, seed: int) -> Proposal:
@@ -183,14 +191,17 @@ class StudyBroker:
         key = digest({"identity": self.identity, "method": method, "params": params, "seed": seed})
         return Proposal(number=number, key=key, method=method, params=dict(params), seed=seed)
 
-    def _fixed_params(self, number: int) -> dict[str, Scalar] | None:
-        """Return what is decided without Optuna's sampler: the whole point, only the method, or nothing (None)."""
-        if number < len(self.plan.first):
-            point = self.plan.first[number]
+    def _fixed_params(self, number: int, place: int) -> dict[str, Scalar] | None:
+        """Return what is decided without Optuna's sampler: the whole point, only the method, or nothing (None).
+
+        `place` counts the asks so far without those of further shares.
+        """
+        if place < len(self.plan.first):
+            point = self.plan.first[place]
             return {"method": point.method, **{f"{point.method}.{name}": value for name, value in point.params.items()}}
         if self.plan.sampler == "grid":
             points = grid_points(self.spaces.values(), self.plan.grid_points)
-            return points[(number - len(self.plan.first)) % len(points)]
+            return points[(place - len(self.plan.first)) % len(points)]
         if self.plan.allocation == "free" and not is_by_turn(self.plan.sampler):
             if self.plan.sampler != "tpe":
                 return None
@@ -214,7 +225,8 @@ class StudyBroker:
         """Return the whole point if the sampler works on one method at a time, else None."""
         trials = self.study.get_trials(deepcopy=False)
         if self.plan.sampler == "qmc":
-            index = sum(trial.params.get("method") == space.method for trial in trials)  # duplicates count too
+            own = (trial for trial in trials if FOLLOWER not in trial.user_attrs)  # duplicates count too
+            index = sum(trial.params.get("method") == space.method for trial in own)
             return qmc_point(space, index, _seed(self.plan.seed, list(self.spaces).index(space.method)))
         seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
         if self.plan.sampler == "tpe":
@@ -357,7 +369,8 @@ class StudyBroker:
     def _propose_again(self, study: optuna.Study, method: str, params: Mapping[str, Scalar]) -> None:
         space = self.spaces[method].params
         fixed = {f"{method}.{name}": value for name, value in params.items() if not isinstance(space[name], Fixed)}
-        study.enqueue_trial({"method": method, **fixed})
+        follows = share_of(params) < 1
+        study.enqueue_trial({"method": method, **fixed}, user_attrs={FOLLOWER: True} if follows else None)
         trial = study.ask()
         trial.suggest_categorical("method", list(self.spaces))
         for name, dimension in space.items():

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +30,15 @@ from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.state import History, Training
 
-NOT_IDENTITY = {"output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model"}
+NOT_IDENTITY = {
+    "output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model",
+    "stop_at", "export_shares", "export_dir",
+}  # fmt: skip
 """Job fields that are not part of a checkpoint's identity as they are.
 
 Paths and the thread count do not change the result enough to restart for. `training` counts by its `identity()`, the
-start model and the teacher by the digest of their content.
+start model and the teacher by the digest of their content. Where a training ends, and what it writes on its way,
+change no step before.
 """
 PREFIX = "step-"
 FACTS = "facts.json"
@@ -68,8 +73,10 @@ class Checkpoints:
         models = [model_digest(path) for path in (self._job.start_model, self._job.teacher_model) if path is not None]
         return digest({"job": content, "models": models, **self._form})
 
-    def resume(self, training: Training, history: History) -> int:
+    def resume(self, training: Training, history: History, accepts: Callable[[int], bool] = lambda step: True) -> int:
         """Restore the newest checkpoint of this job. Return the step to resume at; 0 if there is none.
+
+        `accepts` says on rank 0 whether what the training has left behind so far is there, given the step.
 
         If the checkpoint is damaged, or of another job, log a warning and return 0.
         """
@@ -79,6 +86,9 @@ class Checkpoints:
             return 0
         place = self.folder / f"{PREFIX}{step}"
         facts = whole_facts(place)
+        if facts is not None and training.ranks.first and not accepts(step):
+            logger.warning("%s: weights of an earlier step are missing; training restarts from step 0", place)
+            facts = None
         readable = training.ranks.sum(torch.tensor(float(facts is not None), device=training.run.device)).item()
         if facts is None or readable < training.ranks.world_size:
             return 0
@@ -103,9 +113,9 @@ class Checkpoints:
             history.tokens = 0  # rank 0's count is already the sum over all ranks
         return step
 
-    def offer(self, training: Training, history: History) -> None:
-        """Write a checkpoint if `every_s` seconds have passed since the last one, by rank 0's clock."""
-        old = training.ranks.first and time.monotonic() - self.last >= self.every_s
+    def offer(self, training: Training, history: History, *, now: bool = False) -> None:
+        """Write a checkpoint, at once or if `every_s` seconds have passed since the last one, by rank 0's clock."""
+        old = training.ranks.first and (now or time.monotonic() - self.last >= self.every_s)
         if training.ranks.sum(torch.tensor(float(old), device=training.run.device)).item() > 0:
             self._write(training, history)
             self.last = time.monotonic()
@@ -131,6 +141,7 @@ class Checkpoints:
         if training.ranks.first:
             self._write_own(training, asdict(history) | {"tokens": tokens}, shared)
             durable.sync_tree(shared)
+            shutil.rmtree(place, ignore_errors=True)  # one that was refused
             shared.rename(place)
             durable.sync_folder(self.folder)
             if before is not None and before != history.steps:

@@ -54,18 +54,24 @@ def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
 def _export_shards(loaded: Loaded, output: Path, final: FinalWeights | None) -> bool:
     """Write the folder weight by weight. Return on rank 0 whether all are finite, and False elsewhere."""
     start = loaded.load_again() if final is not None else None
+    change = changed_by(final, start)
+    with ExitStack() as stack:
+        first = loaded.training.ranks.first
+        scratch = stack.enter_context(durable.new_folder(output)) if first else None
+        return write_weights(loaded.model, loaded.tokenizer, loaded.dtype, scratch, change)
+
+
+def changed_by(final: FinalWeights | None, start: PreTrainedModel | None) -> Callable[[str, Tensor], Tensor]:
+    """Return what makes a final weight from its name and trained value: `final`, given the start model's weights."""
     before = dict(start.named_parameters()) if start is not None else {}
 
     def change(name: str, weight: Tensor) -> Tensor:
         if final is None or name not in before:
             return weight
         with gathered([before[name]]):
-            return final.final(before[name].detach().float(), weight.float())
+            return final.final(before[name].detach().float().to(weight.device), weight.float())
 
-    with ExitStack() as stack:
-        first = loaded.training.ranks.first
-        scratch = stack.enter_context(durable.new_folder(output)) if first else None
-        return write_weights(loaded.model, loaded.tokenizer, loaded.dtype, scratch, change)
+    return change
 
 
 def write_weights(

@@ -46,6 +46,9 @@ class TrainJob(BaseModel):
         tokenizer: Folder or hub id; None uses the start model's.
         teacher_model: Folder of the teacher model, if `needs().teacher` of the method requires one.
         attack: An attack whose training this is, in place of a method's. `output_dir` gets a model for each state.
+        stop_at: Share of the planned steps after which the training ends. The schedule is that of all of them.
+        export_shares: Shares of the steps after which the weights are also written, below `export_dir`.
+        export_dir: Folder for these: `<share>/model` and `<share>/outcome.json`.
         checkpoint_dir: Folder for a checkpoint about every `training.checkpoint_every_s` seconds. A training with a
             checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
@@ -69,6 +72,9 @@ class TrainJob(BaseModel):
     teacher_model: str | None = None
     attack: Choice | None = None
     checkpoint_dir: str | None = None
+    stop_at: float = Field(default=1.0, gt=0, le=1)
+    export_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    export_dir: str | None = None
 
     @field_validator("training")
     @classmethod

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 
@@ -16,7 +16,7 @@ from unlearn_sweep.engine.training.global_batch import GlobalBatch
 from unlearn_sweep.engine.training.gradients import shaped_gradient
 from unlearn_sweep.engine.training.loss import MethodError
 from unlearn_sweep.engine.training.memory import MemoryPeak
-from unlearn_sweep.engine.training.schedule import learning_rate
+from unlearn_sweep.engine.training.schedule import learning_rate, steps_at
 from unlearn_sweep.engine.training.smaller_batches import halved, shrink
 from unlearn_sweep.engine.training.state import History, Totals, Training, TrainProgress
 from unlearn_sweep.engine.training.steps import MicroStep
@@ -30,23 +30,42 @@ LONGEST_BETWEEN_CHECKS = 25
 PROGRESS_EVERY_S = 1.0
 
 
+class Exporter(Protocol):
+    """Writes the weights at some steps of a training. Every rank calls the methods alike."""
+
+    def has_all_before(self, step: int) -> bool:
+        """Whether the weights of all steps up to `step` that are to be written are there."""
+        ...
+
+    def write(self, history: History) -> bool:
+        """Write the weights if they are wanted after the step that `history` ends with. Return whether they were."""
+        ...
+
+    def write_rest(self, history: History) -> None:
+        """Write the weights under all later steps: the training ends here."""
+        ...
+
+
 def train(
     training: Training,
     on_progress: Callable[[TrainProgress], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    exporter: Exporter | None = None,
 ) -> History:
-    """Run all steps; stop early if the loss has diverged.
+    """Run the steps up to `stop_at`; stop early if the loss has diverged.
 
-    With `checkpoints`, resume an interrupted training from its newest checkpoint.
+    With `checkpoints`, resume an interrupted training from its newest checkpoint. With `exporter`, write the weights at
+    some steps on the way; a training that stops early has the same weights at all later ones.
     """
     history, memory = History(), MemoryPeak(training.run.device)
     steps, every = training.run.steps, check_interval(training.run.steps)
-    first = checkpoints.resume(training, history) if checkpoints is not None else 0
+    written = exporter.has_all_before if exporter is not None else lambda step: True
+    first = checkpoints.resume(training, history, written) if checkpoints is not None else 0
     training.micro_rows = history.micro_rows if first else training.micro_rows
     history.resumed_at_step = first
     began, before = time.perf_counter(), history.seconds
     reported = began
-    for index in range(first, steps):
+    for index in range(first, steps_at(training.job.stop_at, steps)):
         enter_phase(training, index)
         checked = index % every == 0 or index == steps - 1
         means = train_step(training, index, history, checked=checked)
@@ -62,8 +81,11 @@ def train(
             reported = now
         if history.stop_reason is not None:
             break
-        if checked and checkpoints is not None and index < steps - 1:
-            checkpoints.offer(training, history)
+        exports = exporter is not None and exporter.write(history)
+        if (checked or exports) and checkpoints is not None and index < steps - 1:
+            checkpoints.offer(training, history, now=exports)
+    if exporter is not None and history.stop_reason is not None:
+        exporter.write_rest(history)
     history.peak_memory_mib = max(history.peak_memory_mib, memory.mib)
     tokens = torch.tensor(history.tokens, dtype=torch.float64, device=training.run.device)
     history.tokens = int(training.ranks.sum(tokens))

@@ -21,6 +21,11 @@ def step_count(job: TrainJob, steps_per_epoch: int) -> int:
     return max(1, math.ceil(round(job.training.epochs * steps_per_epoch, 6)))
 
 
+def steps_at(share: float, steps: int) -> int:
+    """Return the steps that a share in (0, 1] of `steps` steps has, rounded to the nearest, at least 1."""
+    return max(1, round(share * steps))
+
+
 def learning_rate(job: TrainJob, step: int, steps: int) -> float:
     """Return the learning rate of step `step` of `steps`, counted from 0.
 

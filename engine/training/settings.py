@@ -23,11 +23,12 @@ Backend = Literal["torch", "deepspeed"]
 AttackTraining = Literal["auto", "workers", "measuring"]
 Decay = Literal["linear", "cosine", "constant"]
 
+Share = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 DEFAULT_EPOCHS = 5.0
 DEFAULT_ZERO_STAGE = 2
-CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_every_s", "offload"})
+CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_every_s", "offload", "checkpoints"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,11 @@ class TrainingSettings(Settings):
     checkpoint_every_s: float = Field(
         default=600.0, ge=0, description="seconds between checkpoints of a training; a killed one resumes from its last"
     )
+    checkpoints: Literal["each_epoch"] | Annotated[tuple[Share, ...], Field(strict=False, min_length=1)] | None = Field(
+        default=None,
+        description="shares of a training at which its weights are measured too, [0.5, 1], or each_epoch; left out: "
+        "at its end",
+    )
     lora: LoraSettings | None = Field(
         default=None, description="train adapters instead of all weights, merged at the end; left out: all weights"
     )
@@ -118,6 +124,18 @@ class TrainingSettings(Settings):
         if steps is not None and info.data.get("epochs") is not None:
             raise rule("max_steps beside epochs", allowed="epochs or max_steps, not both", advice="remove one of them")
         return steps
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _shares_in_order(
+        cls, shares: str | tuple[float, ...] | None, info: ValidationInfo
+    ) -> str | tuple[float, ...] | None:
+        if shares == "each_epoch" and info.data.get("max_steps") is not None:
+            message = "max_steps counts no epochs after which a training could be measured"
+            raise rule(message, allowed="shares of the training: [0.5, 1]", advice="write shares, or epochs")
+        if isinstance(shares, tuple) and (list(shares) != sorted(set(shares)) or shares[-1] != 1):
+            raise rule("not shares in rising order up to the end", allowed="[0.5, 1]: each once, the last one 1")
+        return shares
 
     @field_validator("zero_stage")
     @classmethod

@@ -44,6 +44,19 @@ class RunningAverage:
         for weight, mean in zip(self._weights(), self.mean or (), strict=self.mean is not None):
             weight.copy_(mean)
 
+    @torch.no_grad()
+    def put_for_now(self) -> list[Tensor]:
+        """Do what `put` does, and return what `take_back` restores."""
+        kept = [weight.detach().clone() for weight in self._weights()]
+        self.put()
+        return kept
+
+    @torch.no_grad()
+    def take_back(self, kept: list[Tensor]) -> None:
+        """Restore the weights that `put_for_now` returned, to the bit."""
+        for weight, before in zip(self._weights(), kept, strict=True):
+            weight.copy_(before)
+
     def save(self, folder: Path, ranks: Ranks) -> None:
         """Write the mean so far into a checkpoint's folder: rank 0, or each rank its part."""
         if self.mean is None or not (ranks.first or self.sharded):

@@ -25,6 +25,7 @@ from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.loop import thinned, train
 from unlearn_sweep.engine.training.state import History, TrainProgress
 from unlearn_sweep.engine.training.weight_change import relative_change
+from unlearn_sweep.engine.training.weights_on_the_way import WeightsOnTheWay
 from unlearn_sweep.engine.zero.session import zero_session
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.methods.composition import final_weights
@@ -84,7 +85,9 @@ def run_training(
         training = loaded.training
         try:
             report_progress = on_progress or progress_file(task)
-            history = train(training, report_progress if training.ranks.first else None, loaded.checkpoints)
+            exporter = WeightsOnTheWay(loaded, outcome_of) if task.export_shares else None
+            progress = report_progress if training.ranks.first else None
+            history = train(training, progress, loaded.checkpoints, exporter)
             for frozen in training.run.frozen_models:
                 frozen.check_unchanged()
                 frozen.close()

@@ -134,7 +134,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     plugins = read_plugins(file.plugins, folder / Path(document.file).parent, collector)
     benchmark = read_benchmark(data.get("benchmark"), folder, collector)
     own = read_spaces(data.get("methods"), searched.epochs or fixed_epochs(file.training.epochs), collector)
-    spaces = searched.added_to(own)
+    spaces = searched.added_to(own, file.training)
     attacks = read_attacks(data.get("attacks"), folder, collector, machine)
     views = read_views(data.get("views"), spaces, folder, collector)
     ue = read_metrics("ue", file.evaluators.ue, benchmark, collector)

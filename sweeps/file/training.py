@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from unlearn_sweep.engine.optimizers.catalog import SECTIONS
-from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace, Scalar, end_values
+from unlearn_sweep.engine.search_space import CHECKPOINT, Choice, Dimension, Fixed, MethodSpace, Scalar, end_values
 from unlearn_sweep.engine.training.settings import CHANGES_NO_WEIGHTS, LoraSettings, TrainingSettings
-from unlearn_sweep.engine.training_space import PREFIX, settings_to_try
+from unlearn_sweep.engine.training_space import PREFIX, checkpoint_dimension, settings_to_try
 from unlearn_sweep.methods.cards import Param
 from unlearn_sweep.sweeps.file.dimensions import read_dimension
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
@@ -48,9 +48,15 @@ class TrainingSpace:
     def epochs(self) -> Dimension | None:
         return self.dimensions.get("epochs")
 
-    def added_to(self, spaces: Sequence[MethodSpace]) -> tuple[MethodSpace, ...]:
-        """Return the methods' spaces with these dimensions. Epochs are a parameter of the methods already."""
-        return tuple(self._added_to(space) for space in spaces)
+    def added_to(self, spaces: Sequence[MethodSpace], training: TrainingSettings) -> tuple[MethodSpace, ...]:
+        """Return the methods' spaces with these dimensions, and with that of the share if several are measured.
+
+        Epochs are a parameter of the methods already.
+        """
+        share = checkpoint_dimension(training)
+        with_share = {} if share is None else {CHECKPOINT: share}
+        found = map(self._added_to, spaces)
+        return tuple(replace(space, params={**space.params, **with_share}) for space in found)
 
     def _added_to(self, space: MethodSpace) -> MethodSpace:
         own = {

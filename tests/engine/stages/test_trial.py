@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.search_space import CHECKPOINT
 from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.runner import StageRunner
@@ -78,6 +79,52 @@ def test_equal_settings_of_the_training_are_one_training(ready: Ready) -> None:
     assert "unlearn" in _stage_events(job, 21, "stage_finished")
     assert other.training is not None
     assert other.training.global_batch_rows == size // 2
+
+
+def _trained(job: SweepJob, number: int) -> int:
+    return _stage_events(job, number, "stage_finished").count("unlearn")
+
+
+def test_the_shares_of_a_training_are_trials_of_one_training(ready: Ready) -> None:
+    """The end first, then the middle: one training, two models, each measured and attacked."""
+    job, prepared, executor = ready
+    job = job.model_copy(update={"training": job.training.model_copy(update={"checkpoints": (0.5, 1.0)})})
+    params = PARAMS | {"beta": 0.25}
+    end = run_trial(_task(30, params=params | {CHECKPOINT: 1.0}), job, prepared, executor)
+    middle = run_trial(_task(31, params=params | {CHECKPOINT: 0.5}), job, prepared, executor)
+    assert (_trained(job, 30), _trained(job, 31)) == (1, 0)
+    assert (end.state, middle.state) == ("complete", "complete")
+    assert end.training is not None
+    assert middle.training is not None
+    assert middle.training.steps * 2 == end.training.steps == middle.training.planned_steps
+    assert {end.stage_keys[name] == middle.stage_keys[name] for name in ("unlearn", "evaluate")} == {False}
+    assert middle.stage_keys["unlearn"] == Path(middle.model_path or "").name
+    assert (end.ue, end.ut) != (middle.ue, middle.ut)
+    plain = run_trial(_task(32, params=params), ready[0], prepared, executor)
+    assert _trained(job, 32) == 0  # the end is the weights of a sweep without shares
+    assert plain.stage_keys["unlearn"] == end.stage_keys["unlearn"]
+    store = StageStore(job.storage)
+    assert not list((store.root / "partial").glob("*")) or not any((store.root / "partial").iterdir())
+
+
+def test_the_middle_first_runs_the_training_to_its_end(ready: Ready) -> None:
+    """Whoever comes first trains for all; once weights have gone, a share is trained up to there, to the same bits."""
+    job, prepared, executor = ready
+    job = job.model_copy(update={"training": job.training.model_copy(update={"checkpoints": (0.5, 1.0)})})
+    params = PARAMS | {"beta": 0.125}
+    middle = run_trial(_task(33, params=params | {CHECKPOINT: 0.5}), job, prepared, executor)
+    end = run_trial(_task(34, params=params | {CHECKPOINT: 1.0}), job, prepared, executor)
+    assert (_trained(job, 33), _trained(job, 34)) == (1, 0)
+    assert "unlearn" not in middle.reused_stages
+    assert end.training is not None
+    assert end.training.steps == end.training.planned_steps
+    store, key = StageStore(job.storage), middle.stage_keys["unlearn"]
+    before = (store.model_folder(key) / "model.safetensors").read_bytes()
+    store.evict_model(key)
+    again = run_trial(_task(35, params=params | {CHECKPOINT: 0.5}, weights_only=True), job, prepared, executor)
+    assert again.training is not None
+    assert (_trained(job, 35), again.training.steps) == (1, middle.training.steps if middle.training else None)
+    assert (store.model_folder(key) / "model.safetensors").read_bytes() == before
 
 
 def test_rob_is_the_least_over_families(ready: Ready) -> None:
