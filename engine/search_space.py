@@ -256,3 +256,9 @@ def at_share(params: Mapping[str, Any], share: float) -> dict[str, Any]:
 def whole_run(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without a share: those of a training to its end."""
     return {name: value for name, value in params.items() if name != CHECKPOINT}
+
+
+def title_of(number: int, params: Mapping[str, Any]) -> str:
+    """Return how a trial is called: "7", or "7 at 0.5" if its weights are those at a share of its training."""
+    share = share_of(params)
+    return f"{number}" if share == 1 else f"{number} at {share:g}"

@@ -10,6 +10,7 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
+from unlearn_sweep.engine.search_space import title_of
 from unlearn_sweep.sweeps.report.colours import method_styles
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.figure_choices import projections, report_methods
@@ -235,7 +236,7 @@ def _words(trial: ReportTrial) -> str:
         for name, value in trial.params.items()
     ]
     bound = ["Rob is an upper bound"] if trial.rob_is_bound else []
-    texts = [f"trial {trial.number}: {trial.method}", *bound, *values[:12]]
+    texts = [f"trial {title_of(trial.number, trial.params)}: {trial.method}", *bound, *values[:12]]
     return "<br>".join(text.replace("&", "&amp;").replace("<", "&lt;")[:80] for text in texts)
 
 

@@ -162,7 +162,9 @@ def trials_of(spec: SweepSpec, overrides: Overrides) -> int:
         return search.trials
     if search.sampler == "grid":
         return sum(grid_size(space, search.grid_points) for space in spec.spaces)
-    return max(DEFAULT_TRIALS, methods)
+    checkpoints = spec.file.training.checkpoints
+    shares = len(checkpoints) if isinstance(checkpoints, tuple) else 1
+    return max(DEFAULT_TRIALS, methods) * shares
 
 
 def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:

@@ -10,7 +10,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from unlearn_sweep.engine.resources.placement import place
-from unlearn_sweep.engine.search_space import Integer, LogInteger, LogUniform, MethodSpace, Uniform, size
+from unlearn_sweep.engine.search_space import (
+    CHECKPOINT,
+    Choice,
+    Integer,
+    LogInteger,
+    LogUniform,
+    MethodSpace,
+    Uniform,
+    size,
+)
 from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.sweeps.file.file_schema import (
@@ -184,10 +193,19 @@ def check_search(
             allowed=allowed,
             advice="or write allocation: free",
         )
+    share = next((space.params[CHECKPOINT] for space in spaces if CHECKPOINT in space.params), None)
+    if trials_sound and search.trials is not None and isinstance(share, Choice) and search.trials % len(share.values):
+        message = f"each training is {len(share.values)} trials, one for each share, which makes no whole number"
+        allowed = f"a multiple of {len(share.values)}"
+        collector.add(("search", "trials"), message, given=shown(search.trials), allowed=allowed)
     if collector.is_valid(("search", "sampler")):
         check_sampler(search, collector)
         if search.sampler == "grid" and collector.is_valid(("search", "grid_points")):
             _check_grid(search, spaces, collector)
+    if isinstance(share, Uniform) and search.sampler == "grid" and collector.is_valid(("training", "checkpoints")):
+        message = "a grid has the same shares for every training, and epochs have not"
+        advice = "write the shares: [0.5, 1], or another sampler"
+        collector.add(("training", "checkpoints"), message, given="each_epoch", allowed="shares", advice=advice)
     for name in ("ue", "ut", "rob"):
         path = ("search", "constraints", name)
         text = getattr(search.constraints, name)

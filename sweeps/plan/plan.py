@@ -31,7 +31,7 @@ from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of, space_values
 from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
-from unlearn_sweep.sweeps.plan.workload import workload_of
+from unlearn_sweep.sweeps.plan.workload import trainings_in, workload_of
 from unlearn_sweep.sweeps.prompt_words import prompt_words
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.resolve import Overrides, placement_of, resolve
@@ -290,7 +290,9 @@ UNTIMED = StagePlan(name="", per="trial", count=0, seconds=None, source="unknown
 def _method(job: SweepJob, index: int, shares: Mapping[str, int], stages: Sequence[StagePlan]) -> MethodPlan:
     space = job.spaces[index]
     own = [stage for stage in stages if stage.per == "trial" and stage.method in (None, space.method)]
-    seconds = [stage.seconds for stage in own]
+    trials = shares[space.method]
+    trained = max(1.0, trials / max(1, trainings_in(job, space, trials)))
+    seconds = [stage.seconds and stage.seconds / (trained if stage.name == "unlearn" else 1.0) for stage in own]
     return MethodPlan(
         method=space.method,
         trials=shares[space.method],

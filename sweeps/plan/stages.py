@@ -27,7 +27,14 @@ from unlearn_sweep.sweeps.plan.estimates import (
     training_seconds,
     writing_seconds,
 )
-from unlearn_sweep.sweeps.plan.workload import Workload, finetune_tokens, typical, typical_training, unlearn_steps
+from unlearn_sweep.sweeps.plan.workload import (
+    Workload,
+    finetune_tokens,
+    trainings_in,
+    typical,
+    typical_training,
+    unlearn_steps,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +245,13 @@ def _suppress(given: Given, first: MethodSpace, trials: int) -> StagePlan:
 def _unlearn(given: Given, space: MethodSpace, trials: int) -> StagePlan:
     seconds, source = _unlearn_seconds(given, space)
     return StagePlan(
-        name="unlearn", per="trial", count=trials, seconds=seconds, source=source, states=0, method=space.method
+        name="unlearn",
+        per="trial",
+        count=trainings_in(given.job, space, trials),
+        seconds=seconds,
+        source=source,
+        states=0,
+        method=space.method,
     )
 
 

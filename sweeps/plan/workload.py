@@ -9,6 +9,7 @@ from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import (
+    CHECKPOINT,
     Choice,
     Dimension,
     Fixed,
@@ -19,7 +20,7 @@ from unlearn_sweep.engine.search_space import (
     Uniform,
 )
 from unlearn_sweep.engine.training.settings import DEFAULT_EPOCHS, TrainingSettings
-from unlearn_sweep.engine.training_space import training_values
+from unlearn_sweep.engine.training_space import checkpoint_shares, training_values
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.cards import GENERATED
 from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
@@ -112,6 +113,15 @@ def typical_training(job: SweepJob, space: MethodSpace) -> TrainingSettings:
     whole = {name: round(typical(found[name])) for name in ("global_batch_size", "max_steps") if name in found}
     passes = {"epochs": typical(found["epochs"])} if "epochs" in found else {}
     return job.training.with_values({**whole, **passes})
+
+
+def trainings_in(job: SweepJob, space: MethodSpace, trials: int) -> int:
+    """Return how many trainings so many trials of a method are: one training is measured at all its shares."""
+    if trials == 0 or CHECKPOINT not in space.params:
+        return trials
+    epochs = space.params.get("epochs")
+    passes = {} if epochs is None else {"epochs": typical(epochs)}
+    return math.ceil(trials / len(checkpoint_shares(typical_training(job, space), {CHECKPOINT: 1.0, **passes})))
 
 
 def finetune_tokens(recipe: Mapping[str, Any], rows: int, work: Workload) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
+from unlearn_sweep.engine.search_space import title_of
 from unlearn_sweep.engine.store.records import missing_reasons
 from unlearn_sweep.methods.catalog import defaults
 from unlearn_sweep.methods.shared_params import TRAINING_PARAMS
@@ -245,7 +246,7 @@ def _card(trial: ReportTrial, pick: Pick, report: Report) -> str:
     return (
         f'<button type="button" class="card" data-trial="{trial.number}">'
         f'<span class="role">{escape("; ".join(pick.roles))}</span>'
-        f'<span class="who">Trial {trial.number}: {escape(str(trial.method))}</span>'
+        f'<span class="who">Trial {title_of(trial.number, trial.params)}: {escape(str(trial.method))}</span>'
         f'<span class="gauges">{head}{gauges}</span>{said}'
         f'<span class="settings">{escape(settings_text(trial)[:300])}</span></button>'
     )
@@ -276,7 +277,13 @@ def _kinds(trial: ReportTrial, objectives: Sequence[str]) -> list[str]:
 
 def _lost_group(title: str, text: str, trials: Sequence[ReportTrial]) -> str:
     lines = [
-        (str(trial.number), str(trial.method), trial.failed_stage or "", _why(trial), settings_text(trial)[:200])
+        (
+            title_of(trial.number, trial.params),
+            str(trial.method),
+            trial.failed_stage or "",
+            _why(trial),
+            settings_text(trial)[:200],
+        )
         for trial in trials[:LINES_SHOWN]
     ]
     rest = f"<p>and {len(trials) - LINES_SHOWN} more, in trials.csv.</p>" if len(trials) > LINES_SHOWN else ""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
+from unlearn_sweep.engine.search_space import title_of
 from unlearn_sweep.engine.tracking.sink import noted_page
 from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.programs import program
@@ -67,7 +68,7 @@ def _picks(report: Report) -> Table:
     for pick in report.picks:
         trial = by_number[pick.number]
         values = [_both_halves(trial, name) for name in report.objectives]
-        table.add_row(str(trial.number), Text(str(trial.method)), *values)
+        table.add_row(title_of(trial.number, trial.params), Text(str(trial.method)), *values)
     table.caption = "on rows the search never saw ± one standard error (on those it used and chose by)"
     return table
 
@@ -77,7 +78,7 @@ def _picked_for(report: Report) -> list[Text]:
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
     return [
         Text.assemble(
-            (f"trial {pick.number:<3}", "bold"),
+            (f"trial {title_of(pick.number, by_number[pick.number].params):<3}", "bold"),
             f" {'; '.join(pick.roles)}\n          {settings_text(by_number[pick.number])}",
             "".join(f"\n          {text}" for text in sureness(by_number[pick.number], pick)),
             _over_seeds(by_number[pick.number], report.objectives),

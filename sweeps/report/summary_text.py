@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from unlearn_sweep.engine.search_space import title_of
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.picks import Pick
 from unlearn_sweep.sweeps.report.sureness import front_sureness
@@ -79,9 +80,11 @@ def _picks(report: Report) -> list[str]:
     by_number = {trial.number: trial for trial in report.trials if trial.state != "running"}
     first = report.picks[0]
     trial = by_number[first.number]
-    start = f"Start with trial {trial.number} ({trial.method}): {_roles(first)}, by the rows that the search used."
+    title = title_of(trial.number, trial.params)
+    start = f"Start with trial {title} ({trial.method}): {_roles(first)}, by the rows that the search used."
     sentences = [text for text in (start, _describe(trial, report), _same(report), *_cautions(report)) if text]
-    rest = [f"trial {pick.number} ({by_number[pick.number].method}): {_roles(pick)}" for pick in report.picks[1:]]
+    others = [(pick, by_number[pick.number]) for pick in report.picks[1:]]
+    rest = [f"trial {title_of(one.number, one.params)} ({one.method}): {_roles(pick)}" for pick, one in others]
     if rest:
         sentences.append(f"Also look at {_listed(rest, separator='; ')}.")
     return sentences

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, MethodSpace, Uniform
+from unlearn_sweep.engine.search_space import Choice, Fixed, Integer, LogUniform, MethodSpace, Uniform, title_of
 from unlearn_sweep.engine.stages.training_requests import unlearn_job, unlearn_stage
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.sweeps.file.json_schema import sweep_schema
@@ -17,6 +17,7 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec, parse_spec
 from unlearn_sweep.sweeps.file.training import searchable
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document
 from unlearn_sweep.sweeps.plan.optimizer_check import optimizer_obstacles
+from unlearn_sweep.sweeps.plan.workload import trainings_in
 from unlearn_sweep.sweeps.resolve import resolve
 
 TEXT = """\
@@ -99,6 +100,10 @@ def test_equal_settings_are_one_stage_whether_searched_or_fixed(tmp_path: Path) 
         ("{workers: {choice: [0, 1]}}", "training.workers", "not searched"),
         ("{betas: {choice: [0.9, 0.99]}}", "training.betas", "not searched"),
         ("{sophia: {gamma: {log: [0.01, 1]}}}", "training.sophia.gamma", "not the optimizer"),
+        ("{checkpoints: [0.5]}", "training.checkpoints", "not shares in rising order up to the end"),
+        ("{checkpoints: [1.0, 0.5]}", "training.checkpoints", "not shares in rising order up to the end"),
+        ("{checkpoints: each_epoch, max_steps: 3}", "training.checkpoints", "max_steps counts no epochs"),
+        ("{checkpoints: {choice: [0.5, 1]}}", "training.checkpoints", "not searched"),
         ("{optimizer: {choice: [adamw, lyon]}}", "training.optimizer.choice[1]", "not a valid value"),
         ("{global_batch_size: {choice: [4, 6]}, workers: 4}", "training.global_batch_size", "shared by 4 workers"),
         (
@@ -132,5 +137,38 @@ def test_every_setting_of_the_weights_is_searchable() -> None:
     names = {name.split(".")[0] for name in searchable()}
     assert names == TrainingSettings.model_fields.keys() - {
         "workers", "resources_per_worker", "checkpoint_every_s", "offload", "backend", "zero_stage",
-        "micro_batch_size", "activation_checkpointing", "betas",
+        "micro_batch_size", "activation_checkpointing", "betas", "checkpoints",
     }  # fmt: skip
+
+
+def test_shares_are_a_dimension_and_trials_are_counted_with_them(tmp_path: Path) -> None:
+    job = job_of("{checkpoints: [0.25, 0.5, 1.0], epochs: 4}", tmp_path)
+    assert job.spaces[0].params["training.checkpoint"] == Choice((1.0, 0.5, 0.25))
+    assert job.search.trials == 90
+    assert trainings_in(job, job.spaces[0], 90) == 30
+    each = job_of("{checkpoints: each_epoch, epochs: 4}", tmp_path)
+    assert each.spaces[0].params["training.checkpoint"] == Uniform(1e-6, 1.0)
+    assert trainings_in(each, each.spaces[0], 90) == 23
+    assert job.training.identity() == each.training.identity()
+    assert job.digest() != each.digest()
+    for training, search, path in (
+        ("[0.25, 0.5, 1.0]", "trials: 10", "search.trials"),
+        ("each_epoch", "sampler: grid, grid_points: 2", "training.checkpoints"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            spec_of(f"{{checkpoints: {training}}}", rest=f"search: {{{search}}}")
+        assert [problem.path for problem in caught.value.problems] == [path]
+
+
+def test_a_share_is_a_stage_of_its_own_and_the_end_is_that_of_any_sweep(tmp_path: Path) -> None:
+    """It depends on the schedule: another length gives other weights at the same share."""
+    job, plain = job_of("{checkpoints: [0.5, 1.0]}", tmp_path), job_of("{}", tmp_path)
+    own = {name: value.value for name, value in plain.spaces[0].params.items() if isinstance(value, Fixed)}
+
+    def key(share: float | None, epochs: int = 5) -> str:
+        params = {**own, "epochs": epochs, **({} if share is None else {"training.checkpoint": share})}
+        return unlearn_stage(job, "npo", params, 0, "original", "data").key
+
+    assert key(1.0) == key(None) == unlearn_stage(plain, "npo", own | {"epochs": 5}, 0, "original", "data").key
+    assert len({key(0.5), key(0.25), key(1.0), key(0.5, 10)}) == 4
+    assert (title_of(7, {"training.checkpoint": 0.5}), title_of(7, {})) == ("7 at 0.5", "7")
