@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +15,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.engine.training.test_backends import furthest, run_on_ranks, weights
+from tests.engine.training.test_backends import ROOT, furthest, run_on_ranks, weights
 from tests.engine.training.test_checkpoint import StoppedError, stop_at
 from unlearn_sweep.engine.training.schedule import steps_at
 from unlearn_sweep.engine.training.weights_on_the_way import MODEL, written
@@ -131,6 +136,39 @@ def test_a_diverged_training_has_the_same_weights_at_later_shares(
 
 def test_shares_are_whole_steps() -> None:
     assert [steps_at(share, 10) for share in (1e-6, 0.24, 0.25, 0.5, 1.0)] == [1, 2, 2, 5, 10]
+
+
+KILLED = """
+import os, pickle, signal, sys
+from pathlib import Path
+import torch
+from unlearn_sweep.engine.training import loop
+from unlearn_sweep.engine.training.worker import run_worker
+torch.set_num_threads(1)
+loop.PROGRESS_EVERY_S = 0.0
+job, benchmark = pickle.loads(Path(sys.argv[1]).read_bytes())
+kill = lambda progress: os.kill(os.getpid(), signal.SIGKILL) if progress.step == 4 else None
+run_worker(job, benchmark=benchmark, on_progress=kill)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_its_shares(make_job: JobMaker, benchmark: Benchmark, tmp_path: Path) -> None:
+    """SIGKILL behind the first share. Oracle: the weights of a training that was left alone."""
+    folder = tmp_path / "shares"
+    asked = {"export_shares": [0.25, 0.75], "export_dir": str(folder), "checkpoint_dir": str(tmp_path / "partial")}
+    plain, job = make_job("npo", max_steps=STEPS), make_job("npo", max_steps=STEPS, checkpoint_every_s=1e4, **asked)
+    run_worker(plain, benchmark=benchmark)
+    (tmp_path / "given").write_bytes(pickle.dumps((job, benchmark)))
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "given")], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [place.name for place in folder.iterdir()] == ["0.25"]
+    stamp = (folder / "0.25").stat().st_mtime_ns
+    assert run_worker(job, benchmark=benchmark)["resumed_at_step"] == 2
+    assert (folder / "0.25").stat().st_mtime_ns == stamp
+    assert written(folder, 0.75) is not None
+    assert furthest(weights(plain), weights(job)) == 0.0
 
 
 @pytest.mark.slow
