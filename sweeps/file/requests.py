@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn_sweep.engine.search_space import MethodSpace
+from unlearn_sweep.engine.search_space import CHECKPOINT, MethodSpace
 from unlearn_sweep.engine.stages.training_requests import needs_teacher
 from unlearn_sweep.methods.catalog import in_two
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice
@@ -25,6 +25,10 @@ def check_requests(
         message = "the numbers of requests must rise"
         collector.add(("requests",), message, given=str(section.after), allowed="rising numbers, as [1, 2, 3, 4]")
         return
+    if any(CHECKPOINT in space.params for space in spaces):
+        message = "a sweep of requests is measured after each request, not within a training"
+        advice = "leave out requests, or checkpoints"
+        collector.add(("training", "checkpoints"), message, allowed="requests or checkpoints, not both", advice=advice)
     for space in spaces:
         if in_two(space.method, {}) is not None:
             message = f"method {space.method} is two trainings in turn, and takes no requests one by one"

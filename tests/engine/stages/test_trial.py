@@ -72,11 +72,11 @@ def test_equal_settings_of_the_training_are_one_training(ready: Ready) -> None:
     job, prepared, executor = ready
     run_trial(_task(0), job, prepared, executor)
     size = job.training.global_batch_size
-    same = run_trial(_task(20, params=PARAMS | {"training.global_batch_size": size}), job, prepared, executor)
-    assert (same.state, _stage_events(job, 20, "stage_finished")) == ("complete", [])
+    same = run_trial(_task(60, params=PARAMS | {"training.global_batch_size": size}), job, prepared, executor)
+    assert (same.state, _stage_events(job, 60, "stage_finished")) == ("complete", [])
     assert same.params["training.global_batch_size"] == size
-    other = run_trial(_task(21, params=PARAMS | {"training.global_batch_size": size // 2}), job, prepared, executor)
-    assert "unlearn" in _stage_events(job, 21, "stage_finished")
+    other = run_trial(_task(61, params=PARAMS | {"training.global_batch_size": size // 2}), job, prepared, executor)
+    assert "unlearn" in _stage_events(job, 61, "stage_finished")
     assert other.training is not None
     assert other.training.global_batch_rows == size // 2
 
@@ -90,9 +90,9 @@ def test_the_shares_of_a_training_are_trials_of_one_training(ready: Ready) -> No
     job, prepared, executor = ready
     job = job.model_copy(update={"training": job.training.model_copy(update={"checkpoints": (0.5, 1.0)})})
     params = PARAMS | {"beta": 0.25}
-    end = run_trial(_task(30, params=params | {CHECKPOINT: 1.0}), job, prepared, executor)
-    middle = run_trial(_task(31, params=params | {CHECKPOINT: 0.5}), job, prepared, executor)
-    assert (_trained(job, 30), _trained(job, 31)) == (1, 0)
+    end = run_trial(_task(70, params=params | {CHECKPOINT: 1.0}), job, prepared, executor)
+    middle = run_trial(_task(71, params=params | {CHECKPOINT: 0.5}), job, prepared, executor)
+    assert (_trained(job, 70), _trained(job, 71)) == (1, 0)
     assert (end.state, middle.state) == ("complete", "complete")
     assert end.training is not None
     assert middle.training is not None
@@ -100,8 +100,8 @@ def test_the_shares_of_a_training_are_trials_of_one_training(ready: Ready) -> No
     assert {end.stage_keys[name] == middle.stage_keys[name] for name in ("unlearn", "evaluate")} == {False}
     assert middle.stage_keys["unlearn"] == Path(middle.model_path or "").name
     assert (end.ue, end.ut) != (middle.ue, middle.ut)
-    plain = run_trial(_task(32, params=params), ready[0], prepared, executor)
-    assert _trained(job, 32) == 0  # the end is the weights of a sweep without shares
+    plain = run_trial(_task(72, params=params), ready[0], prepared, executor)
+    assert _trained(job, 72) == 0  # the end is the weights of a sweep without shares
     assert plain.stage_keys["unlearn"] == end.stage_keys["unlearn"]
     store = StageStore(job.storage)
     assert not list((store.root / "partial").glob("*")) or not any((store.root / "partial").iterdir())
@@ -112,18 +112,18 @@ def test_the_middle_first_runs_the_training_to_its_end(ready: Ready) -> None:
     job, prepared, executor = ready
     job = job.model_copy(update={"training": job.training.model_copy(update={"checkpoints": (0.5, 1.0)})})
     params = PARAMS | {"beta": 0.125}
-    middle = run_trial(_task(33, params=params | {CHECKPOINT: 0.5}), job, prepared, executor)
-    end = run_trial(_task(34, params=params | {CHECKPOINT: 1.0}), job, prepared, executor)
-    assert (_trained(job, 33), _trained(job, 34)) == (1, 0)
+    middle = run_trial(_task(73, params=params | {CHECKPOINT: 0.5}), job, prepared, executor)
+    end = run_trial(_task(74, params=params | {CHECKPOINT: 1.0}), job, prepared, executor)
+    assert (_trained(job, 73), _trained(job, 74)) == (1, 0)
     assert "unlearn" not in middle.reused_stages
     assert end.training is not None
     assert end.training.steps == end.training.planned_steps
     store, key = StageStore(job.storage), middle.stage_keys["unlearn"]
     before = (store.model_folder(key) / "model.safetensors").read_bytes()
     store.evict_model(key)
-    again = run_trial(_task(35, params=params | {CHECKPOINT: 0.5}, weights_only=True), job, prepared, executor)
+    again = run_trial(_task(75, params=params | {CHECKPOINT: 0.5}, weights_only=True), job, prepared, executor)
     assert again.training is not None
-    assert (_trained(job, 35), again.training.steps) == (1, middle.training.steps if middle.training else None)
+    assert (_trained(job, 75), again.training.steps) == (1, middle.training.steps if middle.training else None)
     assert (store.model_folder(key) / "model.safetensors").read_bytes() == before
 
 

@@ -172,3 +172,10 @@ def test_a_share_is_a_stage_of_its_own_and_the_end_is_that_of_any_sweep(tmp_path
     assert key(1.0) == key(None) == unlearn_stage(plain, "npo", own | {"epochs": 5}, 0, "original", "data").key
     assert len({key(0.5), key(0.25), key(1.0), key(0.5, 10)}) == 4
     assert (title_of(7, {"training.checkpoint": 0.5}), title_of(7, {})) == ("7 at 0.5", "7")
+
+
+def test_requests_and_shares_exclude_each_other() -> None:
+    with pytest.raises(SpecError) as caught:
+        spec_of("{checkpoints: [0.5, 1.0]}", rest="requests: [1, 2]")
+    paths = [problem.path for problem in caught.value.problems]
+    assert "training.checkpoints" in paths
