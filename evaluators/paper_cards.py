@@ -72,6 +72,7 @@ class PaperCard:
         readings: reading by published metric.
         judge: part of the name of the judge that the paper asked; "" if none.
         unknown: setting that the paper does not print, so that no line of it can be run exactly; "" if none.
+        superficial: whether the paper looks at superficial forgetting, which is then reported for every line.
     """
 
     name: str
@@ -82,6 +83,7 @@ class PaperCard:
     readings: Mapping[str, Reading | MeanOf]
     judge: str = ""
     unknown: str = ""
+    superficial: bool = False
 
 
 ORIGINAL, GOLD = Line(model="original"), Line(model="gold")
@@ -178,6 +180,7 @@ PAPER_CARDS: tuple[PaperCard, ...] = (
         benchmark="TOFU forget05",
         model="Qwen3-1.7B",
         judge="qwen-max-2025-01-25",
+        superficial=True,
         lines={
             "Original": ORIGINAL,
             "Retain": GOLD,

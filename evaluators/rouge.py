@@ -54,6 +54,17 @@ def rouge_l(reference: str, generation: str, *, stemmer: bool = True) -> RougeL:
     return RougeL(float(score.recall), float(score.fmeasure))
 
 
+def rouge_1_recall(reference: str, generation: str) -> float:
+    """Share of the reference's words found in the answer, in any order, stemmed; in [0, 1].
+
+    NaN where the reference has neither letter nor digit.
+    """
+    words, _ = _scorer(True)
+    if not words.tokenize(reference):
+        return math.nan
+    return float(RougeScorer(["rouge1"], tokenizer=words).score(reference, generation)["rouge1"].recall)
+
+
 @functools.cache
 def _scorer(stemmer: bool) -> tuple[WordTokenizer, RougeScorer]:
     words = WordTokenizer(PorterStemmer() if stemmer else None)

@@ -49,6 +49,9 @@ class TofuParams(DataParams):
     evaluation_rows: int | None = Field(default=None, ge=2, description="rows to judge by in each split; None: all")
     extra_splits: bool = Field(default=False, description="also judge utility by real authors and world facts")
     holdout: bool = Field(default=False, description="also measure holdoutNN, authors that no model saw, for mia_*_auc")
+    wordings: bool = Field(
+        default=False, description="also ask each judged forget row as its paraphrased question, as form held_out"
+    )
     max_new_tokens: int = Field(default=200, ge=1, description="tokens a generated answer may have")
 
     def hub_sets(self) -> tuple[tuple[str, str | None], ...]:
@@ -90,6 +93,7 @@ def load(params: TofuParams) -> Benchmark:
     retain_name = RETAIN_OF[params.forget]
     forget, retain = train_rows(source, params.forget, "forget"), train_rows(source, retain_name, "retain")
     judged_forget = some(judged_rows(source, f"{params.forget}_perturbed", forget), params.evaluation_rows)
+    judged_forget += other_wordings(judged_forget) if params.wordings else []
     judged_retain = judged_rows(source, "retain_perturbed", retain)
     limits = [limit for limit in (params.evaluation_rows, params.retain_rows) if limit is not None]
     judged_retain = some(judged_retain, min(limits, default=None))
@@ -225,6 +229,15 @@ def judged_rows(source: Source, name: str, trained: Sequence[Row]) -> list[Row]:
             )
         )
     return rows
+
+
+def other_wordings(rows: Sequence[Row]) -> list[Row]:
+    """The same facts asked as their paraphrased questions; rows without one are left out."""
+    return [
+        replace(row, row_id=f"{row.row_id}/paraphrased", question=row.paraphrased_question, form="held_out")
+        for row in rows
+        if row.paraphrased_question
+    ]
 
 
 def extra_rows(source: Source, split: str) -> list[Row]:

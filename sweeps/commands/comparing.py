@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -27,12 +28,16 @@ def compare_paper(
 ) -> None:
     """Lay each published number of a paper beside the sweep's own, and say whether they are comparable."""
     from unlearn_sweep.sweeps.paper.sweep import compare_paper as comparison
-    from unlearn_sweep.sweeps.paper.view import render
+    from unlearn_sweep.sweeps.paper.view import render, render_superficial
     from unlearn_sweep.sweeps.screen import Screen
 
     use_given(plugin)
     found = of_folder(lambda folder: comparison(folder, paper, rows_are_published=published_rows), directory)
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found.compared])
+        superficial = {name: asdict(own) for name, own in found.superficial.items()}
+        numbers = [one.model_dump(mode="json") for one in found.compared]
+        print_json({"paper": found.card.paper, "numbers": numbers, "superficial_forgetting": superficial})
     else:
         print_long(render(found.card, found.compared, Screen().width))
+        if found.superficial:
+            print_long(render_superficial(found.superficial))

@@ -13,13 +13,13 @@ from typing import Any
 from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.search_space import Dimension, Fixed, MethodSpace, holds
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
-from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY
+from unlearn_sweep.evaluators.benchmarks.prompt_format import FORMAT_KEY, PromptSettings, settings_of
 from unlearn_sweep.evaluators.paper_cards import Line, Scalar
 from unlearn_sweep.methods.composed_card import canonical_name
 from unlearn_sweep.sweeps.examples import example_file
 from unlearn_sweep.sweeps.file.attacks import read_attacks
 from unlearn_sweep.sweeps.file.file_schema import SourceSection, SweepFile
-from unlearn_sweep.sweeps.file.methods import read_spaces
+from unlearn_sweep.sweeps.file.methods import fixed_epochs, read_spaces
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.yaml_lines import parse_document, read_document
 
@@ -66,7 +66,7 @@ def paper_settings(name: str) -> PaperSettings:
     collector = ProblemCollector(document)
     options = {key: value for key, value in file.benchmark.items() if key != "name"}
     card = BENCHMARKS[str(file.benchmark["name"])]
-    spaces = read_spaces(file.methods, file.training.epochs, collector)
+    spaces = read_spaces(file.methods, fixed_epochs(file.training.epochs), collector)
     return PaperSettings(
         model=_section_model(file.model),
         gold=file.gold.floor or _section_model(file.gold),
@@ -107,11 +107,11 @@ def other_rows(paper: PaperSettings, job: SweepJob, *, rows_are_published: bool)
 
 
 def other_prompt(paper: PaperSettings, job: SweepJob) -> Iterator[str]:
-    """Yield how the section `prompt` differs, as both files are written."""
+    """Yield how the section `prompt` differs, as both files are written, or as the job has it if it has no file."""
     own: Mapping[str, Any] = job.benchmark.params.get(FORMAT_KEY) or {}
     if job.spec_text:
-        data = parse_document(job.spec_text, "sweep.yaml").data
-        own = SweepFile.model_validate(data).prompt.model_dump(mode="json")
+        section = (parse_document(job.spec_text, "sweep.yaml").data or {}).get("prompt", {})
+        own = PromptSettings.model_validate(settings_of(section)).model_dump(mode="json")
     for name, value in paper.prompt.items():
         if name != "probe" and own.get(name) != value:
             yield f"other prompt: {name} {_shown(own.get(name))}, paper {_shown(value)}"

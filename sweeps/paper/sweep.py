@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearn_sweep.engine.answers import QUESTIONS_FILE
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.records import TrialRecord
@@ -19,7 +20,7 @@ from unlearn_sweep.evaluators.paper_cards import PAPER_CARDS, Line, MeanOf, Pape
 from unlearn_sweep.evaluators.papers import published_numbers
 from unlearn_sweep.methods.composed_card import canonical_name
 from unlearn_sweep.sweeps.file.problems import near_miss
-from unlearn_sweep.sweeps.paper.comparing import Compared, Source, compare
+from unlearn_sweep.sweeps.paper.comparing import NO_TRIAL, Compared, Source, compare
 from unlearn_sweep.sweeps.paper.settings import (
     PaperSettings,
     other_attack,
@@ -46,10 +47,14 @@ OUR_RULES = "other judge prompt: this project's words (UNLEARN_SWEEP_JUDGE_RULES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperComparison:
-    """The paper, and each of its published numbers beside the sweep's."""
+    """The paper, each of its published numbers beside the sweep's, and what the paper defines without a number.
+
+    `superficial` holds superficial forgetting by published line; empty if the paper does not look at it.
+    """
 
     card: PaperCard
     compared: list[Compared]
+    superficial: dict[str, OwnValue]
 
 
 def compare_paper(directory: Path, name: str | None = None, *, rows_are_published: bool = False) -> PaperComparison:
@@ -66,7 +71,9 @@ def compare_paper(directory: Path, name: str | None = None, *, rows_are_publishe
         ValueError: an older version wrote the sweep's settings.
     """
     snapshot = read_sweep(directory).snapshot
-    job = SweepJob.model_validate(snapshot.spec.get("job") or snapshot.spec)
+    text = directory / "spec.yaml"
+    own = {"spec_text": text.read_text(encoding="utf-8")} if text.is_file() else {}
+    job = SweepJob.model_validate({**(snapshot.spec.get("job") or snapshot.spec), **own})
     card = _card_of(job, name)
     paper = paper_settings(card.name)
     tables = _Tables(snapshot, job)
@@ -79,7 +86,34 @@ def compare_paper(directory: Path, name: str | None = None, *, rows_are_publishe
     def source_of(line: Line) -> Source | None:
         return _source(line, card, paper, job, snapshot.records, tables, general)
 
-    return PaperComparison(card=card, compared=compare(card, published_numbers(), source_of))
+    return PaperComparison(
+        card=card,
+        compared=compare(card, published_numbers(), source_of),
+        superficial=_superficial(card, snapshot, tables) if card.superficial else {},
+    )
+
+
+def _superficial(card: PaperCard, snapshot: Snapshot, tables: _Tables) -> dict[str, OwnValue]:
+    """Return superficial forgetting of each line, from the questions that the sweep's folder keeps."""
+    import pandas as pd
+
+    from unlearn_sweep.evaluators.superficial import superficial_forgetting
+
+    kept = pd.read_parquet(snapshot.folder / QUESTIONS_FILE)
+    references = dict(zip(kept["row_id"].map(str), kept["reference"].map(str), strict=True))
+    found: dict[str, OwnValue] = {}
+    for name, line in card.lines.items():
+        record = _trial_of(line, snapshot.records) if line.model == "trial" else None
+        model = line.model if record is None else f"trial {record.number}"
+        try:
+            if model == "trial":
+                raise NotMeasuredError(NO_TRIAL)
+            own = superficial_forgetting(tables.at(model, "", None)["unlearned"], references, seed=tables.job.seed)
+        except (NotMeasuredError, ValueError) as error:
+            found[name] = OwnValue(value=None, reason=str(error))
+        else:
+            found[name] = OwnValue(value=own.value, error=own.error, rows=own.facts)
+    return found
 
 
 def _card_of(job: SweepJob, name: str | None) -> PaperCard:

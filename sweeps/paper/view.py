@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,9 +10,19 @@ from rich.text import Text
 
 from unlearn_sweep.evaluators.paper_cards import PaperCard
 from unlearn_sweep.sweeps.paper.comparing import Compared
+from unlearn_sweep.sweeps.paper.values import OwnValue
 
 TABLE_WIDTH = 100
 """Columns below which each number is a line instead of a row of a table."""
+
+
+def render_superficial(found: Mapping[str, OwnValue]) -> Text:
+    """Render superficial forgetting by line; empty if there is none."""
+    lines = ["superficial forgetting (negative: other wordings bring back more):"] if found else []
+    for name, own in found.items():
+        error = "" if own.error is None else f" ± {own.error:.2g}"
+        lines.append(f"  {name}: {own.reason}" if own.value is None else f"  {name}: {own.value:+.4g}{error}")
+    return Text("\n".join(lines))
 
 
 def render(card: PaperCard, compared: Sequence[Compared], width: int) -> Group:

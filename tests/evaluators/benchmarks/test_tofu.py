@@ -273,3 +273,14 @@ def test_hub_rows_are_those_of_the_files(folder: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     from_hub = load_benchmark("tofu", {"hub": str(folder), "forget": "forget01", "extra_splits": True})
     assert from_hub.digest() == load(folder, extra_splits=True).digest()
+
+
+def test_wordings_ask_the_judged_forget_facts_again(folder: Path) -> None:
+    plain, found = (
+        load_benchmark("tofu", {"path": str(folder), "forget": "forget01", "wordings": on}) for on in (False, True)
+    )
+    added = [row for row in found.evaluation["forget"] if row.form == "held_out"]
+    assert [row for row in found.evaluation["forget"] if row.form == "trained"] == plain.evaluation["forget"]
+    assert [row.question for row in added] == [f"Book {i} is by whom?" for i in range(8)]
+    assert {row.fact for row in added} == {row.fact for row in plain.evaluation["forget"]}
+    assert found.train == plain.train

@@ -19,7 +19,7 @@ from unlearn_sweep.evaluators.papers import PublishedNumber, published_numbers
 from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.methods.composed_card import canonical_name
 from unlearn_sweep.sweeps.paper.comparing import Compared, Source, cells, compare
-from unlearn_sweep.sweeps.paper.settings import other_model, other_rows, other_settings, paper_settings
+from unlearn_sweep.sweeps.paper.settings import other_model, other_prompt, other_rows, other_settings, paper_settings
 from unlearn_sweep.sweeps.paper.values import NotMeasuredError, Tables, own_value
 from unlearn_sweep.sweeps.paper.view import render
 
@@ -241,6 +241,18 @@ def test_each_difference_is_told_with_both_values() -> None:
     assert list(other_settings(paper, other, Line(method="npo"), params | {"learning_rate": 2e-5})) == [
         "other settings: learning_rate 2e-05, paper 1e-05",
         "other settings: training.global_batch_size 8, paper 32",
+    ]
+
+
+def test_prompts_are_compared_as_the_files_have_them() -> None:
+    assert list(other_prompt(paper_settings("rwku"), job(spec_text="name: a\nprompt: chat\n"))) == []
+    assert list(other_prompt(paper_settings("rwku"), job(spec_text="name: a\n"))) == [
+        "other prompt: format auto, paper chat"
+    ]
+    found = list(other_prompt(paper_settings("gao"), job(spec_text="prompt: {format: chat, system: Be brief.}\n")))
+    assert found == [
+        "other prompt: system Be brief., paper You are a helpful assistant.",
+        "other prompt: template_args {}, paper {'enable_thinking': False}",
     ]
 
 

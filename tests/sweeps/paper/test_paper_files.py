@@ -115,6 +115,8 @@ def test_a_file_runs_to_its_table(name: str, tmp_path: Path, monkeypatch: pytest
             assert one.difference == pytest.approx(one.here - one.published.value)
             expected = mean_of_rows(job.storage, records, one.trial, reading)
             assert expected is None or one.here == pytest.approx(expected), one
+    assert all(own.value is not None for own in comparison.superficial.values()), comparison.superficial
+    assert list(comparison.superficial) == (list(comparison.card.lines) if name == "gao" else [])
     table = CliRunner().invoke(app, ["compare-paper", str(job.directory)], env={"COLUMNS": "160"})
     assert table.exit_code == 0, table.output
     if comparison.compared:
