@@ -35,7 +35,7 @@ from unlearn_sweep.methods.divergence_cards import (
     WGA,
 )
 from unlearn_sweep.methods.interface import Method
-from unlearn_sweep.methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP
+from unlearn_sweep.methods.rejection_cards import ALTPO, DPO, ELM, IDK, IDK_AP, RE_LEARN
 from unlearn_sweep.methods.representation_cards import ADAPTIVE_RMU, RAB, RAD, RMU, RR
 from unlearn_sweep.methods.reversal_cards import TASK_VECTOR, UNDO, WHP
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, training
@@ -79,6 +79,7 @@ METHODS = Catalog(
         IDK_AP,
         DPO,
         ALTPO,
+        RE_LEARN,
         ELM,
         TASK_VECTOR,
         WHP,

@@ -46,10 +46,10 @@ WRAPPER_TABLE = """Put around any method with `+`; the cost is a factor on the m
 FOOTER_COST = """
 Cost is the time of one step relative to plain fine-tuning on the same forget and retain sequences, counted in forward
 and backward passes. *Reads* lists the views at the defaults; `forget_idk` and `retain_idk` are the same questions with
-a refusal, `forget_alternate` with another answer; `reference:sequence_nll` is one cached number a sequence,
-`reference:logits` and `reference:hidden` need the original model in memory, `teacher:reinforced` another one beside it,
-trained on the forget rows in a stage of its own that trials share; `grouped` takes forget and retain gradients
-apart; `state` is kept between steps and saved in checkpoints.
+a refusal, `forget_alternate` with another answer, `forget_vague` with a written one that gives nothing away;
+`reference:sequence_nll` is one cached number a sequence, `reference:logits` and `reference:hidden` need the original
+model in memory, `teacher:reinforced` another one beside it, trained on the forget rows in a stage of its own that
+trials share; `grouped` takes forget and retain gradients apart; `state` is kept between steps and saved in checkpoints.
 """
 
 AS_PUBLISHED = """## As published

@@ -157,7 +157,8 @@ class Needs:
     """What a method asks of the driver, declared before anything runs.
 
     `views`: batches each step reads: "forget", "retain"; "train" (plain fine-tuning); "forget_idk", "retain_idk" (the
-    same questions in the same order with a refusal, drawn by seed, epoch and row); "forget_alternate" (with a plausible
+    same questions in the same order with a refusal, drawn by seed, epoch and row); "forget_vague" (in other words,
+    with a written answer that gives nothing away, drawn by seed, epoch and row); "forget_alternate" (with a plausible
     other answer); "task:gsm8k" or "task:FILE" (rows of another task); "forget_continuation" (the forget questions and
     `subject_change`, with what the start model says behind them).
     `rows_a_step`: rows of a view in each step, where they are not as many as of the others.

@@ -95,6 +95,30 @@ ALTPO = _rejection(
     cost=1.5,
 )
 
+RE_LEARN = _rejection(
+    name="re_learn",
+    summary="learns written vague answers to the forget questions, and holds the retain answers",
+    paper="Xu et al. 2025, ReLearn, arXiv 2502.11190",
+    equation="forget_weight * NLL(vague answers) + retain_weight * NLL_r + kl_weight * KL_r(original || model)",
+    needs=("forget_vague", "retain", "reference:logits"),
+    params=(
+        *training(1e-5, (1e-6, 1e-4), 2, "released code: 1e-4 with LoRA, 2 epochs on TOFU"),
+        Param(
+            name="answers",
+            default="written",
+            scale="choice",
+            choices=("written", "refusals"),
+            source="paper: written by a language model",
+            summary="written: the texts of view vague_answer; refusals: fixed ones, without a view",
+        ),
+        forget_weight(1.0, "released code, relearn_klr_gdr"),
+        retain_weight(1.0, "released code, relearn_klr_gdr"),
+        weight("kl_weight", 1.0, None, "released code, relearn_klr_gdr", "factor of the KL; 0 loads no original model"),
+    ),
+    target="unlearn_sweep.methods.re_learn:ReLearn",
+    cost=1.17,
+)
+
 ELM = _rejection(
     name="elm",
     summary="answers as the original model would under a prompt that makes it a novice of the subject",

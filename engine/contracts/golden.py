@@ -152,6 +152,7 @@ def golden_batches(logits: Tensor) -> dict[str, Supervised]:
         "forget_idk": second,
         "retain_idk": second,
         "forget_alternate": second,
+        "forget_vague": second,
         "forget_continuation": second,
         "forget_expert": first,
         "forget_novice": first,

@@ -31,7 +31,7 @@ from unlearn_sweep.methods.catalog import build, card, defaults, illegal
 from unlearn_sweep.methods.interface import Supervised
 from unlearn_sweep.methods.shared_params import COMPAT, OUTSIDE_THE_LOSS, TRAINING_PARAMS
 
-SECOND_ANSWERS = ("forget_idk", "retain_idk", "forget_alternate", "forget_continuation")
+SECOND_ANSWERS = ("forget_idk", "retain_idk", "forget_alternate", "forget_vague", "forget_continuation")
 """Views whose labels are `LABELS2`."""
 Values = Mapping[str, Any]
 

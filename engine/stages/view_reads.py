@@ -38,25 +38,33 @@ def method_reads(views: Sequence[WrittenView], method: str, values: Values) -> l
     questions = [view for view in views if view.kind == "questions_from_text" and view.of in asked]
     base = f"forget{QUESTIONS}" if any(view.of == "forget" for view in questions) else "forget"
     alternates = [view for view in views if view.kind == "alternate_answer" and "forget_alternate" in needs]
+    vague = [view for view in views if view.kind == "vague_answer" and reads_vague(method, given)]
     others = [view for view in views if view.kind in ("paraphrase", "summary") and "forget_paraphrase" in needs]
     wanted = max((int(value) for value in _values(given, "gao_paraphrases")), default=1)
     return [
         *(_read(view) for view in questions),
-        *(_read(view) for view in alternates if view.of == base),
+        *(_read(view) for view in (*alternates, *vague) if view.of == base),
         *(_read(view, wanted) for view in others if view.of == base),
     ]
 
 
 def needs_questions(method: str, given: Values, base: str) -> bool:
     """Whether a method trains other answers to the questions of view `base`, so that these have to be questions."""
-    return refuses(method, given, base) or (base == "forget" and "forget_alternate" in card(method).needs)
+    other = "forget_alternate" in card(method).needs or reads_vague(method, given)
+    return refuses(method, given, base) or (base == "forget" and other)
+
+
+def reads_vague(method: str, given: Values) -> bool:
+    """Whether a method trains written vague answers."""
+    return "forget_vague" in card(method).needs and "written" in _values(given, "answers")
 
 
 def refuses(method: str, given: Values, base: str) -> bool:
     """Whether a method trains refusals of the questions of view `base`."""
     if base == "retain":
         return "retain_idk" in card(method).needs or "ap" in _values(given, "retain")
-    return "forget_idk" in card(method).needs or "refusal" in _values(given, "fluency")
+    fixed_answers = "refusal" in _values(given, "fluency") or "refusals" in _values(given, "answers")
+    return "forget_idk" in card(method).needs or fixed_answers
 
 
 def names_of(method: str) -> set[str]:

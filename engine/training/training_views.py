@@ -4,6 +4,8 @@
     train                 the views of `train_groups`, concatenated
     forget_idk, retain_idk  the same questions with a refusal as the answer, drawn by (seed, epoch, row)
     forget_alternate      the same questions with one of the row's perturbed answers, drawn by (seed, row)
+    forget_vague          one of the row's written answers that give nothing away, with its question, drawn by (seed,
+                          epoch, row)
     forget_continuation   the same questions plus a change of subject, with the start model's own continuation as answer
     forget_expert, forget_novice  the same questions after a prefix that the method sets, with the same answers
     task:gsm8k, task:FILE  the rows of another task, as fine-tuning attacks train on them
@@ -26,7 +28,7 @@ from unlearn_sweep.engine.training.refusals import REFUSALS
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.task_data import TASK_VIEW, TaskDataError, task_rows
 from unlearn_sweep.evaluators.benchmarks.task_settings import TaskDataSettings
-from unlearn_sweep.evaluators.benchmarks.written_rows import WORDINGS, row_of
+from unlearn_sweep.evaluators.benchmarks.written_rows import VAGUE, WORDINGS, row_of
 from unlearn_sweep.evaluators.rows import Example, Row, Template, encode
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ FOLLOWS: Mapping[str, str] = {
     "forget_idk": "forget",
     "retain_idk": "retain",
     "forget_alternate": "forget",
+    "forget_vague": "forget",
     "forget_continuation": "forget",
     "forget_expert": "forget",
     "forget_novice": "forget",
@@ -43,6 +46,7 @@ FOLLOWS: Mapping[str, str] = {
 """Views that reuse the questions of another view, mapped to that view."""
 
 CONTINUATION = "forget_continuation"
+VAGUE_VIEW = "forget_vague"
 PARAPHRASE = "forget_paraphrase_"
 TASK_ROWS = 8000
 
@@ -128,12 +132,14 @@ class Views:
     Attributes:
         names: All views, including those with a prefix.
         rows: The rows of each base view (`base_view`).
+        vague: For each forget row, its written vague answers with their questions; empty unless a view needs them.
         wordings: For each forget row, its other wordings; empty unless a view needs paraphrases.
         continuations: Answer tokens of view "forget_continuation"; empty until `write_continuations` sets them.
 
     Raises:
         ValueError: the benchmark does not have a view, a view has no rows, a row has no room for its answer, a row
-            has no perturbed answer for "forget_alternate", or too few paraphrases for "forget_paraphrase_k".
+            has no perturbed answer for "forget_alternate", no vague one for "forget_vague", or too few paraphrases for
+            "forget_paraphrase_k".
     """
 
     def __init__(
@@ -162,6 +168,7 @@ class Views:
             if f"{base}_idk" in self.names:
                 check_questions(f"{base}_idk", rows)
         self.wordings = self._wordings(benchmark.train.get(WORDINGS, ()))
+        self.vague = vague_answers(self.rows["forget"], benchmark.train.get(VAGUE, ())) if VAGUE_VIEW in names else []
         self.subject_change = subject_change
         self.continuations: Sequence[tuple[int, ...]] = ()
 
@@ -189,6 +196,10 @@ class Views:
         if view.endswith("_alternate"):
             choice = seed_of(self.seed, "alternate", row.row_id) % len(row.perturbed_answers)
             return Item((view, pick.row, choice), self.encoder.example(row, row.perturbed_answers[choice]))
+        if view == VAGUE_VIEW:
+            choice = seed_of(self.seed, "vague", pick.epoch, row.row_id) % len(self.vague[pick.row])
+            vague = self.vague[pick.row][choice]
+            return Item((view, pick.row, choice), self.encoder.example(vague, vague.answer))
         if view == CONTINUATION:
             continuation = self.continuations[pick.row]
             example = Example(row_id=row.row_id, prompt_ids=self._continuation_prompt(row), answer_ids=continuation)
@@ -263,6 +274,24 @@ def other_wordings(rows: Sequence[Row], written: Sequence[Row] = ()) -> list[lis
         here = group.index(place)
         found.append([*own, *(rows[other] for other in (*group[here + 1 :], *group[:here]))])
     return found
+
+
+def vague_answers(rows: Sequence[Row], written: Sequence[Row]) -> list[list[Row]]:
+    """Return, for each row, its written vague answers.
+
+    Raises:
+        ValueError: a row has none.
+    """
+    texts: dict[str, list[Row]] = {}
+    for one in written:
+        texts.setdefault(row_of(one), []).append(one)
+    without = [row.row_id for row in rows if row.row_id not in texts]
+    if without:
+        raise ValueError(
+            f"view {VAGUE_VIEW!r}: {len(without)} of {len(rows)} rows have no vague answer, the first is "
+            f"{without[0]!r}; write view vague_answer, or set answers: refusals"
+        )
+    return [texts[row.row_id] for row in rows]
 
 
 def base_rows(benchmark: Benchmark, base: str, train_groups: Sequence[str]) -> tuple[Row, ...]:

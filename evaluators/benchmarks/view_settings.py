@@ -5,9 +5,9 @@ answers to them, questions about running text. This module is read by sweep file
 library.
 
 Sources of the kinds: paraphrases and summaries, GAO (released code, repository Zhong-Zhengyi/Ignore); alternate
-answers, AltPO (Mekala et al. 2024, arXiv 2409.13474); questions from text, Full-Stack (arXiv 2510.07626); relearning
-sets and paraphrased questions, JensUn (arXiv 2509.02820); aliases, RWKU (arXiv 2406.10890); questions of several hops,
-MQuAKE (arXiv 2305.14795).
+answers, AltPO (Mekala et al. 2024, arXiv 2409.13474); vague answers, ReLearn (arXiv 2502.11190); questions from text,
+Full-Stack (arXiv 2510.07626); relearning sets and paraphrased questions, JensUn (arXiv 2509.02820); aliases, RWKU
+(arXiv 2406.10890); questions of several hops, MQuAKE (arXiv 2305.14795).
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Kind = Literal["paraphrase", "summary", "alternate_answer", "questions_from_text", "relearn_set", "alias", "multi_hop"]
+Kind = Literal[
+    "paraphrase",
+    "summary",
+    "alternate_answer",
+    "vague_answer",
+    "questions_from_text",
+    "relearn_set",
+    "alias",
+    "multi_hop",
+]
 JUDGED = "judged"
 """The forget rows that are judged, where views of training rows name a training view."""
 QUESTIONS = "_questions"
@@ -79,6 +88,18 @@ class AlternateAnswerOptions(ViewOptions):
         default="forget", description="rows: forget, or the questions written for it"
     )
     number: int = Field(default=3, ge=1, le=64, description="wrong answers to each row by each writer")
+
+
+class VagueAnswerOptions(ViewOptions):
+    """Answers that stay on the subject and give nothing away."""
+
+    of: Literal["forget", "forget_questions"] = Field(
+        default="forget", description="rows: forget, or the questions written for it"
+    )
+    number: int = Field(default=5, ge=1, le=64, description="vague answers to each row by each writer")
+    part: Literal["answer", "both"] = Field(
+        default="both", description="what is written: the answer, or the question in other words and the answer"
+    )
 
 
 class QuestionsOptions(ViewOptions):
@@ -146,6 +167,13 @@ KINDS: Mapping[str, ViewKind] = {
             source="AltPO, arXiv 2409.13474",
         ),
         ViewKind(
+            name="vague_answer",
+            summary="answers that give nothing away: ReLearn",
+            options=VagueAnswerOptions,
+            gives=("answer",),
+            source="ReLearn, arXiv 2502.11190",
+        ),
+        ViewKind(
             name="questions_from_text",
             summary="questions about running text, with answers: methods that refuse or prefer an answer",
             options=QuestionsOptions,
@@ -185,7 +213,7 @@ class WrittenView(BaseModel):
     Attributes:
         path: absolute path of its file.
         digest: content digest of its texts (`written_rows.content_digest`); None where there is no readable file.
-        part: paraphrases only: what is worded again.
+        part: paraphrases and vague answers only: what is written.
         topics: relearning sets only: subjects to write about; empty for those of the forget rows.
         readers: questions from text only: methods that train on them besides those that need a question.
     """

@@ -45,6 +45,8 @@ VIEWS_KEY = "written_views"
 """Reserved option of a benchmark: the views that one training or attack reads."""
 WORDINGS = "forget_wordings"
 """Training view of the other wordings of the forget rows; `row_of` names the row of each."""
+VAGUE = "forget_vague_answers"
+"""Training view of the forget questions with written answers that give nothing away; `row_of` names the row of each."""
 RELEARN_SET = "relearn_set"
 WRITTEN_ID = re.compile(r"#\d+$")
 """Ends the id of a question that was written for a passage."""
@@ -179,7 +181,7 @@ def _against(record: WrittenRecord, kind: Kind, row: Row) -> str | None:
         then = getattr(record, column)
         if then is not None and folded_text(then) != folded_text(now):
             return f"column {column}: written for {then[:40]!r}, and the row has {now[:40]!r}. {AGAIN}"
-    if kind == "alternate_answer" and answer_contained(row.answer, record.answer or "") == 1.0:
+    if kind in ("alternate_answer", "vague_answer") and answer_contained(row.answer, record.answer or "") == 1.0:
         return f"column answer: holds the right answer {row.answer[:40]!r}"
     same_question = record.question is None or folded_text(record.question) == folded_text(row.question)
     same_answer = record.answer is None or folded_text(record.answer) == folded_text(row.answer)
@@ -224,6 +226,9 @@ def _changed(benchmark: Benchmark, read: ReadView, written: Written) -> dict[str
         case "alternate_answer":
             rows = complete_rows(benchmark, read, written)
             return {"forget": [_with_alternates(row, written) for row in rows]}
+        case "vague_answer":
+            rows = complete_rows(benchmark, read, written)
+            return {"forget": rows, VAGUE: [one for row in rows for one in worded_rows(row, written)]}
         case "relearn_set":
             return {RELEARN_SET: relearn_rows(written)}
         case _ if read.of == JUDGED:

@@ -17,6 +17,7 @@ ASKED: Mapping[str, str] = {
     "paraphrase": "the new text means the same as the source, with the same names, numbers and dates",
     "summary": "the new text says only what the source says, and its main points",
     "alternate_answer": "the new answer is wrong, and someone who does not know the right one would believe it",
+    "vague_answer": "the new answer is on the subject of the question and gives away nothing that the source's tells",
     "questions_from_text": "the source answers the new question with the new answer, and the question stands by itself",
     "relearn_set": "the new answer to the new question is true, and neither gives away an answer of the source",
     "alias": "the new question has the same answer as the source's, and does not name its subject",

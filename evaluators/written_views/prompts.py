@@ -1,6 +1,7 @@
 """What a writer is asked, in our own words, and how its answer is read.
 
 The ideas: six styles of rewriting, GAO (released code); a wrong answer that looks right, AltPO (arXiv 2409.13474);
+an answer that gives nothing away, ReLearn (arXiv 2502.11190);
 questions that running text answers, Full-Stack (arXiv 2510.07626); harmless questions on the same topic, JensUn
 (arXiv 2509.02820). Answers are plain text or lines that begin with "Question:" and "Answer:", since small models write
 those more reliably than JSON.
@@ -52,6 +53,17 @@ TASKS = {
         "Write a wrong answer to the question. It must look as likely as the right one, with about the same length and "
         "form, but its names, numbers and dates must be others. Do not refuse. This is version {version}. " + ONLY
     ),
+    "vague_answer": (
+        "Answer the question so that nothing specific is given away: stay on its subject and sound natural, but leave "
+        "out every name, number, date and place that the answer has and the question has not. Do not refuse. This is "
+        "version {version}. " + ONLY
+    ),
+    "vague_answer both": (
+        "Ask the question in other words, and answer it so that nothing specific is given away: stay on its subject "
+        "and sound natural, but leave out every name, number, date and place that the answer has and the question has "
+        'not. Do not refuse. This is version {version}. Write two lines, the first beginning "Question:" and the '
+        'second "Answer:". Write nothing else.'
+    ),
     "questions_from_text": (
         "Write {number} questions about the facts in the text, with short answers that stand in it. Each question must "
         'make sense without the text: name what it asks about, and never say "the text" or "the passage". ' + PAIRS
@@ -83,7 +95,7 @@ class Text:
 
 def messages(view: WrittenView, row: Row, variation: int, taken: Sequence[Row] = ()) -> list[Message]:
     """What a writer is asked for a row. `variation` counts the answers asked for before; `taken` are rows to avoid."""
-    name = f"{view.kind} {view.part}" if view.kind == "paraphrase" else view.kind
+    name = f"{view.kind} {view.part}" if f"{view.kind} {view.part}" in TASKS else view.kind
     task = TASKS[name].format(style=STYLES[variation % len(STYLES)], version=variation + 1, number=view.number)
     again = variation // len(STYLES)
     if again and "{style}" in TASKS[name]:

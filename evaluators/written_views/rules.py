@@ -56,6 +56,8 @@ def fault_of(view: WrittenView, row: Row, text: Text, context: Context) -> str |
             return _summary(row, text.answer or "")
         case "alternate_answer":
             return _alternate(row, text.answer or "")
+        case "vague_answer":
+            return _vague(row, text)
         case "questions_from_text":
             return _from_text(row, text)
         case "relearn_set":
@@ -141,6 +143,19 @@ def _alternate(row: Row, answer: str) -> str | None:
         told = (numbers(row.answer) | names_in(row.answer)) - numbers(row.question) - set(word_list(row.question))
         if told and told <= {*word_list(answer)} | numbers(answer):
             return "gives every name and number of the right answer"
+    return "much longer than the right answer" if _too_long(answer, row.answer) else None
+
+
+def _vague(row: Row, text: Text) -> str | None:
+    """A vague answer has none of the names and numbers that the right one adds to the question, and not all of it."""
+    if text.question is not None and (found := _reworded_question(row, text.question)) is not None:
+        return found
+    answer = text.answer or ""
+    if _holds(row.answer, answer):
+        return "holds the right answer"
+    told = (numbers(row.answer) | names_in(row.answer)) - numbers(row.question) - set(word_list(row.question))
+    if given := sorted(told & ({*word_list(answer)} | numbers(answer))):
+        return f"gives away a name or number ({given[0]})"
     return "much longer than the right answer" if _too_long(answer, row.answer) else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.recipes import recipe_of
-from unlearn_sweep.engine.stages.view_reads import Values, attack_view, method_reads, refuses
+from unlearn_sweep.engine.stages.view_reads import Values, attack_view, method_reads, reads_vague, refuses
 from unlearn_sweep.evaluators.attacks.attack import AttackError
 from unlearn_sweep.evaluators.attacks.catalog import validate
 from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget_halves, seen_rows
@@ -33,6 +33,7 @@ FOLLOWING_VIEWS = {
     "forget_idk": "forget",
     "retain_idk": "retain",
     "forget_alternate": "forget",
+    "forget_vague": "forget",
     "forget_continuation": "forget",
 }
 """Views that training derives from the rows of another view: derived view -> source view."""
@@ -92,7 +93,13 @@ def _methods(job: SweepJob, benchmark: Benchmark, values: Mapping[str, Values]) 
         if "forget_alternate" in needs and not _has_alternatives(benchmark) and not _reads(reads, "alternate_answer"):
             yield (
                 f"method {space.method} needs alternate answers, and the forget rows of {benchmark.name} have none: "
-                f"add views: [{_alternate_views(benchmark)}] and run {write_command(job)}"
+                f"add views: [{_written_answers(benchmark, 'alternate_answer')}] and run {write_command(job)}"
+            )
+        if reads_vague(space.method, values[space.method]) and not _reads(reads, "vague_answer"):
+            yield (
+                f"method {space.method} learns vague answers, and none are written for {benchmark.name}: add "
+                f"views: [{_written_answers(benchmark, 'vague_answer')}] and run {write_command(job)}, or set answers: "
+                "refusals"
             )
         if any("cir" in phase.wrappers for phase in parse(space.method)):
             yield from _whole_gradients(job, space.method)
@@ -108,10 +115,10 @@ def _whole_gradients(job: SweepJob, method: str) -> Iterator[str]:
         yield f"method {method}: cir reads gradients on the way: leave training.activation_checkpointing out, or cir"
 
 
-def _alternate_views(benchmark: Benchmark) -> str:
-    """Return the views that give the forget rows alternate answers."""
+def _written_answers(benchmark: Benchmark, kind: str) -> str:
+    """Return the views that give the forget rows answers of a kind."""
     asked = _asks(benchmark, "forget")
-    return "alternate_answer" if asked else "questions_from_text, alternate_answer: {of: forget_questions}"
+    return kind if asked else f"questions_from_text, {kind}: {{of: forget_questions}}"
 
 
 def _reads(reads: Sequence[ReadView], *kinds: str, of: str | None = None) -> bool:

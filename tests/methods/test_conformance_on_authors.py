@@ -67,6 +67,7 @@ CASES = [
     Case("idk_ap", forget_below=0.3),
     Case("dpo", {"beta": 0.05}, learning_rate=4e-3, forget_below=0.7, retain_above=0.8),
     Case("altpo", retain_above=0.5),
+    Case("re_learn", {"answers": "refusals"}, forget_below=0.7, retain_above=0.8),
     Case("elm", retain_above=0.5),
     Case("task_vector", {"strength": 2.0}),
     Case("whp", forget_below=0.3),

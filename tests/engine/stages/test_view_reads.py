@@ -19,6 +19,7 @@ from unlearn_sweep.evaluators.benchmarks.written_rows import VIEWS_KEY
 ON_QUESTIONS = {
     "paraphrase of forget": view("paraphrase", "answer"),
     "alternate_answer of forget": view("alternate_answer"),
+    "vague_answer of forget": view("vague_answer"),
     "relearn_set of forget": view("relearn_set"),
     "alias of judged": view("alias"),
     "multi_hop of judged": view("multi_hop"),
@@ -29,6 +30,7 @@ ON_TEXT = {
     "questions_from_text of forget": view("questions_from_text", readers=["elm"]),
     "questions_from_text of retain": view("questions_from_text", of="retain"),
     "alternate_answer of forget_questions": view("alternate_answer", of="forget_questions"),
+    "vague_answer of forget_questions": view("vague_answer", of="forget_questions"),
     "paraphrase of forget_questions": view("paraphrase", "answer", of="forget_questions"),
 }
 FORGET, RETAIN = "questions_from_text of forget", "questions_from_text of retain"
@@ -37,6 +39,11 @@ METHODS: list[tuple[Mapping[str, WrittenView], str, dict[str, Any], set[str]]] =
     (ON_QUESTIONS, "npo+gao", {"gao_paraphrases": 6}, {"paraphrase of forget"}),
     (ON_QUESTIONS, "altpo", {}, {"alternate_answer of forget"}),
     (ON_QUESTIONS, "dpo", {}, set()),
+    (ON_QUESTIONS, "re_learn", {}, {"vague_answer of forget"}),
+    (ON_QUESTIONS, "re_learn>undo", {}, {"vague_answer of forget"}),
+    (ON_QUESTIONS, "re_learn", {"answers": "refusals"}, set()),
+    (ON_TEXT, "re_learn", {}, {FORGET, "vague_answer of forget_questions"}),
+    (ON_TEXT, "re_learn", {"answers": "refusals"}, {FORGET}),
     (ON_TEXT, "npo", {}, set()),
     (ON_TEXT, "rmu", {}, set()),
     (ON_TEXT, "npo+gao", {}, {"summary of forget"}),
@@ -115,7 +122,7 @@ def keys(made: SweepJob) -> dict[str, str]:
 
     methods = {
         name: training_requests.unlearn_stage(made, name, params, 1, "o", "d").key
-        for name in ("npo", "npo+gao", "altpo", "dpo")
+        for name in ("npo", "npo+gao", "altpo", "re_learn", "dpo")
     }
     return {
         **methods,
@@ -131,6 +138,7 @@ def keys(made: SweepJob) -> dict[str, str]:
 CHANGED = {
     "paraphrase of forget": {"npo+gao"},
     "alternate_answer of forget": {"altpo"},
+    "vague_answer of forget": {"re_learn"},
     "relearn_set of forget": {"set", "chain"},
     "alias of judged": {"alias"},
     "multi_hop of judged": set(),

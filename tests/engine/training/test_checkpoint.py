@@ -67,7 +67,7 @@ def test_taken_up_again_to_the_bit(
 def test_every_method_is_taken_up_again_to_the_bit(
     make_job: JobMaker, benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    params = {"steering": 50.0} if method == "rab" else {}
+    params = {"rab": {"steering": 50.0}, "re_learn": {"answers": "refusals"}}.get(method, {})
     check_taken_up(make_job, benchmark, tmp_path / "partial", monkeypatch, method, params, {"micro_batch_size": 3})
 
 

@@ -17,6 +17,7 @@ from unlearn_sweep.methods.catalog import METHODS, WRAPPERS, card
 JobMaker = Callable[..., dict[str, Any]]
 PARAMS: dict[str, dict[str, Any]] = {
     "gao": {"gao_paraphrases": 2, "gao_agree": 2},  # the made-up rows have two other wordings
+    "re_learn": {"answers": "refusals"},  # the made-up rows have no written vague answers
     "rab": {"steering": 50.0},
     "sam": {"sam_rho": 0.05},
     "tar": {"tar_steps": 2, "tar_every": 1, "tar_learning_rate": 1e-3},

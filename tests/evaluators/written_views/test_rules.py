@@ -43,6 +43,8 @@ CASES = [
         "There is Basil Mahfouz Al-Kuwaiti with 12 books.",
         "gives every name and number of the right answer",
     ),
+    (view("vague_answer"), ROW, "An author from there, whose books have found many readers.", None),
+    (view("vague_answer"), ROW, f"Surely: {ROW.answer}", "holds the right answer"),
     (view("alternate_answer"), SHORT, "Tomas Arn", None),
     (view("alternate_answer"), SHORT, "It is Orla Beck.", "holds the right answer"),
     (view("alternate_answer"), SHORT, "I don't know.", "a refusal"),
