@@ -30,7 +30,7 @@ from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
-from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState, MeasureOutcome, PeakMemory, TrainOutcome
 from unlearn_sweep.engine.store.records import Outcome, TrialRecord

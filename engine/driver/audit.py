@@ -23,7 +23,8 @@ from unlearn_sweep.engine.stages.prepare import WHICH, Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.raw_scoring import RawScorer
 from unlearn_sweep.engine.stages.runner import StageRunner
-from unlearn_sweep.engine.stages.trial import Trial, TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import Trial, run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.driver_lock import only_driver
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord

@@ -31,7 +31,7 @@ from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.training_requests import unlearn_stage
-from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
 from unlearn_sweep.engine.store.driver_lock import only_driver

@@ -18,7 +18,7 @@ from unlearn_sweep.engine.driver.plugin_files import keep_plugins
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_settings import Configuration, LearntTrial
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
-from unlearn_sweep.engine.stages.trial import holder_of, weights_holder
+from unlearn_sweep.engine.stages.trial_task import holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.code import version_of

@@ -22,7 +22,7 @@ from unlearn_sweep.engine.on_ray.compress import packed, unpacked
 from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import ClusterLostError, reason_of
-from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord

@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
-from unlearn_sweep.engine.search_space import CHECKPOINT, Scalar, at_share, share_of
+from unlearn_sweep.engine.search_space import CHECKPOINT, at_share, share_of
 from unlearn_sweep.engine.stages import measuring_requests, training_requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
-from unlearn_sweep.engine.stages.attack_order import AttackOutlook, next_attack
+from unlearn_sweep.engine.stages.attack_order import next_attack
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.gate import collapse_reason, missed_constraints
 from unlearn_sweep.engine.stages.prepare import Preparation
@@ -28,6 +26,7 @@ from unlearn_sweep.engine.stages.shared_run import SharedRun
 from unlearn_sweep.engine.stages.suppression import DIVERGED, Suppression, suppression_of
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.training_requests import UnlearnLink
+from unlearn_sweep.engine.stages.trial_task import TrialTask, count_attempt
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
@@ -55,54 +54,6 @@ ATTACK_DIVERGED = "AttackDivergedError"  # of evaluators.attacks.attack
 
 BETWEEN_STAGES = "scoring"
 BEATEN = "a finished trial is at least as good on UE, UT and the highest Rob still possible here"
-
-
-class TrialTask(BaseModel):
-    """One proposal, with the facts it may use from the settled trials visible to it.
-
-    Attributes:
-        number: number of the trial in the sweep.
-        key: trial key.
-        method: name of the unlearning method.
-        params: parameters of the method.
-        seed: seed of the training.
-        rivals: (UE, UT, Rob) of the non-dominated visible trials.
-        outlook: expected effect and cost of each attack; empty while there are too few trials to learn from.
-        tried_first: settings of searched attackers that left least forgotten in the last visible trial. Only the order
-            depends on it.
-        finalist: a front member that is run again with another seed; no attack is skipped.
-        weights_only: a settled trial whose weights must be trained again; nothing is measured.
-    """
-
-    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
-
-    number: int
-    key: str
-    method: str
-    params: dict[str, Scalar]
-    seed: int
-    rivals: list[tuple[float, float, float]] = []
-    outlook: dict[str, AttackOutlook] = {}
-    tried_first: list[str] = []
-    finalist: bool = False
-    weights_only: bool = False
-
-    @property
-    def holder(self) -> str:
-        """Name of the run inside its sweep: the trial's number, with a suffix for finalists and weights-only runs."""
-        if self.weights_only:
-            return weights_holder(self.number)
-        return holder_of(self.number, self.seed) if self.finalist else str(self.number)
-
-
-def holder_of(number: int, seed: int) -> str:
-    """Return the name of a finalist's run inside its sweep."""
-    return f"{number}-seed-{seed}"
-
-
-def weights_holder(number: int) -> str:
-    """Return the name of the run that recreates the weights of a front member."""
-    return f"{number}-weights"
 
 
 def run_trial(
@@ -147,17 +98,6 @@ def run_trial(
     if (suppression := life.suppression()) is not None:
         suppression.let_go()
     return record
-
-
-def count_attempt(marks: Path) -> int:
-    """Return the number of the attempt that starts now, from 1.
-
-    The file `marks` has one byte per start, so killed processes are counted too.
-    """
-    marks.parent.mkdir(parents=True, exist_ok=True)
-    with marks.open("ab") as file:
-        file.write(b".")
-        return file.tell()
 
 
 class Scores(Protocol):

@@ -15,7 +15,8 @@ from unlearn_sweep.engine.job import AttackSettings, BenchmarkSettings, ModelSou
 from unlearn_sweep.engine.stages.control_tables import control_tables
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.scoring import Scorer
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS

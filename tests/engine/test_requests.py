@@ -14,7 +14,8 @@ from tests.support.tiny_authors import OPTIONS, QUANTIZE, Ready, make_ready, tin
 from unlearn_sweep.engine.job import BenchmarkSettings, RequestSettings, SweepJob
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.stages.training_requests import unlearn_links
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.training.job import TrainJob

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from tests.support.sweep_folder import trial
 from unlearn_sweep.engine.on_ray.compress import packed, unpacked
 from unlearn_sweep.engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher
-from unlearn_sweep.engine.stages.trial import TrialTask
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.records import TrialRecord
 
 

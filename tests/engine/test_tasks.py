@@ -14,7 +14,8 @@ pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (e
 from tests.support.tiny_authors import PREFILL, QUANTIZE, Ready, make_ready, tiny_job
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.measuring_requests import evaluate_stage
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.records import Normalised
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.evaluators.tasks.definitions import asked_task

@@ -14,7 +14,8 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.measurable import UnmeasurableError, check_measurable, unmeasurable
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.records import Normalised, Objective
 from unlearn_sweep.engine.store.stages import StageStore

@@ -22,7 +22,8 @@ from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.controls import write_controls
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageRunner
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome
 from unlearn_sweep.engine.store.records import Outcome, TrialRecord

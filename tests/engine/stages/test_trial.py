@@ -16,7 +16,8 @@ from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.scoring import Scorer
-from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import BETWEEN_STAGES, BROKEN_MODEL, run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.draws import unpack
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
@@ -245,7 +246,7 @@ def test_the_name_of_a_broken_model_is_the_evaluators_own() -> None:
 
 
 def test_attempts_are_counted_over_process_deaths(tmp_path: Path) -> None:
-    from unlearn_sweep.engine.stages.trial import count_attempt
+    from unlearn_sweep.engine.stages.trial_task import count_attempt
 
     assert [count_attempt(tmp_path / "attempts" / "3") for _ in range(3)] == [1, 2, 3]
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from tests.support.tiny_authors import PREFILL, Ready, make_ready, tiny_job
 from unlearn_sweep.engine.search_space import Dimension, Fixed, MethodSpace, Scalar, Uniform
 from unlearn_sweep.engine.stages import training_requests
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore

@@ -12,7 +12,8 @@ from unlearn_sweep.engine.driver.sweep import Driver
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.search_space import Choice, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_order import base_costs
-from unlearn_sweep.engine.stages.trial import TrialTask, run_trial
+from unlearn_sweep.engine.stages.trial import run_trial
+from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.finalists import missing_seeds, other_seeds
