@@ -52,7 +52,7 @@ slow-part: $(STAMP) ## one part of them (PART=3/10), no test begun after BUDGET_
 faults: $(STAMP) ## the tests that kill processes and check that nothing is lost
 	$(PYTEST) -q -m faults
 
-browser: $(STAMP) ## the tests that open the report in Chromium; skipped where there is none
+browser: $(STAMP) ## the tests that open report, live page, MLflow, Ray's dashboard and docs in Chromium; skipped where there is none
 	$(PYTEST) -q -m browser
 
 gpu: $(STAMP) ## checks of a GPU beside the plain way of each (tiny and on the CPU where there is none), then the tests that need one
@@ -80,7 +80,7 @@ site: $(STAMP) ## the documentation as a site in site/, which opens without a ne
 	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going -b html docs site
 	@echo "open site/index.html"
 
-screenshots: quickstart ## the pictures of docs/images, from the quickstart's report and a live sweep in Chromium
+screenshots: quickstart ## the pictures of docs/images, from the quickstart, its views and a live sweep in Chromium
 	$(PY) -m tests.support.screenshots runs/quickstart docs/images
 
 clean: ## caches and build leftovers; runs/ and .venv stay

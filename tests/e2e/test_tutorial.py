@@ -51,6 +51,6 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
             number = front_member(tmp_path) if " export " in line else 0
             said[line] = run(line.replace("runs/tutorial 0", f"runs/tutorial {number}"), tmp_path)
     assert r"\begin{tabular}" in said["table"]
-    assert re.search(r"(npo|graddiff) & [\d.]+ & ", said["table"])
+    assert re.search(r"(npo|graddiff) & [\d.e-]+ & \$[\d.]+ \\pm [\d.]+\$ & ", said["table"])
     assert (tmp_path / "runs/tutorial/report/index.html").is_file()
     assert list((tmp_path / "model-0").glob("*.safetensors"))

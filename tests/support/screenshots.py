@@ -4,7 +4,7 @@
 
 takes the parts of the report of a finished sweep, its page in MLflow and in Optuna's dashboard, then starts the same
 sweep file in a temporary storage, waits until a trial trains, and takes the live page, the list of sweeps and Ray's
-dashboard. Sizes and colour scheme are fixed, and pictures have at most 128 colours, so that they stay small.
+dashboard. Sizes and colour scheme are fixed, and pictures have at most 256 colours, so that they stay small.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ PARTS: Mapping[str, str] = MappingProxyType(
     }
 )
 DRAW_ALL = "dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))"
-TRAINING = "(document.getElementById('live-stages') || { textContent: '' }).textContent.includes('step ')"
+STAGES = "(document.getElementById('live-stages') || { textContent: '' }).textContent"
+TRAINING = f"/unlearn.*step /.test({STAGES})"
 TEXT = "(document.body?.innerText ?? '')"
 WAIT_S = 900
-COLOURS = 128
+COLOURS = 256
 
 
 async def report_pictures(page: Path, out: Path) -> None:
@@ -115,8 +116,9 @@ async def ray_picture(live: LiveSweep, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with signed_in(live.dashboard, live.token, Path(folder) / "profile") as tab:
             await show_tasks(tab, "trial 0 ")
+            await tab.value("document.activeElement.blur()")  # closes the list of names
             await tab.screen(1500, height=800)
-            await tab.value(f"{TITLED}.scrollIntoView()")
+            await tab.value(f"{TITLED}.scrollIntoView({{ block: 'center' }})")
             await asyncio.sleep(2)
             await _picture(tab, out / "ray_tasks.png")
 
@@ -137,7 +139,8 @@ async def live_pictures(storage: Path, out: Path) -> None:
 async def _picture(tab: Tab, path: Path, part: str | None = None) -> None:
     await tab.picture(path, part)
     with Image.open(path) as whole:
-        whole.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        few = whole.convert("RGB").quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} kB")
 
 
