@@ -158,6 +158,7 @@ class SweepJob(_Part):
             another prompt format.
         tasks: tasks of lm-evaluation-harness, for metric `lm_eval`.
         ut_groups: splits of UT by group, if UT is the mean over groups of the mean over their parts. Empty: one mean.
+        ue_weights: weight of each metric in UE; empty if all count the same. It is part of a trial's identity.
         views: texts that were written for the benchmark's rows. Stage keys include the content of those that a stage
             reads.
         requests: requests to forget one after another; None: all forget rows at once.
@@ -185,6 +186,7 @@ class SweepJob(_Part):
     training: TrainingSettings
     ue_metrics: list[str]
     ut_metrics: list[str]
+    ue_weights: dict[str, float] = {}
     tasks: list[AskedTask] = []
     ut_groups: dict[str, list[str]] = {}
     plugins: list[PluginFile] = []
@@ -261,6 +263,8 @@ class SweepJob(_Part):
         for attack in content["attacks"]:
             if attack["searched"] is None:  # as in sweeps before attackers were searched
                 del attack["searched"]
+        if not self.ue_weights:  # as in sweeps of older versions
+            del content["ue_weights"]
         del content["views"]
         if self.views:  # where a view lies is no matter, and sweeps without views have none
             content["views"] = [view.model_dump(mode="json", exclude={"path"}) for view in self.views]

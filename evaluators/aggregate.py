@@ -151,13 +151,17 @@ def mean_of(column: Values) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def harmonic_mean(values: Sequence[float]) -> float:
-    """n / sum(1/x) of values of at least 0; 0 as soon as one is 0. Raises ValueError for none, a negative or a NaN."""
+def harmonic_mean(values: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """sum(w) / sum(w/x) of values of at least 0, with weights above 0 (None: all 1); 0 as soon as one value is 0.
+
+    Raises ValueError for no value, a negative or a NaN.
+    """
     if not values or any(not value >= 0 for value in values):
         raise ValueError(f"a harmonic mean needs values of at least 0, got {list(values)}")
     if min(values) == 0:
         return 0.0
-    return len(values) / math.fsum(1.0 / value for value in values)
+    shares = [1.0] * len(values) if weights is None else weights
+    return math.fsum(shares) / math.fsum(share / value for share, value in zip(shares, values, strict=True))
 
 
 def least_share(noise: float, facts: int) -> float:

@@ -25,7 +25,10 @@ class Score(BaseModel):
 
 
 class Normalised(Score):
-    """One metric laid between its anchors. `score` in [0, 1], higher is better; None with a `reason`."""
+    """One metric laid between its anchors. `score` in [0, 1], higher is better; None with a `reason`.
+
+    `weight` is the weight of the metric in UE, at least 0; None if all metrics count the same.
+    """
 
     metric: str
     split: str
@@ -35,6 +38,7 @@ class Normalised(Score):
     gold: float | None
     score: float | None
     reason: str | None = None
+    weight: float | None = None
 
     @classmethod
     def missing(cls, metric: str, split: str, group: str, reason: str) -> Normalised:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.store.calibration import calibration_path
 from unlearn_sweep.evaluators.cards import MetricCard
 from unlearn_sweep.evaluators.catalog import METRICS, metric_card
 from unlearn_sweep.user_error import UserError
@@ -13,9 +14,8 @@ from unlearn_sweep.user_error import UserError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from unlearn_sweep.engine.driver.calibration import Calibration
+    from unlearn_sweep.engine.store.calibration import Calibration
 
-FOLDER = "calibration"
 ASKS_OTHERS = frozenset({"judge", "comparison", "entailment", "gibberish", "tasks"})
 """Metrics that need a judge or another model: calibrated only if they are named."""
 DASH = "\N{EN DASH}"
@@ -32,7 +32,7 @@ def calibrate(job: SweepJob, models: int, metrics: Sequence[str], announce: Call
     own = {
         "ue_metrics": chosen_metrics(job, metrics),
         "ut_metrics": [],
-        "directory": job.storage / f"{job.name}-{FOLDER}",
+        "directory": calibration_path(job.storage, job.name).parent,
     }
     return run_calibration(job.model_copy(update=own), models, announce)
 

@@ -23,16 +23,21 @@ from unlearn_sweep.sweeps.file.prompt import prompt_of, with_prompt
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.views import placed_views
 from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
+from unlearn_sweep.sweeps.file.weights import ue_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """Command options that replace values of the file without making it a different sweep. None keeps the value."""
+    """Command options that replace values of the file without making it a different sweep. None keeps the value.
+
+    Without `weighted`, the weights of the metrics are not read: `calibrate` writes the file that they may come from.
+    """
 
     trials: int | None = None
     storage: str | None = None
     mirror: str | None = None
     max_concurrent: int | None = None
+    weighted: bool = True
 
 
 def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str | None = None) -> SweepJob:
@@ -66,6 +71,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         training=spec.file.training,
         ue_metrics=list(spec.ue_metrics),
         ut_metrics=list(spec.ut_metrics),
+        ue_weights=_weights(spec, storage) if overrides.weighted else {},
         tasks=list(spec.tasks),
         ut_groups=spec.file.evaluators.ut_groups or {},
         plugins=list(spec.plugins),
@@ -131,6 +137,22 @@ def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
     if collector.problems:
         raise SpecError(spec.document.file, collector.problems)
     return address
+
+
+def _weights(spec: SweepSpec, storage: Path) -> dict[str, float]:
+    collector = ProblemCollector(spec.document)
+    found = ue_weights(
+        spec.file.evaluators.ue_weights,
+        spec.ue_metrics,
+        name=spec.file.name,
+        benchmark=spec.benchmark.card.name,
+        storage=storage,
+        folder=spec.folder,
+        collector=collector,
+    )
+    if collector.problems:
+        raise SpecError(spec.document.file, collector.problems)
+    return found
 
 
 def _check_first(spec: SweepSpec, sweep: Path) -> None:

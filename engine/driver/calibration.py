@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.job import ModelSource, SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
@@ -17,9 +17,9 @@ from unlearn_sweep.engine.stages.prepare import WHICH, Preparation
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store import durable
+from unlearn_sweep.engine.store.calibration import FILE, Calibration, MetricTrust, Pool, PoolModel
 from unlearn_sweep.engine.store.driver_lock import only_driver
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.sealed import Record
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
@@ -32,47 +32,10 @@ from unlearn_sweep.user_error import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE = "calibration.json"
 LENGTHS = (1.0, 0.75, 0.5)
 """Shares of the recipe's epochs, in turn: a metric must also tell a model that knows the rows less well."""
 
-Pool = Literal["knows", "never saw"]
 POOLS: dict[str, Pool] = {"original": "knows", "gold": "never saw"}
-
-
-class PoolModel(Record):
-    """One model: its pool, how it was trained, and the mean of each metric over the forget rows (None: no value)."""
-
-    pool: Pool
-    seed: int
-    epochs: float
-    values: dict[str, float | None]
-
-
-class MetricTrust(Record):
-    """How well one metric tells the pools apart.
-
-    `auc`, `low`, `high`, `gap`: as in `metric_trust.Trust`. `knows` and `never_saw`: mean over each pool. `reason`:
-    why there is no area; None if there is one.
-    """
-
-    metric: str
-    auc: float | None = None
-    low: float | None = None
-    high: float | None = None
-    gap: float | None = None
-    knows: float | None = None
-    never_saw: float | None = None
-    reason: str | None = None
-
-
-class Calibration(Record):
-    """Result of a calibration: every model, and the metrics, the most trustworthy first."""
-
-    benchmark: str
-    data: str
-    models: list[PoolModel]
-    metrics: list[MetricTrust]
 
 
 def calibratable(metrics: Sequence[str]) -> list[str]:

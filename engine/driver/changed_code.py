@@ -103,7 +103,7 @@ def other_inputs(before: Mapping[str, str], now: Mapping[str, str], *, original_
     same_code = before.get("code") == now.get("code")
     names = ["data", "training"] if same_code else []
     names += ["original"] if same_code or original_given else []
-    return sorted(name for name in names if before.get(name) != now.get(name))
+    return sorted(name for name in [*names, "ue_weights"] if before.get(name) != now.get(name))
 
 
 def other_rows(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
@@ -121,8 +121,9 @@ def other_rows(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
 
 def trial_identity(job: SweepJob, original: str, data: str) -> dict[str, str]:
     """Return the inputs shared by all trials of a study. With method, parameters and seed they form the trial key."""
-    return {
+    shared = {
         "original": original,
         "data": data,
         "training": digest(job.training.identity()),
     }
+    return shared | ({"ue_weights": digest(job.ue_weights)} if job.ue_weights else {})

@@ -86,7 +86,7 @@ class Scorer:
         from unlearn_sweep.evaluators.objectives.forgetting import effectiveness
 
         tables = {"unlearned": rows, "original": self.controls.original, "gold": self.controls.gold}
-        return effectiveness(tables, self.job.ue_metrics, self._facts(half, after))
+        return effectiveness(tables, self.job.ue_metrics, self._facts(half, after), weights=self.job.ue_weights)
 
     def _facts(self, half: str, after: int | None = None) -> frozenset[str]:
         """Return the facts of a half, without those of later requests than `after` (None: the sweep's last)."""
@@ -163,13 +163,14 @@ class Scorer:
         from unlearn_sweep.evaluators.objectives.attacker import worst_kept
         from unlearn_sweep.evaluators.objectives.robustness import attacked
 
-        metrics = self.job.ue_metrics
+        metrics, weights = self.job.ue_metrics, self.job.ue_weights
         halves = self._facts("search"), self._facts("report")
         if attack.searched is None:
-            return attacked(points, metrics, groups=halves[0]), attacked(points, metrics, groups=halves[1])
+            search, report = (attacked(points, metrics, groups=facts, weights=weights) for facts in halves)
+            return search, report
         least = None if before.ut is None else before.ut * attack.searched.utility_floor
         untouched = self._untouched(before)
-        return worst_kept(points, metrics, halves=halves, least_utility=least, untouched=untouched)
+        return worst_kept(points, metrics, halves=halves, least_utility=least, untouched=untouched, weights=weights)
 
     def _untouched(self, before: EvaluationScores) -> tuple[Drawn[Objective], Drawn[Objective]]:
         """Return UE without an attack, and its draws, on both halves."""
@@ -242,7 +243,8 @@ class Scorer:
                 )
                 for at, rows in gold.items()
             ]
-            found = attack_score(points, self.job.ue_metrics, groups=self.controls.halves["search"])
+            facts = self.controls.halves["search"]
+            found = attack_score(points, self.job.ue_metrics, groups=facts, weights=self.job.ue_weights)
             label = attack.searched.label if attack.searched is not None else None
             scores.append(
                 AttackScore(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unlearn_sweep.evaluators.aggregate import spread
-from unlearn_sweep.evaluators.objectives.parts import Drawn
+from unlearn_sweep.evaluators.objectives.parts import Drawn, Weights
 from unlearn_sweep.evaluators.objectives.robustness import no_strength, scored_states
 from unlearn_sweep.evaluators.scores import AttackPoint, AttackScore, AttackTables, Objective
 
@@ -20,6 +20,7 @@ def worst_kept(
     least_utility: float | None,
     untouched: tuple[Drawn[Objective], Drawn[Objective]],
     seed: int = 0,
+    weights: Weights | None = None,
 ) -> tuple[Drawn[AttackScore], Drawn[AttackScore]]:
     """Score and draws of an attacker's setting on the search half and on the report half.
 
@@ -32,8 +33,8 @@ def worst_kept(
     None with a reason.
     Raises ValueError as `forgetting.effectiveness` does.
     """
-    search = scored_states(points, metrics, groups=halves[0], seed=seed)
-    report = scored_states(points, metrics, groups=halves[1], seed=seed)
+    search = scored_states(points, metrics, groups=halves[0], seed=seed, weights=weights)
+    report = scored_states(points, metrics, groups=halves[1], seed=seed, weights=weights)
     curves = tuple(tuple(_marked(point, least_utility) for point, _ in found) for found in (search, report))
     utility = curves[0][-1].utility if curves[0] else None
     scored = [i for i, (point, _) in enumerate(search) if point.still_forgotten is not None and point.strength > 0]

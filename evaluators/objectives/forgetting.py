@@ -22,7 +22,14 @@ from unlearn_sweep.evaluators.aggregate import (
 )
 from unlearn_sweep.evaluators.catalog import metric_card
 from unlearn_sweep.evaluators.normalise import normalise_forgetting
-from unlearn_sweep.evaluators.objectives.parts import Drawn, check_metrics, clipped, nothing_left
+from unlearn_sweep.evaluators.objectives.parts import (
+    Drawn,
+    Weights,
+    check_metrics,
+    check_weights,
+    clipped,
+    nothing_left,
+)
 from unlearn_sweep.evaluators.scores import FORGET_SPLIT, Normalised, Objective
 from unlearn_sweep.evaluators.split_metrics import SPLIT_METRICS, split_values
 from unlearn_sweep.evaluators.split_statistic import NoValueError
@@ -39,6 +46,7 @@ def unlearning_effectiveness(
     *,
     groups: frozenset[str] | None = None,
     seed: int = 0,
+    weights: Weights | None = None,
 ) -> Objective:
     """UE: harmonic mean over metric groups of the mean normalised score inside a group, on rows of split "forget".
 
@@ -46,16 +54,26 @@ def unlearning_effectiveness(
     (`least_share`, `lifted`): nothing on many rows, where a 0 is a 0. `groups` holds what each counted as.
     Each metric is taken on rows where all three models have a value; `groups` limits the facts (search or report half).
     A metric whose anchors are too close is left out and its part says so; None where none is left.
-    Raises ValueError for an unknown metric, one that does not serve UE, or one a table does not have.
+    With `weights`, the mean inside a group is weighted by metric, and the harmonic mean by the mean weight of each
+    group's metrics. A metric of weight 0 is measured and does not count.
+    Raises ValueError for an unknown metric, one that does not serve UE, one a table does not have, or one without a
+    weight.
     """
-    return effectiveness({"unlearned": unlearned, "original": original, "gold": gold}, metrics, groups, seed)[0]
+    tables = {"unlearned": unlearned, "original": original, "gold": gold}
+    return effectiveness(tables, metrics, groups, seed, weights=weights)[0]
 
 
 def effectiveness(
-    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str], groups: frozenset[str] | None, seed: int = 0
+    tables: Mapping[str, pd.DataFrame],
+    metrics: Sequence[str],
+    groups: frozenset[str] | None,
+    seed: int = 0,
+    *,
+    weights: Weights | None = None,
 ) -> Drawn[Objective]:
     """UE and its bootstrap draws."""
     check_metrics(metrics, "ue")
+    check_weights(metrics, weights)
     matched = match_rows(tables, splits=[FORGET_SPLIT], groups=groups)
     bootstrap = Bootstrap.of(matched.clusters, seed=seed)
     scored = [
@@ -64,25 +82,25 @@ def effectiveness(
         else _forgetting_part(matched, bootstrap, metric)
         for metric in metrics
     ]
+    if weights:
+        scored = [
+            (part.model_copy(update={"weight": weights[part.metric]}), draws, least) for part, draws, least in scored
+        ]
     parts = tuple(part for part, _, _ in scored)
     members: dict[str, list[Scored]] = {}
     for part in scored:
-        if part[0].score is not None:
+        if part[0].score is not None and _weight(part) > 0:
             members.setdefault(part[0].group, []).append(part)
     if not members:
         reason = nothing_left(parts, len(matched))
         objective = Objective(value=None, parts=parts, reason=reason, rows=len(matched), dropped=matched.dropped)
         return objective, np.empty(0)
-    least = np.array([fmean(least for _, _, least in inside) for inside in members.values()], dtype=np.float64)
-    scores = [[part.score for part, _, _ in inside if part.score is not None] for inside in members.values()]
-    means = np.array([[fmean(inside)] for inside in scores])
-    counted = dict(zip(members, lifted(means, least)[:, 0].tolist(), strict=True))
-    raw = [np.mean([draws for _, draws, _ in inside], axis=0, dtype=np.float64) for inside in members.values()]
-    drawn = lifted(np.stack(raw).astype(np.float64), least)
+    counted, drawn = _counted(members)
+    shares = [fmean(_weight(part) for part in inside) for inside in members.values()]
     with np.errstate(divide="ignore"):
-        draws = len(drawn) / (1.0 / drawn).sum(axis=0)
+        draws = sum(shares) / (np.array(shares)[:, None] / drawn).sum(axis=0)
     objective = Objective(
-        value=harmonic_mean(list(counted.values())),
+        value=harmonic_mean(list(counted.values()), shares),
         standard_error=spread(draws),
         parts=parts,
         groups=counted,
@@ -90,6 +108,25 @@ def effectiveness(
         dropped=matched.dropped,
     )
     return objective, draws
+
+
+def _counted(members: Mapping[str, Sequence[Scored]]) -> tuple[dict[str, float], Values]:
+    """What each metric group counts as, and its bootstrap draws [groups, draws]."""
+    least, means, raw = [], [], []
+    for inside in members.values():
+        shares = [_weight(part) for part in inside]
+        least.append(np.average([floor for _, _, floor in inside], weights=shares))
+        means.append([np.average([part.score for part, _, _ in inside if part.score is not None], weights=shares)])
+        raw.append(np.average([draws for _, draws, _ in inside], axis=0, weights=shares))
+    floors = np.array(least, dtype=np.float64)
+    values = lifted(np.array(means, dtype=np.float64), floors)[:, 0].tolist()
+    return dict(zip(members, values, strict=True)), lifted(np.stack(raw).astype(np.float64), floors)
+
+
+def _weight(scored: Scored) -> float:
+    """The weight of a part; 1 if all metrics count the same."""
+    weight = scored[0].weight
+    return 1.0 if weight is None else weight
 
 
 def _forgetting_part(matched: Matched, bootstrap: Bootstrap, metric: str) -> Scored:

@@ -7,7 +7,8 @@ is None with a reason that names the figures; nothing here is ever NaN.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -19,6 +20,20 @@ from unlearn_sweep.evaluators.scores import Normalised
 Scored = TypeVar("Scored")
 Drawn = tuple[Scored, Values]
 """A score and its value in every bootstrap draw [draws] (empty where it has no value)."""
+
+Weights = Mapping[str, float]
+"""Weight of each metric in UE, at least 0. Empty or None where all count the same."""
+
+
+def check_weights(metrics: Sequence[str], weights: Weights | None) -> None:
+    """Raise ValueError if a metric has no weight, or a weight is negative or not finite."""
+    if not weights:
+        return
+    if lost := [name for name in metrics if name not in weights]:
+        raise ValueError(f"no weight is given for {', '.join(lost)}; weigh every metric of UE, or none")
+    for name in metrics:
+        if not 0.0 <= weights[name] < math.inf:
+            raise ValueError(f"the weight of {name} is {weights[name]}; it must be at least 0 and finite")
 
 
 def check_metrics(metrics: Sequence[str], objective: Literal["ue", "ut"]) -> None:

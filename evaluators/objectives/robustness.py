@@ -8,19 +8,29 @@ import numpy as np
 
 from unlearn_sweep.evaluators.aggregate import Values, spread
 from unlearn_sweep.evaluators.objectives.forgetting import effectiveness
-from unlearn_sweep.evaluators.objectives.parts import Drawn
+from unlearn_sweep.evaluators.objectives.parts import Drawn, Weights
 from unlearn_sweep.evaluators.scores import AttackPoint, AttackScore, AttackTables, Robustness
 
 
 def attack_score(
-    points: Sequence[AttackTables], metrics: Sequence[str], *, groups: frozenset[str] | None = None, seed: int = 0
+    points: Sequence[AttackTables],
+    metrics: Sequence[str],
+    *,
+    groups: frozenset[str] | None = None,
+    seed: int = 0,
+    weights: Weights | None = None,
 ) -> AttackScore:
     """The score of `attacked`, without its bootstrap draws."""
-    return attacked(points, metrics, groups=groups, seed=seed)[0]
+    return attacked(points, metrics, groups=groups, seed=seed, weights=weights)[0]
 
 
 def attacked(
-    points: Sequence[AttackTables], metrics: Sequence[str], *, groups: frozenset[str] | None = None, seed: int = 0
+    points: Sequence[AttackTables],
+    metrics: Sequence[str],
+    *,
+    groups: frozenset[str] | None = None,
+    seed: int = 0,
+    weights: Weights | None = None,
 ) -> Drawn[AttackScore]:
     """Score and bootstrap draws of an attack: UE, with original and gold under the same attack at the same strength.
 
@@ -32,7 +42,7 @@ def attacked(
     """
     curve: list[AttackPoint] = []
     counted: list[tuple[float, Values]] = []
-    for point, draws in scored_states(points, metrics, groups=groups, seed=seed):
+    for point, draws in scored_states(points, metrics, groups=groups, seed=seed, weights=weights):
         curve.append(point)
         if point.still_forgotten is not None and point.strength > 0:
             counted.append((point.still_forgotten, draws))
@@ -45,13 +55,18 @@ def attacked(
 
 
 def scored_states(
-    points: Sequence[AttackTables], metrics: Sequence[str], *, groups: frozenset[str] | None = None, seed: int = 0
+    points: Sequence[AttackTables],
+    metrics: Sequence[str],
+    *,
+    groups: frozenset[str] | None = None,
+    seed: int = 0,
+    weights: Weights | None = None,
 ) -> list[Drawn[AttackPoint]]:
     """Each state of an attack as a point with its UE, and the bootstrap draws of that UE. Errors as for `attacked`."""
     states: list[Drawn[AttackPoint]] = []
     for point in points:
         tables = {"unlearned": point.unlearned, "original": point.original, "gold": point.gold}
-        effect, draws = effectiveness(tables, metrics, _both(groups, point.scored_groups), seed)
+        effect, draws = effectiveness(tables, metrics, _both(groups, point.scored_groups), seed, weights=weights)
         scored = AttackPoint(
             strength=point.strength,
             unit=point.unit,

@@ -28,7 +28,7 @@ def calibrate(
     from unlearn_sweep.sweeps.resolve import Overrides
 
     with mistakes_as_json(as_json):
-        job = checked_job(load_spec(file), Overrides(storage=storage))
+        job = checked_job(load_spec(file), Overrides(storage=storage, weighted=False))
         found = calibrating.calibrate(job, models, metric or [], print_error if as_json else print_line)
     if as_json:
         print_json_text(found.model_dump_json(indent=1))

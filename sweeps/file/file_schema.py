@@ -23,6 +23,7 @@ MINIMUM_PATTERN = r"^\s*>=\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*$"
 MAX_SEED = 2**32 - 1  # the highest seed that NumPy accepts
 
 Auto = Literal["auto"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Minimum = Annotated[str, Field(pattern=MINIMUM_PATTERN)]
 
 
@@ -89,6 +90,11 @@ class EvaluatorsSection(Settings):
         default=None,
         min_length=1,
         description="UT as the mean over these groups of splits, each the mean of its own parts: tasks as task:mmlu",
+    )
+    ue_weights: str | dict[str, Weight] = Field(
+        default={},
+        description="weights of UE's metrics: measured (by calibrate), a calibration.json, or each its number "
+        "(those without one count 1)",
     )
     lm_eval: dict[str, TaskSettings | None] | None = Field(
         default=None, min_length=1, description="tasks of lm-evaluation-harness for UT: mmlu, gsm8k, ifeval, ..."

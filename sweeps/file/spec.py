@@ -39,6 +39,7 @@ from unlearn_sweep.sweeps.file.tokenizers import check_tokenizers
 from unlearn_sweep.sweeps.file.training import TrainingSpace, check_training_space, read_training_space
 from unlearn_sweep.sweeps.file.views import read_views
 from unlearn_sweep.sweeps.file.warm_start import check_warm_start
+from unlearn_sweep.sweeps.file.weights import check_weights
 from unlearn_sweep.sweeps.file.yaml_lines import Document, parse_document, read_document
 from unlearn_sweep.sweeps.machine import Machine, this_machine
 
@@ -138,6 +139,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     attacks = read_attacks(data.get("attacks"), folder, collector, machine)
     views = read_views(data.get("views"), spaces, folder, collector)
     ue = read_metrics("ue", file.evaluators.ue, benchmark, collector)
+    check_weights(file.evaluators.ue_weights, ue, collector)
     tasks = read_tasks(file.evaluators, folder, collector)
     ut = with_tasks(read_metrics("ut", file.evaluators.ut, benchmark, collector), tasks, collector)
     check_groups(file.evaluators, tasks, collector)

@@ -162,7 +162,8 @@ function objectiveList(trial) {
 
 function partText(part) {
   if (!known(part.score)) return `\u2013 ${part.reason || ""}`;
-  return `${number(part.score)} (value ${number(part.value)}, original ${number(part.original)}, gold ${number(part.gold)})`;
+  const weight = known(part.weight) ? `, weight ${number(part.weight)}` : "";
+  return `${number(part.score)} (value ${number(part.value)}, original ${number(part.original)}, gold ${number(part.gold)}${weight})`;
 }
 
 function settingList(trial) {

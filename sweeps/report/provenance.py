@@ -33,6 +33,7 @@ class Provenance(BaseModel):
     Attributes:
         seed: Seed of the sweep; None if the lock file has none.
         data: Options of the benchmark that say where its rows are from: paths, hub ids, revisions.
+        ue_weights: Weight of each metric in UE; empty if all count the same.
         data_digest: Digest of the benchmark's content; None if no control is measured or its stage is missing.
         models: Content name of the original and the gold model: a digest of the weights, or the key of the training.
         origin: Command, commit and machine of the last start; None if an older version wrote it.
@@ -45,6 +46,7 @@ class Provenance(BaseModel):
 
     seed: int | None
     data: dict[str, str]
+    ue_weights: dict[str, float]
     data_digest: str | None
     models: dict[str, str]
     origin: Origin | None
@@ -62,6 +64,7 @@ def provenance(data: SweepData, prices: Prices, *, judges: float | None) -> Prov
     return Provenance(
         seed=seed if isinstance(seed, int) else None,
         data=_sources(data.spec_value("benchmark", "params") or {}),
+        ue_weights=data.spec_value("ue_weights") or {},
         data_digest=next((str(found["data"]) for found in inputs.values() if "data" in found), None),
         models={which: str(found["model"]) for which, found in inputs.items() if "model" in found},
         origin=start.origin if start is not None else None,

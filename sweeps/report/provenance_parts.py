@@ -27,6 +27,7 @@ def provenance_lines(report: Report) -> list[tuple[Cell, Cell]]:
         ("seed", UNKNOWN if found.seed is None else str(found.seed)),
         ("benchmark", report.benchmark or UNKNOWN),
         *((f"benchmark option {name}", value) for name, value in found.data.items()),
+        *((f"weight of {metric} in UE", f"{weight:.3g}") for metric, weight in found.ue_weights.items()),
         ("digest of the benchmark's content", found.data_digest or UNKNOWN),
         *((f"content name of the {which} model", name) for which, name in found.models.items()),
         ("command", UNKNOWN if origin is None else origin.command),

@@ -415,3 +415,60 @@ def test_a_group_without_any_score_is_left_out_and_all_of_them_leave_none() -> N
     none = utility_retention(unlearned, original, ["probability"], means={"two": ["c"]})
     assert none.value is None
     assert none.reason
+
+
+def weighted(weights: dict[str, float] | None) -> float | None:
+    models = forget(UNLEARNED, 1), forget(ORIGINAL, 2), forget(GOLD, 3)
+    return unlearning_effectiveness(*models, UE_METRICS, weights=weights).value
+
+
+def test_weights_count_inside_and_between_groups_by_hand() -> None:
+    """memorisation: (3 x 0.5 + 1) / 4 = 0.625, weight 2; truth: 0.25, weight 0.5; 2.5 / (2 / 0.625 + 0.5 / 0.25)."""
+    weights = {"probability": 3.0, "extraction_strength": 1.0, "truth_ratio": 0.5}
+    models = forget(UNLEARNED, 1), forget(ORIGINAL, 2), forget(GOLD, 3)
+    found = unlearning_effectiveness(*models, UE_METRICS, weights=weights)
+    assert found.groups == pytest.approx({"memorisation": 0.625, "truth": 0.25})
+    assert found.value == pytest.approx(2.5 / (2 / 0.625 + 0.5 / 0.25))
+    assert {part.metric: part.weight for part in found.parts} == weights
+
+
+@given(weight=st.floats(0.01, 100.0))
+@settings(max_examples=20, deadline=None)
+def test_equal_weights_change_nothing_and_only_ratios_matter(weight: float) -> None:
+    assert weighted(dict.fromkeys(UE_METRICS, weight)) == pytest.approx(weighted(None))
+    weights = {"probability": 3.0, "extraction_strength": 1.0, "truth_ratio": 0.5}
+    assert weighted({name: weight * value for name, value in weights.items()}) == pytest.approx(weighted(weights))
+
+
+def test_a_metric_of_weight_0_is_measured_and_does_not_count() -> None:
+    models = forget(UNLEARNED, 1), forget(ORIGINAL, 2), forget(GOLD, 3)
+    found = unlearning_effectiveness(*models, UE_METRICS, weights=dict.fromkeys(UE_METRICS, 1.0) | {"truth_ratio": 0.0})
+    without = unlearning_effectiveness(*models, ["probability", "extraction_strength"])
+    assert (found.value, found.standard_error) == (without.value, without.standard_error)
+    assert [part.score for part in found.parts] == pytest.approx([0.5, 1.0, 0.25])
+
+
+def test_weighted_errors_are_the_spread_of_weighted_draws() -> None:
+    """Weights that leave one group alone give its error; anything between lies between by brute force over draws."""
+    models = forget(UNLEARNED, 1), forget(ORIGINAL, 2), forget(GOLD, 3)
+    alone = unlearning_effectiveness(*models, ["truth_ratio"])
+    nearly = dict.fromkeys(UE_METRICS, 1e-9) | {"truth_ratio": 1.0}
+    found = unlearning_effectiveness(*models, UE_METRICS, weights=nearly)
+    assert found.value == pytest.approx(alone.value, abs=1e-6)
+    assert found.standard_error == pytest.approx(alone.standard_error, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [({"probability": 1.0}, "no weight"), ({"truth_ratio": -1.0}, "is -1")]
+)
+def test_missing_and_negative_weights_are_refused(weights: dict[str, float], message: str) -> None:
+    whole = weights if message == "no weight" else dict.fromkeys(UE_METRICS, 1.0) | weights
+    with pytest.raises(ValueError, match=message):
+        weighted(whole)
+
+
+def test_robustness_weighs_metrics_as_ue_does() -> None:
+    weights = {"probability": 3.0, "extraction_strength": 1.0, "truth_ratio": 0.5}
+    models = forget(UNLEARNED, 1), forget(ORIGINAL, 2), forget(GOLD, 3)
+    tables = AttackTables(strength=1.0, unit="step", unlearned=models[0], original=models[1], gold=models[2])
+    assert attack_score([tables], UE_METRICS, weights=weights).value == pytest.approx(weighted(weights))

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.sweeps.sweep_text import sweep_text
-from unlearn_sweep.engine.driver.calibration import LENGTHS, POOLS, PoolModel, calibratable, compared, pool_job
+from unlearn_sweep.engine.driver.calibration import LENGTHS, POOLS, calibratable, compared, pool_job
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.store.calibration import PoolModel
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.sweeps.calibrate import chosen_metrics
 from unlearn_sweep.sweeps.cli import app
