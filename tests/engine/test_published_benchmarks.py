@@ -43,6 +43,8 @@ QUANTIZE = AttackSettings(label="quantize", name="quantize", family="quantize", 
 DEFAULTS = {param.name: param.default for param in card("graddiff").params}
 STEPS = {"rwku": {"learning_rate": 5e-3, "epochs": 8}}
 """Long enough to forget something, short enough not to fall apart."""
+BESIDE = {"rwku": ("rwku_level1", "rwku_level2", "rwku_level3", "rwku_affirmative_suffix", "mia_loss_rise")}
+"""Metrics of parts, and of membership without a gold model, beside a benchmark's own."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -56,7 +58,7 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "benchmark": BenchmarkSettings(name=name, params=own.params.model_validate(options).model_dump()),
         "original": ModelSource(recipe=RECIPE),
         "gold": GOLD.get(name, ModelSource(floor="chance")),
-        "ue_metrics": list(own.metrics),
+        "ue_metrics": [*own.metrics, *BESIDE.get(name, ())],
         "ut_metrics": list(own.ut_metrics),
     }
     job = tiny_job(tmp_path_factory.mktemp("storage"), name, [QUANTIZE])
