@@ -56,7 +56,8 @@ def rows(split: str, prefix: str, value: Half) -> pd.DataFrame:
     facts = [f"{prefix}-fact{number}" for number in range(ROWS)]
     seen, _ = halves(facts, salt="search")
     values = [value.search if fact in seen else value.report for fact in facts]
-    return table({"probability": values}, split=split, prefix=prefix)
+    roots = [value**0.5 for value in values]
+    return table({"probability": values, "extraction_strength": roots}, split=split, prefix=prefix)
 
 
 def evaluated(ue: Half, ut: Half) -> pd.DataFrame:
@@ -145,7 +146,10 @@ def prepared_by_hand(job: SweepJob) -> Prepared:
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> TrialRecord:
-    job = recorded_job(tmp_path_factory.mktemp("storage"), "halves", ATTACKS, prune=False)
+    return trial_of(recorded_job(tmp_path_factory.mktemp("storage"), "halves", ATTACKS, prune=False))
+
+
+def trial_of(job: SweepJob) -> TrialRecord:
     prepared = prepared_by_hand(job)
     write_controls(job, prepared, StageStore(job.storage))
     params = {"learning_rate": 0.001, "retain": "nll"}
@@ -180,3 +184,20 @@ def test_rob_is_the_least_family_of_its_own_half(record: TrialRecord) -> None:
     """By hand: 0.60 is relearning's mean on the search half; on the other half the prompt attack leaves least."""
     assert record.rob == pytest.approx(0.60)
     assert record.report_rob == pytest.approx(0.10)
+
+
+def test_weights_of_metrics_reach_ue_each_attack_and_rob_on_both_halves(tmp_path: Path) -> None:
+    """Extraction strength is the root of the likelihood; with weights 1 and 3, a row of p counts (p + 3 root p) / 4."""
+    weights = {"probability": 1.0, "extraction_strength": 3.0}
+    job = recorded_job(tmp_path, "halves", ATTACKS, prune=False)
+    found = trial_of(job.model_copy(update={"ue_metrics": list(weights), "ue_weights": weights}))
+
+    def forgotten(share: float) -> float:
+        return 1 - ((1 - share) + 3 * (1 - share) ** 0.5) / 4
+
+    assert (found.ue, found.report_ue) == (pytest.approx(forgotten(0.8)), pytest.approx(forgotten(0.3)))
+    for score in found.attacks:
+        points = STILL[score.attack]
+        assert score.value == pytest.approx(sum(forgotten(point.search) for point in points) / len(points))
+        assert score.report_value == pytest.approx(sum(forgotten(point.report) for point in points) / len(points))
+    assert found.rob == pytest.approx((forgotten(0.70) + forgotten(0.50)) / 2)
