@@ -83,6 +83,7 @@ def write_task_rows(folder: Path) -> None:
         "sst2": [{"sentence": f"Film {i} was fine.", "label": i % 2} for i in range(20)],
         "mnli": [{"premise": f"It is {i}.", "hypothesis": "It is.", "label": i % 3} for i in range(20)],
     }
+    rows |= {f"{name}_view": rows["gsm8k"] for name in tuple(rows)}
     folder.mkdir(parents=True)
     for name, found in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in found))
@@ -113,6 +114,8 @@ def on_made_rows(name: str, folder: Path, **changes: Any) -> Path:
     data["attacks"] = [short for attack in data["attacks"] for short in _attacks(attack, tasks)]
     for needs_tasks in ("lm_eval", "ut_groups"):
         data["evaluators"].pop(needs_tasks, None)
+    if "enqueue" in data["search"] and "irm" in str(data["methods"]):
+        data["search"]["enqueue"] = [_enqueued(entry, tasks) for entry in data["search"]["enqueue"]]
     data["evaluators"]["ut"] = ["choice_accuracy" if name == "lm_eval" else name for name in data["evaluators"]["ut"]]
     data |= {"storage": str(folder / "runs"), "tracking": {"mlflow": "off"}, "evaluation": {"resources": {"CPU": 1}}}
     file = folder / f"{name}.yaml"
@@ -121,10 +124,27 @@ def on_made_rows(name: str, folder: Path, **changes: Any) -> Path:
 
 
 def _short(method: str, values: Mapping[str, Any], tasks: Path) -> dict[str, Any]:
-    own = {"irm_view": f"task:{tasks / 'gsm8k.jsonl'}", "irm_rows": 4} if "+irm" in method else {}
+    own: dict[str, Any] = {}
+    if "+irm" in method:
+        own = {
+            "irm_view": {"choice": [_task_view(view, tasks) for view in values["irm_view"]["choice"]]},
+            "irm_rows": 4,
+        }
     short = {"epochs": 1} if isinstance(values.get("epochs"), int) else {}
     tar = {"tar_steps": 2} if "+tar" in method else {}
     return {**values, **short, **own, **tar}
+
+
+def _task_view(view: str, tasks: Path) -> str:
+    """A file of questions and answers in the place of a task: a view reads no other columns from a file."""
+    return f"task:{tasks / view.removeprefix('task:')}_view.jsonl"
+
+
+def _enqueued(entry: Mapping[str, Mapping[str, Any]], tasks: Path) -> dict[str, Any]:
+    (method, values), *_ = entry.items()
+    own = {"epochs": 1} if "epochs" in values else {}
+    own |= {"irm_view": _task_view(values["irm_view"], tasks)} if "irm_view" in values else {}
+    return {method: {**values, **own}}
 
 
 def _attacks(attack: Any, tasks: Path) -> list[Any]:
