@@ -116,9 +116,8 @@ async def ray_picture(live: LiveSweep, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with signed_in(live.dashboard, live.token, Path(folder) / "profile") as tab:
             await show_tasks(tab, "trial 0 ")
-            await tab.value("document.activeElement.blur()")  # closes the list of names
             await tab.screen(1500, height=800)
-            await tab.value(f"{TITLED}.scrollIntoView({{ block: 'center' }})")
+            await tab.value(f"{TITLED}.scrollIntoView({{ block: 'center' }}); scrollBy(0, 260)")
             await asyncio.sleep(2)
             await _picture(tab, out / "ray_tasks.png")
 
