@@ -48,6 +48,7 @@ class Line:
     loss: Loss
     aim: float
     only_down: bool = False
+    rate: float = 1e-5
 
 
 class Plain:
@@ -94,7 +95,7 @@ def measure(made: World, line: Line, given: argparse.Namespace) -> Result:
             "output_dir": "not written",
             "benchmark": {"name": made.benchmark.name},
             "method": {"name": line.method, "params": dict(line.params)},
-            "learning_rate": 1e-5,
+            "learning_rate": line.rate,
             "training": {
                 "max_steps": given.pairs + 1,
                 "global_batch_size": ROWS,
@@ -243,6 +244,8 @@ def at_answers(values: Tensor, batch: Batch) -> Tensor:
     return (values[:, :-1] * known).sum() / known.sum()
 
 
+UNDIAL_RATE = 1e-2
+"""On a random model UNDIAL's gradient is so small that at 1e-5 the weights' own rounding would be compared."""
 OPEN_UNLEARNING = {"compat": "open-unlearning"}
 LINES: Sequence[Line] = (
     Line("graddiff (nll)", "graddiff", {"retain": "nll"}, graddiff, 2),
@@ -251,11 +254,11 @@ LINES: Sequence[Line] = (
     Line("dpo", "dpo", {}, dpo, 3),
     Line("simnpo", "simnpo", {}, simnpo, 3),
     Line("undial, retain nll", "undial", {"retain": "nll"}, undial_nll, 3),
-    Line("undial", "undial", {}, undial, 5),
+    Line("undial", "undial", {}, undial, 5, rate=UNDIAL_RATE),
     Line("rmu, all weights", "rmu", {"trainable": "all"}, rmu, 6),
     Line("rmu, down projections", "rmu", {}, rmu, 10, only_down=True),
     Line("npo (kl), compat", "npo", {"retain": "kl", **OPEN_UNLEARNING}, npo_compat, 1.5),
-    Line("undial, compat", "undial", dict(OPEN_UNLEARNING), undial_compat, 1.5),
+    Line("undial, compat", "undial", dict(OPEN_UNLEARNING), undial_compat, 1.5, rate=UNDIAL_RATE),
 )
 
 if __name__ == "__main__":
