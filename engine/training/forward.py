@@ -55,14 +55,26 @@ class Packed:
 
     def supervised(self, view: str, outputs: Outputs) -> Supervised:
         """Return the part of the model's outputs that belongs to one view."""
-        part = self.parts[view]
-        return Supervised(
-            logits=outputs.logits[part.start : part.stop],
-            targets=self.targets[part.start : part.stop],
-            sequence=part.sequence,
-            sequences=part.sequences,
-            hidden={layer: states[part.start : part.stop] for layer, states in outputs.hidden.items()},
-        )
+        return self.all_supervised(outputs)[view]
+
+    def all_supervised(self, outputs: Outputs) -> dict[str, Supervised]:
+        """Return the part of the model's outputs that belongs to each view.
+
+        The backward pass of a split is one concatenation; that of a slice fills [N, V] with zeros for each view.
+        """
+        sizes = [part.stop - part.start for part in self.parts.values()]
+        logits = outputs.logits.split(sizes)
+        hidden = {layer: states.split(sizes) for layer, states in outputs.hidden.items()}
+        return {
+            view: Supervised(
+                logits=logits[place],
+                targets=self.targets[part.start : part.stop],
+                sequence=part.sequence,
+                sequences=part.sequences,
+                hidden={layer: states[place] for layer, states in hidden.items()},
+            )
+            for place, (view, part) in enumerate(self.parts.items())
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

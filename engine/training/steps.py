@@ -117,7 +117,7 @@ class MicroStep:
             with self._graph(view), self._collapsing(view, packed):
                 outputs = self.run.forward(packed)
             self.tokens += packed.tokens
-            self._supervised |= {part: packed.supervised(part, outputs) for part in packed.parts}
+            self._supervised |= packed.all_supervised(outputs)
         return self._supervised[view]
 
     def padded(self, view: str) -> Padded:

@@ -7,8 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.engine.training.test_backends import ROOT
 from unlearn_sweep.engine.models.loading import load_tokenizer
-from unlearn_sweep.engine.out_of_memory import says_out_of_memory
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 
 JobMaker = Callable[..., dict[str, Any]]
 MIB = 2**20
-TIMEOUT_S = 600
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
 """glibc returns what is freed. By default it keeps pieces of up to 32 MiB, here half as much memory again."""
 ZERO_3 = {"backend": "deepspeed", "zero_stage": 3}
@@ -57,45 +54,36 @@ def large_model(start_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder, model.num_parameters()
 
 
-def watched(
-    job: dict[str, Any], benchmark: Benchmark, folder: Path, ranks: int, *, limit_mib: float | None = None
-) -> list[Any]:
+def watched(job: dict[str, Any], benchmark: Benchmark, folder: Path, ranks: int) -> list[Any]:
     """Train on so many ranks; each one's outcome and peaks in MiB, or its complaint where it failed."""
     folder.mkdir()
-    (folder / "watched.json").write_text(json.dumps({"job": job, "limit_mib": limit_mib}))
+    (folder / "watched.json").write_text(json.dumps({"job": job}))
     (folder / "benchmark.pickle").write_bytes(pickle.dumps(benchmark))
     environment = os.environ | ALLOCATOR | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     main = str(Path(__file__).parent / "memory_main.py")
-    said = [folder / f"said-{rank}.txt" for rank in range(ranks)]
-    started = []
-    for rank, file in enumerate(said):
-        with file.open("w") as log:
-            command = [sys.executable, main, str(rank), str(ranks), str(folder)]
-            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log))
-    wait_for(started)
-    files = [folder / f"memory-{rank}.json" for rank in range(ranks)]
-    return [
-        json.loads(file.read_text()) if file.is_file() else log.read_text()
-        for file, log in zip(files, said, strict=True)
+    started = [
+        subprocess.Popen(
+            [sys.executable, main, str(rank), str(ranks), str(folder)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(ranks)
     ]
-
-
-def wait_for(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait until all have ended, or one has failed: the others would wait for it in a collective."""
-    end = time.monotonic() + TIMEOUT_S
     try:
-        while any(process.poll() is None for process in started) and time.monotonic() < end:
-            if any(process.poll() for process in started):
-                break
-            time.sleep(0.2)
+        complaints = [process.communicate(timeout=280)[1] for process in started]
     finally:
         for process in started:
             process.kill()
-            process.wait()
+    files = [folder / f"memory-{rank}.json" for rank in range(ranks)]
+    return [
+        json.loads(file.read_text()) if file.is_file() else said for file, said in zip(files, complaints, strict=True)
+    ]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2000)
+@pytest.mark.timeout(900)
 def test_memory_falls_as_one_over_the_ranks(
     large_model: tuple[Path, int], make_job: JobMaker, benchmark: Benchmark, tmp_path: Path
 ) -> None:
@@ -117,26 +105,3 @@ def test_memory_falls_as_one_over_the_ranks(
     assert found[1]["training"] > 0.9 * whole
     assert found[2]["training"] < 0.62 * found[1]["training"]
     assert found[4]["training"] < 0.42 * found[1]["training"]
-
-
-LIMIT_MIB = 1800.0
-"""Above what a rank of four takes (about 900, and 420 of mapped weights), below weights, gradients and moments."""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(2000)
-def test_a_limit_that_a_whole_model_does_not_pass(
-    large_model: tuple[Path, int], make_job: JobMaker, benchmark: Benchmark, tmp_path: Path
-) -> None:
-    """Under one limit of the kernel's (RLIMIT_AS), four ranks train in shards and a process with all of it fails."""
-    folder, parameters = large_model
-    assert parameters * 16 / MIB + parameters * 4 / MIB > LIMIT_MIB, "weights, gradients, moments, and the mapped file"
-    options: dict[str, Any] = {"start_model": str(folder), "max_steps": 2}
-    sharded = watched(make_job("npo", **options, **ZERO_3), benchmark, tmp_path / "four", 4, limit_mib=LIMIT_MIB)
-    assert all(isinstance(outcome, dict) for outcome in sharded), sharded
-    assert [each["outcome"]["steps"] for each in sharded] == [2] * 4
-    (whole,) = watched(make_job("npo", **options), benchmark, tmp_path / "whole", 1, limit_mib=LIMIT_MIB)
-    assert isinstance(whole, str), "it fitted"
-    assert says_out_of_memory(whole), whole
-    (free,) = watched(make_job("npo", **options), benchmark, tmp_path / "free", 1)
-    assert isinstance(free, dict), "without the limit the same training runs"
