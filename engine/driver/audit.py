@@ -55,7 +55,7 @@ class Audit(Trial):
     def need_weights(self) -> None:
         """Train the original if a recipe makes it and its weights are missing. The audited model already exists."""
         if "original" in self.prepared.paths:
-            self.need_original()
+            self.trainings.need_original()
 
     def run(self) -> TrialRecord:
         self.evaluation = self.scorer.evaluation(self.evaluate(self.path))

@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
-from unlearn_sweep.engine.search_space import CHECKPOINT, at_share, share_of
-from unlearn_sweep.engine.stages import measuring_requests, training_requests
+from unlearn_sweep.engine.stages import measuring_requests
 from unlearn_sweep.engine.stages.attack_chain import AttackedModel, forget_links, hold_links, run_attack
 from unlearn_sweep.engine.stages.attack_order import next_attack
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.gate import collapse_reason, missed_constraints
-from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer
-from unlearn_sweep.engine.stages.shared_run import SharedRun
-from unlearn_sweep.engine.stages.suppression import DIVERGED, Suppression, suppression_of
+from unlearn_sweep.engine.stages.suppression import DIVERGED
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.training_requests import UnlearnLink
 from unlearn_sweep.engine.stages.trial_task import TrialTask, count_attempt
+from unlearn_sweep.engine.stages.trial_trainings import TrialTrainings
 from unlearn_sweep.engine.stages.unmoved import unmoved_reason
 from unlearn_sweep.engine.store.code import version_of
 from unlearn_sweep.engine.store.events import EventLog
@@ -41,8 +38,7 @@ from unlearn_sweep.engine.store.records import (
     TrialState,
 )
 from unlearn_sweep.engine.store.retention import Retention
-from unlearn_sweep.engine.store.stages import StageRequest, StageStore
-from unlearn_sweep.engine.training_space import checkpoint_shares
+from unlearn_sweep.engine.store.stages import StageStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +91,7 @@ def run_trial(
     except Exception as error:  # an error between stages, such as in scoring: recorded like a stage's and not retried
         record = life.record(state="failed", reason=reason_of(error), failed_stage=BETWEEN_STAGES)
     life.forget_links()
-    if (suppression := life.suppression()) is not None:
+    if (suppression := life.trainings.suppression()) is not None:
         suppression.let_go()
     return record
 
@@ -129,6 +125,14 @@ class Trial:
         self.task, self.job, self.prepared = task, job, prepared
         self.executor, self.runner = executor, runner
         self.scorer: Scores = Scorer(job, prepared, runner.store)
+        self.trainings = TrialTrainings(
+            task=task,
+            job=job,
+            prepared=prepared,
+            executor=executor,
+            runner=runner,
+            meanwhile=lambda: self.scorer.read_ahead(),
+        )
         self.started, self.began = time.time(), time.monotonic()
         self.model = ""  # content name of the model that is measured and attacked
         self.model_path: str | None = None
@@ -160,7 +164,7 @@ class Trial:
 
         Evicted weights are not restored here; `need_weights` does that if a missing stage needs them.
         """
-        *earlier, last = self.links()
+        *earlier, last = self.trainings.links()
         Retention(self.runner.store, self.job.directory).hold(self.task.holder, last.request.key)
         if self.job.search.trains and not self.task.weights_only:
             for link in earlier:
@@ -169,130 +173,24 @@ class Trial:
                     self.training = outcome
                     return str(self.runner.store.model_folder(link.request.key)), outcome
         self.model = last.request.key
-        found = self.runner.recall(last.request) or self.train(last)
+        found = self.runner.recall(last.request) or self.trainings.train(last)
         outcome = found.outcome(TrainOutcome)
         model_path = str(self.runner.store.model_folder(last.request.key))
         self.model_path, self.training = model_path, outcome
         return model_path, outcome
 
-    def links(self, share: float | None = None) -> tuple[UnlearnLink, ...]:
-        """Return the trainings of this trial; the last leaves its model, or that of another share of the training."""
-        task, original = self.task, self.prepared.ids["original"]
-        params = task.params if share is None or CHECKPOINT not in task.params else at_share(task.params, share)
-        return training_requests.unlearn_links(self.job, task.method, params, task.seed, original, self.prepared.data)
-
-    def earlier(self) -> tuple[UnlearnLink, ...]:
-        """Return the links before the last: none without requests."""
-        return () if self.job.requests is None else self.links()[:-1]
-
     def forget_first(self, link: UnlearnLink) -> TrainOutcome:
         """Unlearn the requests of an earlier link, and score its model where the sweep asks for that."""
-        found = self.runner.recall(link.request) or self.train(link)
+        found = self.runner.recall(link.request) or self.trainings.train(link)
         outcome = found.outcome(TrainOutcome)
         if self.job.requests is not None and link.after in self.job.requests.after and outcome.stopped_early is None:
             rows = self.evaluate(str(self.runner.store.model_folder(link.request.key)), link)
             self.requests.append(self.scorer.after(rows, link.after))
         return outcome
 
-    def train(self, link: UnlearnLink) -> StageResult:
-        """Train with the trial's method and put the weights in the store under the stage's key.
-
-        A link starts from the model of the one before, which is trained again if its weights are gone. A training that
-        is measured at several shares leaves the weights of all of them.
-
-        Raises:
-            StageFailedError: the sweep trains nothing (`rescore`), or the stage failed.
-        """
-        if not self.job.search.trains:
-            raise StageFailedError(link.request.stage, "its model is not in the store, and this sweep trains none")
-        task, store = self.task, self.runner.store
-        self.need_original()
-        suppression = self.suppression()
-        start = self.prepared.paths["original"] if suppression is None else suppression.model(self.teacher)
-        if link.before is not None:
-            if store.find(link.before.request) is None:
-                self.train(link.before)
-            start = str(store.model_folder(link.before.request.key))
-        teacher = self.teacher() if suppression is None else None
-        in_sequence = self.job.requests is not None
-        run = SharedRun(
-            runner=self.runner,
-            request=lambda share: link.request if in_sequence else self.links(share)[-1].request,
-            shares=checkpoint_shares(self.job.training, task.params),
-            work=lambda request, more: self.training_work(
-                request, start, link.requests, {"teacher_model": teacher, **more}
-            ),
-        )
-        return run.weights_at(share_of(task.params), alone=in_sequence or task.finalist or task.weights_only)
-
-    def training_work(
-        self, request: StageRequest[TrainOutcome], start: str, requests: Sequence[int], more: Mapping[str, object]
-    ) -> Callable[[Path], TrainOutcome]:
-        """Return what trains from the model `start` and keeps the weights; `more` are further fields of the job."""
-        task, store = self.task, self.runner.store
-        method, params = training_requests.last_training(task.method, task.params)
-
-        def train(folder: Path) -> TrainOutcome:
-            self.scorer.read_ahead()  # while the workers train, this process only waits
-            partial, output = store.partial_folder(request.key), folder / "model"
-            job = training_requests.unlearn_job(
-                self.job, method, params, task.seed, start, output, partial, requests
-            ).model_copy(update=dict(more))
-            outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
-            store.keep_weights(request.key, output)
-            return outcome
-
-        return train
-
-    def suppression(self) -> Suppression | None:
-        """Return the first of two trainings in turn; None for a method that is one training."""
-        task = self.task
-        return suppression_of(
-            self.job,
-            self.prepared,
-            self.executor,
-            self.runner,
-            (task.method, dict(task.params)),
-            task.seed,
-            task.holder,
-        )
-
     def need_weights(self) -> None:
-        """Restore evicted weights of the unlearned model and the original. Call before a stage that is not cached."""
-        last = self.links()[-1]
-        if self.runner.store.find(last.request) is None:
-            self.train(last)
-        self.need_original()
-
-    def need_original(self) -> None:
-        """Train the original model again if it comes from a recipe and its weights are gone."""
-        if self.job.original.path is not None or Path(self.prepared.paths["original"]).is_dir():
-            return
-        Preparation(self.job, self.runner, [self.executor], in_turn=True).have_weights("original")
-
-    def teacher(self) -> str | None:
-        """Return the folder of the method's teacher model, trained if needed; None if the method has no teacher.
-
-        Raises:
-            StageFailedError: the training of the teacher failed or diverged.
-        """
-        task, store = self.task, self.runner.store
-        params = training_requests.teacher_params(task.method, task.params)
-        if params is None:
-            return None
-        request = training_requests.teacher_stage(self.job, params, self.prepared.ids["original"], self.prepared.data)
-
-        def train(folder: Path) -> TrainOutcome:
-            original, partial = self.prepared.paths["original"], store.partial_folder(request.key)
-            job = training_requests.teacher_job(self.job, params, original, folder / "model", partial)
-            outcome = self.executor.train(job, name=f"{self.job.name}-teacher-{request.key}-{self.runner.attempt}")
-            store.keep_weights(request.key, folder / "model")
-            return outcome
-
-        outcome = self.runner.run(request, train).outcome(TrainOutcome)
-        if outcome.stopped_early is not None:
-            raise StageFailedError(request.stage, f"the teacher's training stopped early: {outcome.stop_reason}")
-        return str(store.model_folder(request.key))
+        """Restore evicted weights of the measured model and the original. Call before a stage that is not cached."""
+        self.trainings.need_weights()
 
     def evaluate(self, model_path: str, link: UnlearnLink | None = None) -> pd.DataFrame:
         """Return the rows of the trial's model, or of an earlier link's."""
@@ -305,7 +203,7 @@ class Trial:
             if link is None:
                 self.need_weights()
             elif self.runner.store.find(link.request) is None:
-                self.train(link)
+                self.trainings.train(link)
         self.runner.run(
             request,
             lambda folder: self.executor.measure(
@@ -366,7 +264,7 @@ class Trial:
 
         A killed trial keeps them until it is resumed and ends.
         """
-        for link in self.earlier():
+        for link in self.trainings.earlier():
             self.runner.store.evict_model(link.request.key)
         if self.model_path is not None:
             forget_links(self.job, self.victim(self.model_path), self.runner.store, self.task.holder)
