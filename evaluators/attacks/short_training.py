@@ -113,7 +113,7 @@ class MasterAdamW:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.masters = [p if p.dtype is torch.float32 else nn.Parameter(p.detach().float()) for p in self.parameters]
         self.optimizer = torch.optim.AdamW(
-            self.masters, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay, fused=True
+            self.masters, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay
         )
         self.max_gradient_norm = max_gradient_norm
 
