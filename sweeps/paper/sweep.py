@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_sweep.engine.answers import QUESTIONS_FILE
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.search_space import share_of
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot
@@ -103,7 +104,7 @@ def _superficial(card: PaperCard, snapshot: Snapshot, tables: _Tables) -> dict[s
     references = dict(zip(kept["row_id"].map(str), kept["reference"].map(str), strict=True))
     found: dict[str, OwnValue] = {}
     for name, line in card.lines.items():
-        record = _trial_of(line, snapshot.records) if line.model == "trial" else None
+        record = trial_of(line, snapshot.records) if line.model == "trial" else None
         model = line.model if record is None else f"trial {record.number}"
         try:
             if model == "trial":
@@ -145,8 +146,8 @@ def _source(
     tables: _Tables,
     general: Sequence[str],
 ) -> Source | None:
-    """Return the model of the sweep behind a line; of several trials that run it the first."""
-    record = None if line.model != "trial" else _trial_of(line, records)
+    """Return the model of the sweep behind a line; of several trials that run it `trial_of`'s."""
+    record = None if line.model != "trial" else trial_of(line, records)
     if line.model == "trial" and record is None:
         return None
     model = line.model if record is None else f"trial {record.number}"
@@ -162,9 +163,10 @@ def _source(
     return Source(trial=None if record is None else record.number, why_not=[*general, *own], read=read, reasons=reasons)
 
 
-def _trial_of(line: Line, records: Sequence[TrialRecord]) -> TrialRecord | None:
+def trial_of(line: Line, records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the trial that runs a line: the one trained the furthest, and of those the first."""
     method = canonical_name(line.method)
-    for record in sorted(records, key=lambda record: record.number):
+    for record in sorted(records, key=lambda record: (-share_of(record.params), record.number)):
         runs = record.method == method and all(record.params.get(key) == value for key, value in line.params.items())
         if runs and record.state in ("complete", "collapsed"):
             return record

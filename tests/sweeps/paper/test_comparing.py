@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 import pytest
 
 from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, SweepJob
 from unlearn_sweep.engine.search_settings import SearchSettings
-from unlearn_sweep.engine.search_space import Choice
+from unlearn_sweep.engine.search_space import CHECKPOINT, Choice, Scalar
+from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.evaluators.catalog import METRICS
 from unlearn_sweep.evaluators.paper_cards import ORIGINAL, PAPER_CARDS, Line, MeanOf, PaperCard, Reading
@@ -20,6 +22,7 @@ from unlearn_sweep.methods.catalog import METHODS
 from unlearn_sweep.methods.composed_card import canonical_name
 from unlearn_sweep.sweeps.paper.comparing import Compared, Source, cells, compare
 from unlearn_sweep.sweeps.paper.settings import other_model, other_prompt, other_rows, other_settings, paper_settings
+from unlearn_sweep.sweeps.paper.sweep import trial_of
 from unlearn_sweep.sweeps.paper.values import NotMeasuredError, Tables, own_value
 from unlearn_sweep.sweeps.paper.view import render
 
@@ -281,3 +284,17 @@ def test_what_a_card_names_exists(card: PaperCard) -> None:
     numbers = cells(card, published_numbers())
     assert bool(numbers) == (card.name != "gao"), "GAO prints its table in no source that was at hand"
     assert {number.metric for number in numbers} <= set(card.readings)
+
+
+def test_a_line_is_the_trial_trained_the_furthest_and_then_the_first() -> None:
+    """A paper prints the model at the end of a training, so a share of it answers only if the end was not reached."""
+
+    def trial(number: int, share: float, *, beta: float = 0.1, state: Literal["complete", "failed"] = "complete"):
+        params: dict[str, Scalar] = {"beta": beta, CHECKPOINT: share}
+        return TrialRecord(
+            number=number, key=str(number), method="npo", params=params, seed=0, state=state, started=0.0, finished=1.0
+        )
+
+    trials = [trial(0, 0.5), trial(1, 1.0, beta=0.5), trial(2, 1.0, state="failed"), trial(3, 1.0), trial(4, 1.0)]
+    found = [trial_of(Line(method="npo", params={"beta": 0.1}), trials[:count]) for count in (1, 3, 4, 5)]
+    assert [record.number for record in found if record is not None] == [0, 0, 3, 3]
