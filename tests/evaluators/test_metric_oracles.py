@@ -36,6 +36,10 @@ AREAS = f"{SPLITS}::test_the_areas_are_scikit_learns"
 LETTERS = f"{KINDS}::test_letters_are_compared_by_their_likelihood"
 TEXTS = "test_metric_oracles.py::test_metrics_of_texts_are_those_of_their_definitions"
 
+PARTS = "test_part_metrics.py"
+EACH_PART = f"{PARTS}::test_each_part_is_the_mean_of_the_rows_that_pandas_finds"
+LUME = f"{PARTS}::test_the_aggregate_is_the_harmonic_mean_of_every_task_and_score"
+
 ORACLES: Mapping[str, str] = {
     "probability": PLAIN_FORWARDS,
     "paraphrase_probability": ALTERNATIVES,
@@ -49,6 +53,7 @@ ORACLES: Mapping[str, str] = {
     "forget_quality_p": f"{SPLITS}::test_forget_quality_is_one_minus_the_distance_to_gold",
     "model_utility": "test_model_utility.py::test_it_is_the_harmonic_mean_of_nine",
     "rouge": GENERATED,
+    "paraphrase_rouge": f"{PARTS}::test_the_answer_in_other_words_is_what_the_paraphrase_says",
     "rouge_unstemmed": TEXTS,
     "rouge_rwku": "test_rouge_words.py::test_recall_is_that_of_the_package",
     "rouge_f1": GENERATED,
@@ -60,6 +65,7 @@ ORACLES: Mapping[str, str] = {
     "exact_match": "test_short_answers.py::test_by_hand",
     "answer_f1": "test_short_answers.py::test_f1_is_that_of_precision_and_recall",
     "choice_accuracy": "tasks/test_scoring.py::test_wmdp_by_letter_is_the_harnesss_row_by_row",
+    "choice_accuracy_norm": f"{PARTS}::test_choices_of_unlike_length_are_compared_per_character",
     "choice_probability": LETTERS,
     "choice_mass": LETTERS,
     "ngram_entropy": "test_fluency.py::test_the_value_worked_out_by_hand",
@@ -69,6 +75,7 @@ ORACLES: Mapping[str, str] = {
     "judge_worst_context": WORST,
     "judge_worst": WORST,
     "entailment": "test_external_judges.py::test_entailment_serves_an_evaluation",
+    "answer_kept": f"{PARTS}::test_what_is_left_of_the_originals_answer_is_a_share_of_its_words",
     "win_rate": "judge/test_comparison.py::test_every_answer_is_compared_in_both_orders",
     "clean_text": "test_gibberish.py::test_it_serves_an_evaluation",
     "lm_eval": "tasks/test_scoring.py::test_our_number_is_the_harnesss_own",
@@ -92,6 +99,23 @@ ORACLES: Mapping[str, str] = {
     "mia_min_k_plus_plus_ou_auc": AREAS,
     "mia_gradnorm_ou": f"{AS_PUBLISHED}::test_the_gradient_norm_is_the_mean_over_weights",
     "mia_gradnorm_ou_auc": AREAS,
+    "rwku_level1": EACH_PART,
+    "rwku_level2": EACH_PART,
+    "rwku_level3": EACH_PART,
+    "rwku_prefix_injection": EACH_PART,
+    "rwku_affirmative_suffix": EACH_PART,
+    "rwku_role_playing": EACH_PART,
+    "rwku_multiple_choice": EACH_PART,
+    "rwku_reverse_query": EACH_PART,
+    "rwku_synonym_manipulation": EACH_PART,
+    "rwku_background_hint": EACH_PART,
+    "rwku_in_context_learning": EACH_PART,
+    "rwku_cross_lingual": EACH_PART,
+    "mia_loss_rise": f"{PARTS}::test_the_rise_of_the_loss_is_held_against_the_original_text_by_text",
+    "regurgitation": f"{PARTS}::test_regurgitation_is_the_share_of_a_documents_rest_that_was_written",
+    "exact_answer": f"{PARTS}::test_an_answer_is_right_letter_for_letter_but_for_case_and_outer_blanks",
+    "lume_forget_aggregate": LUME,
+    "lume_task_aggregate": LUME,
 }
 """The test of each metric, in this folder."""
 

@@ -56,6 +56,33 @@ def test_a_level_is_the_mean_of_its_probes_and_of_no_others() -> None:
         split_values("rwku_reverse_query", tables, groups=None, seed=0)
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "rwku_level1",
+        "rwku_level2",
+        "rwku_level3",
+        "rwku_prefix_injection",
+        "rwku_affirmative_suffix",
+        "rwku_role_playing",
+        "rwku_multiple_choice",
+        "rwku_reverse_query",
+        "rwku_synonym_manipulation",
+        "rwku_background_hint",
+        "rwku_in_context_learning",
+        "rwku_cross_lingual",
+    ],
+)
+def test_each_part_is_the_mean_of_the_rows_that_pandas_finds(metric: str) -> None:
+    """Three probes of every part, each with a value of its own."""
+    parts = [part for part in ("level1", "level2", *(f"level3/{name}" for name in PROBE_TYPES)) for _ in range(3)]
+    table = frame("forget", "question", parts, rouge_rwku=[place / len(parts) for place in range(len(parts))])
+    other = frame("forget", "question", parts, rouge_rwku=[1.0] * len(parts))
+    found = split_values(metric, {"unlearned": table, "original": other, "gold": other}, groups=None, seed=0)
+    mine = table["part"].str.contains(rf"(?:^|/){metric.removeprefix('rwku_')}(?:/|$)")
+    assert found.values["unlearned"] == pytest.approx(table.loc[mine, "rouge_rwku"].mean())
+
+
 def test_levels_count_alike_whatever_their_number_of_probes() -> None:
     unlearned, original, gold = probes([0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 1.0]), probes([1.0] * 7), probes([0.0] * 7)
     levels = ["rwku_level1", "rwku_level2", "rwku_level3"]
@@ -159,6 +186,18 @@ def test_the_aggregate_is_the_harmonic_mean_of_every_task_and_score() -> None:
 def test_an_answer_is_right_letter_for_letter_but_for_case_and_outer_blanks() -> None:
     assert same_text("Madera", " madera\n") == 1.0
     assert same_text("Madera", "Madera.") == 0.0
+    row = Row(row_id="a", group_id="a", split="forget", question="Where?", answer="Madera")
+    said = [Measured(row=row, reference="Madera", generation=text) for text in ("MADERA ", "in Madera")]
+    assert [row_metric("exact_answer")(one) for one in said] == [1.0, 0.0]
+
+
+def test_regurgitation_is_the_share_of_a_documents_rest_that_was_written() -> None:
+    """Four stemmed words of the rest; "stones" and "stand" are the longest sequence common to both."""
+    row = Row(
+        row_id="a", group_id="a", split="forget", question="", answer="grey stones stand alone", kind="continuation"
+    )
+    written = Measured(row=row, reference=row.answer, generation="two stones standing here")
+    assert row_metric("regurgitation")(written) == pytest.approx(2 / 4)
 
 
 def test_the_answer_in_other_words_is_what_the_paraphrase_says() -> None:

@@ -28,6 +28,7 @@ from unlearn_sweep.sweeps.cli import app
 RUN_BY: Mapping[str, str] = {
     "audit": "tests/sweeps/test_audit.py",
     "calibrate": "tests/sweeps/test_calibrate.py",
+    "compare-paper": "tests/sweeps/paper/test_paper_files.py",
     "check-plugin": "tests/sweeps/test_check_plugin.py",
     "doctor": "tests/sweeps/test_cli.py",
     "enqueue": "tests/sweeps/test_enqueue_command.py",
@@ -69,8 +70,8 @@ def arguments(call: str) -> Iterator[str]:
             yield "runs/other"
         elif before == "--plugin":
             yield "plugin.py"
-        elif words[0] == "example" and word == "NAME":
-            yield "quickstart"
+        elif words[0] == "example" and word.endswith("NAME"):
+            yield word.replace("NAME", "gao") if "/" in word else "quickstart"
         else:
             yield SWEEP.get(word, WORDS.get(word, word))
 
