@@ -65,6 +65,14 @@ class AttackParams(BaseModel):
 
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
+    def differs(self, *names: str) -> bool:
+        """Return whether one of these fields has another value than its default.
+
+        For options that do not go together. Whether a field was given says less: the resolved parameters of a chain's
+        steps give every field.
+        """
+        return any(getattr(self, name) != type(self).model_fields[name].default for name in names)
+
     @abstractmethod
     def work(self) -> AttackWork:
         """Return the work of the attack with these parameters; `plan` and the order of attacks compute with it."""

@@ -20,7 +20,7 @@ class PrefillParams(AttackParams):
     @model_validator(mode="after")
     def _check_one(self) -> PrefillParams:
         curve(self.tokens, name="tokens")
-        if self.text is not None and "tokens" in self.model_fields_set:
+        if self.text is not None and self.differs("tokens"):
             raise ValueError("give either tokens (gold answer tokens) or text (an affirmative opening), not both")
         return self
 

@@ -44,13 +44,13 @@ class QuantizeParams(WeightsParams):
         points = curve(self.bits, name="bits", falling=True)
         if self.backend == "bitsandbytes" and not set(points) <= {4, 8, 16}:
             raise ValueError(f"backend bitsandbytes knows 8 and 4 bits (16: unchanged); got {list(points)}")
-        if self.backend == "bitsandbytes" and {"granularity", "group_size"} & self.model_fields_set:
+        if self.backend == "bitsandbytes" and self.differs("granularity", "group_size"):
             raise ValueError("backend bitsandbytes has a granularity of its own; leave granularity and group_size out")
         if self.backend == "torchao" and self.granularity == "per_tensor":
             raise ValueError("backend torchao rounds per_channel or by group; got per_tensor")
         if self.scheme == "gptq" and self.backend != "plain":
             raise ValueError(f"scheme gptq has its own rounding (backend plain); got backend {self.backend}")
-        if self.scheme == "rtn" and {"calibration", "samples"} & self.model_fields_set:
+        if self.scheme == "rtn" and self.differs("calibration", "samples"):
             raise ValueError("scheme rtn reads no rows; leave calibration and samples out, or take scheme: gptq")
         return self
 

@@ -124,7 +124,8 @@ def test_npo_is_a_plain_loop(make_job: JobMaker, even_benchmark: Benchmark) -> N
 @pytest.mark.parametrize("method", [*METHODS, "finetune"])
 def test_micro_batches_are_the_whole_batch(make_job: JobMaker, benchmark: Benchmark, method: str) -> None:
     """Every method of the catalog at its defaults; one epoch, the last batch of a single row."""
-    params = {"steering": 50.0} if method == "rab" else {}  # taking out a small part once moves almost nothing
+    # Taking out a small part once moves almost nothing; these rows have no written answers.
+    params = {"rab": {"steering": 50.0}, "re_learn": {"answers": "refusals"}}.get(method, {})
     whole, split = make_job(method, params, epochs=1.0), make_job(method, params, epochs=1.0, micro_batch_size=2)
     a, b = train(whole, benchmark), train(split, benchmark)
     assert furthest(weights(whole), load_file(Path(whole["start_model"]) / "model.safetensors")) > 1e-5

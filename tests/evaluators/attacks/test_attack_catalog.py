@@ -132,3 +132,21 @@ def test_a_plugin_without_its_work_is_refused(params: type[BaseModel], said: str
 def test_page_is_the_rendered_table() -> None:
     written = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
     assert written == render(), "run: python -m unlearn_sweep.evaluators.attacks.reference_page > docs/attacks.md"
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        *((card.name, {}) for card in CARDS if card.name != "chain"),
+        ("prefill", {"text": "Sure, the answer is"}),
+        ("quantize", {"backend": "bitsandbytes"}),
+        ("quantize", {"scheme": "gptq", "samples": 4}),
+    ],
+)
+def test_resolved_parameters_are_valid_parameters(name: str, params: dict[str, object]) -> None:
+    """A job and the steps of a chain hold every field; what was left out must not count as given."""
+    try:
+        resolved = validate(name, params)
+    except ValueError as error:
+        pytest.skip(f"needs a value: {error}")
+    assert validate(name, resolved.model_dump()) == resolved
