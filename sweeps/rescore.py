@@ -18,9 +18,10 @@ from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.stages.training_requests import unlearn_stage
 from unlearn_sweep.engine.store.damaged import read_lock_file
 from unlearn_sweep.engine.store.keys import digest
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.snapshot import read_snapshot
-from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.sweeps.file.warm_start import setting_in
 from unlearn_sweep.user_error import UserError
 
@@ -73,8 +74,8 @@ def rescored(job: SweepJob, directory: Path) -> Rescore:
     if not first:
         raise RescoreError(
             f"{directory}: no model is left to score: {_counted(_reasons(found)) or 'it has no trials'}",
-            advice="Models of the front are kept, with storage_limit_gib others as well; run the sweep again to train "
-            "those of its front.",
+            advice="Models of the front and of LoRA trainings are kept, with storage_limit_gib others as well; run the "
+            "sweep again to train those of its front.",
         )
     numbers = {place: _origin(setting, found) for place, setting in enumerate(first)}
     changes = {
@@ -112,8 +113,15 @@ def _models(job: SweepJob, records: list[TrialRecord], identity: Mapping[str, An
             continue
         original, data = str(identity.get("original")), str(identity.get("data"))
         request = unlearn_stage(job, record.method, space.whole(setting.params), record.seed, original, data)
-        reason = OTHER_STAGE if request.key != made else None if store.has_weights(made) else NO_WEIGHTS
+        reason = OTHER_STAGE if request.key != made else None if _stored(store, request) else NO_WEIGHTS
         yield record, setting, reason
+
+
+def _stored(store: StageStore, request: StageRequest[TrainOutcome]) -> bool:
+    """Whether the model of a training is stored, or can be made from an adapter that is as it was written."""
+    if store.has_weights(request.key):
+        return True
+    return store.has_adapter(request.key) and store.recall(request) is not None
 
 
 def _origin(setting: Configuration, found: list[Model]) -> int | None:

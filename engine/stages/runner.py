@@ -133,6 +133,26 @@ class StageRunner:
         self.keys[request.stage] = request.key
         return self._reuse(request, found)
 
+    def restore(self, request: StageRequest[Outcome], make: Callable[[Path, Path, Outcome], None]) -> bool:
+        """Put an evicted model back from its kept adapter (`StageStore.restore`). Return whether it is in the store.
+
+        An adapter that cannot be used is noted, and the caller trains again.
+        """
+        if self._abandoned:
+            raise StageFailedError(request.stage, STOPPING)
+        with durable.file_lock(self.store.lock(request.key)):
+            if self.store.find(request) is not None:
+                return True
+            if not self.store.has_adapter(request.key):
+                return False
+            try:
+                problem = self.store.restore(request, make)
+            except Exception as error:  # whatever it is, a training can make the model
+                problem = reason_of(error)
+            if problem is not None:
+                self._event("note", request, reason=f"its model was not made from the kept adapter: {problem}")
+            return problem is None
+
     def leave(self, request: StageRequest[Outcome], move: Callable[[Path], Outcome]) -> None:
         """Store a stage that another one has made on its way, unless it is finished. It is not this trial's own."""
         with durable.file_lock(self.store.lock(request.key)):

@@ -15,7 +15,7 @@ from typing import Any
 from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import StageResult
-from unlearn_sweep.engine.store.stages import StageRequest
+from unlearn_sweep.engine.store.stages import ADAPTER_FILE, StageRequest
 
 MODEL = "model"
 OUTCOME = "outcome.json"
@@ -73,9 +73,11 @@ class SharedRun:
         """Move the weights of a share to the store."""
         request, store = self.request(share), self.runner.store
 
-        def move(_: Path) -> TrainOutcome:
+        def move(scratch: Path) -> TrainOutcome:
             outcome = TrainOutcome.model_validate_json((made / OUTCOME).read_bytes())
             store.keep_weights(request.key, made / MODEL)
+            if (made / ADAPTER_FILE).is_file():
+                shutil.copy2(made / ADAPTER_FILE, scratch / ADAPTER_FILE)
             return outcome
 
         self.runner.leave(request, move)

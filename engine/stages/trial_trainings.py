@@ -19,7 +19,8 @@ from unlearn_sweep.engine.stages.training_requests import UnlearnLink
 from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import StageResult
-from unlearn_sweep.engine.store.stages import StageRequest
+from unlearn_sweep.engine.store.stages import ADAPTER_FILE, StageRequest
+from unlearn_sweep.engine.training.job import KeptAdapter
 from unlearn_sweep.engine.training_space import checkpoint_shares
 
 
@@ -53,9 +54,15 @@ class TrialTrainings:
         A link starts from the model of the one before, which is trained again if its weights are gone. A training that
         is measured at several shares leaves the weights of all of them.
 
+        The weights of a LoRA training are made from its kept adapter, if there is one.
+
         Raises:
             StageFailedError: the sweep trains nothing (`rescore`), or the stage failed.
         """
+        if self.runner.store.has_adapter(link.request.key) and self.restored(link):
+            found = self.runner.recall(link.request)
+            if found is not None:
+                return found
         if not self.job.search.trains:
             raise StageFailedError(link.request.stage, "its model is not in the store, and this sweep trains none")
         task, store = self.task, self.runner.store
@@ -78,6 +85,28 @@ class TrialTrainings:
         )
         return run.weights_at(share_of(task.params), alone=in_sequence or task.finalist or task.weights_only)
 
+    def restored(self, link: UnlearnLink) -> bool:
+        """Make the weights of a link from its kept adapter and the original. Return whether they are in the store."""
+        task = self.task
+        method, params = training_requests.last_training(task.method, task.params)
+        self.need_original()
+
+        def make(adapter: Path, output: Path, outcome: TrainOutcome) -> None:
+            start = self.prepared.paths["original"]
+            job = training_requests.unlearn_job(self.job, method, params, task.seed, start, output)
+            kept = KeptAdapter(path=str(adapter), outcome=outcome)
+            self.executor.train(
+                job.model_copy(update={"kept_adapter": kept}),
+                name=f"{self.job.name}-{task.key}-restored-{self.runner.attempt}",
+            )
+
+        return self.runner.restore(link.request, make)
+
+    def keeps_adapter(self, start: str) -> bool:
+        """Whether a training from `start` leaves its adapter: one on the original whose weights are not sharded."""
+        training = self.job.training
+        return training.lora is not None and training.zero != 3 and start == self.prepared.paths["original"]
+
     def training_work(
         self, request: StageRequest[TrainOutcome], start: str, requests: Sequence[int], more: Mapping[str, object]
     ) -> Callable[[Path], TrainOutcome]:
@@ -88,9 +117,10 @@ class TrialTrainings:
         def train(folder: Path) -> TrainOutcome:
             self.meanwhile()
             partial, output = store.partial_folder(request.key), folder / "model"
+            adapter = {"adapter_file": str(folder / ADAPTER_FILE)} if self.keeps_adapter(start) else {}
             job = training_requests.unlearn_job(
                 self.job, method, params, task.seed, start, output, partial, requests
-            ).model_copy(update=dict(more))
+            ).model_copy(update={**adapter, **more})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
             store.keep_weights(request.key, output)
             return outcome

@@ -4,9 +4,11 @@
 - A model in use is kept while its trial uses it. The trial registers it in a file under `<sweep>/in_use/`.
 - Every other unlearned model may be evicted. Without a limit, this sweep's models are evicted at once. With a limit,
   the oldest models of any sweep are evicted first, when space is needed.
+- A sweep that trains none evicts only its own unused models that can be made again from a kept LoRA adapter.
 - If any trial record cannot be read, nothing is evicted, because that trial may be on a front.
 
-The stage of an evicted model counts as unfinished, so the model is trained again when it is needed.
+The stage of an evicted model counts as unfinished, so the model is made again when it is needed: from the adapter that
+a LoRA training leaves in its stage folder, or by another training.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Retention:
     """Evict model weights of one storage on behalf of one sweep.
 
     If `limit_bytes` is None, there is no limit, and of this sweep's unused models only those on a front are kept.
-    A sweep that trains none (`evicts` is False) deletes none.
+    A sweep that trains none (`evicts` is False) deletes only what a kept adapter can restore.
     """
 
     def __init__(self, store: StageStore, sweep: Path, *, limit_bytes: int | None = None, evicts: bool = True) -> None:
@@ -119,13 +121,13 @@ class Retention:
         `reserve_bytes` is the space to keep free below the limit. Without a limit, evict only models of this sweep;
         the drivers of other sweeps evict theirs.
         """
-        if not self.evicts:
-            return []
         with durable.file_lock(self.store.lock(LOCK)):
             found = self.holdings()
             if found is None:
                 return []
-            if self.limit_bytes is None:
+            if not self.evicts:
+                to_remove = [model for model in found.free if model in found.own and self.store.has_adapter(model)]
+            elif self.limit_bytes is None:
                 to_remove = [model for model in found.free if model in found.own]
             else:
                 to_remove = self._over(found.free, self.limit_bytes - reserve_bytes)

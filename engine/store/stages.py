@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ROWS_FILE = "rows.parquet"
 STAGE_FILE = "stage.json"
+ADAPTER_FILE = "adapter.safetensors"
+"""Beside a LoRA training's stage.json: its adapter, which stays when the model goes."""
 RUN_AGAIN = "Rerun the same command: that stage counts as unfinished and runs again"
 
 
@@ -129,6 +131,31 @@ class StageStore:
     def has_weights(self, key: str) -> bool:
         """Return whether the model folder of a stage exists."""
         return self.model_folder(key).is_dir()
+
+    def has_adapter(self, key: str) -> bool:
+        """Return whether the model of a stage can be made again from the adapter that its training left."""
+        return (self.stage_folder(key) / ADAPTER_FILE).is_file()
+
+    def restore(self, request: StageRequest[Outcome], make: Callable[[Path, Path, Outcome], None]) -> str | None:
+        """Put an evicted model back that `make(adapter file, output folder, outcome)` makes from its adapter.
+
+        The caller holds the stage's lock. Return why it was not put back, or None: there is no adapter, or the model
+        made differs from the trained one, of whose files the stage keeps the hashes.
+        """
+        adapter, result = self.stage_folder(request.key) / ADAPTER_FILE, self.recall(request)
+        if result is None or not self.has_adapter(request.key):
+            return "no adapter is kept"
+        scratch = self.root / "stages" / f".{request.key}.restored.tmp"  # `clear_remains` deletes it after a kill
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            make(adapter, scratch / "model", result.outcome(request.outcome))
+            damage = first_damage(scratch / "model", result.weights)
+            if damage is None:
+                self.keep_weights(request.key, scratch / "model")
+            return damage
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def result(self, key: str) -> StageResult | None:
         """Return the finished stage with this key, whether or not its weights still exist; None if there is none.

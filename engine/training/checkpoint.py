@@ -32,7 +32,7 @@ from unlearn_sweep.engine.training.state import History, Training
 
 NOT_IDENTITY = {
     "output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model",
-    "stop_at", "export_shares", "export_dir",
+    "stop_at", "export_shares", "export_dir", "adapter_file", "kept_adapter",
 }  # fmt: skip
 """Job fields that are not part of a checkpoint's identity as they are.
 

@@ -14,6 +14,7 @@ from unlearn_sweep.engine.models.loading import load_model, save_files_beside_we
 from unlearn_sweep.engine.models.weight_files import WeightFiles
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.training.assembly import Loaded
+from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.lora import adapters, merge_adapters, merged_weight
 from unlearn_sweep.engine.zero.shards import gathered, is_sharded, whole_shape
 from unlearn_sweep.methods.interface import FinalWeights
@@ -32,22 +33,34 @@ def export(loaded: Loaded, output: Path, final: FinalWeights | None) -> bool:
     if any(map(is_sharded, model.parameters())):
         finite += _export_shards(loaded, output, final)
     elif ranks.first:
-        merge_adapters(model)
-        if final is not None:
-            put_final_weights(final, loaded)
-        nn.Module.to(model, loaded.dtype)
-        finite += all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-        with durable.new_folder(output) as scratch:
-            save_model(model, loaded.tokenizer, scratch)
+        finite += export_whole(loaded.training.job, model, loaded.tokenizer, loaded.dtype, output, final)
     return bool(ranks.sum(finite).item())
 
 
+def export_whole(
+    job: TrainJob,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    output: Path,
+    final: FinalWeights | None,
+) -> bool:
+    """Merge the adapters of a model that is not sharded and write its folder. Return whether all weights are finite."""
+    merge_adapters(model)
+    if final is not None:
+        put_final_weights(final, job, model)
+    nn.Module.to(model, dtype)
+    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    with durable.new_folder(output) as scratch:
+        save_model(model, tokenizer, scratch)
+    return finite
+
+
 @torch.no_grad()
-def put_final_weights(method: FinalWeights, loaded: Loaded) -> None:
+def put_final_weights(method: FinalWeights, job: TrainJob, model: PreTrainedModel) -> None:
     """Let the method compute the final weights from start and trained weights, one weight at a time, in float32."""
-    job = loaded.training.job
     start = dict(load_model(job.start_model, dtype="float32", attention=job.attention, device="cpu").named_parameters())
-    for name, weight in loaded.model.named_parameters():
+    for name, weight in model.named_parameters():
         weight.copy_(method.final(start[name].to(weight.device), weight.float()).to(weight.dtype))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unlearn_sweep.engine.settings import Count
+from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.settings import TrainingSettings
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -21,6 +22,20 @@ class Choice(BaseModel):
 
     name: str = Field(min_length=1)
     params: dict[str, Any] = Field(default_factory=dict)
+
+
+class KeptAdapter(BaseModel):
+    """The adapter of a finished LoRA training.
+
+    Attributes:
+        path: File of its weights.
+        outcome: The outcome of that training.
+    """
+
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
+
+    path: str = Field(min_length=1)
+    outcome: TrainOutcome
 
 
 class TrainJob(BaseModel):
@@ -49,6 +64,9 @@ class TrainJob(BaseModel):
         stop_at: Share of the planned steps after which the training ends. The schedule is that of all of them.
         export_shares: Shares of the steps after which the weights are also written, below `export_dir`.
         export_dir: Folder for these: `<share>/model` and `<share>/outcome.json`.
+        adapter_file: Where a training with LoRA also writes its adapter, for each exported share `<share>/<file name>`.
+            None: nowhere.
+        kept_adapter: Train nothing: make the model that this adapter belongs to.
         checkpoint_dir: Folder for a checkpoint about every `training.checkpoint_every_s` seconds. A training with a
             checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
@@ -75,6 +93,8 @@ class TrainJob(BaseModel):
     stop_at: float = Field(default=1.0, gt=0, le=1)
     export_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     export_dir: str | None = None
+    adapter_file: str | None = None
+    kept_adapter: KeptAdapter | None = None
 
     @field_validator("training")
     @classmethod

@@ -18,6 +18,7 @@ from torch import Tensor
 from unlearn_sweep.engine.models.loading import load_model
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
+from unlearn_sweep.engine.training.adapter_file import save_adapter
 from unlearn_sweep.engine.training.assembly import Loaded
 from unlearn_sweep.engine.training.export import changed_by, write_weights
 from unlearn_sweep.engine.training.schedule import steps_at
@@ -90,6 +91,8 @@ class WeightsOnTheWay:
             start = loaded.load_again() if sharded else load_model(job.start_model, dtype="float32", device="cpu")
         try:
             with self._averaged():
+                if folder is not None and loaded.training.job.adapter_file is not None:
+                    save_adapter(loaded.model, folder.with_name(Path(loaded.training.job.adapter_file).name))
                 change: Callable[[str, Tensor], Tensor] = changed_by(final, start)
                 return write_weights(loaded.model, loaded.tokenizer, loaded.dtype, folder, change)
         finally:

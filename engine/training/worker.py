@@ -18,6 +18,7 @@ import torch
 
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.training_progress import ProgressFile
+from unlearn_sweep.engine.training.adapter_file import restore, save_adapter
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.export import export
@@ -79,6 +80,9 @@ def run_training(
     output = Path(task.output_dir)
     if output.exists():
         raise FileExistsError(f"output_dir {task.output_dir}: exists already; remove it or name another")
+    if task.kept_adapter is not None:
+        with own_process(task):
+            return restore(task, task.kept_adapter, method)
     with own_process(task):
         data = benchmark if benchmark is not None else _DATA.benchmark(task.benchmark)
         loaded = assemble(task, data, _DATA, method=method)
@@ -94,6 +98,8 @@ def run_training(
             training.backend.finish()
             if training.average is not None:
                 training.average.put()
+            if task.adapter_file is not None and training.ranks.first:
+                save_adapter(loaded.model, Path(task.adapter_file))
             finite = export(loaded, output, final_weights(training.method))
             if loaded.checkpoints is not None and training.ranks.first:
                 loaded.checkpoints.clear()

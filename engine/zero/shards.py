@@ -43,12 +43,12 @@ def part_of(weight: Tensor, whole: Tensor) -> Tensor:
 @contextmanager
 def gathered(weights: Iterable[nn.Parameter]) -> Iterator[None]:
     """Gather these weights whole on every rank inside the context, for reading only. Every rank must enter it."""
-    import deepspeed
-
     found = list(weights)
     if not any(map(is_sharded, found)):
         yield
         return
+    import deepspeed
+
     with deepspeed.zero.GatheredParameters(found):
         yield
 

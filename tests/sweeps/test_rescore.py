@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from unlearn_sweep.engine.stages.runner import StageRunner
 from unlearn_sweep.engine.stages.trial import run_trial
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.retention import front_models, keeper_of
+from unlearn_sweep.engine.store.stages import ADAPTER_FILE, StageStore
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.sweeps.file.spec import parse_spec
 from unlearn_sweep.sweeps.rescore import RescoreError, rescore_text, rescored
@@ -139,3 +142,41 @@ def test_a_file_of_other_trainings_is_refused(
     storage = directory.parent / changes.get("storage", "")
     with pytest.raises(RescoreError, match=words):
         rescored(job_of(storage, changes.get("name", "other"), "[{quantize: {bits: 4}}]", **others), directory)
+
+
+def test_every_lora_model_is_scored_though_no_weights_are_stored(tmp_path: Path) -> None:
+    """Oracle: the first sweep's own scores of the models that its trainings exported."""
+    lora = "{epochs: 2, global_batch_size: 8, workers: 0, backend: torch, lora: {rank: 2, dropout: 0.0}}"
+    rates = "[1e-3, 3e-3, 5e-3]"
+    quantize, both = "[{quantize: {bits: 4}}]", "[{quantize: {bits: 4}}, {prefill: {tokens: [1]}}]"
+    job = job_of(tmp_path, "first", quantize, rates=rates, training=lora, prune="false")
+    before, trained = run(job)
+    store, keys = StageStore(tmp_path), [record.stage_keys["unlearn"] for record in before]
+    assert len(before) == len(trained) == 3
+    for key in keys:
+        store.evict_model(key)
+    found = rescored(job_of(tmp_path, "anew", both, rates=rates, training=lora), job.directory)
+    assert (found.trials, found.left_out) == ({0: 0, 1: 1, 2: 2}, {})
+    shutil.rmtree(store.stage_folder(before[2].stage_keys["attack:quantize-4bit"]))  # measured again, on the model made
+    after, worked = run(found.job)
+    assert [name.split("-")[2] for name in worked] == ["restored"] * 3
+    for new, old in zip(after, before, strict=True):
+        assert (new.state, new.ue, new.ut, new.attacks[0]) == ("complete", old.ue, old.ut, old.attacks[0])
+        assert not any(score.skipped for score in new.attacks)
+    front = front_models([keeper_of(record.model_dump(mode="json")) for record in [*before, *after]])
+    assert {key for key in keys if store.has_weights(key)} >= front & set(keys)
+
+
+def test_a_damaged_adapter_is_not_used(tmp_path: Path) -> None:
+    """Its stage counts as damaged: a rescore leaves the trial out, and the next training writes it again."""
+    lora = "{epochs: 1, global_batch_size: 8, workers: 0, backend: torch, lora: {rank: 2, dropout: 0.0}}"
+    job = job_of(tmp_path, "first", "[{quantize: {bits: 4}}]", rates="[1e-3]", training=lora)
+    before, _ = run(job)
+    store, key = StageStore(tmp_path), before[0].stage_keys["unlearn"]
+    store.evict_model(key)
+    adapter = store.stage_folder(key) / ADAPTER_FILE
+    data = bytearray(adapter.read_bytes())
+    data[-1] ^= 1
+    adapter.write_bytes(data)
+    with pytest.raises(RescoreError, match="1 with weights not kept"):
+        rescored(job_of(tmp_path, "anew", "[{quantize: {bits: 8}}]", rates="[1e-3]", training=lora), job.directory)

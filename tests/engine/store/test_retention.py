@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.sweep_folder import trial, write_trial
 from unlearn_sweep.engine.store.retention import Keeper, Retention
-from unlearn_sweep.engine.store.stages import StageStore
+from unlearn_sweep.engine.store.stages import ADAPTER_FILE, StageStore
 
 BYTES = 1000
 
@@ -63,6 +63,18 @@ def test_a_model_that_a_trial_of_any_sweep_works_on_stays_until_it_is_released(s
     assert Retention(store, storage / "a").evict() == []
     other.release("5")
     assert Retention(store, storage / "a").evict() == ["m1"]
+
+
+def test_a_sweep_that_trains_none_removes_only_what_an_adapter_can_restore(storage: Path) -> None:
+    store = StageStore(storage)
+    _record(storage, "a", 4, (0.3, 0.3, 0.3), "adapted")
+    retention = Retention(store, storage / "a", evicts=False)
+    assert retention.evict() == []
+    store.stage_folder("adapted").mkdir(parents=True)
+    (store.stage_folder("adapted") / ADAPTER_FILE).write_bytes(b"a")
+    assert retention.evict() == ["adapted"]
+    assert store.has_adapter("adapted")
+    assert not store.has_weights("adapted")
 
 
 def test_a_changed_front_is_seen_at_the_next_look(storage: Path) -> None:
