@@ -29,6 +29,7 @@ from unlearn_sweep.engine.study.front import REFERENCE_POINT, point_of, rivals_o
 from unlearn_sweep.engine.study.sampling import distribution_of
 from unlearn_sweep.evaluators.front import hypervolume, is_dominated
 from unlearn_sweep.evaluators.objectives.robustness import robustness
+from unlearn_sweep.evaluators.scores import Objective
 
 HERE = Path(__file__).parent
 FILE, TABLE = HERE / "search_record.yaml", HERE / "search_record.csv.gz"
@@ -55,7 +56,10 @@ VARIANTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """One trial of the table. `attacks` and `attack_s` are by label; `train_s` and `evaluate_s` are CPU seconds."""
+    """One trial of the table. `attacks` and `attack_s` are by label, `errors` (standard) by "ue", "ut" and label.
+
+    `train_s` and `evaluate_s` are CPU seconds.
+    """
 
     number: int
     method: str
@@ -65,6 +69,7 @@ class Recorded:
     ut: float | None
     attacks: dict[str, float | None]
     attack_s: dict[str, float]
+    errors: dict[str, float]
     train_s: float
     evaluate_s: float
     rungs: tuple[Rung, ...]
@@ -115,7 +120,9 @@ def read_problem(table: Path, *, without: Sequence[str] = ()) -> Problem:
 
 
 def recorded(row: Mapping[str, str], labels: Sequence[str]) -> Recorded | None:
-    number = {name: float(text) for name, text in row.items() if text and name.endswith(("_s", "_value", "ue", "ut"))}
+    number = {
+        name: float(text) for name, text in row.items() if text and name.endswith(("_s", "_value", "_se", "ue", "ut"))
+    }
     ran = [label for label in labels if row["state"] == "complete"]
     if "train_s" not in number or any(f"{label}_s" not in number for label in ran):
         return None
@@ -128,6 +135,7 @@ def recorded(row: Mapping[str, str], labels: Sequence[str]) -> Recorded | None:
         ut=number.get("ut"),
         attacks={label: number.get(f"{label}_value") for label in ran},
         attack_s={label: number[f"{label}_s"] for label in ran},
+        errors={name: number[f"{name}_se"] for name in ("ue", "ut", *ran) if f"{name}_se" in number},
         train_s=number["train_s"],
         evaluate_s=number.get("evaluate_s", 0.0),
         rungs=rungs_of(row, number["train_s"]),
@@ -250,7 +258,7 @@ def settle(
     record = TrialRecord(
         number=asked.number, key=asked.key, method=asked.method, params=asked.params, seed=asked.seed,
         state="complete" if found.state == "complete" else "collapsed", started=0.0, finished=float(asked.number),
-        ue=found.ue, ut=found.ut,
+        ue=found.ue, ut=found.ut, ue_detail=measured("ue", found.ue, found), ut_detail=measured("ut", found.ut, found),
     )  # fmt: skip
     seconds = found.train_s + found.evaluate_s
     if found.state != "complete":
@@ -258,7 +266,9 @@ def settle(
     scores, spent = attacked(problem, variant, found, visible)
     families = {attack.label: attack.family for attack in problem.job.attacks}
     rob = robustness({score.attack: score.value for score in scores if not score.skipped}, families)
-    record = record.model_copy(update={"rob": rob.value, "rob_is_bound": rob.is_bound, "attacks": scores})
+    record = record.model_copy(
+        update={"rob": rob.value, "rob_detail": rob, "rob_is_bound": rob.is_bound, "attacks": scores}
+    )
     return marked(record, variant.minimum), seconds + spent
 
 
@@ -279,14 +289,20 @@ def attacked(
 
     while waiting and not ends({score.attack: score.value for score in done}):
         attack = next_attack(waiting, done, outlook, ends)
-        done.append(_score(attack, found.attacks[attack.label]))
+        done.append(_score(attack, found.attacks[attack.label], error=found.errors.get(attack.label)))
         waiting.remove(attack)
     spent = sum(found.attack_s[score.attack] for score in done)
     return [*done, *(_score(attack, None, skipped=True) for attack in waiting)], spent
 
 
-def _score(attack: AttackSettings, value: float | None, *, skipped: bool = False) -> AttackScore:
-    return AttackScore(attack=attack.label, family=attack.family, value=value, skipped=skipped)
+def measured(name: str, value: float | None, found: Recorded) -> Objective:
+    return Objective(value=value, standard_error=found.errors.get(name))
+
+
+def _score(
+    attack: AttackSettings, value: float | None, *, error: float | None = None, skipped: bool = False
+) -> AttackScore:
+    return AttackScore(attack=attack.label, family=attack.family, value=value, standard_error=error, skipped=skipped)
 
 
 def stopped(asked: Proposal) -> TrialRecord:

@@ -27,9 +27,10 @@ from recorded_search import TABLE, VARIANTS, Problem, halves, read_problem, repl
 from unlearn_sweep.engine.study.front import REFERENCE_POINT
 from unlearn_sweep.evaluators.front import hypervolume_curve
 
-SAMPLERS = ("random", "qmc", "tpe", "nsga2", "tpe-free")
+SAMPLERS = ("random", "qmc", "tpe", "nsga2", "tpe-free", "noisy", "noisy-free")
 SHADES = {
     "random": "#767676", "qmc": "#009e73", "tpe": "#0072b2", "tpe-free": "#56b4e9", "nsga2": "#d55e00", "gp": "#cc79a7",
+    "noisy": "#b8860b", "noisy-free": "#e69f00",
 }  # fmt: skip
 
 

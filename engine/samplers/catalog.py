@@ -29,6 +29,7 @@ SAMPLERS = Catalog(
         SamplerCard(name="nsga2", summary="genetic, by crowding distance", models=True),
         SamplerCard(name="nsga3", summary="genetic, by reference points", models=True),
         SamplerCard(name="gp", summary="Gaussian process of each method", models=True, by_turn=True),
+        SamplerCard(name="noisy", summary="expected hypervolume gain, noise known", models=True),
         SamplerCard(name="qmc", summary="scrambled Sobol sequence of each method", by_turn=True),
         SamplerCard(name="random", summary="independent draws"),
         SamplerCard(name="grid", summary="every combination"),

@@ -7,7 +7,7 @@ A sweep can therefore be stopped at any time and continued with the same proposa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from unlearn_sweep.engine.search_space import MethodSpace, Scalar
@@ -26,6 +26,8 @@ class Tried:
             trial; "running" if its result is not known yet.
         values: objectives in [0, 1], higher is better, by name ("ue", "ut", "rob"); empty unless complete.
         feasible: whether it meets the constraints of the search; False unless complete.
+        errors: standard error over facts of each objective, by name; one that is unknown is left out.
+        rob_is_bound: whether "rob" is an upper bound, because attacks were skipped: the trial is not on the front.
     """
 
     number: int
@@ -33,6 +35,8 @@ class Tried:
     outcome: TrialOutcome
     values: Mapping[str, float]
     feasible: bool
+    errors: Mapping[str, float] = field(default_factory=dict)
+    rob_is_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

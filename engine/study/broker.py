@@ -32,7 +32,9 @@ from unlearn_sweep.engine.study.constraints import constrain, short_by
 from unlearn_sweep.engine.study.further_shares import FOLLOWER, Shares, at_measured_share, from_the_end, next_share
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
 from unlearn_sweep.engine.study.learnt_trials import learnt_trials
+from unlearn_sweep.engine.study.measured_errors import measured_errors
 from unlearn_sweep.engine.study.method_choice import method_by_front
+from unlearn_sweep.engine.study.noisy_sampler import DUPLICATE_OF, noisy_turn
 from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
 from unlearn_sweep.engine.study.plugin_sampler import plugin_point
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
@@ -203,7 +205,7 @@ class StudyBroker:
             points = grid_points(self.spaces.values(), self.plan.grid_points)
             return points[(place - len(self.plan.first)) % len(points)]
         if self.plan.allocation == "free" and not is_by_turn(self.plan.sampler):
-            if self.plan.sampler != "tpe":
+            if self.plan.sampler not in ("tpe", "noisy"):
                 return None
             method = self._method_by_front(number)
             return self._point_by_turn(self.spaces[method], number) or {"method": method}
@@ -236,8 +238,16 @@ class StudyBroker:
         if self.plan.sampler == "gp":
             return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
         if self.card.target and not (self.card.models and self._is_starting(space, trials)):
-            return plugin_point(self.plan, space, trials, seed=seed)
+            return plugin_point(self.plan, space, trials, seed=seed, errors=self._errors(trials))
+        if self.plan.sampler == "noisy" and not self._is_starting(space, trials):
+            errors = self._errors(trials)
+            return noisy_turn(self.plan, self.spaces, space.method, trials, seed=seed, errors=errors)
         return None
+
+    def _errors(self, trials: Sequence[FrozenTrial]) -> dict[int, dict[str, float]]:
+        """Return the standard errors of the trials that Optuna was told as complete, by number."""
+        told = {trial.number for trial in trials if trial.state is TrialState.COMPLETE}
+        return {number: measured_errors(self.settled[number]) for number in sorted(told & self.settled.keys())}
 
     def _is_starting(self, space: MethodSpace, trials: Sequence[FrozenTrial]) -> bool:
         """Return whether a method still gets its share of the random trials at the start."""
@@ -246,7 +256,7 @@ class StudyBroker:
 
     def _settle_duplicate(self, trial: Trial, twin: int) -> None:
         """Tell Optuna the known values of a duplicate if it has already seen them, else a failure."""
-        trial.set_user_attr("duplicate_of", twin)
+        trial.set_user_attr(DUPLICATE_OF, twin)
         values = self._values(self.settled[twin]) if twin in self._told else None
         if values is None:
             self.study.tell(trial.number, state=TrialState.FAIL)

@@ -23,6 +23,10 @@ OUTCOMES: Mapping[TrialState, TrialOutcome] = {
 }
 
 
+Errors = Mapping[int, Mapping[str, float]]
+"""Standard errors of each trial's objectives, by number."""
+
+
 class SamplerError(UserError):
     """The sampler of a plugin raised an error or proposed something outside the search space."""
 
@@ -30,16 +34,26 @@ class SamplerError(UserError):
     advice = "Correct the plugin, try it with `unlearn-sweep check-plugin FILE`, and rerun the same command."
 
 
-def plugin_point(plan: SearchPlan, space: MethodSpace, trials: Sequence[FrozenTrial], *, seed: int) -> dict[str, Any]:
+def plugin_point(
+    plan: SearchPlan, space: MethodSpace, trials: Sequence[FrozenTrial], *, seed: int, errors: Errors
+) -> dict[str, Any]:
     """Return the point of a plugin's sampler by study name, for the method of `space`.
 
     Raises:
         SamplerError: the sampler raised an error, or the point is not one of the space.
     """
-    own = tuple(_tried(trial, space, plan.objectives) for trial in trials if trial.params.get("method") == space.method)
+    own = tried_of(space, trials, plan.objectives, errors)
     ask = Ask(space=space, trials=own, number=len(trials), seed=seed)
     point = checked_point(plan.sampler, build_sampler(plan.sampler, plan.sampler_options), ask)
     return {"method": space.method, **{f"{space.method}.{name}": value for name, value in point.items()}}
+
+
+def tried_of(
+    space: MethodSpace, trials: Sequence[FrozenTrial], objectives: Sequence[str], errors: Errors
+) -> tuple[Tried, ...]:
+    """Return the trials of one method as a sampler sees them. `errors` are by number of the trial."""
+    own = (trial for trial in trials if trial.params.get("method") == space.method)
+    return tuple(_tried(trial, space, objectives, errors) for trial in own)
 
 
 def checked_point(name: str, sampler: Sampler, ask: Ask) -> dict[str, Any]:
@@ -78,7 +92,7 @@ def _checked(name: str, path: str, value: Any, dimension: Dimension) -> Any:
     return value
 
 
-def _tried(trial: FrozenTrial, space: MethodSpace, objectives: Sequence[str]) -> Tried:
+def _tried(trial: FrozenTrial, space: MethodSpace, objectives: Sequence[str], errors: Errors) -> Tried:
     prefix = f"{space.method}."
     params = {name.removeprefix(prefix): value for name, value in trial.params.items() if name.startswith(prefix)}
     complete = trial.state is TrialState.COMPLETE
@@ -89,4 +103,6 @@ def _tried(trial: FrozenTrial, space: MethodSpace, objectives: Sequence[str]) ->
         outcome=OUTCOMES[trial.state],
         values=values,
         feasible=complete and all(value <= 0 for value in trial.constraints.values()),
+        errors=errors.get(trial.number, {}) if complete else {},
+        rob_is_bound=complete and bool(trial.user_attrs.get("rob_is_bound")),
     )

@@ -59,7 +59,7 @@ def _run(folder: Path, sampler: str, trials: int, spaces: list[MethodSpace] = SP
 
 
 @pytest.mark.parametrize(
-    "sampler", ["tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow), "qmc", "random"]
+    "sampler", ["tpe", "nsga2", "nsga3", pytest.param("gp", marks=pytest.mark.slow), "noisy", "qmc", "random"]
 )
 @pytest.mark.parametrize("allocation", ["equal", "free"])
 def test_every_sampler_stays_inside_the_space_and_repeats_itself(tmp_path: Path, sampler: str, allocation: str) -> None:
