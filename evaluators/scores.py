@@ -82,13 +82,17 @@ class AttackTables:
 
 
 class AttackPoint(Score):
-    """One strength: `still_forgotten` is UE with anchors under the same attack, `metrics` are the model's own means."""
+    """One strength: `still_forgotten` is UE with anchors under the same attack, `metrics` are the model's own means.
+
+    `report_metrics` are the means over the half that the search never saw; empty where only one half was measured.
+    """
 
     strength: float
     unit: str
     still_forgotten: float | None
     utility: float | None
     metrics: dict[str, float] = Field(default_factory=dict)
+    report_metrics: dict[str, float] = Field(default_factory=dict)
     notes: dict[str, float] = Field(default_factory=dict)
     reason: str | None = None
 

@@ -126,8 +126,9 @@ class Scorer:
         both = {f"attack:{attack.label}": drawn, f"report_attack:{attack.label}": report_drawn}
         self.draws |= {name: pack(draws) for name, draws in both.items() if len(draws)}
         curve = sorted(search.curve, key=lambda point: weak_to_strong[point.strength])
-        unseen = {point.strength: point.still_forgotten for point in report.curve}
-        scored = dict(search) | {"curve": tuple(curve), "utility": points[-1].utility if points else None}
+        unseen = {point.strength: point for point in report.curve}
+        whole = tuple(point.model_copy(update={"report_metrics": unseen[point.strength].metrics}) for point in curve)
+        scored = dict(search) | {"curve": whole, "utility": points[-1].utility if points else None}
         return AttackScore(
             **scored,
             attack=attack.label,
@@ -136,7 +137,7 @@ class Scorer:
             report_value=report.value,
             report_standard_error=report.standard_error,
             report_reason=report.reason,
-            report_left=tuple(unseen[point.strength] for point in curve),
+            report_left=tuple(unseen[point.strength].still_forgotten for point in curve),
         )
 
     def without_model(self, attack: AttackSettings, reason: str, *, before: EvaluationScores) -> AttackScore:
@@ -185,22 +186,23 @@ class Scorer:
 
     def control_attack(self, attack: AttackSettings, which: str) -> list[AttackPoint]:
         """Return the mean metrics of a control at each strength of an attack, without normalised scores."""
-        facts = list(self._facts("search"))
-        curve = []
-        for strength, rows in self.controls.attacked(attack.label, which).items():
-            at = rows.loc[(rows["split"] == FORGET_SPLIT) & rows["group_id"].isin(facts)]
-            metrics = [name for name in self.job.ue_metrics if name in rows.columns]
-            means = at[metrics].mean().dropna()
-            curve.append(
-                AttackPoint(
-                    strength=strength,
-                    unit=str(at["unit"].iloc[0]),
-                    still_forgotten=None,
-                    utility=self._utility(rows),
-                    metrics={str(name): float(value) for name, value in means.items()},
-                )
+        return [
+            AttackPoint(
+                strength=strength,
+                unit=str(rows["unit"].iloc[0]),
+                still_forgotten=None,
+                utility=self._utility(rows),
+                metrics=self._forget_means(rows, "search"),
+                report_metrics=self._forget_means(rows, "report"),
             )
-        return curve
+            for strength, rows in self.controls.attacked(attack.label, which).items()
+        ]
+
+    def _forget_means(self, rows: pd.DataFrame, half: str) -> dict[str, float]:
+        """Return the mean of each metric of UE over the forget rows of a half; without those that have no value."""
+        mine = rows.loc[(rows["split"] == FORGET_SPLIT) & rows["group_id"].isin(list(self._facts(half)))]
+        means = mine[[name for name in self.job.ue_metrics if name in rows.columns]].mean().dropna()
+        return {str(name): float(value) for name, value in means.items()}
 
     def robustness(self, attacks: Sequence[AttackScore]) -> RobustnessScores:
         """Return Rob on both halves, or its upper bound while attacks are missing; empty if the sweep has none."""

@@ -19,6 +19,7 @@ function rises(curve) {
 }
 
 function beforeAttack(trial, unit) {
+  // The parts of the half that the search never saw are not recorded, so there its curves begin at the first strength.
   const parts = (trial.ue_detail || { parts: [] }).parts;
   const metrics = Object.fromEntries((parts || []).filter((part) => known(part.value)).map((part) => [part.metric, part.value]));
   return { strength: 0, unit, still_forgotten: trial.ue, unseen: trial.report_ue, utility: trial.ut, metrics };
@@ -28,13 +29,19 @@ function beforeAttack(trial, unit) {
 const curvesFollow = (name) => TRIALS.some((trial) => ((attackOf(trial, name) || {}).report_left || []).length > 0);
 const leftAt = (name) => (STATE.half === "report" && curvesFollow(name) ? (point) => point.unseen : (point) => point.still_forgotten);
 
+// The metric as measured on the chosen half; records of older versions have the search half only.
+const metricsFollow = (name) => TRIALS.some((trial) => ((attackOf(trial, name) || {}).curve || []).some((point) => Object.keys(point.report_metrics || {}).length));
+const metricAt = (name, metric) => (STATE.half === "report" && metricsFollow(name) ? (point) => (point.report_metrics || {})[metric] : (point) => point.metrics[metric]);
+
 function controlPoints(which, name) {
   const control = REPORT.controls ? REPORT.controls[which] : null;
   const curve = control ? control.attacks[name] || [] : [];
   if (!rises(curve)) return curve;
-  const before = control.measured.filter((one) => one.split === "forget" && one.half === "search" && known(one.value));
-  const metrics = Object.fromEntries(before.map((one) => [one.metric, one.value]));
-  return [{ strength: 0, unit: curve[0].unit, still_forgotten: control.ue, utility: control.ut, metrics }, ...curve];
+  const [metrics, report_metrics] = ["search", "report"].map((half) => {
+    const before = control.measured.filter((one) => one.split === "forget" && one.half === half && known(one.value));
+    return Object.fromEntries(before.map((one) => [one.metric, one.value]));
+  });
+  return [{ strength: 0, unit: curve[0].unit, still_forgotten: control.ue, utility: control.ut, metrics, report_metrics }, ...curve];
 }
 
 function drawHeat() {
@@ -117,13 +124,14 @@ function curves(name, value) {
 
 function controlCurves(name, metric) {
   const over = single(name);
+  const value = metricAt(name, metric);
   const traces = ["original", "gold"].map((which) => {
-    const points = controlPoints(which, name).filter((point) => known(point.metrics[metric]));
+    const points = controlPoints(which, name).filter((point) => known(value(point)));
     return {
       type: "scatter",
       mode: "lines+markers+text",
       x: points.map((point) => (over ? which : point.strength)),
-      y: points.map((point) => point.metrics[metric]),
+      y: points.map(value),
       text: points.map((_, index) => (index === points.length - 1 && !over ? which : "")),
       textposition: "top left",
       textfont: { color: themed("--ink") },
@@ -163,10 +171,10 @@ function drawCurves() {
   };
   const right = { xaxis, yaxis: { title: { text: safe(metric) } }, title: titled(metric ? `${metric}, with the controls` : "no metric recorded") };
   Plotly.react("plot-curve", curves(name, leftAt(name)), layout(left), CONFIG);
-  const raw = [...curves(name, (point) => point.metrics[metric]), ...controlCurves(name, metric)];
+  const raw = [...curves(name, metricAt(name, metric)), ...controlCurves(name, metric)];
   Plotly.react("plot-raw", raw, layout(right), CONFIG);
   byId("curve-note").textContent = `Strong lines are on the front, from before the attack (strength 0) on. Left: between the controls, which are the dashed lines, on the rows the search ${STATE.half === "report" && curvesFollow(name) ? "never saw" : "used"}. `
-    + "Right: the metric as measured on the rows the search used, with the original and the gold model under the same attack in the colour of the text."
+    + `Right: the metric as measured on the rows the search ${STATE.half === "report" && metricsFollow(name) ? "never saw" : "used"}, with the original and the gold model under the same attack in the colour of the text.`
     + (DATA.curves_left_out ? ` Curves of ${DATA.curves_left_out} further trials are left out of the page; report.json has them.` : "");
 }
 

@@ -75,7 +75,9 @@ INTERNAL = {
     "engine.training.reference.ReferenceChangedError",  # a bug of a method: the trial fails
     "evaluators.chat_models.endpoint.CallError",  # the row has no verdict
     "evaluators.chat_models.endpoint.FieldRefusedError",  # the call is made in another form
-    "evaluators.split_metrics.NoValueError",
+    "evaluators.split_statistic.NoValueError",  # the metric has no value, with this reason
+    "evaluators.attacks.attack.AttackDivergedError",  # the setting of a searched attacker left no model
+    "engine.store.calibration.NotCalibratedError",  # becomes a SpecError
     "sweeps.paper.values.NotMeasuredError",  # the metric has no value, with this reason
 }
 

@@ -178,6 +178,9 @@ def test_each_attacks_value_and_report_value(record: TrialRecord, label: str) ->
     assert score.report_value == pytest.approx(sum(point.report for point in points) / len(points))
     assert [point.still_forgotten for point in score.curve] == pytest.approx([point.search for point in points])
     assert list(score.report_left) == pytest.approx([point.report for point in points])
+    assert [point.metrics["probability"] for point in score.curve] == pytest.approx([1 - one.search for one in points])
+    unseen = [point.report_metrics["probability"] for point in score.curve]
+    assert unseen == pytest.approx([1 - one.report for one in points])
 
 
 def test_rob_is_the_least_family_of_its_own_half(record: TrialRecord) -> None:

@@ -26,7 +26,11 @@ from unlearn_sweep.evaluators.rows import DOCUMENT
 SMALL = {"steps": 1, "suffix_tokens": 3, "search_width": 4, "prompts": 2, "target_tokens": 4}
 
 
-@pytest.fixture(params=WRITERS)
+WITHOUT_ANSWERS = "blur"
+"""Its queries have no answer to attack: it is judged against the original's own."""
+
+
+@pytest.fixture(params=[name for name in WRITERS if name != WITHOUT_ANSWERS])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -40,6 +44,12 @@ def test_they_are_judged_questions_of_the_attackers_half_on_every_benchmark(name
     assert {row.group_id for row in rows} <= halves.seen
     scored = [row for row in found.evaluation["forget"] if row.group_id in halves.scored]
     assert [row for row in scored if row.kind in ("question", "choice")]  # others are left to be asked with the text
+
+
+def test_a_benchmark_without_answers_has_nothing_to_attack(tmp_path: Path) -> None:
+    found = load_benchmark(WITHOUT_ANSWERS, WRITERS[WITHOUT_ANSWERS](tmp_path))
+    with pytest.raises(AttackError, match="none of the judged forget rows"):
+        attacked_rows(found, forget_halves(found))
 
 
 def target_of(benchmark: str, folder: Path, *, original: bool = True) -> Target:

@@ -42,7 +42,7 @@ def messages(**parts: str) -> list[str]:
 def test_shipped_files_are_valid(tmp_path: Path) -> None:
     assert {path.name for path in SHIPPED} >= {"quickstart.yaml", "quickstart_deepspeed.yaml", "tofu_tiny.yaml"}
     for path in SHIPPED:
-        assert load_spec(placed(path, tmp_path), cpus=2).file.name
+        assert load_spec(placed(path, tmp_path / path.stem), cpus=2).file.name
 
 
 def test_values_and_spaces_of_a_method() -> None:

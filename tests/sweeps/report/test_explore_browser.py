@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.chromium import BROWSER, Tab, opened
 from tests.support.outcomes import trained
-from tests.sweeps.report.written_sweep import mixed_trials, write_sweep
+from tests.sweeps.report.written_sweep import controls, mixed_trials, write_sweep
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.sweeps.report.build import build_report
 
@@ -138,5 +138,27 @@ def test_attack_curves_follow_the_half(look: Look) -> None:
         assert "on the rows the search never saw" in await tab.value("byId('curve-note').textContent")
         await tab.value("document.querySelector('input[name=half][value=search]').click()")
         assert await tab.value(line) == pytest.approx([point.still_forgotten for point in attack.curve])
+
+    look(examine)
+
+
+def test_the_raw_metric_follows_the_half_for_trials_and_controls(look: Look) -> None:
+    """What was measured before the attack comes first; for a trial it is recorded on the search half only."""
+    trace = "document.getElementById('plot-raw').data.find((trace) => %s).y"
+    mine, gold = trace % "trace.customdata && trace.customdata[0] === 0", trace % "trace.marker.symbol === 'star'"
+
+    async def examine(tab: Tab) -> None:
+        await tab.value("(() => { const box = byId('curve-attack'); box.value = 'relearn-forget';"
+                        " box.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        metric = await tab.value("byId('curve-metric').value")
+        curve = next(one for one in trials()[0].attacks if one.attack == "relearn-forget").curve
+        control = controls().gold.attacks["relearn-forget"]
+        assert await tab.value(mine) == pytest.approx([point.report_metrics[metric] for point in curve])
+        assert (await tab.value(gold))[-len(control) :] == pytest.approx(
+            [point.report_metrics[metric] for point in control]
+        )
+        await tab.value("document.querySelector('input[name=half][value=search]').click()")
+        assert (await tab.value(mine))[-len(curve) :] == pytest.approx([point.metrics[metric] for point in curve])
+        assert (await tab.value(gold))[-len(control) :] == pytest.approx([point.metrics[metric] for point in control])
 
     look(examine)

@@ -55,7 +55,12 @@ def attack_score(name: str, start: float, strength: float, noise: random.Random)
     for step in strengths:
         left = max(0.0, start * (1 - strength * (step / strengths[-1])))
         metrics = {"extraction_strength": 0.05 + 0.9 * (1 - left), "probability": 0.02 + 0.8 * (1 - left)}
-        curve.append(AttackPoint(strength=step, unit=unit, still_forgotten=left, utility=0.8, metrics=metrics))
+        unseen = {metric: 0.9 * mean for metric, mean in metrics.items()}
+        curve.append(
+            AttackPoint(
+                strength=step, unit=unit, still_forgotten=left, utility=0.8, metrics=metrics, report_metrics=unseen
+            )
+        )
     value = sum(point.still_forgotten or 0.0 for point in curve) / len(curve)
     held_out = min(1.0, max(0.0, value + noise.uniform(-0.05, 0.05)))
     return AttackScore(
@@ -143,7 +148,8 @@ def controls() -> Controls:
         steps, unit = (RELEARN_STEPS, "steps") if name.startswith("relearn") else ((1.0,), "once")
         values = [start + (end - start) * index / max(1, len(steps) - 1) for index in range(len(steps))]
         return [AttackPoint(strength=step, unit=unit, still_forgotten=None, utility=1.0,
-                            metrics={"extraction_strength": value, "probability": 0.9 * value})
+                            metrics={"extraction_strength": value, "probability": 0.9 * value},
+                            report_metrics={"extraction_strength": 0.8 * value, "probability": 0.7 * value})
                 for step, value in zip(steps, values, strict=True)]  # fmt: skip
 
     def control(model: Any, ue: float, level: tuple[float, float]) -> Control:

@@ -49,4 +49,5 @@ def test_gaos_file_is_valid_and_planned_with_its_view(tmp_path: Path, monkeypatc
     plan = json.loads(run("plan", file, "--json").stdout)
     assert plan["obstacles"] == []
     assert plan["methods"][0]["method"] == "npo+gao"
-    assert all(method["settings"] == 1 for method in plan["methods"]), "a paper's file has fixed points"
+    assert [method["trials"] for method in plan["methods"]] == [5] * 6, "one fixed point, measured after each epoch"
+    assert all(method["searched"] == ["training.checkpoint"] for method in plan["methods"])
