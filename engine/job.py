@@ -147,7 +147,9 @@ NEUTRAL = frozenset(
         "prompt_probe",
     }
 )
-NEUTRAL_IN_SEARCH = frozenset({"trials", "budget", "seeds_for_finalists", "first", "unmeasured", "learnt", "trains"})
+NEUTRAL_IN_SEARCH = frozenset(
+    {"trials", "budget", "seeds_for_finalists", "first", "unmeasured", "learnt", "others", "trains"}
+)
 
 
 class SweepJob(_Part):

@@ -73,6 +73,16 @@ class LearntTrial(Configuration):
     values: dict[ObjectiveName, float] | None
 
 
+class OtherSweep(Settings):
+    """What another sweep measured: its complete trials with all their parameters, searched here or not.
+
+    The values of a trial have the objectives that were measured; a Rob that is a bound is left out.
+    """
+
+    name: str
+    trials: list[LearntTrial]
+
+
 class SearchSettings(SearchOptions):
     """How the space is searched.
 
@@ -82,6 +92,7 @@ class SearchSettings(SearchOptions):
         minimum: the constraints. A feasible trial reaches at least this value of each objective.
         first: configurations to try before the sampler's, each with its searched parameters only.
         learnt: trials of another sweep that tell the sampler where good settings lie; they are no trials of this one.
+        others: what the sweeps of `learn_from` and `warm_start` measured, to be compared with this one's values.
         trains: if False, only models of the store are measured (`rescore`); a trial without its model fails.
     """
 
@@ -90,6 +101,7 @@ class SearchSettings(SearchOptions):
     minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
     first: list[Configuration] = Field(default_factory=list)
     learnt: list[LearntTrial] = Field(default_factory=list)
+    others: list[OtherSweep] = Field(default_factory=list)
     trains: bool = True
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from unlearn_sweep.engine.job import BenchmarkSettings, ModelSource, RequestSettings, SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, place
-from unlearn_sweep.engine.search_settings import Configuration, LearntTrial, SearchOptions, SearchSettings
+from unlearn_sweep.engine.search_settings import Configuration, LearntTrial, OtherSweep, SearchOptions, SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import resources_of
+from unlearn_sweep.engine.store.snapshot import read_snapshot
+from unlearn_sweep.engine.study.transfer import measured
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS, grid_size, minimum_of
 from unlearn_sweep.sweeps.file.enqueue import check_same_as_begun, enqueued_settings
 from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, SweepFile
@@ -199,6 +201,7 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
         trials=trials_of(spec, overrides),
         first=_first(spec),
         learnt=_learnt(spec),
+        others=_others(spec),
         prune=spec.file.prune,
         minimum={name: minimum_of(text) for name, text in constraints.items()},  # pyright: ignore[reportArgumentType]
     )
@@ -218,6 +221,13 @@ def _learnt(spec: SweepSpec) -> list[LearntTrial]:
     """Return the trials of `search.learn_from`."""
     place = spec.file.search.learn_from
     return [] if place is None else learnt_from(absolute(place, spec.folder), spec.spaces)
+
+
+def _others(spec: SweepSpec) -> list[OtherSweep]:
+    """Return what the sweeps of `search.learn_from` and `search.warm_start` measured."""
+    given = (spec.file.search.learn_from, spec.file.search.warm_start)
+    places = dict.fromkeys(absolute(place, spec.folder) for place in given if place is not None)
+    return [OtherSweep(name=place.name, trials=measured(read_snapshot(place).records)) for place in places]
 
 
 def _spaces(spec: SweepSpec) -> tuple[MethodSpace, ...]:

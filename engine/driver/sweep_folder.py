@@ -16,7 +16,7 @@ from unlearn_sweep.engine.driver.changed_code import (
 from unlearn_sweep.engine.driver.front_weights import FrontWeights
 from unlearn_sweep.engine.driver.plugin_files import keep_plugins
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.search_settings import Configuration, LearntTrial
+from unlearn_sweep.engine.search_settings import Configuration, LearntTrial, OtherSweep
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.trial_task import holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
@@ -190,8 +190,8 @@ class SweepFolder:
         locked = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = locked.get("identity")
         before = locked.get("job", {}).get("search", {})
-        kept: dict[str, list[Configuration]] = {}
-        for name, kind in (("first", Configuration), ("learnt", LearntTrial)):
+        kept: dict[str, list[Configuration] | list[OtherSweep]] = {}
+        for name, kind in (("first", Configuration), ("learnt", LearntTrial), ("others", OtherSweep)):
             if before.get(name) is not None:
                 kept[name] = [kind.model_validate(configuration) for configuration in before[name]]
         self.job = self.job.model_copy(update={"search": self.job.search.model_copy(update=kept)})

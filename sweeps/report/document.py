@@ -31,6 +31,7 @@ from unlearn_sweep.engine.store.starts import Start
 from unlearn_sweep.engine.study.front_noise import FrontNoise, front_noise, sample_of
 from unlearn_sweep.engine.study.importance import Importance, importances
 from unlearn_sweep.engine.study.seed_summary import SeedSummary, seed_summary
+from unlearn_sweep.engine.study.transfer import Transfer, transfers
 from unlearn_sweep.engine.tracking.sink import noted_page
 from unlearn_sweep.sweeps.report.accounting import TimeAccount, time_account
 from unlearn_sweep.sweeps.report.attacker_budget import BudgetCurve, budget_curves
@@ -135,6 +136,7 @@ class Report(View):
         methods: What each method reached, the highest hypervolume first.
         prompt: How questions were put to models, and what the probe found.
         importance: How much each setting of a method matters for each objective, on the search half.
+        transfer: Rank correlation with the sweeps of `learn_from` and `warm_start`, as those were when this one began.
         published: Published numbers of the same benchmark and methods.
         requests: Objectives of all trials after each request to forget; empty for a sweep without requests.
         attackers: What searched attackers leave of front members and of both controls, against their budget.
@@ -168,6 +170,7 @@ class Report(View):
     compared_on: Half
     methods: list[MethodLine]
     importance: list[Importance]
+    transfer: list[Transfer]
     published: list[PublishedLine]
     requests: list[AfterRequest]
     attackers: list[BudgetCurve]
@@ -232,6 +235,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         compared_on=half,
         methods=[line.model_copy(update={"method": cleaner.text(line.method)}) for line in methods],
         importance=importances(data.trials, data.spaces(), data.objectives),
+        transfer=transfers(data.other_sweeps(), data.trials, data.objectives),
         published=published_lines(methods, data.trials, data.benchmark, options),
         requests=after_requests(data.trials, data.spec_value("requests", "after"), members),
         attackers=budget_curves(on_front, data.controls, data.spec_value("attacks") or []),

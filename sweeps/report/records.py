@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from unlearn_sweep.engine.search_settings import ObjectiveName
+from pydantic import ValidationError
+
+from unlearn_sweep.engine.search_settings import ObjectiveName, OtherSweep
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.store.records import Controls, Front, TrialRecord
 from unlearn_sweep.engine.store.snapshot import NotASweepError, Snapshot, read_snapshot
@@ -105,6 +107,13 @@ class SweepData:
         try:
             return [MethodSpace.from_json(space) for space in self.spec_value("spaces") or ()]
         except (KeyError, TypeError, ValueError):
+            return []
+
+    def other_sweeps(self) -> list[OtherSweep]:
+        """Return what the sweeps that this one learns from measured; empty if this version cannot read it."""
+        try:
+            return [OtherSweep.model_validate(other) for other in self.spec_value("search", "others") or ()]
+        except ValidationError:
             return []
 
 

@@ -8,6 +8,7 @@ from unlearn_sweep.engine.search_space import title_of
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 from unlearn_sweep.sweeps.report.picks import Pick
 from unlearn_sweep.sweeps.report.sureness import front_sureness
+from unlearn_sweep.sweeps.report.transfer_text import transfer_text
 from unlearn_sweep.sweeps.report.uncertainty import Half
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
@@ -25,6 +26,7 @@ def answer(report: Report) -> list[str]:
         _several_codes(report),
         _weakest_attack(report),
         _unmoved(report),
+        transfer_text(report),
     )
     return [sentence for sentence in found if sentence]
 
