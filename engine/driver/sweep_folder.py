@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from unlearn_sweep.engine.driver.changed_code import (
     UNRECORDED_CODE,
@@ -190,7 +190,7 @@ class SweepFolder:
         locked = read_lock_file(self.directory / "spec.lock.yaml")
         self.identity = locked.get("identity")
         before = locked.get("job", {}).get("search", {})
-        kept: dict[str, list[Configuration] | list[OtherSweep]] = {}
+        kept: dict[str, Sequence[Configuration | OtherSweep]] = {}
         for name, kind in (("first", Configuration), ("learnt", LearntTrial), ("others", OtherSweep)):
             if before.get(name) is not None:
                 kept[name] = [kind.model_validate(configuration) for configuration in before[name]]
