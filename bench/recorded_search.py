@@ -10,7 +10,7 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,12 @@ class ReplayBroker(StudyBroker):
         return self.proposal_of(asked.number, asked.method, chosen.params, seed=asked.seed)
 
 
+def without_errors(problem: Problem) -> Problem:
+    """The same sweep, recorded without standard errors."""
+    trials = {name: [replace(trial, errors={}) for trial in own] for name, own in problem.trials.items()}
+    return Problem(problem.job, trials)
+
+
 def distance(space: MethodSpace, one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> float:
     """Mean of squared distances over the searched parameters, each in [0, 1]."""
     parts = []
@@ -221,11 +227,16 @@ def distance(space: MethodSpace, one: Mapping[str, Scalar], other: Mapping[str, 
 def replay(
     problem: Problem, sampler: str, variant: Variant, *, seed: int, trials: int, learnt: Sequence[LearntTrial] = ()
 ) -> list[tuple[float, Any]]:
-    """Seconds since the start and point of each trial, one trial at a time; a point is None if it adds nothing."""
-    name, _, free = sampler.partition("-")
+    """Seconds since the start and point of each trial, one trial at a time; a point is None if it adds nothing.
+
+    A sampler may end in `-free` (the allocation) and in `-blind` (the study is told no standard errors).
+    """
+    name, *ways = sampler.split("-")
+    if "blind" in ways:
+        problem = without_errors(problem)
     plan = SearchPlan(
         sampler=name,
-        allocation="free" if free else "equal",
+        allocation="free" if "free" in ways else "equal",
         trials=trials,
         seed=seed,
         prune=variant.prune,

@@ -30,7 +30,7 @@ from unlearn_sweep.evaluators.front import hypervolume_curve
 SAMPLERS = ("random", "qmc", "tpe", "nsga2", "tpe-free", "noisy", "noisy-free")
 SHADES = {
     "random": "#767676", "qmc": "#009e73", "tpe": "#0072b2", "tpe-free": "#56b4e9", "nsga2": "#d55e00", "gp": "#cc79a7",
-    "noisy": "#b8860b", "noisy-free": "#e69f00",
+    "noisy": "#b8860b", "noisy-free": "#e69f00", "noisy-free-blind": "#000000",
 }  # fmt: skip
 
 
