@@ -398,8 +398,9 @@ def generation_speed(start: str, benchmark: Benchmark, size: Size) -> Iterator[C
 def gcg_speed(start: str, benchmark: Benchmark, size: Size) -> Iterator[Check]:
     """Time steps of GCG on two questions."""
     target = Target(model=load_model(start), tokenizer=load_tokenizer(start), benchmark=benchmark, seed=0)
-    params = GcgParams(steps=[size.gcg_steps], prompts=2, search_width=size.gcg_width, suffix_tokens=8)
-    chosen = different_facts(seen_rows(benchmark, forget_halves(benchmark)), params.prompts, seed=0)
+    questions = 2
+    params = GcgParams(steps=[size.gcg_steps], prompts=questions, search_width=size.gcg_width, suffix_tokens=8)
+    chosen = different_facts(seen_rows(benchmark, forget_halves(benchmark)), questions, seed=0)
     search = answer_search(target, params, chosen)
     taken: list[float] = []
     with torch.inference_mode(False), timed(taken):
