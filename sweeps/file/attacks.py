@@ -211,17 +211,8 @@ def _check_task_file(values: dict[str, Any], path: KeyPath, collector: ProblemCo
 
 
 def complete(params: BaseModel) -> dict[str, Any]:
-    """Return all values as JSON with defaults filled in, so that writing or omitting a default gives the same attack.
-
-    Some models reject a default together with its alternative (`tokens` with `text` of prefill). For these, return the
-    explicitly set values only.
-    """
-    values = params.model_dump(mode="json")
-    try:
-        type(params).model_validate(values)
-    except ValidationError:
-        return params.model_dump(mode="json", exclude_unset=True)
-    return values
+    """Return all values as JSON with defaults filled in: writing or omitting a default gives the same attack."""
+    return params.model_dump(mode="json")
 
 
 def _chain(params: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> dict[str, Any] | None:

@@ -88,7 +88,10 @@ def test_labels_and_complete_parameters(tmp_path: Path) -> None:
     by_label = {attack.label: attack for attack in job.attacks}
     assert by_label["relearn"].params["steps"] == [5, 20, 100]
     assert by_label["relearn-2"].params["batch_size"] == 4
-    assert by_label["prefill"].params == {"text": "Sure"}
+    assert by_label["prefill"].params == {
+        "text": "Sure",
+        "tokens": [1, 2, 4, 8],
+    }
     links = by_label["chain-quantize-4bit-relearn"].params["steps"]
     assert [list(link) for link in links] == [["quantize"], ["relearn"]]
     assert links[1]["relearn"]["steps"] == [5, 20, 100]
