@@ -8,7 +8,14 @@ import pytest
 from optuna.samplers import NSGAIIISampler, NSGAIISampler, RandomSampler
 
 from unlearn_sweep.engine.samplers.catalog import SAMPLERS
-from unlearn_sweep.engine.search_settings import Budget, Configuration, LearntTrial, SearchPlan, SearchSettings
+from unlearn_sweep.engine.search_settings import (
+    Budget,
+    Configuration,
+    LearntTrial,
+    OtherSweep,
+    SearchPlan,
+    SearchSettings,
+)
 from unlearn_sweep.engine.search_space import MethodSpace, Uniform
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.sampling import make_sampler
@@ -21,6 +28,7 @@ def test_every_sampler_has_its_card_and_runs() -> None:
         "nsga2": NSGAIISampler,
         "nsga3": NSGAIIISampler,
         "gp": RandomSampler,
+        "noisy": RandomSampler,
         "qmc": RandomSampler,
         "random": RandomSampler,
         "grid": RandomSampler,
@@ -44,6 +52,7 @@ def test_a_plan_holds_every_option_of_the_settings() -> None:
         first=[Configuration(method="npo")],
         trains=False,
         learnt=[LearntTrial(method="npo", values=None)],
+        others=[OtherSweep(name="smaller", trials=[])],
     )
     plan = SearchPlan.of(settings, seed=4, objectives=("ue", "ut"), window=8)
     assert plan.model_dump(include=set(SearchSettings.model_fields)) == settings.model_dump()
