@@ -106,7 +106,7 @@ and 3 (`tests/engine/training/test_backends.py`); with LoRA that is tested for n
 | `gru`, `mudman` | the same and one more, the smoothed retain gradient, in checkpoints too |
 | `sam`, `gnr`, `cr`, `tar` | the same, and a copy of the trained weights while they are moved |
 | `undo` | the weights of the model it learns from, also with LoRA |
-| `cir` | for each MLP matrix the second moments of its inputs and outputs, a square matrix each, in float32 |
+| `cir` | for each MLP matrix the second moments of its inputs and outputs, a square matrix each, in float64 |
 | `weight_avg` | a float32 copy of the trained weights |
 | `lat` | one activation of the forget batch, and no weight gradient while the adversary works |
 

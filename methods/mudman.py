@@ -20,6 +20,12 @@ from unlearn_sweep.methods.interface import Gradients, Needs, Probe, grouped
 from unlearn_sweep.methods.moved_weights import smoothed, squared_norm
 
 MEMORY = "mudman"
+NOISE = 1e-6
+"""Length of the retain gradient, in lengths of the forget gradient, below which its signs are rounding errors.
+
+That is the case for KL to a model that has not moved yet. No share is reported there, and the masked gradient, scaled
+to that length, moves nothing.
+"""
 
 
 def undisruptive(forget: Sequence[Tensor], retain: Sequence[Tensor]) -> list[Tensor]:
@@ -44,7 +50,8 @@ class MUDMAN:
         parts = (gradients.forget, retain, masked)
         forget_squared, retain_squared, masked_squared = probe.total(torch.stack([squared_norm(one) for one in parts]))
         if forget_squared > 0:
-            probe.report("mudman_kept_share", float((masked_squared / forget_squared).sqrt()))
+            if retain_squared > NOISE**2 * forget_squared:
+                probe.report("mudman_kept_share", float((masked_squared / forget_squared).sqrt()))
             factor = self.mudman_length * (retain_squared / forget_squared).sqrt()
             masked = [factor.to(gradient.dtype) * gradient for gradient in masked]
         return Gradients(forget=masked, retain=retain)

@@ -32,7 +32,10 @@ SAVED = "collapse.safetensors"
 
 @dataclass(slots=True)
 class Sums:
-    """Sums over tokens of vectors [D]: of each, of x x^T, and their number."""
+    """Sums over tokens of vectors [D]: of each, of x x^T, and their number.
+
+    In float64: a variance is the small difference of two of them.
+    """
 
     total: Tensor
     products: Tensor
@@ -40,7 +43,8 @@ class Sums:
 
     @classmethod
     def empty(cls, width: int, device: torch.device) -> Sums:
-        return cls(*(torch.zeros(shape, device=device) for shape in ((width,), (width, width), ())))
+        shapes = (width,), (width, width), ()
+        return cls(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,6 +52,7 @@ class Sums:
 
     def add(self, vectors: Tensor) -> None:
         """Add vectors [N, D]."""
+        vectors = vectors.double()
         self.total += vectors.sum(0)
         self.products += vectors.T @ vectors
         self.count += vectors.shape[0]
@@ -122,7 +127,8 @@ class Collapse:
         total, products, count = (ranks.sum(part.clone()) for part in sums.parts)
         for part in sums.parts:
             part.zero_()
-        return self.settings.common(total, products, float(count), number)
+        found = self.settings.common(total, products, float(count), number)
+        return Common(found.mean.float(), found.components.float().contiguous())
 
     def _hook(self, state: LayerState) -> Any:
         def hook(layer: nn.Linear, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:

@@ -25,12 +25,6 @@ PARAMS: dict[str, dict[str, Any]] = {
 }
 
 
-FURTHEST = {"cir": 1e-5}
-"""Largest difference of a weight, where it is not 1e-6: principal directions turn with the rounding of the sums."""
-COUNTED = {"mudman_kept_share": 0.05}
-"""Terms that count signs, and what rounding may change: gradients near zero have the sign of their rounding error."""
-
-
 def fits(method: str, wrapper: str) -> bool:
     try:
         card(f"{method}+{wrapper}")
@@ -52,9 +46,6 @@ def test_a_wrapped_method_trains_and_its_micro_batches_add_up(
     split = make_job(name, params, max_steps=2, micro_batch_size=2)
     outcomes = [run_worker(job, benchmark=benchmark) for job in (whole, split)]
     assert furthest(weights(whole), load_file(Path(whole["start_model"]) / "model.safetensors")) > 1e-6
-    assert furthest(weights(whole), weights(split)) < FURTHEST.get(wrapper, 1e-6)
-    ours, theirs = (outcome["terms"] for outcome in outcomes)
-    assert ours.keys() == theirs.keys()
-    for term, value in ours.items():
-        assert value == pytest.approx(theirs[term], rel=1e-3, abs=COUNTED.get(term, 1e-5)), term
+    assert furthest(weights(whole), weights(split)) < 1e-6
+    assert outcomes[0]["terms"] == pytest.approx(outcomes[1]["terms"], rel=1e-3, abs=1e-5)
     assert outcomes[0]["stopped_early"] is None
