@@ -119,7 +119,8 @@ class AttackerSearch(_Part):
 class AttackSettings(_Part):
     """One attack of the battery. `label` is unique in the sweep; `params` include all defaults.
 
-    `searched` is None unless the attack is one setting of a searched attacker.
+    `searched` is None unless the attack is one setting of a searched attacker. `entry` is the position of its entry in
+    the file's list, for messages: a preset, a grid or a search is several attacks. It is written nowhere.
     """
 
     label: str
@@ -127,6 +128,7 @@ class AttackSettings(_Part):
     family: str
     params: dict[str, Any] = Field(default_factory=dict)
     searched: AttackerSearch | None = None
+    entry: int = Field(default=0, exclude=True)
 
 
 NEUTRAL = frozenset(

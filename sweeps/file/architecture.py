@@ -12,6 +12,7 @@ from unlearn_sweep.evaluators.attacks.catalog import CHAIN
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.paths import absolute
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 
 NO_SDPA = frozenset({"bloom", "gemma2", "gpt_oss", "gptj", "mamba", "mpt"})
 """Common model types without sdpa. Others are detected when the model is loaded."""
@@ -46,19 +47,26 @@ def check_class(
         message = f"adapters of experts take no dropout, and this model ({kind}) is a mixture of experts"
         allowed = "dropout: 0, or targets: attention"
         collector.add(("training", "lora", "dropout"), message, given=f"{lora.dropout:g}", allowed=allowed)
-    for number, attack in enumerate(attacks):
+    for attack in attacks:
+        place: KeyPath = ("attacks", attack.entry)
+        if not collector.is_valid(place):
+            continue
         in_weights = any(name == "abliterate" and params.get("where") == "weights" for name, params in _links(attack))
         if in_weights and not writes_plainly(model.tensors):
             message = (
                 f"a model of type {kind} does not write to its residual stream through plain o_proj and down_proj "
                 "layers, so no direction can be taken out of its weights"
             )
-            collector.add(("attacks", number), message, allowed="where: activations", advice="write where: activations")
+            collector.add(
+                ("attacks", attack.entry), message, allowed="where: activations", advice="write where: activations"
+            )
         by_inputs = any(name == "prune" and params.get("by") == "wanda" for name, params in _links(attack))
         if by_inputs and has_experts(model.tensors):
             message = f"a model of type {kind} is a mixture of experts, and the input of each expert cannot be read"
             allowed = "by: magnitude, set_difference"
-            collector.add(("attacks", number), message, given="wanda", allowed=allowed, advice="write by: magnitude")
+            collector.add(
+                ("attacks", attack.entry), message, given="wanda", allowed=allowed, advice="write by: magnitude"
+            )
 
 
 def _links(attack: AttackSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:

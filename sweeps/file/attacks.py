@@ -56,7 +56,7 @@ def read_attacks(
                 if machine is not None:
                     for attack in settings:
                         _check_quantizers(attack, path, machine, collector)
-                found.append(settings)
+                found.append([attack.model_copy(update={"entry": index}) for attack in settings])
     named = unique_labels([settings[0] for settings in found])
     return tuple(
         attack
@@ -255,11 +255,13 @@ def check_sampling(attacks: Sequence[AttackSettings], ue: Sequence[str], collect
     """Report attack `sample`, also inside a chain, where no metric of UE reads the answers it draws."""
     known = [name for name in ue if name in METRICS]  # an unknown one is a mistake of its own
     reading = [name for name in row_metrics(known) if METRICS[name].needs in GENERATED]
-    for number, attack in enumerate(attacks):
+    for attack in attacks:
+        if not collector.is_valid(("attacks", attack.entry)):
+            continue
         steps = attack.params["steps"] if attack.name == CHAIN else [{attack.name: attack.params}]
         if not reading and any(SAMPLE in step for step in steps):
             collector.add(
-                ("attacks", number),
+                ("attacks", attack.entry),
                 "draws answers, and no metric of ue reads generated answers: it would change nothing",
                 given=SAMPLE,
                 allowed=listing(

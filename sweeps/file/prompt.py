@@ -90,11 +90,13 @@ def check_thinking(
             return "asks through the chat template, and the model's tokenizer has none"
         return marks.refusal(facts.chat_template) if facts is not None and facts.chat_template else None
 
-    for number, attack in enumerate(attacks):
+    for attack in attacks:
+        if not collector.is_valid(("attacks", attack.entry)):
+            continue
         for marks in thought_marks_of(attack):
             if (reason := refusal(marks)) is not None:
                 advice = "leave the attack out, or set argument to the one that the template has"
-                collector.add(("attacks", number), reason, allowed=THINKS, advice=advice)
+                collector.add(("attacks", attack.entry), reason, allowed=THINKS, advice=advice)
     # A plain format and a tokenizer without a template are reported with the other settings of a chat.
     template = None if facts is None else facts.chat_template
     if settings.thinking is not None and template and (reason := settings.thinking.refusal(template)) is not None:

@@ -46,7 +46,8 @@ def template_refusals(job: SweepJob, place: str | None = None) -> dict[str, str]
     """
     thinking = settings_in(job.benchmark.params).thinking
     wanted: dict[str, list[ThoughtMarks]] = {"prompt.thinking": [] if thinking is None else [thinking]}
-    wanted |= {f"attacks.{number}": thought_marks_of(attack) for number, attack in enumerate(job.attacks)}
+    for attack in job.attacks:
+        wanted.setdefault(f"attacks.{attack.entry}", []).extend(thought_marks_of(attack))
     original = job.original
     named = place or original.tokenizer or original.path or (original.recipe or {}).get("base")
     if not any(wanted.values()) or not model_ids({"tokenizer": named}):

@@ -32,3 +32,20 @@ def test_sampling_is_refused_where_no_metric_reads_answers(attack: str, tmp_path
 def test_one_metric_of_generated_answers_is_enough(attack: str, ue: str, tmp_path: Path) -> None:
     found = parse_spec(text(ue, attack), folder=tmp_path)
     assert len(found.attacks) == 2
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "preset: full_stack",
+        "grid: {relearn: {learning_rate: [1e-5, 1e-4], lora_rank: [4, 8]}}",
+        "relearn: {search: {trials: 3, learning_rate: {log: [1e-6, 1e-4]}}}",
+    ],
+)
+def test_a_mistake_names_the_files_entry_where_one_before_it_is_several_attacks(before: str, tmp_path: Path) -> None:
+    """Once each, though each of a search's settings has it."""
+    wrong = "sample: {search: {trials: 3, temperature: {uniform: [0.5, 1.0]}}}"
+    given = sweep_text(attacks=f"attacks: [{{{before}}}, {{{wrong}}}]", evaluators="evaluators: {ue: [probability]}")
+    with pytest.raises(SpecError) as refused:
+        parse_spec(given, folder=tmp_path)
+    assert [problem.path for problem in refused.value.problems] == ["attacks[1]"]
