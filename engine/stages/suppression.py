@@ -94,7 +94,7 @@ class Suppression:
             raise StageFailedError(request.stage, f"{DIVERGED}: {outcome.stop_reason or outcome.stopped_early}")
         return str(store.model_folder(request.key))
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Unmark the model, and delete its weights where no other trial will ask for them."""
         self._retention.drop(self._mark, self.request.key, keep=self.shared)
 

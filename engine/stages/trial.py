@@ -92,7 +92,7 @@ def run_trial(
         record = life.record(state="failed", reason=reason_of(error), failed_stage=BETWEEN_STAGES)
     life.forget_links()
     if (suppression := life.trainings.suppression()) is not None:
-        suppression.let_go()
+        suppression.release()
     return record
 
 

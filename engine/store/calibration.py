@@ -81,14 +81,11 @@ def measured_weights(found: Calibration, metrics: Sequence[str]) -> dict[str, fl
     Raises:
         NotCalibratedError: a metric is not in the result or has no area, or every weight is 0.
     """
-    areas = {one.metric: one for one in found.metrics}
-    lost = [f"{name} was not calibrated" for name in metrics if name not in areas]
-    lost += [
-        f"{name} has no area: {areas[name].reason}" for name in metrics if name in areas and areas[name].auc is None
-    ]
-    if lost:
+    areas = {one.metric: one.auc for one in found.metrics if one.auc is not None}
+    reasons = {one.metric: f"has no area: {one.reason}" for one in found.metrics if one.auc is None}
+    if lost := [f"{name} {reasons.get(name, 'was not calibrated')}" for name in metrics if name not in areas]:
         raise NotCalibratedError("; ".join(lost))
-    weights = {name: max(0.0, 2.0 * (areas[name].auc or 0.0) - 1.0) for name in metrics}
+    weights = {name: max(0.0, 2.0 * areas[name] - 1.0) for name in metrics}
     if not any(weights.values()):
         raise NotCalibratedError("no metric separates the pools better than chance")
     return weights

@@ -74,6 +74,8 @@ def test_forget_facts_are_divided_and_a_training_reads_its_own() -> None:
     }
     assert [len(groups) for groups in by_request.values()] == [6, 5, 5]
     assert sum(map(len, by_request.values())) == len(set().union(*by_request.values()))
+    numbers = [row.request for row in whole.train["forget"]]
+    assert numbers == sorted(numbers), "neighbours, such as one author's facts, belong to one request"
     assert {row.group_id: row.request for row in whole.evaluation["forget"]} == {
         group: number for number, groups in by_request.items() for group in groups
     }
@@ -154,6 +156,28 @@ def test_together_all_requests_so_far_are_unlearned_from_the_original(ready: Rea
     assert [training.benchmark.params[REQUESTS_KEY] for training in asked] == [[1, 2], [1, 2, 3]]
     assert {training.start_model for training in asked} == {ready[1].paths["original"]}
     assert [score.after for score in record.requests] == [2]
+
+
+def test_the_key_of_a_link_depends_on_the_model_before_it_in_sequence_and_on_the_original_together(
+    tmp_path: Path,
+) -> None:
+    """Two sequences with the same second request are other models if their first trainings differ."""
+    job = tiny_job(tmp_path, "one", [])
+    sequence, together = (
+        unlearn_links(
+            changed(job, requests=RequestSettings(after=[1, 2, 3], mode=mode)),
+            "graddiff",
+            PARAMS,
+            3,
+            "original",
+            "data",
+        )
+        for mode in ("sequence", "together")
+    )
+    assert [link.request.inputs["original"] for link in sequence] == [
+        "original", sequence[0].request.key, sequence[1].request.key
+    ]  # fmt: skip
+    assert {link.request.inputs["original"] for link in together} == {"original"}
 
 
 def test_without_requests_a_trial_has_the_key_it_always_had(tmp_path: Path) -> None:

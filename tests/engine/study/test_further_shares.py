@@ -14,6 +14,7 @@ from tests.engine.study.test_broker import _drain, _plan, _record
 from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.search_space import CHECKPOINT, Choice, Fixed, LogUniform, MethodSpace, Scalar, Uniform
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
+from unlearn_sweep.engine.study.further_shares import at_measured_share
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training_space import checkpoint_dimension, checkpoint_shares
 
@@ -113,3 +114,13 @@ def test_without_shares_nothing_follows(tmp_path: Path) -> None:
         0.8,
         0.4,
     )
+
+
+def test_a_share_that_is_not_measured_becomes_the_end() -> None:
+    """By hand: three passes are measured at thirds. A point of a user or of another sweep may name any share."""
+    shares = partial(checkpoint_shares, EACH)
+    third = shares({"epochs": 3, CHECKPOINT: 1.0})[-1]
+    assert third == pytest.approx(1 / 3, abs=1e-3)
+    for given, measured in ((0.5, 1.0), (third, third), (1.0, 1.0)):
+        assert at_measured_share({"epochs": 3, CHECKPOINT: given}, shares) == {"epochs": 3, CHECKPOINT: measured}
+    assert at_measured_share({"epochs": 3}, shares) == {"epochs": 3}
