@@ -15,9 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
-
+from tests.support.rank_process import rank_process
 from unlearn_sweep.engine.training import worker
 from unlearn_sweep.engine.training.assembly import Loaded, assemble
 from unlearn_sweep.engine.training.worker import run_worker
@@ -55,8 +53,11 @@ class Watch:
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world_size)
+    with rank_process(rank, world_size, folder):
+        watch_training(rank, folder)
+
+
+def watch_training(rank: int, folder: Path) -> None:
     task = json.loads((folder / "watched.json").read_text())
     benchmark = pickle.loads((folder / "benchmark.pickle").read_bytes())
     import_deepspeed()
@@ -72,7 +73,6 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     worker.assemble = watched  # the border between two phases, for the watch alone
     outcome = run_worker(task["job"], benchmark=benchmark)
     (folder / f"memory-{rank}.json").write_text(json.dumps({"peaks": watch.stop(), "outcome": outcome}))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

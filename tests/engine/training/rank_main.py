@@ -11,20 +11,16 @@ import pickle
 import sys
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
-
+from tests.support.rank_process import rank_process
 from unlearn_sweep.engine.training.any_training import run_any_worker
 
 
 def main(rank: int, world_size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world_size)
-    jobs = json.loads((folder / "jobs.json").read_text())
-    benchmark = pickle.loads((folder / "benchmark.pickle").read_bytes())
-    outcomes = {name: run_any_worker(job, benchmark=benchmark) for name, job in jobs.items()}
-    (folder / f"outcomes-{rank}.json").write_text(json.dumps(outcomes))
-    dist.destroy_process_group()
+    with rank_process(rank, world_size, folder):
+        jobs = json.loads((folder / "jobs.json").read_text())
+        benchmark = pickle.loads((folder / "benchmark.pickle").read_bytes())
+        outcomes = {name: run_any_worker(job, benchmark=benchmark) for name, job in jobs.items()}
+        (folder / f"outcomes-{rank}.json").write_text(json.dumps(outcomes))
 
 
 if __name__ == "__main__":
