@@ -1,6 +1,6 @@
 """One rank of a training whose memory is watched: `python memory_main.py RANK WORLD_SIZE FOLDER`.
 
-FOLDER holds watched.json (the job) and benchmark.pickle, both written by the test itself.
+FOLDER holds watched.json (the job, and a limit of memory or null) and benchmark.pickle, written by the test itself.
 It takes the meeting file of the process group and, from each rank, memory-RANK.json: MiB above what it held before.
 
 What counts is anonymous memory, from /proc/self/status: weight files are mapped, and their pages, which the kernel may
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import sys
 import threading
 from pathlib import Path
@@ -52,6 +53,15 @@ class Watch:
             self.peaks[self.phase] = max(self.peaks.get(self.phase, 0.0), status("RssAnon:") - self.base)
 
 
+def limit_memory(mib: float) -> None:
+    """Have the kernel refuse this process more than `mib` MiB of address space beyond what it has now.
+
+    Mapped weight files and stacks of threads count too.
+    """
+    most = int((status("VmSize:") + mib) * MIB * 1024)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def main(rank: int, world_size: int, folder: Path) -> None:
     with rank_process(rank, world_size, folder):
         watch_training(rank, folder)
@@ -64,6 +74,8 @@ def watch_training(rank: int, folder: Path) -> None:
     import transformers.models.llama.modeling_llama  # noqa: F401 -- what imports take is not counted
 
     watch = Watch()
+    if task["limit_mib"] is not None:
+        limit_memory(task["limit_mib"])
 
     def watched(*args: object, **options: object) -> Loaded:
         loaded = assemble(*args, **options)  # type: ignore[arg-type]
