@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_left, rows_selectable, token_batches
+from unlearn_sweep.evaluators.inference import forward_cached, pad_left, rows_selectable, token_batches
 from unlearn_sweep.evaluators.likelihood import TokenScores
+from unlearn_sweep.evaluators.model_batches import run_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,16 +94,26 @@ def generate(
     if (nucleus is None) != (uniforms is None) or (uniforms is not None and len(uniforms) != len(prompts)):
         raise ValueError("a nucleus needs random numbers for each prompt, and random numbers need a nucleus")
     waiting = [index for index, answer in enumerate(answers) if not _ended(answer, end_ids, max_new_tokens)]
-    passes = 0
-    with measuring(model):
-        for batch in token_batches([len(prompts[index]) + max_new_tokens for index in waiting], cache_tokens):
-            chosen = [waiting[position] for position in batch]
-            rows = [
-                _Row([*prompts[index], *answers[index]], answers[index], None if uniforms is None else uniforms[index])
-                for index in chosen
-            ]
-            passes += _continue(model, rows, max_new_tokens, end_ids, pad_id, nucleus)
-    return Generated(tokens=tuple(tuple(answer) for answer in answers), forward_passes=passes)
+    batches = [
+        _WritingBatch(
+            indices=tuple(waiting[position] for position in batch),
+            prompts=tuple(tuple(prompts[waiting[position]]) for position in batch),
+            answers=tuple(tuple(answers[waiting[position]]) for position in batch),
+            uniforms=None if uniforms is None else tuple(uniforms[waiting[position]] for position in batch),
+            max_new_tokens=max_new_tokens,
+            end_ids=end_ids,
+            pad_id=pad_id,
+            nucleus=nucleus,
+        )
+        for batch in token_batches([len(prompts[index]) + max_new_tokens for index in waiting], cache_tokens)
+    ]
+    done = run_batches(model, batches)
+    for batch, written in zip(batches, done, strict=True):
+        for index, tokens in zip(batch.indices, written.tokens, strict=True):
+            answers[index] = list(tokens)
+    return Generated(
+        tokens=tuple(tuple(answer) for answer in answers), forward_passes=sum(one.forward_passes for one in done)
+    )
 
 
 def known_opening(
@@ -126,6 +137,36 @@ class _Row:
     fed: list[int]
     answer: list[int]
     uniforms: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WritingBatch:
+    """Prompts that are answered at once, from what is known of their answers.
+
+    `indices`: what the prompts are among all that are answered.
+    """
+
+    indices: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    answers: tuple[tuple[int, ...], ...]
+    uniforms: tuple[NDArray[np.float64], ...] | None
+    max_new_tokens: int
+    end_ids: frozenset[int]
+    pad_id: int
+    nucleus: Nucleus | None
+
+    @property
+    def size(self) -> int:
+        return len(self.prompts) * (max(map(len, self.prompts)) + self.max_new_tokens)
+
+    def run(self, model: PreTrainedModel) -> Generated:
+        numbers = self.uniforms or (None,) * len(self.prompts)
+        rows = [
+            _Row([*prompt, *answer], list(answer), own)
+            for prompt, answer, own in zip(self.prompts, self.answers, numbers, strict=True)
+        ]
+        passes = _continue(model, rows, self.max_new_tokens, self.end_ids, self.pad_id, self.nucleus)
+        return Generated(tokens=tuple(tuple(row.answer) for row in rows), forward_passes=passes)
 
 
 def _ended(answer: Sequence[int], end_ids: frozenset[int], max_new_tokens: int) -> bool:

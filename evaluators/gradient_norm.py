@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from unlearn_sweep.evaluators.likelihood import NonFiniteLogits
+from unlearn_sweep.evaluators.model_batches import run_batches
 from unlearn_sweep.evaluators.rows import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Form = Literal["global", "open_unlearning"]
+AT_A_TIME = 8
+"""Examples that one process computes before it is given others."""
 
 
 def gradient_norms(model: PreTrainedModel, examples: Sequence[Example], *, form: Form = "global") -> list[float]:
@@ -30,23 +34,38 @@ def gradient_norms(model: PreTrainedModel, examples: Sequence[Example], *, form:
     Raises:
         NonFiniteLogits: the model is broken.
     """
-    training = [module for module in model.modules() if module.training]
-    parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
-    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
-    model.eval()
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        norms = [_norm(model, parameters, example, form) for example in examples]
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        for module in training:
-            module.training = True
+    batches = [
+        _GradientBatch(examples=tuple(examples[first : first + AT_A_TIME]), form=form)
+        for first in range(0, len(examples), AT_A_TIME)
+    ]
+    norms = [norm for found in run_batches(model, batches) for norm in found]
     broken = tuple(example.row_id for example, norm in zip(examples, norms, strict=True) if not math.isfinite(norm))
     if broken:
         raise NonFiniteLogits(broken, len(examples))
     return norms
+
+
+@dataclass(frozen=True, slots=True)
+class _GradientBatch:
+    """Examples whose norms are computed one after the other."""
+
+    examples: tuple[Example, ...]
+    form: Form
+
+    @property
+    def size(self) -> int:
+        return sum(len(example.prompt_ids) + len(example.answer_ids) for example in self.examples)
+
+    def run(self, model: PreTrainedModel) -> list[float]:
+        parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+        frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        try:
+            return [_norm(model, parameters, example, self.form) for example in self.examples]
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
 
 
 def _norm(model: PreTrainedModel, parameters: Sequence[torch.nn.Parameter], example: Example, form: Form) -> float:

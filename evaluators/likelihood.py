@@ -8,8 +8,9 @@ answers) read that prompt once: its keys and values are cached and repeated for 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,12 @@ from torch import Tensor
 
 from unlearn_sweep.evaluators.inference import (
     forward_cached,
-    measuring,
     pad_left,
     pad_right,
     rows_selectable,
     token_batches,
 )
+from unlearn_sweep.evaluators.model_batches import run_batches
 from unlearn_sweep.evaluators.rows import Example
 from unlearn_sweep.evaluators.vocabulary import token_statistics
 
@@ -78,25 +79,38 @@ def score(
 ) -> LikelihoodPass:
     """Score every answer token of every example, on the model's device and in its dtype, with log-softmax in float32.
 
-    Batching, order and padding change nothing beyond rounding. `batch_tokens` bounds rows times width of a batch.
-    `share_prompts=False` reads every sequence in full: the plain form, for comparison. `moments` are the
-    indices of examples of which mean and variance of log p at each place are wanted too, from the same forward passes.
+    Batching, order and padding change nothing beyond rounding, and copies of the model (`model_batches`) change
+    nothing. `batch_tokens` bounds rows times width of a batch. `share_prompts=False` reads every sequence in full: the
+    plain form, for comparison. `moments` are the indices of examples of which mean and variance of log p at each place
+    are wanted too, from the same forward passes.
     Raises ValueError for an example without prompt or answer tokens, `NonFiniteLogits` for a broken model.
     """
     _check(examples)
-    lengths = [len(example.answer_ids) for example in examples]
-    sheet = _Sheet(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), moments=frozenset(moments))
     whole, shared = _by_prompt(examples) if share_prompts else (list(range(len(examples))), [])
-    with measuring(model):
-        if shared and not rows_selectable(_new_cache(model)):
-            whole, shared = list(range(len(examples))), []
-        widths = [len(examples[index].prompt_ids) + lengths[index] for index in whole]
-        for batch in token_batches(widths, batch_tokens):
-            _score_whole(model, examples, [whole[position] for position in batch], pad_id, sheet)
-        prompt_widths = [len(examples[family[0]].prompt_ids) for family in shared]
-        for batch in token_batches(prompt_widths, batch_tokens):
-            _score_shared(model, examples, [shared[position] for position in batch], pad_id, batch_tokens, sheet)
+    if shared and not rows_selectable(_new_cache(model)):
+        whole, shared = list(range(len(examples))), []
+    batches = [
+        _ScoringBatch.of(examples, indices, families, moments=moments, pad_id=pad_id, batch_tokens=batch_tokens)
+        for indices, families in _batches(examples, whole, shared, batch_tokens)
+    ]
+    sheet = _Sheet([len(example.answer_ids) for example in examples], moments=frozenset(moments))
+    for batch, scored in zip(batches, run_batches(model, batches), strict=True):
+        sheet.put(batch.indices, scored)
     return LikelihoodPass(scores=sheet.rows(examples), forward_passes=sheet.forward_passes)
+
+
+def _batches(
+    examples: Sequence[Example], whole: Sequence[int], shared: Sequence[Sequence[int]], batch_tokens: int
+) -> Iterator[tuple[list[int], list[list[int]]]]:
+    """Yield the examples of each batch, and the families among them by place in the batch: all of it, or none."""
+    widths = [len(examples[index].prompt_ids) + len(examples[index].answer_ids) for index in whole]
+    for batch in token_batches(widths, batch_tokens):
+        yield [whole[position] for position in batch], []
+    for batch in token_batches([len(examples[family[0]].prompt_ids) for family in shared], batch_tokens):
+        families = [shared[position] for position in batch]
+        firsts = np.cumsum([0, *(len(family) for family in families)]).tolist()
+        places = [list(range(first, last)) for first, last in pairwise(firsts)]
+        yield [index for family in families for index in family], places
 
 
 def _check(examples: Sequence[Example]) -> None:
@@ -119,7 +133,8 @@ def _by_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[int]]]
 class _Sheet:
     """All answer tokens laid end to end: example i owns positions `starts[i]` up to `starts[i + 1]`."""
 
-    def __init__(self, starts: NDArray[np.int64], *, moments: frozenset[int]) -> None:
+    def __init__(self, lengths: Sequence[int], *, moments: frozenset[int]) -> None:
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.starts = starts
         self.with_moments = moments
         self.moments = np.full((2, int(starts[-1])), np.nan, dtype=np.float32) if moments else None
@@ -142,6 +157,16 @@ class _Sheet:
         if self.moments is not None and found.mean is not None and found.variance is not None:
             self.moments[:, positions] = torch.stack([found.mean, found.variance]).cpu().numpy()
         self.forward_passes += 1
+
+    def put(self, indices: Sequence[int], scored: _Scored) -> None:
+        """Take over the scores of the examples `indices`, which were scored as one batch."""
+        if not indices:
+            return
+        positions = np.concatenate([self.positions(index) for index in indices])
+        self.logp[positions], self.argmax[positions] = scored.logp, scored.argmax
+        if self.moments is not None and scored.moments is not None:
+            self.moments[:, positions] = scored.moments
+        self.forward_passes += scored.forward_passes
 
     def positions(self, index: int, skip: int = 0) -> NDArray[np.int64]:
         return np.arange(self.starts[index] + skip, self.starts[index + 1])
@@ -169,19 +194,80 @@ class _Sheet:
         )
 
 
-def _score_whole(
-    model: PreTrainedModel, examples: Sequence[Example], batch: Sequence[int], pad_id: int, sheet: _Sheet
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """Scores of all answer tokens of a batch, end to end (N tokens): `logp`, `argmax` [N], `moments` [2, N]."""
+
+    logp: NDArray[np.float32]
+    argmax: NDArray[np.int64]
+    moments: NDArray[np.float32] | None
+    forward_passes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ScoringBatch:
+    """Examples that are scored at once; with `families`, each of them reads its prompt once.
+
+    `indices`: what the examples are among all that are scored. `moments`: places in the batch.
+    """
+
+    indices: tuple[int, ...]
+    examples: tuple[Example, ...]
+    families: tuple[tuple[int, ...], ...]
+    moments: frozenset[int]
+    pad_id: int
+    batch_tokens: int
+
+    @classmethod
+    def of(
+        cls,
+        examples: Sequence[Example],
+        indices: Sequence[int],
+        families: Sequence[Sequence[int]],
+        *,
+        moments: Collection[int],
+        pad_id: int,
+        batch_tokens: int,
+    ) -> _ScoringBatch:
+        """Return the batch of the examples `indices`, without their texts."""
+        chosen = (examples[index] for index in indices)
+        wanted = frozenset(moments)
+        return cls(
+            indices=tuple(indices),
+            examples=tuple(
+                Example(row_id=one.row_id, prompt_ids=one.prompt_ids, answer_ids=one.answer_ids) for one in chosen
+            ),
+            families=tuple(map(tuple, families)),
+            moments=frozenset(place for place, index in enumerate(indices) if index in wanted),
+            pad_id=pad_id,
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def size(self) -> int:
+        widest = max(len(example.prompt_ids) for example in self.examples)
+        rows = len(self.families) or len(self.examples)
+        return rows * widest + sum(len(example.answer_ids) for example in self.examples)
+
+    def run(self, model: PreTrainedModel) -> _Scored:
+        sheet = _Sheet([len(example.answer_ids) for example in self.examples], moments=self.moments)
+        if self.families:
+            _score_shared(model, self.examples, self.families, self.pad_id, self.batch_tokens, sheet)
+        else:
+            _score_whole(model, self.examples, self.pad_id, sheet)
+        return _Scored(logp=sheet.logp, argmax=sheet.argmax, moments=sheet.moments, forward_passes=sheet.forward_passes)
+
+
+def _score_whole(model: PreTrainedModel, examples: Sequence[Example], pad_id: int, sheet: _Sheet) -> None:
     """Prompt and answer in one sequence. The last answer token is predicted but never fed."""
-    chosen = [examples[index] for index in batch]
-    ids = pad_right([(*example.prompt_ids, *example.answer_ids[:-1]) for example in chosen], pad_id)
+    ids = pad_right([(*example.prompt_ids, *example.answer_ids[:-1]) for example in examples], pad_id)
     keep = torch.zeros_like(ids, dtype=torch.bool)
-    for row, example in enumerate(chosen):
+    for row, example in enumerate(examples):
         first = len(example.prompt_ids) - 1
         keep[row, first : first + len(example.answer_ids)] = True
     logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=keep.to(model.device)).logits
-    targets = [token for example in chosen for token in example.answer_ids]
-    sheet.write(np.concatenate([sheet.positions(index) for index in batch]), logits, targets)
+    targets = [token for example in examples for token in example.answer_ids]
+    sheet.write(np.arange(len(targets)), logits, targets)
 
 
 def _score_shared(
