@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.hidden_losses import mean_squared_distance, random_direction
 from unlearn_sweep.methods.interface import IGNORED, Method, Needs, Padded, Reference, StatefulMethod, Step, Term
 from unlearn_sweep.methods.jensun import JensUn, target_tensor
@@ -146,8 +147,14 @@ def kl_per_entry(base: Method, step: Step) -> Tensor:
 def raw_logit_npo(base: NPO, step: Step) -> Tensor:
     """NPO on the differences of raw logits, of every vocabulary entry at every place: no likelihood ratio at all."""
     now, before = step.padded("forget").logits, step.reference_padded("forget").logits
+    return raw_logit_losses(before, now, beta=base.beta).sum() / max(1, now.numel())
+
+
+@row_wise
+def raw_logit_losses(before: Tensor, now: Tensor, *, beta: float) -> Tensor:
+    """NPO's loss of the difference of each raw logit [N, V], summed to [N]."""
     margin = full_precision(before) - full_precision(now)
-    return mean(-(2 / base.beta) * F.logsigmoid(base.beta * margin))
+    return (-(2 / beta) * F.logsigmoid(beta * margin)).sum(-1)
 
 
 def undial_everywhere(base: UNDIAL, step: Step) -> Tensor:
@@ -160,10 +167,16 @@ def undial_everywhere(base: UNDIAL, step: Step) -> Tensor:
     labels, entries = now.labels[:, 1:], now.logits.shape[-1]
     if entries + IGNORED < 0:
         raise ValueError(f"undial as published lowers the logit of entry V - 100; this vocabulary has {entries} only")
-    reference = full_precision(before.logits[:, :-1])
-    taken_off = torch.full_like(reference[..., :1], -base.beta)
-    lowered = reference.scatter_add(-1, labels.remainder(entries)[..., None], taken_off)
-    return mean(soft_cross_entropy(torch.softmax(lowered, -1), now.logits[:, :-1]))
+    losses = lowered_loss(before.logits[:, :-1], now.logits[:, :-1], labels.remainder(entries), beta=base.beta)
+    return mean(losses)
+
+
+@row_wise
+def lowered_loss(reference: Tensor, logits: Tensor, entries: Tensor, *, beta: float) -> Tensor:
+    """CE of logits [..., V] to softmax(reference with the logit of `entries` [...] lowered by beta), [...]."""
+    wide = full_precision(reference)
+    lowered = wide.scatter_add(-1, entries[..., None], torch.full_like(wide[..., :1], -beta))
+    return soft_cross_entropy(torch.softmax(lowered, -1), logits)
 
 
 def entropy_everywhere(base: ME, step: Step) -> Tensor:
@@ -194,24 +207,40 @@ def counted_before_the_shift(base: SimNPO, step: Step) -> Tensor:
 
 def clamped_jensun(base: JensUn, step: Step) -> Tensor:
     """JensUn's forget term with every probability clamped at 1e-9 before its logarithm."""
-    p, q = clamped_pair(base, step)
-    middle = ((p + q) / 2).log()
-    return mean(0.5 * (p * (p.log() - middle) + q * (q.log() - middle)).sum(-1))
+    return mean(clamped_jsd(*laid_out(base, step)))
 
 
 def clamped_jensun_kl(base: JensUnKL, step: Step) -> Tensor:
     """KL(target || model) with every probability of both clamped at 1e-9: all entries of the vocabulary count."""
-    p, q = clamped_pair(base, step)
-    return mean((q * (q.log() - p.log())).sum(-1))
+    return mean(clamped_kl(*laid_out(base, step)))
 
 
-def clamped_pair(base: JensUn | JensUnKL, step: Step) -> tuple[Tensor, Tensor]:
-    """The model's probabilities and the one-hot targets [N, V], each clamped at 1e-9."""
+def laid_out(base: JensUn | JensUnKL, step: Step) -> tuple[Tensor, Tensor]:
+    """The forget batch's logits [N, V], and the target's token [N] for each of its places."""
     batch = step.forward("forget")
     ids = target_tensor(step, base.target, batch.targets)
-    wanted = ids[positions(batch.sequence, batch.sequences) % ids.numel()]
-    p = log_probs(batch.logits).exp().clamp(min=CLAMPED_AT)
-    return p, torch.zeros_like(p).scatter(-1, wanted[:, None], 1.0).clamp(min=CLAMPED_AT)
+    return batch.logits, ids[positions(batch.sequence, batch.sequences) % ids.numel()]
+
+
+@row_wise
+def clamped_jsd(logits: Tensor, targets: Tensor) -> Tensor:
+    """Jensen-Shannon divergence [N] between the model and one-hot targets [N], both clamped."""
+    p, q = clamped_pair(logits, targets)
+    middle = ((p + q) / 2).log()
+    return 0.5 * (p * (p.log() - middle) + q * (q.log() - middle)).sum(-1)
+
+
+@row_wise
+def clamped_kl(logits: Tensor, targets: Tensor) -> Tensor:
+    """KL(target || model) [N] of one-hot targets [N], both clamped."""
+    p, q = clamped_pair(logits, targets)
+    return (q * (q.log() - p.log())).sum(-1)
+
+
+def clamped_pair(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The model's probabilities and the one-hot targets [N, V], each clamped at 1e-9."""
+    p = log_probs(logits).exp().clamp(min=CLAMPED_AT)
+    return p, torch.zeros_like(p).scatter(-1, targets[:, None], 1.0).clamp(min=CLAMPED_AT)
 
 
 # --- hidden states ----------------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.interface import Needs, Step, Term
 from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 from unlearn_sweep.methods.token_losses import full_precision, positions, soft_cross_entropy
 
 
+@row_wise
 def cross_entropy_unlearning(logits: Tensor, targets: Tensor) -> Tensor:
     """CE [N] of the model to q = softmax(logits with the target's at minus infinity), q held constant.
 

@@ -20,8 +20,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.interface import Needs, Step, Supervised, Term
 from unlearn_sweep.methods.token_losses import (
+    first_choice,
     full_precision,
     log_probs,
     positions,
@@ -43,6 +45,14 @@ def novice_target(
         edge = scores.topk(top_k, dim=-1).values[:, -1:]
         scores = scores.masked_fill(scores < edge, float("-inf"))
     return torch.softmax(scores, dim=-1)
+
+
+@row_wise
+def erasure(
+    logits: Tensor, plain: Tensor, novice: Tensor, expert: Tensor, eta: Tensor, *, temperature: float, top_k: int
+) -> Tensor:
+    """CE [N] of the model to `novice_target`."""
+    return soft_cross_entropy(novice_target(plain, novice, expert, eta, temperature=temperature, top_k=top_k), logits)
 
 
 def ramp(batch: Supervised, eta: float) -> Tensor:
@@ -86,15 +96,19 @@ class ELM:
     def terms(self, step: Step) -> tuple[Term, ...]:
         batch = step.forward("forget")
         plain, novice, expert = (step.reference_logits(view) for view in ("forget", NOVICE, EXPERT))
-        target = novice_target(
-            plain, novice, expert, ramp(batch, self.eta), temperature=self.temperature, top_k=self.top_k
-        )
-        erase = soft_cross_entropy(target, batch.logits).sum()
+        erase = erasure(
+            batch.logits,
+            plain,
+            novice,
+            expert,
+            ramp(batch, self.eta),
+            temperature=self.temperature,
+            top_k=self.top_k,
+        ).sum()
         terms = [Term(name="forget", total=erase, view="forget", per="token", weight=self.forget_weight)]
         if self.retain_weight:
             kept = step.forward("retain")
-            first_choice = step.reference_logits("retain").argmax(-1)
-            total = token_nll(kept.logits, first_choice).sum()
+            total = token_nll(kept.logits, first_choice(step.reference_logits("retain"))).sum()
             terms.append(Term(name="retain", total=total, view="retain", per="token", weight=self.retain_weight))
         if self.fluency_weight:
             fluent = step.forward(self.fluent_view)

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.interface import Needs, Step, Term
 from unlearn_sweep.methods.token_losses import full_precision, log_probs
 
 
+@row_wise
 def scale_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     """d/dw of CE(w * logits, target) at w = 1, [N]: expected logit less the target's. 0 where scaling gains nothing."""
     scores = full_precision(logits)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.interface import Needs, Step, Term
 from unlearn_sweep.methods.retain import retain_term
 from unlearn_sweep.methods.token_losses import full_precision
 
 
+@row_wise
 def logit_margin(logits: Tensor) -> Tensor:
     """(max - mean)^2 of each token's logits, [N]; 0 where all entries are equal."""
     scores = full_precision(logits)

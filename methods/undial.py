@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.interface import Needs, Step, Term
 from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 from unlearn_sweep.methods.token_losses import full_precision, soft_cross_entropy
 
 
+@row_wise
 def undial_loss(reference_logits: Tensor, logits: Tensor, targets: Tensor, *, beta: float) -> Tensor:
     """CE [N] of the model to softmax(reference logits - beta * one-hot(target)).
 

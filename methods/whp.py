@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unlearn_sweep.methods.chunked_logits import row_wise
 from unlearn_sweep.methods.interface import Needs, Step, Term
 from unlearn_sweep.methods.retain import Retain, retain_needs, retain_terms
 from unlearn_sweep.methods.token_losses import full_precision, soft_cross_entropy, token_nll
@@ -31,6 +32,15 @@ def generic_logits(original: Tensor, reinforced: Tensor, *, strength: float) -> 
     """original - strength * relu(reinforced - original), [N, V], without a gradient; strength 0 is the original."""
     before, after = full_precision(original).detach(), full_precision(reinforced).detach()
     return before - strength * (after - before).relu()
+
+
+@row_wise
+def generic_loss(logits: Tensor, original: Tensor, reinforced: Tensor, *, strength: float, labels: Labels) -> Tensor:
+    """CE [N] of the model to the generic prediction: to its first choice, or to its distribution."""
+    generic = generic_logits(original, reinforced, strength=strength)
+    if labels == "first_choice":
+        return token_nll(logits, generic.argmax(-1))
+    return soft_cross_entropy(torch.softmax(generic, -1), logits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +64,7 @@ class WHP:
 
     def terms(self, step: Step) -> tuple[Term, ...]:
         batch = step.forward("forget")
-        generic = generic_logits(step.reference_logits("forget"), step.teacher_logits("forget"), strength=self.strength)
-        if self.labels == "first_choice":
-            losses = token_nll(batch.logits, generic.argmax(-1))
-        else:
-            losses = soft_cross_entropy(torch.softmax(generic, -1), batch.logits)
+        original, reinforced = step.reference_logits("forget"), step.teacher_logits("forget")
+        losses = generic_loss(batch.logits, original, reinforced, strength=self.strength, labels=self.labels)
         forget = Term(name="forget", total=losses.sum(), view="forget", per="token", weight=self.forget_weight)
         return (forget, *retain_terms(self.retain, step, self.retain_weight))

@@ -227,8 +227,8 @@ class Models:
     def frozen(self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True) -> Frozen:
         """Make a model that `load` returned one that is not trained."""
         if self.sharded:
-            return ShardedModel(model, self._config(model), layers=layers, head=head)
-        return FrozenModel(model, layers=layers, head=head, copied=False)
+            return ShardedModel(model, self._config(model), layers=layers, head=head, logits=self.job.training.logits)
+        return FrozenModel(model, layers=layers, head=head, copied=False, logits=self.job.training.logits)
 
     def _config(self, model: PreTrainedModel) -> dict[str, Any]:
         from unlearn_sweep.engine.training.deepspeed_backend import engine_config
@@ -285,7 +285,7 @@ def trainable(job: TrainJob, model: PreTrainedModel, needs: Needs, layers: Seque
         add_adapters(model, job.training.lora, needs, layers)
     else:
         freeze_rest(model, needs, layers)
-    return SupervisedLM(model, autocast=autocast, layers=layers, head=needs.logits).train()
+    return SupervisedLM(model, autocast=autocast, layers=layers, head=needs.logits, logits=job.training.logits).train()
 
 
 def reference_nlls(

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from unlearn_sweep.engine.training.logits_head import ChunkedHead
 from unlearn_sweep.engine.training.training_views import Item
 from unlearn_sweep.evaluators.model_parts import decoder_layers
 from unlearn_sweep.methods.hidden_losses import layer_at
 from unlearn_sweep.methods.interface import Supervised
+from unlearn_sweep.methods.logit_sizes import Logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,7 +81,10 @@ class Packed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Model outputs at N positions, in float32: logits [N, V], and hidden states [N, D] by layer (from 0)."""
+    """Model outputs at N positions, in float32: logits [N, V], and hidden states [N, D] by layer (from 0).
+
+    The logits are `ChunkedLogits` where [N, V] is not to be held whole.
+    """
 
     logits: Tensor
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
@@ -151,6 +156,8 @@ class SupervisedLM(nn.Module):
     (scaling, soft capping) still run. If a model does not call its output embedding as a module, all logits are
     computed first and then selected.
 
+    `logits` says whether [N, V] is held whole or stands as `ChunkedLogits`, which losses compute a few rows at a time;
+    a head that is no plain linear layer, or does not agree with the model's own logits, is computed whole.
     `layers` adds the residual stream after these blocks, at the same positions. With `head` False nothing above the
     highest of them is computed, and the logits are [N, 0].
     """
@@ -162,8 +169,10 @@ class SupervisedLM(nn.Module):
         autocast: torch.dtype | None = None,
         layers: Sequence[int] = (),
         head: bool = True,
+        logits: Logits = "auto",
     ) -> None:
         super().__init__()
+        self.chunks = ChunkedHead(model, logits, autocast)
         self.model = model
         self.autocast = autocast
         self.layers = tuple(layers)
@@ -177,14 +186,17 @@ class SupervisedLM(nn.Module):
             decoder_layers(model)[layer].register_forward_hook(partial(self._catch, layer))
 
     def forward(self, input_ids: Tensor, positions: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return logits, then the states of `layers`, as a tuple: data-parallel wrappers find the tensors in it."""
+        """Return logits, then the states of `layers`, as a tuple: data-parallel wrappers find the tensors in it.
+
+        In the place of chunked logits stand the states [N, D] that the head reads.
+        """
         self._caught = {}
         try:
             with self._precision(input_ids.device):
                 run = self._logits if self.head else self._lower_layers
-                logits = run(input_ids, positions, attention_mask)
+                first = run(input_ids, positions, attention_mask)
             states = [self._caught[layer].flatten(0, 1)[positions] for layer in self.layers]
-            return tuple(tensor.float() for tensor in (logits, *states))
+            return (first if self._chunked(len(positions)) else first.float(), *(state.float() for state in states))
         finally:
             self._caught = {}
 
@@ -194,9 +206,20 @@ class SupervisedLM(nn.Module):
 
     def named(self, tensors: tuple[Tensor, ...]) -> Outputs:
         """Convert the tuple that `forward` returns to `Outputs`."""
-        return Outputs(logits=tensors[0], hidden=dict(zip(self.layers, tensors[1:], strict=True)))
+        first = tensors[0]
+        logits = self.chunks.of(first) if self._chunked(len(first)) else first
+        return Outputs(logits=logits, hidden=dict(zip(self.layers, tensors[1:], strict=True)))
+
+    def _chunked(self, rows: int) -> bool:
+        return self.head and self.chunks.wanted(rows)
 
     def _logits(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        """Return logits [N, V], or the states [N, D] that the head reads where logits are computed in chunks."""
+        if self.chunks.wanted(len(positions)):
+            with self.chunks.catching() as caught:
+                logits = self.model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
+            if self.chunks.agrees(caught, logits):
+                return caught[0].flatten(0, 1)[positions]
         self._positions = positions
         try:
             logits = self.model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits

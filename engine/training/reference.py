@@ -15,6 +15,7 @@ from unlearn_sweep.engine.training.batches import rank_share
 from unlearn_sweep.engine.training.forward import Outputs, Packed, SupervisedLM, pack
 from unlearn_sweep.engine.training.ranks import Ranks
 from unlearn_sweep.engine.training.training_views import Item, Key
+from unlearn_sweep.methods.logit_sizes import Logits
 from unlearn_sweep.methods.token_losses import sequence_sums, token_nll
 
 if TYPE_CHECKING:
@@ -76,10 +77,16 @@ class FrozenModel(_Watched):
     collective = False
 
     def __init__(
-        self, model: PreTrainedModel, *, layers: Sequence[int] = (), head: bool = True, copied: bool = True
+        self,
+        model: PreTrainedModel,
+        *,
+        layers: Sequence[int] = (),
+        head: bool = True,
+        copied: bool = True,
+        logits: Logits = "auto",
     ) -> None:
         own = copy.deepcopy(model) if copied else model
-        super().__init__(SupervisedLM(own, layers=layers, head=head).eval().requires_grad_(False))
+        super().__init__(SupervisedLM(own, layers=layers, head=head, logits=logits).eval().requires_grad_(False))
 
     def close(self) -> None:
         """Do nothing: nothing but this object's memory is held."""
@@ -97,11 +104,17 @@ class ShardedModel(_Watched):
     collective = True
 
     def __init__(
-        self, model: PreTrainedModel, config: dict[str, Any], *, layers: Sequence[int] = (), head: bool = True
+        self,
+        model: PreTrainedModel,
+        config: dict[str, Any],
+        *,
+        layers: Sequence[int] = (),
+        head: bool = True,
+        logits: Logits = "auto",
     ) -> None:
         import deepspeed
 
-        module = SupervisedLM(model, layers=layers, head=head).eval().requires_grad_(False)
+        module = SupervisedLM(model, layers=layers, head=head, logits=logits).eval().requires_grad_(False)
         self.engine: Any = deepspeed.initialize(model=module, config=config)[0]
         super().__init__(module)
 

@@ -18,6 +18,7 @@ from unlearn_sweep.engine.optimizers.sign_sgd import SignSgdSettings
 from unlearn_sweep.engine.optimizers.sophia import SophiaSettings
 from unlearn_sweep.engine.optimizers.zeroth_order import ZerothOrderSettings
 from unlearn_sweep.engine.settings import Count, Resources, Settings, resources_of, rule
+from unlearn_sweep.methods.logit_sizes import Logits
 
 Backend = Literal["torch", "deepspeed"]
 AttackTraining = Literal["auto", "workers", "measuring"]
@@ -28,7 +29,9 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 DEFAULT_EPOCHS = 5.0
 DEFAULT_ZERO_STAGE = 2
-CHANGES_NO_WEIGHTS = frozenset({"workers", "resources_per_worker", "checkpoint_every_s", "offload", "checkpoints"})
+CHANGES_NO_WEIGHTS = frozenset(
+    {"workers", "resources_per_worker", "checkpoint_every_s", "offload", "checkpoints", "logits"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,11 @@ class TrainingSettings(Settings):
     adam_epsilon: float = Field(default=1e-8, gt=0, description="AdamW's term that keeps the division finite")
     decay: Decay = Field(default="linear", description="learning rate after the warm-up")
     activation_checkpointing: bool = Field(default=False, description="less memory for about a third more time")
+    logits: Logits = Field(
+        default="auto",
+        description="chunks: a loss computes logits a few rows at a time and again backward, and never holds them "
+        "whole; auto: where they are large",
+    )
     checkpoint_every_s: float = Field(
         default=600.0, ge=0, description="seconds between checkpoints of a training; a killed one resumes from its last"
     )

@@ -58,3 +58,22 @@ def scatter(weights: Iterable[nn.Parameter]) -> None:
     for weight in weights:
         if is_sharded(weight):
             weight.partition()  # pyright: ignore[reportAttributeAccessIssue] -- added by DeepSpeed
+
+
+@contextmanager
+def made_whole(weights: Iterable[nn.Parameter]) -> Iterator[None]:
+    """As `gathered`, but leave alone the weights that are whole already."""
+    with gathered([weight for weight in weights if is_sharded(weight) and not is_whole(weight)]):
+        yield
+
+
+def stays_whole(weights: Iterable[nn.Parameter]) -> None:
+    """Gather these weights whole, for a backward pass: DeepSpeed frees them at its end. Every rank must call this."""
+    missing = [weight for weight in weights if is_sharded(weight) and not is_whole(weight)]
+    if missing:
+        missing[0].all_gather(param_list=missing)  # pyright: ignore[reportAttributeAccessIssue] -- added by DeepSpeed
+
+
+def is_whole(weight: Tensor) -> bool:
+    """Return whether this rank holds all of a weight at the moment."""
+    return not is_sharded(weight) or weight.shape == whole_shape(weight)

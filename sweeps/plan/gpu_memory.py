@@ -23,6 +23,7 @@ from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSetting
 from unlearn_sweep.engine.training.zero_sizes import engine_sizes
 from unlearn_sweep.engine.training_space import settings_to_try
 from unlearn_sweep.methods.catalog import card
+from unlearn_sweep.methods.logit_sizes import entries_held
 
 GIB = 2**30
 RESERVE_GIB = 1.5
@@ -34,7 +35,7 @@ CHECKPOINTED_BYTES = 2.0
 GROUPED_BYTES = 12.0
 """Two float32 gradients and one that a wrapper keeps, for each parameter; the most demanding one, `tar`, keeps four."""
 LOGIT_BYTES = 12.0
-"""Bytes for each supervised token and vocabulary entry: float32 logits, log-probabilities and their gradient."""
+"""Bytes for each entry of the logits that exists at a time: float32 logits, log-probabilities and their gradient."""
 WIDTH_OF_DEPTH = 128
 """Hidden units for each block of a usual decoder, where the model's own shape is unknown."""
 ASSUMED_VOCABULARY = 128_256
@@ -67,7 +68,7 @@ class GpuMemory:
         frozen: The frozen original and the teacher, if the method looks at them.
         gathered: What ZeRO adds up at one time, and the weights that stage 3 has whole at one time.
         activations: Activations kept for the backward pass of one micro-batch.
-        logits: Logits of its supervised tokens and what is computed from them.
+        logits: Logits of its supervised tokens and what is computed from them, as many as exist at a time.
         reserve: CUDA context, libraries, fragmentation.
     """
 
@@ -186,6 +187,7 @@ def training_memory(
     optimizer = state * per * trained / (workers if zero >= 1 else 1)
     rows = 2 * (settings.micro_batch_size or max(1, settings.global_batch_size // workers))
     tokens = rows * tokens_per_row
+    entries = entries_held(settings.logits, rows=tokens, vocabulary=shape.vocabulary, sharded=zero >= 3)
     kept = CHECKPOINTED_BYTES if settings.activation_checkpointing or not optimizes.gradients else ACTIVATION_BYTES
     return GpuMemory(
         stage="training",
@@ -195,7 +197,7 @@ def training_memory(
         frozen=0.0 if settings.offload == "all" else 2.0 * per * frozen / sharded,
         gathered=_gathered(settings, shape.parameters),
         activations=tokens * shape.depth_times_width * kept / GIB,
-        logits=tokens * shape.vocabulary * LOGIT_BYTES / GIB,
+        logits=entries * LOGIT_BYTES / GIB,
     )
 
 

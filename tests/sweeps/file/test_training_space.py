@@ -137,7 +137,7 @@ def test_every_setting_of_the_weights_is_searchable() -> None:
     names = {name.split(".")[0] for name in searchable()}
     assert names == TrainingSettings.model_fields.keys() - {
         "workers", "resources_per_worker", "checkpoint_every_s", "offload", "backend", "zero_stage",
-        "micro_batch_size", "activation_checkpointing", "betas", "checkpoints",
+        "micro_batch_size", "activation_checkpointing", "betas", "checkpoints", "logits",
     }  # fmt: skip
 
 

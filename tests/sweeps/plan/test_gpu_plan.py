@@ -75,6 +75,10 @@ def test_bytes_of_a_parameter(tmp_path: Path) -> None:
     assert training.activations == pytest.approx(tokens * 32_768 * 34 / GIB)
     assert training.logits == pytest.approx(tokens * 131_072 * 12 / GIB)
     assert training.total == pytest.approx(20 + training.activations + training.logits + 1.5)
+    chunks = job_of(tmp_path, methods=kl, training="training: {global_batch_size: 4, logits: chunks}")
+    assert stage_memory(chunks, BILLION, 64)[0].logits == pytest.approx(2**25 * 12 / GIB)
+    large = stage_memory(job_of(tmp_path, methods=kl, training="training: {global_batch_size: 32}"), BILLION, 64)
+    assert large[0].logits == pytest.approx(2**25 * 12 / GIB)  # 2 * 32 * 64 tokens of 131,072 entries are over 2**27
     nll = "methods: {npo: {learning_rate: 1e-5, retain: nll}}"
     assert stage_memory(job_of(tmp_path, methods=nll), BILLION, 64)[0].frozen == 0
 
