@@ -15,9 +15,8 @@ from unlearn_sweep.evaluators.inference import context_tokens
 from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.row_encoder import EXCEEDS_CONTEXT, AskedRow
 from unlearn_sweep.evaluators.rows import Asked, Example, Row, encode_asked
-from unlearn_sweep.evaluators.thought_marks import ThinkingSettings
+from unlearn_sweep.evaluators.thought_marks import ANSWER_ROOM, ThinkingSettings
 from unlearn_sweep.evaluators.thoughts import (
-    ANSWER_ROOM,
     Thought,
     ThoughtCount,
     behind,

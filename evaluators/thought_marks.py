@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unlearn_sweep.evaluators.chat_text import takes_argument
 
 ENABLE_THINKING = "enable_thinking"
+ANSWER_ROOM = 64
+"""Tokens of the context that a thought leaves for closing it and for the answer, at least."""
 
 
 class ThoughtMarks(BaseModel):

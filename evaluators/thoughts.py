@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 HALF_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer decodes from some of a character's bytes, where a thought is cut off inside it."""
-ANSWER_ROOM = 64
-"""Tokens of the context that a thought leaves for closing it and for the answer, at least."""
 NO_LIMIT = 1 << 30
 
 

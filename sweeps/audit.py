@@ -151,7 +151,7 @@ def check(request: AuditRequest) -> CheckedAudit:
     benchmark = None if spec is None else _load(spec, problems)
     job = None if spec is None else _job(spec, models, tokenizer)
     if job is not None and benchmark is not None:
-        problems += _in_the_way(job, benchmark)
+        problems += _in_the_way(job, benchmark, tokenizer or models["original"] or models["model"])
         used = tokenizer or models["original"] or models["model"]
         refusals = {} if used is None else template_refusals(job, used)
         problems += [Problem(path=_path(key), message=words) for key, words in refusals.items()]
@@ -281,13 +281,17 @@ def _load(spec: SweepSpec, problems: list[Problem]) -> Benchmark | None:
         return None
 
 
-def _in_the_way(job: SweepJob, benchmark: Benchmark) -> list[Problem]:
-    """Return problems of the job with the benchmark's rows. A missing control is a note, not a problem."""
+def _in_the_way(job: SweepJob, benchmark: Benchmark, tokenizer: str | None) -> list[Problem]:
+    """Return problems of the job with the benchmark's rows, as `tokenizer` (a folder or hub id) reads them.
+
+    A missing control is a note, not a problem.
+    """
     from unlearn_sweep.sweeps.plan.obstacles import obstacles_of
 
     given = ModelSource(path="given")
     gold = job.gold if job.gold.floor is not None else given
-    with_originals = job.model_copy(update={"original": given, "gold": gold})
+    original = ModelSource(path="given", tokenizer=tokenizer)
+    with_originals = job.model_copy(update={"original": original, "gold": gold})
     return [Problem(path="benchmark.name", message=text) for text in obstacles_of(with_originals, benchmark)]
 
 

@@ -28,6 +28,7 @@ from unlearn_sweep.engine.models.tokenizer_files import (
     has_tokenizer,
     read_tokenizer,
 )
+from unlearn_sweep.engine.privacy.error_text import first_line
 from unlearn_sweep.evaluators.hub_id import is_hub_id
 from unlearn_sweep.user_error import UserError
 
@@ -139,12 +140,17 @@ def load_tokenizer(path: str, *, model: str | None = None) -> PreTrainedTokenize
     label masks depend on the lengths of prompt and answer, never on the padding id.
 
     Raises:
-        ValueError: `path` has no tokenizer.
+        ValueError: `path` has no tokenizer, or one that cannot be read.
     """
     from transformers import AutoTokenizer
 
     folder = tokenizer_folder(path)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # what a file of `tokenizers` with other content raises has no class of its own
+        raise ValueError(f"{path}: its tokenizer cannot be read: {first_line(error)}") from error
     tokenizer.init_kwargs.pop("local_files_only", None)  # a loading option, not to be saved with the model
     rows = ModelFolder(model_folder(model or path)).embedding_rows if _is_model(model or path) else None
     beyond = rows is not None and tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows

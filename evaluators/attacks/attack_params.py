@@ -83,6 +83,14 @@ class AttackParams(BaseModel):
         return False
 
     @property
+    def strongest(self) -> float | None:
+        """The highest strength of its states; None where it is above 0 whatever the parameters say.
+
+        A state of strength 0 is the model as it is, which counts for no score.
+        """
+        return None
+
+    @property
     def forget_facts(self) -> int:
         """How many different forget facts the attacker needs to see again; the others are scored. 0: none."""
         return 0

@@ -68,6 +68,11 @@ class ChainParams(AttackParams):
         return self.plain_links() == len(self.steps)
 
     @property
+    def strongest(self) -> float | None:
+        name, params = self.links()[-1]
+        return validate(name, params).strongest
+
+    @property
     def forget_facts(self) -> int:
         return max(validate(name, params).forget_facts for name, params in self.links())
 

@@ -27,6 +27,10 @@ class FewShotParams(AttackParams):
         return curve(self.shots, name="shots")
 
     @property
+    def strongest(self) -> float | None:
+        return self.curve[-1]
+
+    @property
     def forget_facts(self) -> int:
         """One more than is shown: a row whose own fact is a demonstration is shown another."""
         return max(self.curve) + 1 if self.demonstrations == "forget" else 0

@@ -14,6 +14,7 @@ from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.paraphrase_params import ParaphraseParams
 from unlearn_sweep.evaluators.attacks.prompts import reword
+from unlearn_sweep.evaluators.attacks.wordings import other_wordings
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.written_rows import judged_view, row_of
 from unlearn_sweep.evaluators.rows import Row, encode
@@ -65,14 +66,6 @@ class Paraphrase:
             for (row_id, wording), cost in zip(asked, answer_nll(target.model, examples), strict=True):
                 costs[row_id][wording] = cost
         return costs
-
-
-def other_wordings(benchmark: Benchmark, row: Row) -> list[str]:
-    """Other questions for the fact of `row` with the same answer: its own paraphrase first, each once."""
-    related = [*benchmark.evaluation["forget"], *benchmark.train["forget"]]
-    questions = [row.paraphrased_question] if row.paraphrased_question else []
-    questions += [other.question for other in related if other.fact == row.fact and other.answer == row.answer]
-    return [question for question in dict.fromkeys(questions) if question != row.question]
 
 
 def written_wordings(benchmark: Benchmark, row: Row, source: str) -> list[str]:

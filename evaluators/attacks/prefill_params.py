@@ -28,5 +28,9 @@ class PrefillParams(AttackParams):
     def curve(self) -> tuple[int, ...]:
         return curve(self.tokens, name="tokens")
 
+    @property
+    def strongest(self) -> float | None:
+        return self.curve[-1] if self.text is None else None
+
     def work(self) -> AttackWork:
         return work_without_training(states=len(self.curve) if self.text is None else 1)

@@ -46,6 +46,10 @@ class PruneParams(WeightsParams):
         return self
 
     @property
+    def strongest(self) -> float | None:
+        return max(self.forget_percent if self.by == "set_difference" else self.percent)
+
+    @property
     def forget_facts(self) -> int:
         return 1 if self.by == "set_difference" else 0
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.forget_halves import ForgetHalves, different_facts, forget_halves, seen_rows
-from unlearn_sweep.evaluators.attacks.paraphrase import other_wordings
 from unlearn_sweep.evaluators.attacks.prompts import reask, template_of
 from unlearn_sweep.evaluators.attacks.rwku_prompts_params import RwkuPromptsParams
+from unlearn_sweep.evaluators.attacks.wordings import other_wordings
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row, encode
 from unlearn_sweep.evaluators.words import word_list
 

@@ -36,6 +36,10 @@ class RwkuPromptsParams(AttackParams):
         ordered = [kind for kind in get_args(RwkuKind) if kind in self.kinds]
         if list(self.kinds) != ordered:
             raise ValueError(f"kinds must be in RWKU's order, each once; got {list(self.kinds)}, try {ordered}")
+        if self.aggregate == "worst" and self.kinds == ["reverse_query"]:
+            raise ValueError(
+                "aggregate: worst compares kinds by the row's own answer; reverse_query alone has another: write each"
+            )
         return self
 
     @property

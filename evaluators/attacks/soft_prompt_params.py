@@ -27,6 +27,10 @@ class SoftPromptParams(AttackParams):
         return curve(self.iterations, name="iterations")
 
     @property
+    def strongest(self) -> float | None:
+        return self.curve[-1]
+
+    @property
     def forget_facts(self) -> int:
         return 1
 

@@ -40,6 +40,10 @@ class TextSearchParams(AttackParams):
         return curve(self.steps, name="steps")
 
     @property
+    def strongest(self) -> float | None:
+        return self.curve[-1]
+
+    @property
     def asked(self) -> int:
         """How many questions the text is searched on."""
         return self.prompts if isinstance(self.prompts, int) else len(self.prompts)

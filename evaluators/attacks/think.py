@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.prompts import template_of, unchanged
 from unlearn_sweep.evaluators.attacks.think_params import ThinkParams
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.chat_text import default_template
 from unlearn_sweep.evaluators.inference import context_tokens
 from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.rows import Asked, Example, PromptEdit, Row, Template, encode_asked
+from unlearn_sweep.evaluators.thought_marks import ANSWER_ROOM
 from unlearn_sweep.evaluators.thoughts import (
-    ANSWER_ROOM,
     Thought,
     Written,
     behind,
@@ -30,6 +32,9 @@ from unlearn_sweep.evaluators.thoughts import (
     write_thoughts,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 @dataclass(frozen=True, slots=True)
 class Think:
@@ -38,7 +43,7 @@ class Think:
     params: ThinkParams
 
     def run(self, target: Target) -> Iterator[Attacked]:
-        rows = [row for row in target.benchmark.evaluation["forget"] if self._chats(target, row)]
+        rows = rows_in_chat(target.tokenizer, target.benchmark)
         if not rows:
             raise AttackError("no forget row is asked through the chat template, which is where thinking is enabled")
         if (reason := self.params.refusal(default_template(target.tokenizer))) is not None:
@@ -62,7 +67,7 @@ class Think:
 
     def _given(self, target: Target, rows: Sequence[Row], text: str) -> Attacked:
         """The state in which every answer follows the same given thought. Its strength is the tokens put in."""
-        prompts = [prompt for prompt, _ in self._opened(target, rows)]
+        prompts = [prompt for prompt, _ in opened_prompts(self.params, target.tokenizer, target.benchmark, rows)]
         thoughts = {
             row.row_id: Thought(text=closed(text, prompt, target.tokenizer, self.params), tokens=0, cut=False)
             for row, prompt in zip(rows, prompts, strict=True)
@@ -71,25 +76,9 @@ class Think:
         edit = self._edit(target, thoughts)
         return Attacked(strength=len(first), unit="tokens", model=target.model, prompt_edit=edit)
 
-    def _opened(self, target: Target, rows: Sequence[Row]) -> list[tuple[Ids, Template]]:
-        """The prompt behind which a row's thought is written, and the template that it was made with."""
-        asked = [
-            open_prompt(
-                Asked(row_id=row.row_id, question=row.question, answer="", template=template_of(row, target.benchmark)),
-                target.tokenizer,
-                self.params,
-            )
-            for row in rows
-        ]
-        examples = encode_asked(target.tokenizer, asked)
-        return [(example.prompt_ids, one.template) for example, one in zip(examples, asked, strict=True)]
-
-    def _chats(self, target: Target, row: Row) -> bool:
-        return template_of(row, target.benchmark).resolved(target.tokenizer).chat
-
     def _written(self, target: Target, rows: Sequence[Row]) -> dict[str, Written]:
         """What the model writes for each row with thinking enabled, up to the end of its thought."""
-        opened = self._opened(target, rows)
+        opened = opened_prompts(self.params, target.tokenizer, target.benchmark, rows)
         prompts, templates = [prompt for prompt, _ in opened], [template for _, template in opened]
         self._refuse_long(target, max(map(len, prompts)))
         budget = max(self.params.curve)
@@ -117,3 +106,24 @@ class Think:
             return behind(example, text, thought, target.tokenizer, self.params)
 
         return edit
+
+
+def rows_in_chat(tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark) -> list[Row]:
+    """Return the judged forget rows that are asked through the chat template."""
+    return [row for row in benchmark.evaluation["forget"] if template_of(row, benchmark).resolved(tokenizer).chat]
+
+
+def opened_prompts(
+    params: ThinkParams, tokenizer: PreTrainedTokenizerBase, benchmark: Benchmark, rows: Sequence[Row]
+) -> list[tuple[Ids, Template]]:
+    """Return the prompt behind which each row's thought is written, and the template that it was made with."""
+    asked = [
+        open_prompt(
+            Asked(row_id=row.row_id, question=row.question, answer="", template=template_of(row, benchmark)),
+            tokenizer,
+            params,
+        )
+        for row in rows
+    ]
+    examples = encode_asked(tokenizer, asked)
+    return [(example.prompt_ids, one.template) for example, one in zip(examples, asked, strict=True)]

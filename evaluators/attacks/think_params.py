@@ -29,6 +29,10 @@ class ThinkParams(ThoughtMarks, AttackParams):
     def curve(self) -> tuple[int, ...]:
         return curve(self.tokens, name="tokens")
 
+    @property
+    def strongest(self) -> float | None:
+        return self.curve[-1] if self.thought is None else None
+
     def work(self) -> AttackWork:
         if self.thought is not None:
             return work_without_training(states=1)

@@ -32,6 +32,10 @@ class TrainingParams(WeightsParams):
     def curve(self) -> tuple[int, ...]:
         return curve(self.steps, name="steps")
 
+    @property
+    def strongest(self) -> float | None:
+        return self.curve[-1]
+
     def work(self) -> AttackWork:
         steps = self.curve[-1]
         return AttackWork(steps=steps, trained_rows=steps * self.batch_size, read_rows=0, states=len(self.curve))

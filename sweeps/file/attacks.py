@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.evaluators.attacks.catalog import ATTACKS, CHAIN
 from unlearn_sweep.evaluators.attacks.presets import PRESETS
 from unlearn_sweep.evaluators.benchmarks.task_settings import KNOWN
-from unlearn_sweep.evaluators.cards import GENERATED, AttackCard
-from unlearn_sweep.evaluators.catalog import METRICS, row_metrics
+from unlearn_sweep.evaluators.cards import AttackCard
 from unlearn_sweep.sweeps.file import pydantic_errors
 from unlearn_sweep.sweeps.file.attack_grid import FORM as FORM_OF_GRID
 from unlearn_sweep.sweeps.file.attack_grid import GRID, axes_of, expanded, is_grid
@@ -32,7 +31,6 @@ from unlearn_sweep.sweeps.file.yaml_lines import KeyPath
 from unlearn_sweep.sweeps.machine import Machine
 
 FINETUNE = "finetune"
-SAMPLE = "sample"
 PRESET = "preset"
 FORM = "a name, or {name: {parameter: value, ...}}"
 CHAIN_FORM = "two or more attacks in order: [{quantize: {bits: 4}}, {relearn: {steps: [20]}}]"
@@ -249,26 +247,6 @@ def label_of(name: str, params: dict[str, Any]) -> str:
     bits = params.get("bits")
     scheme = "-gptq" if params.get("scheme") == "gptq" else ""
     return f"{name}{scheme}-{bits}bit" if isinstance(bits, int) else f"{name}{scheme}"
-
-
-def check_sampling(attacks: Sequence[AttackSettings], ue: Sequence[str], collector: ProblemCollector) -> None:
-    """Report attack `sample`, also inside a chain, where no metric of UE reads the answers it draws."""
-    known = [name for name in ue if name in METRICS]  # an unknown one is a mistake of its own
-    reading = [name for name in row_metrics(known) if METRICS[name].needs in GENERATED]
-    for attack in attacks:
-        if not collector.is_valid(("attacks", attack.entry)):
-            continue
-        steps = attack.params["steps"] if attack.name == CHAIN else [{attack.name: attack.params}]
-        if not reading and any(SAMPLE in step for step in steps):
-            collector.add(
-                ("attacks", attack.entry),
-                "draws answers, and no metric of ue reads generated answers: it would change nothing",
-                given=SAMPLE,
-                allowed=listing(
-                    name for name, card in METRICS.items() if card.needs in GENERATED and "ue" in card.serves
-                ),
-                advice="add one of them to ue, or leave the attack out",
-            )
 
 
 def unique_labels(attacks: list[AttackSettings]) -> tuple[AttackSettings, ...]:

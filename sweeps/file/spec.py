@@ -18,7 +18,8 @@ from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
 from unlearn_sweep.sweeps.file import checks
 from unlearn_sweep.sweeps.file.architecture import check_architecture
-from unlearn_sweep.sweeps.file.attacks import check_sampling, read_attacks
+from unlearn_sweep.sweeps.file.attack_effects import check_effects
+from unlearn_sweep.sweeps.file.attacks import read_attacks
 from unlearn_sweep.sweeps.file.benchmark import BenchmarkChoice, read_benchmark
 from unlearn_sweep.sweeps.file.enqueue import check_enqueue
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
@@ -149,7 +150,7 @@ def check_document(document: Document, *, folder: Path, machine: Machine | None,
     check_architecture(file, attacks, folder, collector)
     check_prompt(file, benchmark, folder, collector, model)
     check_thinking(file, benchmark, attacks, folder, collector, model)
-    check_sampling(attacks, ue, collector)
+    check_effects(attacks, ue, collector)
     check_requests(file.requests, benchmark, spaces, collector)
     if collector.problems or benchmark is None:
         raise SpecError(document.file, collector.problems)

@@ -17,8 +17,10 @@ from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import SweepSpec
+from unlearn_sweep.sweeps.plan.attack_needs import attack_obstacles
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
-from unlearn_sweep.sweeps.plan.obstacles import obstacles_of, space_values
+from unlearn_sweep.sweeps.plan.obstacles import other_obstacles, space_values
+from unlearn_sweep.sweeps.plan.token_needs import token_obstacles
 from unlearn_sweep.sweeps.views.readers import unwritten_views
 
 READ_AT_ONCE_BYTES = 64 << 20
@@ -55,8 +57,11 @@ def check_rows(spec: SweepSpec, job: SweepJob, *, at_once: bool = False, hub: bo
         for line in str(error).splitlines():
             collector.add(place_of(line, job), line)
         raise SpecError(spec.document.file, collector.problems) from error
-    for obstacle in (*obstacles_of(job, benchmark), *too_long(losses_of(job, benchmark))):
-        collector.add(("benchmark",), obstacle)
+    for sentence in (*other_obstacles(job, benchmark), *too_long(losses_of(job, benchmark))):
+        collector.add(("benchmark",), sentence)
+    for found in (*attack_obstacles(job, benchmark), *token_obstacles(job, benchmark, hub=hub)):
+        path, parts = ("attacks", found.entry), {"given": found.given, "allowed": found.allowed}
+        collector.add(path, found.message, **parts, advice=found.advice)
     if collector.problems:
         raise SpecError(spec.document.file, collector.problems)
     return benchmark

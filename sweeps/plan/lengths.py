@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.limits import Losses, cut_rows, doubtful_rows
 
@@ -56,12 +57,27 @@ def model_place(job: SweepJob) -> Path | None:
 
 def context_of(folder: Path) -> int | None:
     """Return the context length in the `config.json` of a model folder; None if missing. Uses no model library."""
+    return _in_configuration(folder, "max_position_embeddings")
+
+
+def layers_of(job: SweepJob, benchmark: Benchmark) -> int | None:
+    """Return the layers of the sweep's models: of the local folder, or of the recipe; None if that is not known yet."""
+    folder = model_place(job)
+    if folder is not None:
+        return _in_configuration(folder, "num_hidden_layers")
+    recipe = recipe_of(job, "original", benchmark.recipe) if job.original.path is None else None
+    found = (recipe or {}).get("config", {}).get("num_hidden_layers") if (recipe or {}).get("base") is None else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
+def _in_configuration(folder: Path, name: str) -> int | None:
+    """Return a positive whole number of the `config.json` of a model folder; None if missing."""
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     for part in (config.get("text_config"), config):
-        found = part.get("max_position_embeddings") if isinstance(part, dict) else None
+        found = part.get(name) if isinstance(part, dict) else None
         if isinstance(found, int) and found > 0:
             return found
     return None

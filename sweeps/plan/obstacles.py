@@ -10,10 +10,7 @@ from typing import Any
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.recipes import recipe_of
-from unlearn_sweep.engine.stages.view_reads import Values, attack_view, method_reads, reads_vague, refuses
-from unlearn_sweep.evaluators.attacks.attack import AttackError
-from unlearn_sweep.evaluators.attacks.catalog import validate
-from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget_halves, seen_rows
+from unlearn_sweep.engine.stages.view_reads import Values, method_reads, reads_vague, refuses
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
@@ -24,9 +21,11 @@ from unlearn_sweep.evaluators.probe_parts import RWKU_METRICS, in_part
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.methods.catalog import card
 from unlearn_sweep.methods.composed_card import parse
-from unlearn_sweep.sweeps.file.problems import listing, near_miss
+from unlearn_sweep.sweeps.file.problems import listing
+from unlearn_sweep.sweeps.plan.attack_needs import attack_obstacles
 from unlearn_sweep.sweeps.plan.optimizer_check import optimizer_obstacles
 from unlearn_sweep.sweeps.plan.thinking_check import thinking_obstacles
+from unlearn_sweep.sweeps.plan.token_needs import token_obstacles
 from unlearn_sweep.sweeps.views.readers import view_obstacles, write_command
 
 FOLLOWING_VIEWS = {
@@ -46,6 +45,12 @@ NO_VIEWS = ("state", "grouped", "noise", "train", "forget_paraphrase")
 
 def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
     """Return one sentence for each reason; empty if the sweep can run."""
+    attacks = (*attack_obstacles(job, benchmark), *token_obstacles(job, benchmark))
+    return (*other_obstacles(job, benchmark), *(obstacle.sentence() for obstacle in attacks))
+
+
+def other_obstacles(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
+    """Return one sentence for each reason that is no attack's, whose reasons `attack_obstacles` gives by entry."""
     values = space_values(job)
     return tuple(
         [
@@ -55,7 +60,6 @@ def obstacles_of(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
             *_metrics(job, benchmark),
             *_utility_groups(job, benchmark),
             *_floors(job),
-            *_attacks(job, benchmark),
             *thinking_obstacles(job, benchmark),
             *optimizer_obstacles(job),
         ]
@@ -270,49 +274,3 @@ def _floors(job: SweepJob) -> Iterator[str]:
 
 def _has_alternative(name: str, row: Row) -> bool:
     return row.paraphrased_answer is not None if name in OF_PARAPHRASE else bool(row.perturbed_answers)
-
-
-def _attacks(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
-    yield from _few_facts(job, benchmark)
-    for attack in job.attacks:
-        shown = attack.params.get("demonstrations")
-        if attack.name == "few_shot" and not any(
-            row.kind == "question" for row in benchmark.train.get(shown or "", ())
-        ):
-            yield f"attack {attack.label} shows questions with answers, and view {shown} of {benchmark.name} has none"
-        calibrated = attack.params.get("calibration") if attack.params.get("scheme") == "gptq" else None
-        if calibrated is not None and calibrated not in benchmark.train:
-            yield f"attack {attack.label} calibrates on view {calibrated}, and {_views_of(benchmark, calibrated)}"
-        view = attack.params.get("data")
-        written = attack_view(attack.name, attack.params)
-        if attack.name != "relearn" or view is None or view in benchmark.train or written is not None:
-            continue
-        yield f"attack {attack.label} trains on view {view}, and {_views_of(benchmark, view)}"
-
-
-def _views_of(benchmark: Benchmark, wanted: str) -> str:
-    """Return which training views a benchmark has, and the nearest to the one that was wanted."""
-    nearest = near_miss(wanted, benchmark.train)
-    hint = f"; nearest: {nearest}" if nearest else ""
-    return f"benchmark {benchmark.name} has {listing(sorted(benchmark.train))}{hint}"
-
-
-def _few_facts(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
-    """Yield a sentence for each attack that needs more forget facts than there are to see and to score."""
-    for attack in job.attacks:
-        params = validate(attack.name, attack.params)
-        wanted = params.forget_facts
-        if not wanted:
-            continue
-        try:
-            halves = forget_halves(benchmark)
-            rows = (attacked_rows if params.facts_are_judged else seen_rows)(benchmark, halves)
-        except AttackError as error:
-            yield f"attack {attack.label}: {error}"
-            continue
-        there = len({row.fact for row in rows})
-        if there < wanted:
-            yield (
-                f"attack {attack.label} needs {wanted} different forget facts to show or to train on, and half of "
-                f"those of {benchmark.name} are {there}; let it use fewer, or give more"
-            )

@@ -9,13 +9,11 @@ from unlearn_sweep.engine.models.hub import model_ids
 from unlearn_sweep.engine.models.hub_template import hub_template
 from unlearn_sweep.engine.stages.prompt_probe import settings_in
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.thought_marks import ThoughtMarks
+from unlearn_sweep.evaluators.thought_marks import ANSWER_ROOM, ThoughtMarks
 from unlearn_sweep.sweeps.file.prompt import thought_marks_of
 from unlearn_sweep.sweeps.plan.lengths import context_of, model_place
 
 NO_TEMPLATE = "the tokenizer on the hub has no chat template, which is where thinking is enabled"
-SMALLEST_ROOM = 64
-"""Tokens of the context that prompt and answer have at least."""
 
 
 def thinking_obstacles(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
@@ -31,7 +29,7 @@ def thinking_obstacles(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
         )
     folder = model_place(job)
     context = context_of(folder) if folder is not None else None
-    if context is not None and thinking.max_tokens + SMALLEST_ROOM > context:
+    if context is not None and thinking.max_tokens + ANSWER_ROOM > context:
         yield (
             f"prompt.thinking: thoughts of {thinking.max_tokens} tokens leave no room for prompt and answer in the "
             f"model's context of {context}; lower max_tokens"

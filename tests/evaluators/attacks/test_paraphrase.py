@@ -10,7 +10,7 @@ import torch
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import Attacked, AttackError, Target
 from unlearn_sweep.evaluators.attacks.catalog import build
-from unlearn_sweep.evaluators.attacks.paraphrase import other_wordings
+from unlearn_sweep.evaluators.attacks.wordings import other_wordings
 from unlearn_sweep.evaluators.rows import Example, Row, encode
 
 
