@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.gpu_recipes import Recipe, recipes, wishes
 from unlearn_sweep.sweeps.cli import app
 
-SECTIONS = Path("docs/gpus.md").read_text(encoding="utf-8").partition("## Recipes")[2].split("\n### ")[1:]
-COMMAND = re.compile(r"`unlearn-sweep plan (sweeps/\w+\.yaml) (--gpus \d+ --gpu-gib \d+)`")
-RECIPES = [section for section in SECTIONS if COMMAND.search(section)]
+
+def test_the_page_has_recipes_for_one_eight_and_sixty_four_gpus() -> None:
+    assert sorted(recipe.gpus for recipe in recipes()) == [1, 8, 8, 64]
+    assert [wish.at_once for wish in wishes()] == [8, 8, 2, 32]
 
 
-def test_there_are_recipes() -> None:
-    assert len(RECIPES) == 3
-
-
-@pytest.mark.parametrize("section", RECIPES, ids=lambda section: section.partition("\n")[0])
+@pytest.mark.parametrize("recipe", [*recipes(), *wishes()], ids=lambda recipe: f"{recipe.gpus} {recipe.title}")
 def test_as_many_trials_run_at_once_as_the_page_says(
-    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found, said = COMMAND.search(section), re.search(r"\*\*(\d+) trials? at once\*\*", section)
-    assert found is not None
-    assert said is not None
-    text = Path(found.group(1)).read_text(encoding="utf-8")
-    for line in re.findall(r"```yaml\n(training: .*)\n```", section):
-        text = re.sub(r"^training: .*$", line, text, flags=re.MULTILINE)
-        assert line in text
-    (tmp_path / "sweep.yaml").write_text(text)
-    done = CliRunner().invoke(app, ["plan", str(tmp_path / "sweep.yaml"), *found.group(2).split(), "--json"])
+    (tmp_path / "sweep.yaml").write_text(recipe.text)
+    done = CliRunner().invoke(app, ["plan", str(tmp_path / "sweep.yaml"), *recipe.options, "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["at_once"] == int(said.group(1))
+    assert json.loads(done.stdout)["at_once"] == recipe.at_once
