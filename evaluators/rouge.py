@@ -10,11 +10,13 @@ import functools
 import math
 import re
 from dataclasses import dataclass, field
-
-from nltk.stem.porter import PorterStemmer
-from rouge_score.rouge_scorer import RougeScorer
+from typing import TYPE_CHECKING
 
 from unlearn_sweep.evaluators.words import word_list
+
+if TYPE_CHECKING:
+    from nltk.stem.porter import PorterStemmer
+    from rouge_score.rouge_scorer import RougeScorer
 
 ENGLISH = re.compile(r"[a-z0-9]{4,}\Z")
 """What the stemmer is applied to, as in `rouge-score`."""
@@ -62,10 +64,16 @@ def rouge_1_recall(reference: str, generation: str) -> float:
     words, _ = _scorer(True)
     if not words.tokenize(reference):
         return math.nan
+    from rouge_score.rouge_scorer import RougeScorer
+
     return float(RougeScorer(["rouge1"], tokenizer=words).score(reference, generation)["rouge1"].recall)
 
 
 @functools.cache
 def _scorer(stemmer: bool) -> tuple[WordTokenizer, RougeScorer]:
+    """Return tokenizer and scorer. nltk takes half a second of CPU to import, and most sweeps compute no ROUGE."""
+    from nltk.stem.porter import PorterStemmer
+    from rouge_score.rouge_scorer import RougeScorer
+
     words = WordTokenizer(PorterStemmer() if stemmer else None)
     return words, RougeScorer(["rougeL"], tokenizer=words)

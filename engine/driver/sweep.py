@@ -9,7 +9,6 @@ write the rest.
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -133,21 +132,22 @@ class Driver(SweepFolder):
     def run(self, stack: ExitStack, environment: Mapping[str, str], announce: Callable[[str], None]) -> None:
         """Run an opened sweep: start Ray, prepare the controls, search, and finish."""
         from unlearn_sweep.engine.on_ray.cluster import cluster, driver_resources
-        from unlearn_sweep.engine.on_ray.dashboard import dashboard_text
 
         environment = {**environment, **plugin_environment(self.plugins)}
-        announce("starting Ray, which takes some 15 s" if self.address is None else f"joining Ray at {self.address}")
+        announce("starting Ray" if self.address is None else f"joining Ray at {self.address}")
         view = stack.enter_context(cluster(address=self.address, environment=environment))
-        if view.dashboard_url:
-            announce(dashboard_text(view.dashboard_url, own_terminal=not view.joined and sys.stdout.isatty()))
-        from unlearn_sweep.engine.on_ray.metrics import exported
+        from unlearn_sweep.engine.on_ray.dashboard import open_dashboard
         from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
-        from unlearn_sweep.engine.on_ray.search import search
 
         self.job = self.job.on_capacity(view.resources)
-        stack.enter_context(exported(self.job))
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
         pool = Pool.of(self.job, places)
+        # From here on the workbenches import torch, and nothing below is waited for.
+        open_dashboard(view, announce, failed=lambda reason: self.events.append("note", reason=reason))
+        from unlearn_sweep.engine.on_ray.metrics import exported
+        from unlearn_sweep.engine.on_ray.search import search
+
+        stack.enter_context(exported(self.job))
         workers, executors = self.job.training.worker_group, [RayExecutor.of(self.job, name) for name in pool.names]
         self.events.append("note", reason="Ray is up", data={"concurrent_trials": places, "resources": view.resources})
         runner = StageRunner(

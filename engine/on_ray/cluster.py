@@ -43,7 +43,8 @@ class ClusterView:
     Attributes:
         resources: Total amount of each resource.
         nodes: Amount of each resource, per live machine.
-        dashboard_url: URL of Ray's dashboard, or None if it has none.
+        dashboard_url: URL of a joined cluster's dashboard; None if it has none, and for a private Ray
+            (`engine.on_ray.late_dashboard`).
         joined: Whether the cluster existed before, rather than being a private one.
     """
 
@@ -59,8 +60,9 @@ def cluster(
 ) -> Iterator[ClusterView]:
     """Join the Ray cluster at `address`, or start a private one on this machine that ends with the block.
 
-    `environment` is set in every worker. A private Ray always runs the dashboard: without its State API, a stopped
-    trial keeps the placement group of its training workers. Must be called in the main thread.
+    `environment` is set in every worker. A private Ray starts without its dashboard: call `start_dashboard` once work
+    has begun. A sweep always does, since without its State API a stopped trial keeps the placement group of its
+    training workers. Must be called in the main thread.
 
     Raises:
         HeadLostError: in the block, if the head service or the local raylet is gone. Ray's local processes are killed
@@ -88,6 +90,7 @@ def _start_or_join(
 ) -> tuple[ClusterView, HeadWatch]:
     import ray
 
+    from unlearn_sweep.engine.on_ray.late_dashboard import without_dashboard
     from unlearn_sweep.engine.on_ray.search_path import InstalledPackagesOnly
 
     options: dict[str, Any] = {
@@ -97,15 +100,15 @@ def _start_or_join(
         "job_config": InstalledPackagesOnly(),
     }
     if address is None:
-        context = ray.init(
-            address="local",  # even if RAY_ADDRESS names a cluster
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            # Trial drivers use this resource and no CPU, so that two workers fit on two cores.
-            resources={DRIVER_RESOURCE: DRIVERS},
-            object_store_memory=int(object_store_gib * 2**30),
-            **options,
-        )
+        with without_dashboard():
+            context = ray.init(
+                address="local",  # even if RAY_ADDRESS names a cluster
+                dashboard_host="127.0.0.1",
+                # Trial drivers use this resource and no CPU, so that two workers fit on two cores.
+                resources={DRIVER_RESOURCE: DRIVERS},
+                object_store_memory=int(object_store_gib * 2**30),
+                **options,
+            )
     else:
         context = ray.init(address=address, runtime_env={"env_vars": settings}, **options)
     view = ClusterView(

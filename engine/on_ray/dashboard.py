@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unlearn_sweep.engine.on_ray.cluster import ClusterView
+
+
+def open_dashboard(view: ClusterView, announce: Callable[[str], None], *, failed: Callable[[str], object]) -> None:
+    """Announce the dashboard's address. Start that of a private Ray first, and announce it once it is up.
+
+    Returns at once; a thread calls `announce`, or `failed` with the reason why there is no dashboard.
+    """
+    from unlearn_sweep.engine.on_ray.late_dashboard import start_dashboard
+
+    def ready(url: str) -> None:
+        with contextlib.suppress(OSError, SystemExit):  # the console is a closed pipe
+            announce(dashboard_text(url, own_terminal=not view.joined and sys.stdout.isatty()))
+
+    if not view.joined:
+        start_dashboard(ready, failed)
+    elif view.dashboard_url:
+        ready(view.dashboard_url)
 
 
 def dashboard_text(
