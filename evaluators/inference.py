@@ -91,6 +91,11 @@ def rows_selectable(cache: DynamicCache) -> bool:
     return all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
 
 
+def has_window(cache: DynamicCache) -> bool:
+    """Whether a layer sees the last tokens of its cache only. Padding between tokens then takes the place of some."""
+    return any(getattr(layer, "is_sliding", False) for layer in cache.layers)
+
+
 def context_tokens(model: PreTrainedModel) -> int | None:
     """The longest sequence the model has positions for, or None where its configuration names no limit."""
     return positions(model.config)

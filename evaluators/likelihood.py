@@ -2,13 +2,13 @@
 
 Padding goes on the right of whole sequences, where a causal model cannot see it, so no attention mask is needed. The
 LM head runs at supervised positions only. Examples that share a prompt (an answer, its paraphrase and its perturbed
-answers) read that prompt once: its keys and values are cached and repeated for each answer.
+answers) read that prompt once: its keys and values are cached and repeated for each answer (`prompt_sharing`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -20,12 +20,14 @@ from torch import Tensor
 
 from unlearn_sweep.evaluators.inference import (
     forward_cached,
+    has_window,
     pad_left,
     pad_right,
     rows_selectable,
     token_batches,
 )
 from unlearn_sweep.evaluators.model_batches import run_batches
+from unlearn_sweep.evaluators.prompt_sharing import Family, SharedBatch, one_by_one, sharing
 from unlearn_sweep.evaluators.rows import Example
 from unlearn_sweep.evaluators.vocabulary import token_statistics
 
@@ -86,31 +88,18 @@ def score(
     Raises ValueError for an example without prompt or answer tokens, `NonFiniteLogits` for a broken model.
     """
     _check(examples)
-    whole, shared = _by_prompt(examples) if share_prompts else (list(range(len(examples))), [])
-    if shared and not rows_selectable(_new_cache(model)):
-        whole, shared = list(range(len(examples))), []
+    cache = _new_cache(model)
+    if share_prompts and rows_selectable(cache):
+        planned = sharing(examples, batch_tokens, openings=not has_window(cache))
+    else:
+        planned = one_by_one(examples, batch_tokens)
     batches = [
-        _ScoringBatch.of(examples, indices, families, moments=moments, pad_id=pad_id, batch_tokens=batch_tokens)
-        for indices, families in _batches(examples, whole, shared, batch_tokens)
+        _ScoringBatch.of(examples, one, moments=moments, pad_id=pad_id, batch_tokens=batch_tokens) for one in planned
     ]
     sheet = _Sheet([len(example.answer_ids) for example in examples], moments=frozenset(moments))
     for batch, scored in zip(batches, run_batches(model, batches), strict=True):
         sheet.put(batch.indices, scored)
     return LikelihoodPass(scores=sheet.rows(examples), forward_passes=sheet.forward_passes)
-
-
-def _batches(
-    examples: Sequence[Example], whole: Sequence[int], shared: Sequence[Sequence[int]], batch_tokens: int
-) -> Iterator[tuple[list[int], list[list[int]]]]:
-    """Yield the examples of each batch, and the families among them by place in the batch: all of it, or none."""
-    widths = [len(examples[index].prompt_ids) + len(examples[index].answer_ids) for index in whole]
-    for batch in token_batches(widths, batch_tokens):
-        yield [whole[position] for position in batch], []
-    for batch in token_batches([len(examples[family[0]].prompt_ids) for family in shared], batch_tokens):
-        families = [shared[position] for position in batch]
-        firsts = np.cumsum([0, *(len(family) for family in families)]).tolist()
-        places = [list(range(first, last)) for first, last in pairwise(firsts)]
-        yield [index for family in families for index in family], places
 
 
 def _check(examples: Sequence[Example]) -> None:
@@ -119,15 +108,6 @@ def _check(examples: Sequence[Example]) -> None:
             raise ValueError(f"row {example.row_id!r} has no prompt token for its first answer token to follow")
         if not example.answer_ids:
             raise ValueError(f"row {example.row_id!r} has no answer token to score; leave such rows out")
-
-
-def _by_prompt(examples: Sequence[Example]) -> tuple[list[int], list[list[int]]]:
-    """Examples whose prompt nobody shares, and families of at least two with the same prompt."""
-    families: dict[tuple[int, ...], list[int]] = {}
-    for index, example in enumerate(examples):
-        families.setdefault(example.prompt_ids, []).append(index)
-    single = [family[0] for family in families.values() if len(family) == 1]
-    return single, [family for family in families.values() if len(family) > 1]
 
 
 class _Sheet:
@@ -206,14 +186,17 @@ class _Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ScoringBatch:
-    """Examples that are scored at once; with `families`, each of them reads its prompt once.
+    """Examples that are scored at once, one family after the other.
 
-    `indices`: what the examples are among all that are scored. `moments`: places in the batch.
+    `indices`: what the examples are among all that are scored. `families`, `moments`: places in the batch. `cached` and
+    `opening` are those of `SharedBatch`.
     """
 
     indices: tuple[int, ...]
     examples: tuple[Example, ...]
-    families: tuple[tuple[int, ...], ...]
+    families: tuple[Family, ...]
+    cached: bool
+    opening: int
     moments: frozenset[int]
     pad_id: int
     batch_tokens: int
@@ -222,14 +205,15 @@ class _ScoringBatch:
     def of(
         cls,
         examples: Sequence[Example],
-        indices: Sequence[int],
-        families: Sequence[Sequence[int]],
+        planned: SharedBatch,
         *,
         moments: Collection[int],
         pad_id: int,
         batch_tokens: int,
     ) -> _ScoringBatch:
-        """Return the batch of the examples `indices`, without their texts."""
+        """Return the planned batch, without the texts of its examples."""
+        indices = [index for family in planned.families for index in family]
+        firsts = np.cumsum([0, *(len(family) for family in planned.families)]).tolist()
         chosen = (examples[index] for index in indices)
         wanted = frozenset(moments)
         return cls(
@@ -237,7 +221,9 @@ class _ScoringBatch:
             examples=tuple(
                 Example(row_id=one.row_id, prompt_ids=one.prompt_ids, answer_ids=one.answer_ids) for one in chosen
             ),
-            families=tuple(map(tuple, families)),
+            families=tuple(tuple(range(first, last)) for first, last in pairwise(firsts)),
+            cached=planned.cached,
+            opening=planned.opening,
             moments=frozenset(place for place, index in enumerate(indices) if index in wanted),
             pad_id=pad_id,
             batch_tokens=batch_tokens,
@@ -246,51 +232,63 @@ class _ScoringBatch:
     @property
     def size(self) -> int:
         widest = max(len(example.prompt_ids) for example in self.examples)
-        rows = len(self.families) or len(self.examples)
-        return rows * widest + sum(len(example.answer_ids) for example in self.examples)
+        return len(self.families) * widest + sum(len(example.answer_ids) for example in self.examples)
 
     def run(self, model: PreTrainedModel) -> _Scored:
         sheet = _Sheet([len(example.answer_ids) for example in self.examples], moments=self.moments)
-        if self.families:
-            _score_shared(model, self.examples, self.families, self.pad_id, self.batch_tokens, sheet)
+        if self.cached:
+            _score_shared(model, self, sheet)
         else:
-            _score_whole(model, self.examples, self.pad_id, sheet)
+            _score_whole(model, self, sheet)
         return _Scored(logp=sheet.logp, argmax=sheet.argmax, moments=sheet.moments, forward_passes=sheet.forward_passes)
 
 
-def _score_whole(model: PreTrainedModel, examples: Sequence[Example], pad_id: int, sheet: _Sheet) -> None:
-    """Prompt and answer in one sequence. The last answer token is predicted but never fed."""
-    ids = pad_right([(*example.prompt_ids, *example.answer_ids[:-1]) for example in examples], pad_id)
+def _score_whole(model: PreTrainedModel, batch: _ScoringBatch, sheet: _Sheet) -> None:
+    """One sequence a family: prompt and first answer, of which the last token is predicted but never fed."""
+    firsts = [batch.examples[family[0]] for family in batch.families]
+    ids = pad_right([(*example.prompt_ids, *example.answer_ids[:-1]) for example in firsts], batch.pad_id)
     keep = torch.zeros_like(ids, dtype=torch.bool)
-    for row, example in enumerate(examples):
+    for row, example in enumerate(firsts):
         first = len(example.prompt_ids) - 1
         keep[row, first : first + len(example.answer_ids)] = True
     logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=keep.to(model.device)).logits
-    targets = [token for example in examples for token in example.answer_ids]
+    targets = [token for example in batch.examples for token in example.answer_ids]
+    if len(targets) > len(logits):  # several answers of one token
+        logits = logits[_rows_of_targets(batch).to(logits.device)]
     sheet.write(np.arange(len(targets)), logits, targets)
 
 
-def _score_shared(
-    model: PreTrainedModel,
-    examples: Sequence[Example],
-    families: Sequence[Sequence[int]],
-    pad_id: int,
-    batch_tokens: int,
-    sheet: _Sheet,
-) -> None:
-    """Each family's prompt once, then all answers of all families after their own prompt's cache."""
-    ids, mask = pad_left([examples[family[0]].prompt_ids for family in families], pad_id)
-    ids, mask = ids.to(model.device), mask.to(model.device)
+def _rows_of_targets(batch: _ScoringBatch) -> Tensor:
+    """The row of the logits [kept positions, V] that predicts each answer token of the batch."""
+    rows: list[int] = []
+    first = 0
+    for family in batch.families:
+        length = len(batch.examples[family[0]].answer_ids)
+        rows += [first + place for _ in family for place in range(length)]
+        first += length
+    return torch.tensor(rows)
+
+
+def _score_shared(model: PreTrainedModel, batch: _ScoringBatch, sheet: _Sheet) -> None:
+    """The opening once, each family's prompt once behind it, then all answers after their own prompt's cache."""
+    examples, families, skipped = batch.examples, batch.families, batch.opening
+    ids, mask = pad_left([examples[family[0]].prompt_ids[skipped:] for family in families], batch.pad_id)
+    mask = torch.cat([mask.new_ones(len(mask), skipped), mask], dim=1).to(model.device)
     prompts = _new_cache(model)
-    last = forward_cached(model, prompts, ids, mask, 1)[:, -1]
+    if skipped:
+        opening = torch.tensor([examples[0].prompt_ids[:skipped]], device=model.device)
+        forward_cached(model, prompts, opening, torch.ones_like(opening), 1)
+        prompts.batch_repeat_interleave(len(families))
+        sheet.forward_passes += 1
+    last = forward_cached(model, prompts, ids.to(model.device), mask, 1)[:, -1]
     members = [(owner, index) for owner, family in enumerate(families) for index in family]
     firsts = torch.tensor([owner for owner, _ in members], device=model.device)
     starts = sheet.starts[[index for _, index in members]]
     sheet.write(starts, last[firsts], [examples[index].answer_ids[0] for _, index in members])
     rest = [(owner, index) for owner, index in members if len(examples[index].answer_ids) > 1]
-    widths = [ids.shape[1] + len(examples[index].answer_ids) for _, index in rest]
-    for batch in token_batches(widths, batch_tokens):
-        _score_answers(model, examples, [rest[position] for position in batch], prompts, mask, pad_id, sheet)
+    widths = [mask.shape[1] + len(examples[index].answer_ids) for _, index in rest]
+    for chosen in token_batches(widths, batch.batch_tokens):
+        _score_answers(model, examples, [rest[position] for position in chosen], prompts, mask, batch.pad_id, sheet)
 
 
 def _score_answers(

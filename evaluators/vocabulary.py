@@ -16,6 +16,8 @@ CPU_ENTRIES = 2**20
 """Logits reduced at a time on a CPU: 4 MiB in float32."""
 GPU_ENTRIES = 2**27
 """Logits reduced at a time on a GPU: 512 MiB in float32."""
+_BLOCK = 128
+"""Entries whose maximum is taken first, on a CPU: maxima are vectorised there, the search for a place is not."""
 _LOWEST = -1e4
 """Replaces a log-probability of minus infinity. The probability of anything lower is 0 in float32."""
 
@@ -44,10 +46,30 @@ def token_statistics(logits: Tensor, labels: Tensor, *, moments: Tensor | None =
     for span in _parts(logits):
         wide = logits[span].float().log_softmax(-1)
         logp[span] = wide.gather(1, labels[span, None])[:, 0]
-        argmax[span] = wide.argmax(-1)
+        argmax[span] = likeliest(logits[span])
         if both is not None and moments is not None and (wanted := moments[span]).any():
             both[:, span][:, wanted] = torch.stack(_moments(wide[wanted]))
     return TokenStatistics(logp, argmax, *(() if both is None else both))
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """Return the place [N] of the highest of `logits` [N, V], the first of equal ones.
+
+    This is `argmax`, which a CPU searches without vector instructions: with V of 49,152 this takes a ninth of its time.
+    A row with a NaN gets the place of its first NaN.
+    """
+    blocks = logits.shape[-1] // _BLOCK
+    if logits.device.type != "cpu" or blocks < 2:
+        return logits.argmax(-1)
+    even, rest = logits[:, : blocks * _BLOCK].unflatten(-1, (blocks, _BLOCK)), logits[:, blocks * _BLOCK :]
+    highest = even.amax(-1)
+    if rest.shape[-1]:
+        highest = torch.cat([highest, rest.amax(-1, keepdim=True)], dim=-1)
+    block = highest.argmax(-1)
+    offsets = torch.arange(_BLOCK).expand(len(logits), _BLOCK) + block[:, None] * _BLOCK
+    # The last block may end early; its last entry is then looked at more than once, and the first place is taken.
+    offsets = offsets.clamp(max=logits.shape[-1] - 1)
+    return block * _BLOCK + logits.gather(1, offsets).argmax(-1)
 
 
 def logp_moments(logits: Tensor) -> tuple[Tensor, Tensor]:

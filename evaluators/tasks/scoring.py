@@ -1,7 +1,7 @@
 """Tasks of lm-evaluation-harness asked of a model in memory: one line for each row, as for a benchmark's own rows.
 
-The harness asks and scores; what is kept is each row's value, so that a task is halved, resampled and normalised like
-everything else. The mean over rows is held against the harness's own number.
+The harness asks and scores; likelihoods are ours (`HarnessModel`). What is kept is each row's value, so that a task is
+halved, resampled and normalised like everything else. The mean over rows is held against the harness's own number.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def score_tasks(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task
     Raises:
         TaskError: a task cannot be loaded, or its number is no mean over its rows.
     """
-    from lm_eval.models.huggingface import HFLM
+    from unlearn_sweep.evaluators.tasks.harness_model import HarnessModel
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every model that is handed over in memory
     counter = _PassCounter()
     hook = model.register_forward_pre_hook(counter, with_kwargs=True)
     try:
         # A copy, since the harness gives a tokenizer without a padding token one. Its decorator hides the parameters.
-        make: Any = HFLM
+        make: Any = HarnessModel
         asking = make(pretrained=model, tokenizer=copy.deepcopy(tokenizer), backend="causal", batch_size=BATCH_ROWS)
         rows = [row for asked in tasks for row in _task_rows(asking, asked)]
     finally:

@@ -129,6 +129,47 @@ def test_shared_prompts_are_read_once(tiny_model: LlamaForCausalLM) -> None:
         handle.remove()
 
 
+def few_shot_examples(one_token: bool) -> list[Example]:
+    """Six prompts with 70 first tokens in common and three answers each, and one prompt that ends with these tokens."""
+    draw = random.Random(5)
+    opening = tuple(draw.randrange(3, tiny_models.VOCABULARY) for _ in range(70))
+    examples = []
+    for family in range(6):
+        prompt = (*opening, *(draw.randrange(3, tiny_models.VOCABULARY) for _ in range(family)), 4 + family)
+        for member in range(3):
+            rest = () if one_token else tuple(draw.randrange(3, tiny_models.VOCABULARY) for _ in range(member))
+            examples.append(Example(row_id=f"{family}/{member}", prompt_ids=prompt, answer_ids=(member + 5, *rest)))
+    return [*examples, Example(row_id="short", prompt_ids=opening, answer_ids=(9, 8))]
+
+
+@pytest.mark.parametrize("one_token", [True, False])
+@pytest.mark.parametrize("name", tiny_models.ARCHITECTURES)
+def test_scores_behind_a_common_beginning_are_those_of_whole_sequences(name: str, one_token: bool) -> None:
+    model = tiny_models.architecture(name)
+    examples = few_shot_examples(one_token)
+    found = score(model, examples, pad_id=2, batch_tokens=300)
+    for example, scores in zip(examples, found.scores, strict=True):
+        logp, argmax = plain(model, example)
+        np.testing.assert_allclose(scores.logp, logp, atol=TOLERANCE)
+        np.testing.assert_array_equal(scores.argmax, argmax)
+
+
+def test_a_common_beginning_and_a_prompt_of_letters_are_read_once(tiny_model: LlamaForCausalLM) -> None:
+    """69 tokens of the beginning (one is left to the shortest prompt) and the prompts' rest, padded; no answer."""
+    examples = [one for one in few_shot_examples(one_token=True) if one.row_id != "short"]
+    letters = [Example(row_id=str(n), prompt_ids=(3, 4, 5), answer_ids=(n + 6,)) for n in range(4)]
+    fed: list[int] = []
+    handle = tiny_model.model.embed_tokens.register_forward_hook(lambda _, inputs, __: fed.append(inputs[0].numel()))
+    try:
+        found = score(tiny_model, letters, pad_id=2)
+        assert (sum(fed), found.forward_passes) == (3, 1)
+        fed.clear()
+        found = score(tiny_model, examples, pad_id=2)
+        assert (fed, found.forward_passes) == ([70, 6 * 6], 2)
+    finally:
+        handle.remove()
+
+
 def test_the_head_runs_at_supervised_positions_only(tiny_model: LlamaForCausalLM) -> None:
     positions: list[int] = []
     handle = tiny_model.lm_head.register_forward_hook(

@@ -12,7 +12,7 @@ from tests.evaluators import tiny_models
 from unlearn_sweep.evaluators import vocabulary
 from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.rows import Example
-from unlearn_sweep.evaluators.vocabulary import logp_moments, token_statistics
+from unlearn_sweep.evaluators.vocabulary import likeliest, logp_moments, token_statistics
 
 
 def test_log_softmax_of_a_bfloat16_model_is_taken_in_float32() -> None:
@@ -36,6 +36,18 @@ def test_parts_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (wide.exp() * wide).sum(-1)
     expected[::3] = torch.nan
     torch.testing.assert_close(found.mean.double(), expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("entries", [5, 128, 255, 256, 300, 1_000])
+def test_the_likeliest_token_is_the_first_of_the_highest(entries: int) -> None:
+    """Oracle: torch's argmax, at values of which many are equal, and in rows that have a NaN or an infinity."""
+    logits = torch.randint(0, 9, (60, entries), generator=torch.Generator().manual_seed(entries)).float()
+    logits[0, entries - 1] = math.nan
+    logits[1, entries // 2] = math.inf
+    logits[2] = -math.inf
+    logits[3, -1] = 99.0
+    assert torch.equal(likeliest(logits), logits.argmax(-1))
+    assert torch.equal(likeliest(logits.bfloat16()), logits.bfloat16().argmax(-1))
 
 
 def test_moments_are_those_of_the_distribution() -> None:

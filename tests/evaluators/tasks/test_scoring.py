@@ -23,6 +23,7 @@ from unlearn_sweep.evaluators.benchmarks.wmdp import ChoiceRecord, choice_rows
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 from unlearn_sweep.evaluators.rows import Template
 from unlearn_sweep.evaluators.tasks.definitions import TaskError, asked_task
+from unlearn_sweep.evaluators.tasks.harness_model import HarnessModel
 from unlearn_sweep.evaluators.tasks.scoring import add_task_rows, score_tasks
 from unlearn_sweep.evaluators.tasks.settings import AskedTask, TaskSettings
 
@@ -73,13 +74,40 @@ def test_our_number_is_the_harnesss_own(
     ours = score_tasks(model, tiny_tokenizer, [task])
     own = write_definition(tmp_path / "tasks", name, place, tmp_path / "cache")
     theirs = harness_says(model, tiny_tokenizer, tmp_path / "tasks", own, SHOTS.get(name), 20)
-    assert np.mean(ours.table["lm_eval"].tolist()) == pytest.approx(theirs["results"][own][task.metric], abs=1e-9)
+    assert np.mean(ours.table["lm_eval"].tolist()) == pytest.approx(theirs["results"][own][task.metric], abs=1e-6)
     assert len(ours.table) == min(20, len(ROWS[name][1]))
     lines = [line for line in theirs["samples"][own] if line["filter"] == task.filter_name]
     assert ours.table["lm_eval"].tolist() == pytest.approx([float(line[task.metric_name]) for line in lines])
     same = score_tasks(model, tiny_tokenizer, [asked(own, None, tmp_path / "tasks", limit=20)]).table
     assert same["lm_eval"].tolist() == pytest.approx(ours.table["lm_eval"].tolist()), "a folder of one's own"
     assert ours.forward_passes > 0
+
+
+@pytest.mark.parametrize("length", [4096, 40])
+def test_likelihoods_are_those_of_the_harnesss_own_class(tiny_tokenizer: PreTrainedTokenizerFast, length: int) -> None:
+    """Log-likelihood and greedy flag of each request; contexts that are shared, cut at the context's end, and long."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(LlamaConfig(**{**SHAPE, "max_position_embeddings": length})).eval()
+    opening = "Who wrote the book of tales? Anna did. " * 5
+    contexts = ["Name:", "Where is it?", *(f"{opening}Question {number}:" for number in range(5))]
+    texts = [(context, answer) for context in contexts for answer in (" A", " B", " in a house by the sea")]
+    make: tuple[Any, Any] = HarnessModel, HFLM
+    own, plain = (one(pretrained=model, tokenizer=tiny_tokenizer, backend="causal", batch_size=4) for one in make)
+    first = tiny_tokenizer.encode("Name:", add_special_tokens=False)
+    following = int(model(torch.tensor([first])).logits[0, -1].argmax())
+    texts.append(("Name:", str(tiny_tokenizer.decode([following]))))
+    asked_of: list[Any] = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(texts)]
+    ours = own.loglikelihood(asked_of, disable_tqdm=True)
+    theirs = plain.loglikelihood(asked_of, disable_tqdm=True)
+    assert [value for value, _ in ours] == pytest.approx([value for value, _ in theirs], abs=1e-4)
+    assert [flag for _, flag in ours] == [flag for _, flag in theirs]
+    rolled: list[Any] = [Instance("loglikelihood_rolling", {}, (opening,), 0)]
+    assert own.loglikelihood_rolling(rolled, disable_tqdm=True) == pytest.approx(
+        plain.loglikelihood_rolling(rolled, disable_tqdm=True), abs=1e-3
+    )
 
 
 def test_wmdp_by_letter_is_the_harnesss_row_by_row(
