@@ -159,7 +159,7 @@ class Driver(SweepFolder):
         self.attack_costs = base_costs(self.job.attacks, prepared, self.store, timed=timed)
         packing = memory_packing(self.job, prepared, self.store, places, view.nodes)
         if packing.reason is not None:
-            self.events.append("note", reason=packing.reason)
+            self.events.append("note", reason=packing.reason, data={"concurrent_trials": packing.at_once})
             pool.shrink(packing.at_once)
         self.hold_stored(prepared)
         self._reserve(prepared, packing.at_once)

@@ -16,12 +16,12 @@ class TimeAccount(BaseModel):
         elapsed: Wall time of all runs, without the pauses between them.
         slots: Number of trials that may run at once; None if unknown.
         available: `elapsed` times `slots`; None if `slots` is unknown.
-        work: Time in stages that succeeded, summed over slots.
+        work: Time in stages that succeeded or still run, summed over slots.
         lost: Time in stages that failed or were killed, summed over slots.
         startup: Time before the first stage of each run, counted once per run. Every slot is unused meanwhile.
         waiting: Time between proposing a trial and starting it, summed over trials. It overlaps the other entries.
         idle: The rest: `available` minus `work`, `lost` and `slots` times `startup`; at least 0. None if unknown.
-        utilisation: Share of `available` spent in stages, failed ones included; None if unknown.
+        utilisation: Share of `available` spent in stages, failed and running ones included; None if unknown.
     """
 
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, ser_json_inf_nan="null")
@@ -37,9 +37,13 @@ class TimeAccount(BaseModel):
     utilisation: float | None
 
 
-def time_account(timeline: Timeline, *, elapsed: float, slots: int | None) -> TimeAccount:
-    """Compute the break-down from the event log. `elapsed` is the wall time in seconds, `slots` as in `TimeAccount`."""
-    work = sum(cost.seconds for cost in timeline.costs.values())
+def time_account(timeline: Timeline, *, elapsed: float, slots: int | None, running: float = 0.0) -> TimeAccount:
+    """Compute the break-down from the event log.
+
+    `elapsed` is the wall time in seconds, `slots` as in `TimeAccount`, `running` the seconds that the stages of a live
+    sweep have spent so far.
+    """
+    work = sum(cost.seconds for cost in timeline.costs.values()) + running
     lost, startup = timeline.lost_work_seconds(), timeline.startup_seconds
     available = elapsed * slots if slots else None
     idle = None if available is None else max(0.0, available - work - lost - startup * (slots or 0))
@@ -52,7 +56,7 @@ def time_account(timeline: Timeline, *, elapsed: float, slots: int | None) -> Ti
         startup=startup,
         waiting=timeline.waiting_seconds,
         idle=idle,
-        utilisation=utilisation(timeline, elapsed=elapsed, slots=slots),
+        utilisation=utilisation(timeline, elapsed=elapsed, slots=slots, running=running),
     )
 
 

@@ -210,7 +210,9 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
     judging = judging_costs(data.snapshot.events)
     known = [cost.dollars for cost in judging if cost.dollars is not None]
     dollars = sum(known) if known else None
-    elapsed = data.timeline.elapsed_seconds(now, alive=data.state == "running")
+    alive = data.state == "running"
+    elapsed = data.timeline.elapsed_seconds(now, alive=alive)
+    in_stages = data.timeline.running_seconds(now) if alive else 0.0
     slots = slots_of(data.timeline, data.spec_value("concurrent_trials"))
     return Report(
         sweep=cleaner.text(data.name),
@@ -243,7 +245,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         prompt=_cleaned(prompt_finding(data), cleaner),
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),
-        time=time_account(data.timeline, elapsed=elapsed, slots=slots),
+        time=time_account(data.timeline, elapsed=elapsed, slots=slots, running=in_stages),
         judging=judging,
         tracking=cleaner.text(str(data.spec_value("mlflow") or "auto")),
         tracking_page=cleaner.optional(noted_page(data.directory)),

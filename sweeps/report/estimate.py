@@ -54,22 +54,26 @@ def seconds_left(
     return max(0.0, remaining * mean - done) / max(1, slots)
 
 
-def utilisation(timeline: Timeline, *, elapsed: float, slots: int | None) -> float | None:
+def utilisation(timeline: Timeline, *, elapsed: float, slots: int | None, running: float = 0.0) -> float | None:
     """Return the seconds in stages divided by (`elapsed` seconds * `slots`); None if either is unknown or zero.
 
-    A running stage counts as one busy slot, regardless of how many processes it uses.
+    Counts stages that ended, well or not, and the seconds that those still `running` have spent so far. A stage counts
+    as one busy slot, regardless of how many processes it uses.
     """
     if not slots or elapsed <= 0:
         return None
-    return timeline.compute_seconds() / (elapsed * slots)
+    return (timeline.compute_seconds() + running) / (elapsed * slots)
 
 
 def slots_of(timeline: Timeline, configured: object) -> int | None:
     """Return how many trials may run at once.
 
-    This is `configured` if it is a positive integer, else the highest number of stages that ran at once so far. None if
-    no stage has started.
+    This is what the driver found room for, which may be less than the sweep allows. If the log does not say, it is
+    `configured` if that is a positive integer, else the highest number of stages that ran at once so far. None if no
+    stage has started.
     """
+    if timeline.places is not None:
+        return timeline.places
     if isinstance(configured, int) and not isinstance(configured, bool) and configured > 0:
         return configured
     return timeline.peak_stages or None

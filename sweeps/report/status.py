@@ -157,6 +157,7 @@ def _status(data: SweepData, now: float) -> Status:
     if data.open_trials:
         counts["running"] = len(data.open_trials)
     elapsed = timeline.elapsed_seconds(now, alive)
+    in_stages = timeline.running_seconds(now) if alive else 0.0
     slots = slots_of(timeline, data.spec_value("concurrent_trials"))
     return Status(
         sweep=data.name,
@@ -173,9 +174,9 @@ def _status(data: SweepData, now: float) -> Status:
         elapsed_seconds=elapsed,
         compute_seconds=_compute_seconds(data),
         pruning=savings(data.trials, timeline),
-        time=time_account(timeline, elapsed=elapsed, slots=slots),
+        time=time_account(timeline, elapsed=elapsed, slots=slots, running=in_stages),
         slots=slots,
-        utilisation=utilisation(timeline, elapsed=elapsed, slots=slots),
+        utilisation=utilisation(timeline, elapsed=elapsed, slots=slots, running=in_stages),
         time_left_seconds=_time_left(data, now) if alive else None,
         last_event_seconds_ago=max(0.0, now - timeline.last_time) if timeline.last_time is not None else None,
         failed=[_failed_row(trial) for trial in data.trials if trial.state == "failed"],

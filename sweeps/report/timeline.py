@@ -22,6 +22,9 @@ PROCESS_LOSSES = frozenset({"stage_lost", "trial_lost", "finalist_lost"})
 PLANNED_SECONDS = "planned_seconds"
 """Key in the data of a note: seconds that the plan expects the run to take from there on."""
 
+PLACES = "concurrent_trials"
+"""Key in the data of a note: how many trials have found room at once from there on."""
+
 _PREPARATION_STATES: dict[str, Literal["running", "finished", "reused", "failed"]] = {
     "stage_started": "running",
     "stage_finished": "finished",
@@ -131,6 +134,7 @@ class Timeline:
         startup_seconds: Seconds before the first stage of each run, summed over runs.
         waiting_seconds: Seconds between proposing a trial and starting it, summed over trials.
         planned_end: When the plan expects the last run to end, in Unix seconds; None if its log has no plan.
+        places: How many trials find room at once in the last run; None if its log does not say.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -150,6 +154,7 @@ class Timeline:
     startup_seconds: float = 0.0
     waiting_seconds: float = 0.0
     planned_end: float | None = None
+    places: int | None = None
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Timeline:
@@ -180,8 +185,8 @@ class Timeline:
             self._finalist(event, event.trial)
         elif event.event.startswith("stage_") and event.stage is not None:
             self._stage(event, event.stage)
-        elif event.event == "note" and isinstance(seconds := event.data.get(PLANNED_SECONDS), int | float):
-            self.planned_end = event.time + seconds
+        elif event.event == "note":
+            self._note(event)
         if event.event.startswith("stage_") and not self.runs[-1].worked:
             self.runs[-1].worked = True
             self.startup_seconds += max(0.0, event.time - self.runs[-1].began)
@@ -204,17 +209,27 @@ class Timeline:
             total += max(0.0, last - run.began)
         return total
 
+    def running_seconds(self, now: float) -> float:
+        """Return the seconds that the stages running at `now`, in Unix seconds, have spent so far, summed."""
+        return sum(max(0.0, now - started) for started in self._open_since())
+
     def compute_seconds(self) -> float:
-        """Return the seconds spent in all stages, including failed attempts."""
+        """Return the seconds spent in all stages that ended, including failed attempts."""
         return sum(cost.seconds + cost.failed_seconds for cost in self.costs.values())
 
     def lost_work_seconds(self) -> float:
         """Return the seconds spent in stages that failed or were killed."""
         return self.lost_seconds + sum(cost.failed_seconds for cost in self.costs.values())
 
+    def _note(self, event: Event) -> None:
+        if isinstance(seconds := event.data.get(PLANNED_SECONDS), int | float):
+            self.planned_end = event.time + seconds
+        if isinstance(places := event.data.get(PLACES), int):
+            self.places = places
+
     def _begin(self, event: Event) -> None:
         self._close()
-        self.planned_end = None
+        self.planned_end = self.places = None
         self.runs.append(Run(began=event.time, last=event.time, data=event.data))
 
     def _close(self) -> None:

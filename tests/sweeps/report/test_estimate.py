@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unlearn_sweep.engine.store.records import Event
+from unlearn_sweep.sweeps.report.accounting import time_account
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.report.estimate import seconds_left, slots_of, time_left, trial_durations, utilisation
 from unlearn_sweep.sweeps.report.timeline import PLANNED_SECONDS, Timeline
@@ -63,11 +64,36 @@ def test_utilisation_is_seconds_in_stages_over_slots() -> None:
     assert utilisation(timeline, elapsed=0.0, slots=2) is None
 
 
+def test_a_running_stage_keeps_its_slot_busy() -> None:
+    log = [
+        Event(time=0.0, event="sweep_started"),
+        Event(time=2.0, event="stage_started", trial=0, stage="unlearn"),
+        Event(time=4.0, event="stage_started", stage="prepare:gold"),
+    ]
+    timeline = Timeline.of(log)
+    running = timeline.running_seconds(10.0)
+    assert running == 8.0 + 6.0
+    assert utilisation(timeline, elapsed=10.0, slots=2, running=running) == pytest.approx(0.7)
+    account = time_account(timeline, elapsed=10.0, slots=2, running=running)
+    assert (account.work, account.startup, account.idle) == (14.0, 2.0, 2.0)
+
+
 def test_slots_come_from_the_sweep_or_from_what_was_seen() -> None:
     log = [Event(time=0.0, event="stage_started", trial=t, stage="unlearn") for t in (0, 1, 2)]
     assert slots_of(Timeline.of(log), 8) == 8
     assert slots_of(Timeline.of(log), None) == 3
     assert slots_of(Timeline(), None) is None
+
+
+def test_slots_are_what_the_driver_found_room_for() -> None:
+    log = [
+        Event(time=0.0, event="sweep_started"),
+        Event(time=1.0, event="note", reason="Ray is up", data={"concurrent_trials": 2}),
+    ]
+    assert slots_of(Timeline.of(log), 8) == 2
+    fewer = [*log, Event(time=2.0, event="note", reason="memory", data={"concurrent_trials": 1})]
+    assert slots_of(Timeline.of(fewer), 8) == 1
+    assert slots_of(Timeline.of([*fewer, Event(time=3.0, event="sweep_resumed")]), 8) == 8
 
 
 @pytest.mark.parametrize(
