@@ -1,6 +1,7 @@
 """Record one sweep as a table, so that searches can be compared by replay (bench/search_replay.py).
 
     python bench/search_record.py run --storage DIR --rows FILE     # an hour or two of one core; stop and start it
+    python bench/search_record.py run ... --skip 19                 # other points of the same sequences
     python bench/search_record.py pack --rows FILE                  # bench/search_record.csv.gz
 
 Real trials of bench/search_record.yaml, one after the other, in this process, by the engine's own driver. No attack is
@@ -48,11 +49,14 @@ def main() -> None:
     parser.add_argument("do", choices=("run", "pack"))
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines, one for each finished trial")
     parser.add_argument("--storage", type=Path, help="where the sweep is kept")
+    parser.add_argument("--skip", type=int, default=0, help="points of each method's sequence to leave out")
+    parser.add_argument("--table", type=Path, default=TABLE, help="file that pack writes")
     options = parser.parse_args()
     if options.do == "run":
-        record(options.storage.resolve(), options.rows)
+        with later_points(options.skip):
+            record(options.storage.resolve(), options.rows)
     else:
-        pack(options.rows, TABLE)
+        pack(options.rows, options.table)
 
 
 @dataclass(slots=True)
@@ -72,10 +76,10 @@ class Rungs:
     def __init__(self) -> None:
         self.found: list[Probe] = []
 
-    def resume(self, training: Training, history: History) -> int:
+    def resume(self, training: Training, history: History, accepts: object = None) -> int:
         return 0
 
-    def offer(self, training: Training, history: History) -> None:
+    def offer(self, training: Training, history: History, *, now: bool = False) -> None:
         waiting = RUNGS[len(self.found) :]
         if waiting and history.steps >= waiting[0] * training.run.steps:
             self.found.append(probe(training, waiting[0], history.steps))
@@ -155,14 +159,29 @@ def probed(rungs: Rungs) -> Iterator[None]:
     """Let trainings of this process probe their model in place of writing checkpoints."""
     loop = worker.train
 
-    def train(training: Training, on_progress: Any = None, checkpoints: Checkpoints | None = None) -> History:
-        return loop(training, on_progress, rungs)  # pyright: ignore[reportArgumentType]  # same three methods
+    def train(
+        training: Training, on_progress: Any = None, checkpoints: Checkpoints | None = None, exporter: Any = None
+    ) -> History:
+        return loop(training, on_progress, rungs, exporter)  # pyright: ignore[reportArgumentType]  # same three methods
 
     worker.train = train
     try:
         yield
     finally:
         worker.train = loop
+
+
+@contextmanager
+def later_points(skip: int) -> Iterator[None]:
+    """Let the study begin each method's Sobol sequence at point `skip`."""
+    from unlearn_sweep.engine.study import broker
+
+    point = broker.qmc_point
+    broker.qmc_point = lambda space, index, seed: point(space, index + skip, seed)
+    try:
+        yield
+    finally:
+        broker.qmc_point = point
 
 
 def record(storage: Path, rows: Path) -> None:

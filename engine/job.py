@@ -24,6 +24,7 @@ from pydantic import (
 from unlearn_sweep.engine.search_settings import SearchSettings
 from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import Resources, resources_of
+from unlearn_sweep.engine.store.calibration import MetricTrust
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.training.settings import AttackTraining, TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.view_settings import WrittenView
@@ -147,6 +148,7 @@ NEUTRAL = frozenset(
         "stage_timeout_s",
         "storage_limit_gib",
         "prompt_probe",
+        "ue_trust",
     }
 )
 NEUTRAL_IN_SEARCH = frozenset(
@@ -163,6 +165,8 @@ class SweepJob(_Part):
         tasks: tasks of lm-evaluation-harness, for metric `lm_eval`.
         ut_groups: splits of UT by group, if UT is the mean over groups of the mean over their parts. Empty: one mean.
         ue_weights: weight of each metric in UE; empty if all count the same. It is part of a trial's identity.
+        ue_trust: what the calibration behind `ue_weights` measured of each metric, for the report; empty for weights by
+            hand. The weights alone decide what a trial is.
         views: texts that were written for the benchmark's rows. Stage keys include the content of those that a stage
             reads.
         requests: requests to forget one after another; None: all forget rows at once.
@@ -191,6 +195,7 @@ class SweepJob(_Part):
     ue_metrics: list[str]
     ut_metrics: list[str]
     ue_weights: dict[str, float] = {}
+    ue_trust: list[MetricTrust] = []
     tasks: list[AskedTask] = []
     ut_groups: dict[str, list[str]] = {}
     plugins: list[PluginFile] = []

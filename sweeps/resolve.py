@@ -25,7 +25,7 @@ from unlearn_sweep.sweeps.file.prompt import prompt_of, with_prompt
 from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.views import placed_views
 from unlearn_sweep.sweeps.file.warm_start import check_not_begun, first_settings
-from unlearn_sweep.sweeps.file.weights import ue_weights
+from unlearn_sweep.sweeps.file.weights import UeWeights, ue_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
     _check_first(spec, storage / spec.file.name)
     search = _search(spec, overrides)
     prompt = prompt_of(spec.file, spec.benchmark, spec.folder, model)
+    ue = _weights(spec, storage) if overrides.weighted else UeWeights()
     job = SweepJob(
         name=spec.file.name,
         seed=spec.file.seed,
@@ -73,7 +74,8 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         training=spec.file.training,
         ue_metrics=list(spec.ue_metrics),
         ut_metrics=list(spec.ut_metrics),
-        ue_weights=_weights(spec, storage) if overrides.weighted else {},
+        ue_weights=ue.weights,
+        ue_trust=ue.trust,
         tasks=list(spec.tasks),
         ut_groups=spec.file.evaluators.ut_groups or {},
         plugins=list(spec.plugins),
@@ -141,7 +143,7 @@ def _mirror(spec: SweepSpec, overrides: Overrides, storage: Path) -> str | None:
     return address
 
 
-def _weights(spec: SweepSpec, storage: Path) -> dict[str, float]:
+def _weights(spec: SweepSpec, storage: Path) -> UeWeights:
     collector = ProblemCollector(spec.document)
     found = ue_weights(
         spec.file.evaluators.ue_weights,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearn_sweep.engine.store.calibration import (
+    MetricTrust,
     NotCalibratedError,
     calibration_path,
     measured_weights,
@@ -20,6 +22,14 @@ PATH = ("evaluators", "ue_weights")
 MEASURED = "measured"
 
 Given = str | dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class UeWeights:
+    """Weight of each metric of UE, empty if all count the same, and what a calibration measured of it."""
+
+    weights: dict[str, float] = field(default_factory=dict)
+    trust: list[MetricTrust] = field(default_factory=list)
 
 
 def check_weights(given: Given, metrics: Sequence[str], collector: ProblemCollector) -> None:
@@ -51,8 +61,8 @@ def ue_weights(
     storage: Path,
     folder: Path,
     collector: ProblemCollector,
-) -> dict[str, float]:
-    """Return the weight of each metric of UE; empty if all count the same. Report what a calibration lacks.
+) -> UeWeights:
+    """Return the weight of each metric of UE. Report what a calibration lacks.
 
     Args:
         given: The setting in the file.
@@ -63,17 +73,17 @@ def ue_weights(
         collector: Collects the mistakes.
     """
     if not given:
-        return {}
+        return UeWeights()
     if not isinstance(given, str):
-        return {metric: given.get(metric, 1.0) for metric in metrics}
+        return UeWeights({metric: given.get(metric, 1.0) for metric in metrics})
     place = calibration_path(storage, name) if given == MEASURED else absolute(given, folder)
     command = f"unlearn-sweep calibrate {collector.document.file}"
     try:
         found = read_calibration(place)
         if found.benchmark != benchmark:
             collector.add(PATH, f"{place} was measured on the benchmark {found.benchmark}", allowed=benchmark)
-            return {}
-        return measured_weights(found, metrics)
+            return UeWeights()
+        return UeWeights(measured_weights(found, metrics), [one for one in found.metrics if one.metric in metrics])
     except OSError as error:
         reason = error.strerror or str(error)
         collector.add(PATH, f"cannot read {place}: {reason}", given=shown(given), advice=f"run: {command}")
@@ -83,4 +93,4 @@ def ue_weights(
         names = " ".join(f"--metric {metric}" for metric in metrics)
         advice = f"run: {command} {names}; or leave the metric out of evaluators.ue, or give each weight as a number"
         collector.add(PATH, str(error), given=shown(given), advice=advice)
-    return {}
+    return UeWeights()

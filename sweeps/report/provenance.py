@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.settings import resources_of
+from unlearn_sweep.engine.store.calibration import MetricTrust
 from unlearn_sweep.engine.store.damaged import DamagedFileError
 from unlearn_sweep.engine.store.origin import Origin
 from unlearn_sweep.engine.store.stages import StageStore
@@ -34,6 +35,7 @@ class Provenance(BaseModel):
         seed: Seed of the sweep; None if the lock file has none.
         data: Options of the benchmark that say where its rows are from: paths, hub ids, revisions.
         ue_weights: Weight of each metric in UE; empty if all count the same.
+        ue_trust: What the calibration behind measured weights found of each metric; empty for weights by hand.
         data_digest: Digest of the benchmark's content; None if no control is measured or its stage is missing.
         models: Content name of the original and the gold model: a digest of the weights, or the key of the training.
         origin: Command, commit and machine of the last start; None if an older version wrote it.
@@ -47,6 +49,7 @@ class Provenance(BaseModel):
     seed: int | None
     data: dict[str, str]
     ue_weights: dict[str, float]
+    ue_trust: list[MetricTrust]
     data_digest: str | None
     models: dict[str, str]
     origin: Origin | None
@@ -65,6 +68,7 @@ def provenance(data: SweepData, prices: Prices, *, judges: float | None) -> Prov
         seed=seed if isinstance(seed, int) else None,
         data=_sources(data.spec_value("benchmark", "params") or {}),
         ue_weights=data.spec_value("ue_weights") or {},
+        ue_trust=[MetricTrust.model_validate(one) for one in data.spec_value("ue_trust") or ()],
         data_digest=next((str(found["data"]) for found in inputs.values() if "data" in found), None),
         models={which: str(found["model"]) for which, found in inputs.items() if "model" in found},
         origin=start.origin if start is not None else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from unlearn_sweep.sweeps.calibrate import COLUMNS, trust_rows
 from unlearn_sweep.sweeps.report.document import Report
 from unlearn_sweep.sweeps.report.html_table import Cell, table
 from unlearn_sweep.sweeps.report.judging import judging_text
@@ -16,7 +17,7 @@ def provenance_section(report: Report) -> str:
     facts = table(("what", "value"), provenance_lines(report), label="Provenance")
     shown = [(name, version or "not installed") for name, version in sorted(report.versions.items())]
     versions = table(("package", "version at the last start"), shown, label="Versions") if shown else ""
-    return facts + versions + _starts(report)
+    return facts + _trust(report) + versions + _starts(report)
 
 
 def provenance_lines(report: Report) -> list[tuple[Cell, Cell]]:
@@ -55,6 +56,15 @@ def _machine(report: Report) -> str:
     gpus = ", ".join(f"{count} x {name}" for name, count in names.items()) or "no GPU"
     cpu = f"{origin.cpus} CPUs{f' of {origin.cpu}' if origin.cpu else ''}"
     return f"{origin.host}: {cpu}, {origin.memory_gib:.0f} GiB, {gpus}; {origin.system}"
+
+
+def _trust(report: Report) -> str:
+    """Render what the calibration behind measured weights found of each metric of UE."""
+    if not report.provenance.ue_trust:
+        return ""
+    rows = trust_rows(report.provenance.ue_trust)
+    title = "Which metrics tell models apart, and last under attacks (calibrate)"
+    return f"<h3>{escape(title)}</h3>" + table(COLUMNS, rows, label="Trust in metrics")
 
 
 def _starts(report: Report) -> str:

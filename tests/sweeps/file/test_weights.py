@@ -1,4 +1,4 @@
-"""`evaluators.ue_weights`. Oracles: 2 AUC - 1 by hand, and the mistakes as a user makes them."""
+"""`evaluators.ue_weights`. Oracles: harmonic means by hand, and the mistakes as a user makes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep.engine.driver.changed_code import other_inputs, trial_identity
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.store.calibration import Calibration, MetricTrust, calibration_path
+from unlearn_sweep.engine.store.calibration import Calibration, MetricTrust, calibration_path, trust_weight
 from unlearn_sweep.sweeps.file.problems import SpecError
 from unlearn_sweep.sweeps.file.spec import parse_spec
 from unlearn_sweep.sweeps.resolve import Overrides, resolve
@@ -27,9 +27,23 @@ def mistakes(tmp_path: Path, evaluators: str) -> str:
     return "\n".join(f"{one.path}: {one.message}; {one.advice}" for one in error.value.problems)
 
 
-def calibrated(place: Path, areas: Mapping[str, float | None], benchmark: str = "authors") -> Path:
+def calibrated(
+    place: Path,
+    areas: Mapping[str, float | None],
+    benchmark: str = "authors",
+    *,
+    robust: Mapping[str, float | None] | None = None,
+) -> Path:
     trusts = [
-        MetricTrust(metric=name, auc=area, reason="too few" if area is None else None) for name, area in areas.items()
+        MetricTrust(
+            metric=name,
+            auc=area,
+            reason="too few" if area is None else None,
+            robustness=None if robust is None else robust[name],
+            robustness_reason="two few forgot" if robust is not None and robust[name] is None else None,
+            weight=trust_weight(area, None if robust is None else robust[name], robust=robust is not None),
+        )
+        for name, area in areas.items()
     ]
     place.parent.mkdir(parents=True, exist_ok=True)
     found = Calibration(benchmark=benchmark, data="d", models=[], metrics=trusts)
@@ -54,6 +68,31 @@ def test_measured_weights_are_0_at_chance_and_1_when_the_pools_are_apart(tmp_pat
     assert found.ue_weights == {"probability": 1.0, "rouge": 0.5, "truth_ratio": 0.0}
     by_path = job(tmp_path, f"{{{UE}, ue_weights: {name}-calibration/calibration.json}}")
     assert by_path.ue_weights == found.ue_weights
+
+
+def test_measured_weights_are_the_harmonic_mean_with_robustness(tmp_path: Path) -> None:
+    """2 AUC - 1 is 1, .5 and 0; with robustness .5, .25 and 1 the harmonic means are 2/3, 1/3 and 0."""
+    areas = {"probability": 1.0, "rouge": 0.75, "truth_ratio": 0.4}
+    robust = {"probability": 0.5, "rouge": 0.25, "truth_ratio": 1.0}
+    calibrated(tmp_path / "c.json", areas, robust=robust)
+    found = job(tmp_path, f"{{{UE}, ue_weights: c.json}}").ue_weights
+    assert found == pytest.approx({"probability": 2 / 3, "rouge": 1 / 3, "truth_ratio": 0.0})
+
+
+def test_what_was_measured_goes_with_the_sweep_but_only_its_weights_decide_which_it_is(tmp_path: Path) -> None:
+    areas = {"probability": 1.0, "rouge": 0.75, "truth_ratio": 0.4, "rouge_f1": 0.9}
+    calibrated(tmp_path / "c.json", areas)
+    found = job(tmp_path, f"{{{UE}, ue_weights: c.json}}")
+    assert {one.metric: one.auc for one in found.ue_trust} == {name: areas[name] for name in found.ue_metrics}
+    by_hand = job(tmp_path, f"{{{UE}, ue_weights: {{probability: 1, rouge: 0.5, truth_ratio: 0}}}}")
+    assert by_hand.ue_trust == []
+    assert by_hand.digest() == found.digest()
+
+
+def test_a_metric_without_robustness_has_no_measured_weight(tmp_path: Path) -> None:
+    areas = {"probability": 1.0, "rouge": 1.0, "truth_ratio": 1.0}
+    calibrated(tmp_path / "c.json", areas, robust={"probability": 0.5, "rouge": None, "truth_ratio": 0.5})
+    assert "rouge has no robustness: two few forgot" in mistakes(tmp_path, f"{{{UE}, ue_weights: c.json}}")
 
 
 def test_without_a_calibration_the_command_is_named_and_calibrate_itself_starts(tmp_path: Path) -> None:

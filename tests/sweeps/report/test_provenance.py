@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from tests.support.answered_sweep import benchmark, write_answered_sweep
 from tests.sweeps.report.written_sweep import special, trial, write_sweep
+from unlearn_sweep.engine.store.calibration import MetricTrust
 from unlearn_sweep.engine.store.origin import Origin
 from unlearn_sweep.engine.store.starts import Start
 from unlearn_sweep.sweeps.cli import app
@@ -66,6 +68,18 @@ def test_revisions_that_are_not_pinned_are_said(tmp_path: Path) -> None:
     spec = {"benchmark": {"name": "tofu", "params": params}}
     found = load_report(write_sweep(tmp_path / "demo", [trial(0)], spec=spec)).provenance
     assert found.data == {"hub": "owner/data", "forget": "forget10", "revision": "newest (not pinned)"}
+
+
+def test_measured_weights_come_with_what_was_measured(tmp_path: Path) -> None:
+    one = MetricTrust(metric="rouge", auc=0.75, low=0.5, high=0.9, robustness=0.25, unlearned=7, weight=0.3333)
+    spec = {"ue_weights": {"rouge": 0.3333}, "ue_trust": [one.model_dump(mode="json")]}
+    folder = write_sweep(tmp_path / "demo", [trial(0)], spec=spec)
+    assert load_report(folder).provenance.ue_trust == [one]
+    page = build_report(folder).page.read_text()
+    assert "<td>rouge</td><td>0.750</td><td>0.500 to 0.900</td>" in page
+    assert "<td>0.250</td>" in page
+    printed = CliRunner().invoke(app, ["report", str(folder), "--json"])
+    assert json.loads(printed.stdout)["provenance"]["ue_trust"][0]["robustness"] == 0.25
 
 
 def spent(tmp_path: Path, spec: dict[str, Any], prices: Prices) -> tuple[dict[str, float], float | None, float]:
