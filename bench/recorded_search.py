@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import random
 import statistics
 import tempfile
 from collections import defaultdict
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search_stopping import Finished, Rung, stops_at
+from search_stopping import ANYWAY, Finished, Regret, Rung, stops_at
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.samplers.unit_interval import share_of
@@ -225,10 +226,18 @@ def distance(space: MethodSpace, one: Mapping[str, Scalar], other: Mapping[str, 
 
 
 def replay(
-    problem: Problem, sampler: str, variant: Variant, *, seed: int, trials: int, learnt: Sequence[LearntTrial] = ()
+    problem: Problem,
+    sampler: str,
+    variant: Variant,
+    *,
+    seed: int,
+    trials: int,
+    learnt: Sequence[LearntTrial] = (),
+    regret: Regret | None = None,
 ) -> list[tuple[float, Any]]:
     """Seconds since the start and point of each trial, one trial at a time; a point is None if it adds nothing.
 
+    What stopping cost is added to `regret`.
     A sampler may end in `-free` (the allocation) and in `-blind` (the study is told no standard errors).
     """
     name, *ways = sampler.split("-")
@@ -244,15 +253,19 @@ def replay(
         learnt=list(learnt),
     )
     steps, clock, finished = [], 0.0, list[Finished]()
+    chance, regret = random.Random(seed), Regret() if regret is None else regret
     with tempfile.TemporaryDirectory() as folder:
         broker = ReplayBroker(Path(folder) / "journal", problem, plan)
         while (asked := broker.ask()) is not None:
             visible = [broker.settled[number] for number in sorted(broker.settled)]
             found = broker.taken[asked.number]
             at = stops_at(found.rungs, finished, rivals_of(visible), KNOWN) if variant.stop else None
-            if at is not None:
+            anyway = at is not None and chance.random() < ANYWAY
+            if at is not None and not anyway:
                 record, seconds = stopped(asked), found.rungs[at].seconds
+                regret.stopped.append(end_of(problem, found))
             else:
+                regret.anyway += [end_of(problem, found)] if anyway else []
                 record, seconds = settle(problem, variant, asked, found, visible)
                 seconds += found.probing_s if variant.stop else 0.0
                 finished.append(Finished(found.rungs, ending(record)))
@@ -322,6 +335,13 @@ def stopped(asked: Proposal) -> TrialRecord:
         number=asked.number, key=asked.key, method=asked.method, params=asked.params, seed=asked.seed,
         state="collapsed", started=0.0, finished=float(asked.number),
     )  # fmt: skip
+
+
+def end_of(problem: Problem, found: Recorded) -> tuple[float, float, float] | None:
+    """UE, UT and Rob of a recorded trial with all its attacks; None where the model broke."""
+    families = {attack.label: attack.family for attack in problem.job.attacks}
+    rob = robustness(found.attacks, families).value if found.state == "complete" else None
+    return None if found.ue is None or found.ut is None or rob is None else (found.ue, found.ut, rob)
 
 
 def ending(record: TrialRecord) -> tuple[float, float, float] | None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import optuna
 from recorded_search import TABLE, VARIANTS, Problem, halves, read_problem, replay, whole_volume
+from search_stopping import Point, Regret
 
 from unlearn_sweep.engine.study.front import REFERENCE_POINT
 from unlearn_sweep.evaluators.front import hypervolume_curve
@@ -55,6 +56,7 @@ def main() -> None:
         run_all(problem, options)
     elif options.do == "summary":
         print_summary(read_runs(options.rows), whole_volume(problem))
+        print_regret(options.rows, whole_volume(problem))
     else:
         draw(read_runs(options.rows), whole_volume(problem), options.out)
 
@@ -71,13 +73,27 @@ def run_all(problem: Problem, options: argparse.Namespace) -> None:
             for seed in range(1, options.seeds + 1):
                 if (sampler, variant, seed) in there:
                     continue
-                steps = replay(problem, sampler, VARIANTS[variant], seed=seed, trials=options.trials)
+                regret = Regret()
+                steps = replay(problem, sampler, VARIANTS[variant], seed=seed, trials=options.trials, regret=regret)
                 volumes = hypervolume_curve([point or REFERENCE_POINT for _, point in steps], REFERENCE_POINT)
                 row = {"sampler": sampler, "variant": variant, "seed": seed}
                 row["seconds"] = [round(clock, 2) for clock, _ in steps]
                 row["volumes"] = [round(volume, 5) for volume in volumes]
+                if VARIANTS[variant].stop:
+                    row["regret"] = cost_of_stopping(regret, [point for _, point in steps if point is not None])
                 with options.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
+
+
+def cost_of_stopping(regret: Regret, points: Sequence[Point]) -> dict[str, float | None]:
+    """Trials that were stopped and that ran anyway, and the hypervolume that stopping cost: as measured, and in truth.
+
+    As measured: what a trial that ran anyway adds, times the number of stopped trials.
+    """
+    each = regret.measured(points)
+    measured = None if each is None else each * len(regret.stopped)
+    counts = {"stopped": len(regret.stopped), "anyway": len(regret.anyway)}
+    return {**counts, "measured": measured, "true": regret.true(points)}
 
 
 def compare_learnt(problem: Problem, seeds: int, trials: int) -> None:
@@ -137,6 +153,21 @@ def print_summary(runs: Runs, most: float) -> None:
         cells = [sampler, variant, len(own), f"{statistics.median(ends):.3f}", f"{min(ends):.3f}", f"{max(ends):.3f}"]
         cells += [f"{statistics.median(run.seconds[-1] for run in own):.0f}", trials or "never", reached, share]
         print(f"| {' | '.join(str(cell) for cell in cells)} |")
+
+
+def print_regret(rows: Path, most: float) -> None:
+    """Print what stopping trainings cost each sampler: means over seeds, hypervolume as a share of all recorded."""
+    lines = [row for row in map(json.loads, rows.read_text().splitlines()) if "regret" in row]
+    if not lines:
+        return
+    print("\n| sampler | stopped | ran anyway | cost as measured on these | cost in truth |")
+    print("| --- | --- | --- | --- | --- |")
+    for sampler in dict.fromkeys(row["sampler"] for row in lines):
+        own = [row["regret"] for row in lines if row["sampler"] == sampler]
+        means = [statistics.fmean(one[name] for one in own) for name in ("stopped", "anyway", "true")]
+        known = [one["measured"] for one in own if one["measured"] is not None]
+        measured = f"{statistics.fmean(known) / most:.4f}" if known else "no trial ran anyway"
+        print(f"| {sampler} | {means[0]:.1f} | {means[1]:.1f} | {measured} | {means[2] / most:.4f} |")
 
 
 def _reaches(own: Sequence[Run], goal: float) -> int | None:

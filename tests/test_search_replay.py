@@ -76,3 +76,25 @@ def test_a_training_stops_when_all_that_its_probe_led_to_is_beaten(recorded: Any
     assert stops_at(rungs(0.6, 0.7), seen, front, 1.0) == 0  # it would end at (0.4, 0.7, 0.2)
     assert stops_at(rungs(0.2, 0.7), seen, front, 1.0) is None  # at (0.8, 0.7, 0.6)
     assert stops_at(rungs(0.6, 0.7), seen[:9], front, 1.0) is None  # too few to learn from
+
+
+def test_regret_of_stopping_by_hand(recorded: Any) -> None:
+    """A cube of .5 is the front. What ran anyway would have added .5 * .5 * .1, and what was stopped .1 * .5 * .5."""
+    from search_stopping import Regret  # pyright: ignore[reportMissingImports]
+
+    front = [(0.5, 0.5, 0.5)]
+    regret = Regret(stopped=[(0.6, 0.5, 0.5), None, (0.4, 0.4, 0.4)], anyway=[(0.5, 0.5, 0.6), None])
+    assert regret.measured([*front, (0.5, 0.5, 0.6)]) == pytest.approx(0.0125)
+    assert regret.true(front) == pytest.approx(0.025)
+    assert Regret(stopped=[None]).measured(front) is None
+
+
+def test_a_search_that_stops_runs_some_trials_anyway_and_knows_the_cost(recorded: Any, problem: Any) -> None:
+    from search_stopping import Regret  # pyright: ignore[reportMissingImports]
+
+    regret = Regret()
+    steps = recorded.replay(problem, "random", recorded.VARIANTS["stopped"], seed=1, trials=60, regret=regret)
+    points = [point for _, point in steps if point is not None]
+    assert len(regret.stopped) > len(regret.anyway) > 0
+    whole_run = recorded.replay(problem, "random", recorded.VARIANTS["whole"], seed=1, trials=60)
+    assert whole(steps) + regret.true(points) == pytest.approx(whole(whole_run))
