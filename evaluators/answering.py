@@ -77,6 +77,7 @@ class Answering:
             pad_id=padding_id(self.tokenizer),
             cache_tokens=self.cache_tokens,
             openings=[_opening(item.answer, row.scores, stops, limit) for item, row in rows],
+            texts=[_texts(item) for item, _ in rows],
         )
         for (item, row), tokens in zip(rows, done.tokens, strict=True):
             self._read(item, row, tokens, stops, limit)
@@ -137,3 +138,9 @@ def _opening(
     if scores is None:
         return ()
     return known_opening(scores, example.answer_ids, end_ids=ends, max_new_tokens=max_new_tokens)
+
+
+def _texts(item: AskedRow) -> list[tuple[int, ...]]:
+    """What the model may answer, likeliest first: the row's answer, in other words, and wrong ones."""
+    examples = (item.answer, *([] if item.paraphrase is None else [item.paraphrase]), *item.perturbed)
+    return [tuple(example.answer_ids) for example in examples]

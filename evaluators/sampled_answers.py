@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearn_sweep.evaluators.generation import Nucleus, generate
+from unlearn_sweep.evaluators.generation import generate
+from unlearn_sweep.evaluators.nucleus import Nucleus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.sample_params import SampleParams
-from unlearn_sweep.evaluators.generation import Nucleus
+from unlearn_sweep.evaluators.nucleus import Nucleus
 from unlearn_sweep.evaluators.sampled_answers import Sampling
 
 

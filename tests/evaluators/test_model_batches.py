@@ -19,10 +19,10 @@ from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerF
 from tests.evaluators import tiny_models
 from unlearn_sweep.evaluators.catalog import COMPONENTS, METRICS
 from unlearn_sweep.evaluators.evaluate import Evaluation, evaluate_rows
-from unlearn_sweep.evaluators.generation import Nucleus
 from unlearn_sweep.evaluators.inference import measuring
 from unlearn_sweep.evaluators.likelihood import NonFiniteLogits, score
 from unlearn_sweep.evaluators.model_batches import ModelBatch, Result, copied, run_batches
+from unlearn_sweep.evaluators.nucleus import Nucleus
 from unlearn_sweep.evaluators.rows import Example, Kind, Row, Template
 from unlearn_sweep.evaluators.sampled_answers import Sampling
 
@@ -122,7 +122,7 @@ def test_copies_compute_batches_of_all_three_sorts(
     elsewhere = Elsewhere([copy.deepcopy(model)], 3)
     with copied(model, elsewhere):
         table = measured(model, tiny_tokenizer, make_rows(16)).table
-    assert elsewhere.kinds == {"_ScoringBatch", "_WritingBatch", "_GradientBatch"}
+    assert elsewhere.kinds == {"_ScoringBatch", "WritingBatch", "_GradientBatch"}
     assert elsewhere.batches > 10
     assert len(table.dropna(subset=["choice_probability"])) == 4
     assert len(table.dropna(subset=["generation"])) == 12

@@ -16,7 +16,8 @@ from transformers import LlamaForCausalLM, LogitsProcessorList, TemperatureLogit
 
 from unlearn_sweep.evaluators import row_metrics
 from unlearn_sweep.evaluators.catalog import metric_card
-from unlearn_sweep.evaluators.generation import Nucleus, generate
+from unlearn_sweep.evaluators.generation import generate
+from unlearn_sweep.evaluators.nucleus import Nucleus
 from unlearn_sweep.evaluators.rows import Row
 from unlearn_sweep.evaluators.sampled_answers import Sampling, draw_answers, expected_best
 
