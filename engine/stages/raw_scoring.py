@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
 from unlearn_sweep.engine.stages.control_tables import by_strength
 from unlearn_sweep.engine.stages.prepared import Prepared
+from unlearn_sweep.engine.stages.scoring import setting_of
 from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.store.records import (
     AttackPoint,
@@ -79,7 +80,7 @@ class RawScorer:
         return AttackScore(
             attack=attack.label,
             family=attack.family,
-            searched=attack.searched.label if attack.searched is not None else None,
+            **setting_of(attack),
             value=None,
             utility=utility,
             curve=curve,

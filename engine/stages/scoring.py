@@ -7,7 +7,7 @@ converts the results to records.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from unlearn_sweep.engine.stages.control_tables import by_strength, control_tables
 from unlearn_sweep.engine.store.draws import pack, unpack
@@ -133,7 +133,7 @@ class Scorer:
             **scored,
             attack=attack.label,
             family=attack.family,
-            searched=attack.searched.label if attack.searched is not None else None,
+            **setting_of(attack),
             report_value=report.value,
             report_standard_error=report.standard_error,
             report_reason=report.reason,
@@ -151,7 +151,7 @@ class Scorer:
             standard_error=search.standard_error,
             attack=attack.label,
             family=attack.family,
-            searched=attack.searched.label if attack.searched is not None else None,
+            **setting_of(attack),
             report_value=report.value,
             report_standard_error=report.standard_error,
             reason=f"left no model, so the attacker leaves it as it is: {reason}",
@@ -247,11 +247,9 @@ class Scorer:
             ]
             facts = self.controls.halves["search"]
             found = attack_score(points, self.job.ue_metrics, groups=facts, weights=self.job.ue_weights)
-            label = attack.searched.label if attack.searched is not None else None
+            own = setting_of(attack)
             scores.append(
-                AttackScore(
-                    attack=attack.label, family=attack.family, searched=label, value=found.value, reason=found.reason
-                )
+                AttackScore(attack=attack.label, family=attack.family, value=found.value, reason=found.reason, **own)
             )
         return self.robustness(scores)
 
@@ -289,6 +287,20 @@ class Scorer:
     def _utility(self, rows: pd.DataFrame) -> float | None:
         """Return UT of attacked rows; None if utility was not measured because the attack changed no weights."""
         return self.utility(rows, "search")[0].value if bool((rows["split"] != FORGET_SPLIT).any()) else None
+
+
+class SettingOf(TypedDict, total=False):
+    """The fields of an attack's score that name the searched attacker it is a setting of."""
+
+    searched: str
+    setting: dict[str, Any]
+
+
+def setting_of(attack: AttackSettings) -> SettingOf:
+    """Return these fields; empty for an attack that is not searched."""
+    if attack.searched is None:
+        return {}
+    return {"searched": attack.searched.label, "setting": dict(attack.searched.values)}
 
 
 def _counts(label: str, attackers: Mapping[str, str], worst: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.gate import collapse_reason, missed_constraints
 from unlearn_sweep.engine.stages.prepared import Prepared
 from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
-from unlearn_sweep.engine.stages.scoring import Scorer
+from unlearn_sweep.engine.stages.scoring import Scorer, setting_of
 from unlearn_sweep.engine.stages.suppression import DIVERGED
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
 from unlearn_sweep.engine.stages.training_requests import UnlearnLink
@@ -297,7 +297,7 @@ class Trial:
                 AttackScore(
                     attack=attack.label,
                     family=attack.family,
-                    searched=attack.searched.label if attack.searched is not None else None,
+                    **setting_of(attack),
                     value=None,
                     skipped=True,
                     reason=reason,

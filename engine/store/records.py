@@ -74,12 +74,14 @@ class AttackScore(scores.AttackScore):
     `report_value` is the same on the report half, with its own standard error and reason, and `report_left` is what is
     still forgotten there at each point of `curve`, in its order (empty in records of older versions). `skipped` means
     that the attack was not run, because the trial could no longer reach the front. `searched` is the label of the
-    attacker of which this is one setting; None for an attack that is not searched.
+    attacker of which this is one setting, and `setting` has the searched values of it; None and empty for an attack
+    that is not searched (`setting` is empty in records of older versions too).
     """
 
     attack: str
     family: str
     searched: str | None = None
+    setting: dict[str, Any] = Field(default_factory=dict)
     report_value: float | None = None
     report_standard_error: float | None = None
     report_reason: str | None = None
@@ -296,6 +298,16 @@ def _code_of(record: TrialRecord) -> str | None:
     """Return the code version of a trial, `UNRECORDED` if the trial ran without one, None if it never ran."""
     ran = record.state not in ("failed", "duplicate")
     return record.code or (UNRECORDED if ran else None)
+
+
+def worst_settings(rob: Robustness | None, attacks: Iterable[AttackScore]) -> dict[str, AttackScore]:
+    """Return the setting of each searched attacker that left least forgotten, by the attacker's label.
+
+    An attacker none of whose settings is finished with a score is left out.
+    """
+    worst = {} if rob is None else rob.worst
+    scores = {score.attack: score for score in attacks if not score.skipped}
+    return {attacker: scores[label] for attacker, label in sorted(worst.items()) if label in scores}
 
 
 def missing_reasons(trial: RobustnessScores | EvaluationScores) -> dict[str, str]:

@@ -19,7 +19,15 @@ from typing import Any, TypeGuard
 
 from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
-from unlearn_sweep.engine.store.records import AttackScore, Controls, Front, Objective, TrialRecord, code_versions
+from unlearn_sweep.engine.store.records import (
+    AttackScore,
+    Controls,
+    Front,
+    Objective,
+    TrialRecord,
+    code_versions,
+    worst_settings,
+)
 from unlearn_sweep.engine.study.seed_summary import seed_summary
 
 # Limits of MLflow servers before 2.8; current ones allow 6000 characters for params and 8000 for tags.
@@ -146,6 +154,7 @@ def trial_fields(record: TrialRecord, *, sweep: str, sweep_id: str, benchmark: s
     _add_seeds(fields, record)
     for score in record.attacks:
         _add_attack(fields, score)
+    add_attackers(fields, record)
     for stage, seconds in sorted(record.stage_seconds.items()):
         fields.metric(f"seconds.{stage.replace(':', '.')}", seconds)
     fields.metric("seconds.stages", math.fsum(record.stage_seconds.values()))
@@ -255,6 +264,23 @@ def _add_attack(fields: Fields, score: AttackScore) -> None:
     fields.metric(f"unseen.rob.{score.attack}", score.report_value, reason=score.report_reason)
     fields.metric(f"rob.{score.attack}.utility", score.utility)
     add_curve(fields, score, f"strength/{score.attack}/still_forgotten", f"strength/{score.attack}/utility")
+
+
+def add_attackers(fields: Fields, record: TrialRecord) -> None:
+    """Add what each searched attacker left, as of an attack that is not searched, and its worst setting.
+
+    Tag `worst.<attacker>` names that setting, and `worst.<attacker>.<parameter>` has its searched values, which are
+    metrics as well where they are numbers.
+    """
+    for attacker, score in worst_settings(record.rob_detail, record.attacks).items():
+        fields.metric(f"rob.{attacker}", score.value, reason=score.reason)
+        fields.metric(f"rob.{attacker}.standard_error", score.standard_error)
+        fields.metric(f"unseen.rob.{attacker}", score.report_value, reason=score.report_reason)
+        fields.tag(f"worst.{attacker}", score.attack)
+        for name, value in sorted(score.setting.items()):
+            fields.tag(f"worst.{attacker}.{name}", value)
+            if is_number(value):
+                fields.metric(f"worst.{attacker}.{name}", value)
 
 
 def add_curve(fields: Fields, score: AttackScore, still_forgotten: str, utility: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from unlearn_sweep.engine.store.records import AttackScore, Event, TrialRecord
+from unlearn_sweep.engine.store.records import AttackScore, Event, TrialRecord, worst_settings
 from unlearn_sweep.engine.tracking.fields import Fields, add_curve, add_scores, add_training
 
 ATTACK = "attack:"
@@ -70,6 +70,7 @@ def _fields_of(record: TrialRecord, stage: str, key: str, *, reused: bool) -> Fi
         add_scores(fields, record)
     for score in [score for score in record.attacks if f"{ATTACK}{score.attack}" == stage]:
         _add_attack(fields, score)
+        _add_setting(fields, score, record)
     return fields
 
 
@@ -79,3 +80,14 @@ def _add_attack(fields: Fields, score: AttackScore) -> None:
     fields.metric("rob", score.value, reason=score.reason)
     fields.metric("unseen.rob", score.report_value, reason=score.report_reason)
     add_curve(fields, score, "still_forgotten", "utility")
+
+
+def _add_setting(fields: Fields, score: AttackScore, record: TrialRecord) -> None:
+    """Add, for a setting of a searched attacker, its searched values and whether no other setting left less."""
+    if score.searched is None:
+        return
+    fields.tag("attacker", score.searched)
+    found = worst_settings(record.rob_detail, record.attacks).get(score.searched)
+    fields.tag("worst_setting", found is not None and found.attack == score.attack)
+    for name, value in sorted(score.setting.items()):
+        fields.param(name, value)

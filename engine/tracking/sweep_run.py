@@ -16,7 +16,7 @@ from unlearn_sweep.engine.tracking.runs import KnownRun, RunStore, milliseconds
 from unlearn_sweep.engine.tracking.sweep_params import add_provenance, add_settings, datasets_of
 
 REPORT_FILES = ("index.html", "front.html", "front.png", "front.svg")
-LAYOUT = "3"
+LAYOUT = "4"
 """Increase this when params, metrics or tags of a run change, so that existing runs are rewritten."""
 _SWEEP_STATUS = {"finished": "FINISHED", "stopped": "KILLED"}
 _NOTE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,13 +100,15 @@ def validate(
 
     job = resolve(spec)
     rows, remote = _checked_rows(spec, job, as_json=as_json)
+    settings = Counter(job.attackers.get(attack.label, attack.label) for attack in job.attacks)
     facts = {
         "file": str(file),
         "valid": True,
         "name": job.name,
         "methods": [space.method for space in job.spaces],
         "trials": job.search.trials,
-        "attacks": [attack.label for attack in job.attacks],
+        "attacks": list(settings),
+        "attacker_settings": {label: count for label, count in settings.items() if count > 1},
         "benchmark": job.benchmark.name,
         "directory": str(job.directory),
         "rows": rows,
@@ -116,7 +119,8 @@ def validate(
         print_json(facts)
         return
     parts = f"{job.search.trials} trials of {', '.join(facts['methods'])} on {job.benchmark.name}"
-    print_line(f"{file}: valid; {parts}; attacks {', '.join(facts['attacks'])}")
+    named = [label if count == 1 else f"{label} ({count} settings)" for label, count in settings.items()]
+    print_line(f"{file}: valid; {parts}; attacks {', '.join(named)}")
     print_line(f"rows: {rows}")
     for note in (*spec.notes, *remote):
         print_line(f"note: {note}")

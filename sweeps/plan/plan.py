@@ -22,6 +22,7 @@ from unlearn_sweep.sweeps.file.spec import SweepSpec
 from unlearn_sweep.sweeps.file.tasks import tasks_note
 from unlearn_sweep.sweeps.machine import Machine, busy_note, free_disk_bytes
 from unlearn_sweep.sweeps.plan.allocation import settled_trials, trials_per_method
+from unlearn_sweep.sweeps.plan.attacker_stages import by_attacker
 from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
 from unlearn_sweep.sweeps.plan.data_check import forget_facts, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
@@ -136,8 +137,7 @@ def make_plan(spec: SweepSpec, overrides: Overrides | None = None) -> SweepPlan:
     Raises:
         SpecError: an override is invalid.
     """
-    overrides = overrides or Overrides()
-    job = resolve(spec, overrides)
+    job = resolve(spec, overrides := overrides or Overrides())
     plan, absent = _plan_of(spec, job, overrides), missing(job)
     certain = [f"{name}: {reason}" for name, reason in absent.items() if reason.certain]
     wrong = [f"{name}: {reason}" for name, reason in unloadable(job).items()]
@@ -190,7 +190,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         settled=sum(settled.values()),
         left=left,
         methods=methods,
-        stages=stages,
+        stages=by_attacker(stages, job.attackers),
         at_once=at_once,
         bound_by=placement.bound_by if placement else None,
         per_trial=placement.per_trial if placement else {},

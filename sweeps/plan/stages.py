@@ -50,6 +50,7 @@ class StagePlan:
         cached: True if all are in the store. None if unknown because a model's digest is not known yet.
         states: Evaluations in one stage.
         method: Method of the stage, if the time depends on it.
+        settings: Settings of a searched attacker that the stage stands for; 1 for any other stage.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StagePlan:
     cached: bool | None = False
     states: int = 1
     method: str | None = None
+    settings: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ def _stages(plan: SweepPlan) -> Table:
 
 
 def _name(stage: StagePlan) -> str:
+    if stage.settings > 1:
+        return f"{stage.name} ({stage.settings} settings)"
     return f"{stage.name} ({stage.method})" if stage.method else stage.name
 
 

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from unlearn_sweep.engine.answers import Answers
-from unlearn_sweep.engine.store.records import missing_reasons
+from unlearn_sweep.engine.store.records import missing_reasons, worst_settings
 from unlearn_sweep.sweeps.report.document import Report, ReportTrial
 
 FIXED = (
@@ -78,6 +78,11 @@ def trial_line(trial: ReportTrial) -> dict[str, Any]:
         line[f"attack.{attack.attack}.standard_error"] = attack.standard_error
         line[f"attack.{attack.attack}.report"] = attack.report_value
         line[f"attack.{attack.attack}.utility"] = attack.utility
+    for attacker, worst in worst_settings(trial.rob_detail, trial.attacks).items():
+        line[f"attack.{attacker}"] = worst.value
+        line[f"attack.{attacker}.report"] = worst.report_value
+        line[f"attack.{attacker}.worst"] = worst.attack
+        line |= {f"attack.{attacker}.worst.{name}": value for name, value in worst.setting.items()}
     for name, found in (trial.over_seeds.spreads if trial.over_seeds else {}).items():
         line[f"{name}_mean_over_seeds"] = found.mean
         line[f"{name}_deviation_over_seeds"] = found.deviation
