@@ -22,11 +22,12 @@ from unlearn_sweep.engine.on_ray.cluster import NAMESPACE, driver_resources
 from unlearn_sweep.engine.on_ray.training import fit
 from unlearn_sweep.engine.on_ray.worker_exit import ended_for_memory
 from unlearn_sweep.engine.privacy.error_text import first_line
+from unlearn_sweep.engine.process_lost import ProcessLostError
 from unlearn_sweep.engine.resources.placement import accelerators, workbench
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
 from unlearn_sweep.engine.stages.prompt_probe import ProbeResult
-from unlearn_sweep.engine.stages.runner import ProcessLostError, running_stage
+from unlearn_sweep.engine.stages.runner import running_stage
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome

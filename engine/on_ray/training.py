@@ -13,7 +13,8 @@ from typing import Any
 
 from unlearn_sweep.engine.out_of_memory import shortage_message
 from unlearn_sweep.engine.privacy.error_text import first_line
-from unlearn_sweep.engine.stages.runner import ProcessLostError, running_stage
+from unlearn_sweep.engine.process_lost import ProcessLostError
+from unlearn_sweep.engine.stages.runner import running_stage
 from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.job import TrainJob

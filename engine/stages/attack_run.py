@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from unlearn_sweep.engine.measuring.messages import NUMBERS, StoredModel
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
 from unlearn_sweep.engine.stages.measurement import Bench, MeasureRequest, judge_costs
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, AttackState, LastState
@@ -68,14 +69,14 @@ def run_attack(bench: Bench, request: AttackRequest) -> AttackOutcome:
 
     from unlearn_sweep.evaluators.external_judges import summed
 
-    meter = PeakMeter()
+    meter, counted = PeakMeter(bench.helpers.pids), bench.helpers.counted()
     bench.set_threads(request.threads)
     target = _target(bench, request)
     tables: list[pd.DataFrame] = []
     judging: list[dict[str, Cost]] = []
     points: list[AttackState] = []
     last: Attacked | None = None
-    with closing(_states(request, target)) as states:
+    with bench.helpers.sharing(target.model, request.threads), closing(_states(request, target)) as states:
         for last in states:
             thoughts: dict[str, float] = {}
             if request.measured:
@@ -92,6 +93,7 @@ def run_attack(bench: Bench, request: AttackRequest) -> AttackOutcome:
         points=points,
         judging=judge_costs(summed(judging)),
         peak_memory=meter.read(),
+        processes=1 + bench.helpers.helped_since(counted),
         last=None if request.keep is None else _keep(last, target, Path(request.keep)),
     )
 
@@ -106,21 +108,20 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
         benchmark=bench.fitted(request),
         seed=request.seed,
         original=(lambda: bench.model(original, request)) if original else None,
-        trained=None if request.trained is None else partial(_trained_states, Path(request.trained), request),
+        trained=None if request.trained is None else partial(_trained_states, bench, request),
     )
 
 
-def _trained_states(folder: Path, request: AttackRequest) -> Iterator[TrainedState]:
+def _trained_states(bench: Bench, request: AttackRequest) -> Iterator[TrainedState]:
     """Load the states of a training that has run on workers, one at a time."""
-    from unlearn_sweep.engine.models.loading import load_model
-    from unlearn_sweep.engine.models.spread import accelerators_here
     from unlearn_sweep.engine.training.attack_states import read_states
     from unlearn_sweep.evaluators.attacks.attack import TrainedState
 
-    for state in read_states(folder):
-        model = load_model(
-            str(state.folder), dtype=request.dtype, attention=request.attention, devices=accelerators_here()
+    for state in read_states(Path(request.trained or "")):
+        source = StoredModel(
+            path=str(state.folder), dtype=request.dtype, attention=request.attention, number=next(NUMBERS)
         )
+        model = bench.helpers.load(source, request.workers)
         yield TrainedState(step=state.step, model=model, loss=state.loss, first_loss=state.first_loss)
 
 
@@ -135,18 +136,20 @@ def _evaluate_state(
 
     benchmark: Benchmark = target.benchmark
     changed = bool(request.done) or state.model is not target.model
-    evaluation = evaluate_rows(
-        state.model,
-        target.tokenizer,
-        list(_scored_rows(benchmark, state.scored_groups, with_utility=changed)),
-        metrics=request.metrics,
-        template=benchmark.template,
-        max_new_tokens=benchmark.max_new_tokens,
-        prompt_edit=state.prompt_edit,
-        sampling=state.sampling,
-        opponents=bench.original_answers(request, benchmark),
-        thinking=benchmark.thinking,
-    )
+    opponents = bench.original_answers(request, benchmark)
+    with bench.helpers.sharing(state.model, request.threads, Path(request.rows_path).parent):
+        evaluation = evaluate_rows(
+            state.model,
+            target.tokenizer,
+            list(_scored_rows(benchmark, state.scored_groups, with_utility=changed)),
+            metrics=request.metrics,
+            template=benchmark.template,
+            max_new_tokens=benchmark.max_new_tokens,
+            prompt_edit=state.prompt_edit,
+            sampling=state.sampling,
+            opponents=opponents,
+            thinking=benchmark.thinking,
+        )
     table = bench.with_tasks(evaluation.table, request, state.model)[0] if changed else evaluation.table
     return table.assign(strength=float(state.strength), unit=state.unit), evaluation
 

@@ -56,5 +56,6 @@ class InProcessExecutor:
             with time_limited(self._timeout_s):
                 yield
         except TimeoutError:
+            self._workbench.close()
             self._workbench = Workbench()
             raise

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from unlearn_sweep.engine.measuring.helpers import Helpers
+from unlearn_sweep.engine.measuring.messages import StoredModel
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
 from unlearn_sweep.engine.stages.row_halves import with_halves
 from unlearn_sweep.engine.store.keys import digest
@@ -46,7 +48,9 @@ class MeasureRequest(BaseModel):
         tokenizer_path: folder of the tokenizer of every model; None to use the one in `model_path`.
         dtype: dtype of the loaded weights.
         attention: attention implementation of the loaded model.
-        threads: number of torch threads.
+        threads: number of torch threads of each process.
+        workers: processes that share the rows, each with a copy of the model; None: as many as there are accelerators
+            on which the model fits (`engine.resources.measuring`), and one on a CPU.
     """
 
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
@@ -61,6 +65,7 @@ class MeasureRequest(BaseModel):
     dtype: str = "auto"
     attention: str = "auto"
     threads: int = 1
+    workers: int | None = None
 
 
 class Bench:
@@ -72,27 +77,31 @@ class Bench:
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
         self._fits: OrderedDict[str, Benchmark] = OrderedDict()
         self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
+        self.helpers = Helpers()
 
     def measure(self, request: MeasureRequest) -> MeasureOutcome:
         """Write per-row metrics of one model on all splits to `rows_path` and return the rest."""
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
         self.set_threads(request.threads)
-        meter = PeakMeter()
+        meter, counted = PeakMeter(self.helpers.pids), self.helpers.counted()
         benchmark = self.fitted(request)
         rows = [row for split in benchmark.evaluation.values() for row in split]
         itself = request.model_path == request.original_path
-        evaluation = evaluate_rows(
-            self.model(request.model_path, request),
-            self.tokenizer(request),
-            rows,
-            metrics=request.metrics,
-            template=benchmark.template,
-            max_new_tokens=benchmark.max_new_tokens,
-            opponents=None if itself else self.original_answers(request, benchmark),
-            thinking=benchmark.thinking,
-        )
-        table, passes = self.with_tasks(evaluation.table, request, self.model(request.model_path, request))
+        opponents = None if itself else self.original_answers(request, benchmark)
+        model = self.model(request.model_path, request)
+        with self.helpers.sharing(model, request.threads):
+            evaluation = evaluate_rows(
+                model,
+                self.tokenizer(request),
+                rows,
+                metrics=request.metrics,
+                template=benchmark.template,
+                max_new_tokens=benchmark.max_new_tokens,
+                opponents=opponents,
+                thinking=benchmark.thinking,
+            )
+        table, passes = self.with_tasks(evaluation.table, request, model)
         with_halves(table, benchmark.evaluation).to_parquet(request.rows_path, index=False)
         return MeasureOutcome(
             rows=len(table),
@@ -102,6 +111,7 @@ class Bench:
             judging=judge_costs(evaluation.judging),
             thoughts=thought_counts(evaluation.thoughts),
             peak_memory=meter.read(),
+            processes=1 + self.helpers.helped_since(counted),
         )
 
     def probe(self, request: MeasureRequest) -> ProbeResult:
@@ -122,15 +132,20 @@ class Bench:
         )
 
     def make_room(self) -> None:
-        """Unload all models to free memory. The next request loads its model again."""
+        """Unload all models and end the workers to free memory. The next request loads its model again."""
         import gc
 
         import torch
 
+        self.close()
         self._models.clear()
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """End the workers. A bench that is dropped without it ends them when its process ends."""
+        self.helpers.close()
 
     def original_answers(self, request: MeasureRequest, benchmark: Benchmark) -> dict[str, str]:
         """Return the original model's answers to utility rows by row_id, and to forget rows if a metric compares them.
@@ -147,15 +162,17 @@ class Bench:
         key = (path, request.dtype, f"{benchmark.digest()}:{benchmark.thinking}:{splits}")
         if key not in self._answers:
             rows = [row for split in splits for row in benchmark.evaluation[split]]
-            table = evaluate_rows(
-                self.model(path, request),
-                self.tokenizer(request),
-                [row for row in rows if row.kind in ASKED_ABOUT["comparison"]],
-                metrics=["ngram_entropy"],
-                template=benchmark.template,
-                max_new_tokens=benchmark.max_new_tokens,
-                thinking=benchmark.thinking,
-            ).table
+            model = self.model(path, request)
+            with self.helpers.sharing(model, request.threads):
+                table = evaluate_rows(
+                    model,
+                    self.tokenizer(request),
+                    [row for row in rows if row.kind in ASKED_ABOUT["comparison"]],
+                    metrics=["ngram_entropy"],
+                    template=benchmark.template,
+                    max_new_tokens=benchmark.max_new_tokens,
+                    thinking=benchmark.thinking,
+                ).table
             known = table.loc[table["generation"].notna()]
             self._answers = {key: dict(zip(known["row_id"].tolist(), known["generation"].tolist(), strict=True))}
         return self._answers[key]
@@ -172,13 +189,10 @@ class Bench:
         return add_task_rows(table, scored.table), scored.forward_passes
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
-        from unlearn_sweep.engine.models.loading import load_model
-        from unlearn_sweep.engine.models.spread import accelerators_here
-
         def load() -> PreTrainedModel:
-            return load_model(
-                path, dtype=request.dtype, attention=request.attention, devices=accelerators_here()
-            ).eval()
+            return self.helpers.load(
+                StoredModel(path=path, dtype=request.dtype, attention=request.attention), request.workers
+            )
 
         return _kept(self._models, (path, request.dtype, request.attention), load, MODELS_KEPT)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from unlearn_sweep.engine.out_of_memory import says_out_of_memory
 from unlearn_sweep.engine.privacy.secrets import redact
+from unlearn_sweep.engine.process_lost import ProcessLostError
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
@@ -24,10 +25,6 @@ STOPPING = "the sweep is stopping"
 _RUNNING: ContextVar[str | None] = ContextVar("running_stage", default=None)
 LOSSES_OF_A_STAGE = 5
 """How often a stage is restarted after its process was lost. Bounds the restarts of a stage that kills its process."""
-
-
-class ProcessLostError(RuntimeError):
-    """The process that ran a stage was killed, or its machine was lost. The stage itself is not at fault."""
 
 
 class ClusterLostError(UserError):

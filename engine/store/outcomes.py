@@ -73,7 +73,7 @@ class PeakMemory(Record):
     """Peak memory in MiB.
 
     Attributes:
-        host: resident memory of this process. None if the system does not report it.
+        host: resident memory of the measuring process and its workers together. None if the system does not report it.
         accelerator: device memory reserved by torch's allocator. None if CUDA is not in use.
         accelerator_total: total memory of the device. None if CUDA is not in use.
     """
@@ -142,6 +142,7 @@ class MeasureOutcome(Record):
         judging: cost of external judges.
         thoughts: counts of thoughts by split, of a model that thinks first. Empty if no row was asked to think.
         peak_memory: peak of the measuring process during the stage.
+        processes: processes that computed rows: the measuring process, and workers (`evaluation: workers`) that helped.
     """
 
     rows: int
@@ -151,6 +152,7 @@ class MeasureOutcome(Record):
     judging: dict[str, JudgeCost]
     thoughts: dict[str, ThoughtCounts] = Field(default_factory=dict)
     peak_memory: PeakMemory
+    processes: int = 1
 
 
 class AttackState(Record):
@@ -180,12 +182,14 @@ class AttackOutcome(Record):
         points: the states in the order in which the attack yields them.
         judging: cost of external judges over all states.
         peak_memory: peak of the attacking process during the stage.
+        processes: processes that computed rows, as in `MeasureOutcome`, while the attack ran and was measured.
         last: the last state, if its model was saved for the next attack of a chain.
     """
 
     points: list[AttackState]
     judging: dict[str, JudgeCost]
     peak_memory: PeakMemory
+    processes: int = 1
     last: LastState | None = None
 
 

@@ -7,7 +7,7 @@ Lucki et al. (arXiv 2409.18025), a direction a layer on block outputs of unlearn
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ def project_outputs(model: PreTrainedModel, directions: Mapping[int, Tensor]) ->
     """Take each layer's direction out of its block output, from now on, in `model` (a private copy)."""
     blocks = decoder_layers(model)
     for layer, direction in directions.items():
-        blocks[layer - 1].register_forward_hook(_projection(direction))
+        blocks[layer - 1].register_forward_hook(_Projection(direction))
 
 
 @torch.no_grad()
@@ -161,13 +161,16 @@ def _best_in_weights(
     return owned, notes | {"layer": float(best)}
 
 
-def _projection(direction: Tensor) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return without_direction(output[0], direction), *output[1:]
-        return without_direction(output, direction)
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """A forward hook that takes a direction out of a block's output; it can be pickled with its model."""
 
-    return hook
+    direction: Tensor
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return without_direction(output[0], self.direction), *output[1:]
+        return without_direction(output, self.direction)
 
 
 def _block_outputs(model: PreTrainedModel, input_ids: Tensor) -> list[Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import ModelSource
-from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.resources.model_shape import stored_parameters
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
 # Defaults of transformers' LlamaConfig for missing values.
@@ -26,15 +26,6 @@ def llama_parameters(config: Mapping[str, Any], vocab_size: int) -> int:
     layer = attention + 3 * hidden * size["intermediate_size"] + 2 * hidden
     embeddings = vocab_size * hidden * (1 if config.get("tie_word_embeddings", False) else 2)
     return embeddings + size["num_hidden_layers"] * layer + hidden
-
-
-def stored_parameters(folder: Path) -> int | None:
-    """Return the parameter count from the safetensors headers of a folder; None if there are none or one is broken."""
-    try:
-        tensors = ModelFolder(folder).tensors
-    except BrokenWeightsError:
-        return None
-    return sum(tensor.numbers for tensor in tensors.values()) if tensors else None
 
 
 def parameters_in_name(name: str) -> int | None:

@@ -10,7 +10,8 @@ from ray.train import ControllerError, WorkerGroupError
 
 from tests.support.outcomes import measured
 from unlearn_sweep.engine.on_ray.training import loss_behind
-from unlearn_sweep.engine.stages.runner import LOSSES_OF_A_STAGE, ProcessLostError, StageFailedError, StageRunner
+from unlearn_sweep.engine.process_lost import ProcessLostError
+from unlearn_sweep.engine.stages.runner import LOSSES_OF_A_STAGE, StageFailedError, StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.outcomes import MeasureOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore

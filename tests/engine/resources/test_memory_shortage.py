@@ -22,8 +22,9 @@ import torch
 
 from tests.support.outcomes import measured
 from unlearn_sweep.engine.out_of_memory import says_out_of_memory, shortage_message
+from unlearn_sweep.engine.process_lost import ProcessLostError
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
-from unlearn_sweep.engine.stages.runner import ProcessLostError, StageFailedError, StageRunner
+from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.outcomes import MeasureOutcome
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
