@@ -26,7 +26,7 @@ from unlearn_sweep.engine.search_space import MethodSpace
 from unlearn_sweep.engine.settings import Resources, resources_of
 from unlearn_sweep.engine.store.calibration import MetricTrust
 from unlearn_sweep.engine.store.keys import digest
-from unlearn_sweep.engine.training.settings import AttackTraining, TrainingSettings
+from unlearn_sweep.engine.training.settings import AttackTraining, MeasuringWorkers, TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.view_settings import WrittenView
 from unlearn_sweep.evaluators.tasks.settings import AskedTask
 from unlearn_sweep.plugins import PluginFile
@@ -136,6 +136,7 @@ NEUTRAL = frozenset(
     {
         "concurrent_trials",
         "evaluation_resources",
+        "evaluation_workers",
         "attack_training",
         "threads",
         "storage",
@@ -171,8 +172,10 @@ class SweepJob(_Part):
             reads.
         requests: requests to forget one after another; None: all forget rows at once.
         plugins: files that add to the catalogs. Stage keys include the plugin code that a stage uses.
-        evaluation_resources: Ray resources of one measuring process. `on_capacity` replaces `auto`, here and in
-            `training.resources_per_worker`.
+        evaluation_workers: processes that share the rows of an evaluation; "auto": one for each GPU, or group of GPUs,
+            that holds the model, and one on a CPU.
+        evaluation_resources: Ray resources of measuring, for all its workers together. `on_capacity` replaces `auto`,
+            here and in `training.resources_per_worker`.
         attack_training: where attacks that train do so: "auto" is on the sweep's workers if it has any.
         concurrent_trials: if None, `engine.resources.placement.concurrency` derives it from the cluster's resources.
         threads: threads of each training or measuring process.
@@ -202,6 +205,7 @@ class SweepJob(_Part):
     attacks: list[AttackSettings]
     search: SearchSettings
     evaluation_resources: Resources = "auto"
+    evaluation_workers: MeasuringWorkers = "auto"
     attack_training: AttackTraining = "auto"
     concurrent_trials: int | None = Field(default=None, ge=1)
     threads: int = Field(default=1, ge=1)
@@ -245,12 +249,20 @@ class SweepJob(_Part):
 
     @property
     def measuring(self) -> dict[str, float]:
-        """Resources of one measuring process. `auto` counts as on a machine without GPUs."""
-        return resources_of(self.evaluation_resources, {})
+        """Resources of measuring, all workers together. `auto` counts as on a machine without GPUs."""
+        workers = 1 if self.evaluation_workers == "auto" else self.evaluation_workers
+        return resources_of(self.evaluation_resources, {}, workers)
+
+    @property
+    def measuring_threads(self) -> int:
+        """Threads of each measuring worker: on CPUs, those of the measuring process are divided among them."""
+        if self.evaluation_workers in ("auto", 1) or self.measuring.get("GPU"):
+            return self.threads
+        return max(1, int(self.measuring.get("CPU", 0.0)) // self.evaluation_workers)
 
     def on_capacity(self, capacity: Mapping[str, float]) -> SweepJob:
         """Return the job with `auto` resources replaced by those for a machine or cluster of this capacity."""
-        workers, measuring = self.training.resources_on(capacity, self.evaluation_resources)
+        workers, measuring = self.training.resources_on(capacity, self.evaluation_resources, self.evaluation_workers)
         training = self.training.model_copy(update={"resources_per_worker": workers.resources})
         return self.model_copy(update={"training": training, "evaluation_resources": measuring})
 

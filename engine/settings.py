@@ -25,8 +25,12 @@ def rule(message: str, *, allowed: str | None = None, advice: str | None = None)
     return PydanticCustomError("rule", "{message}", {"message": message, "allowed": allowed, "advice": advice})
 
 
-def resources_of(given: Resources, capacity: Mapping[str, float]) -> dict[str, float]:
-    """Return the resources of one process. `auto` is one GPU and a CPU where `capacity` has GPUs, else one CPU."""
+def resources_of(given: Resources, capacity: Mapping[str, float], processes: int = 1) -> dict[str, float]:
+    """Return the resources of a process, or of several that `given` stands for together.
+
+    `auto` is, for each of them, one GPU and a CPU where `capacity` has GPUs, else one CPU.
+    """
     if given != "auto":
         return dict(given)
-    return {"CPU": 1.0, "GPU": 1.0} if capacity.get("GPU", 0.0) >= 1 else {"CPU": 1.0}
+    each = float(processes)
+    return {"CPU": each, "GPU": each} if capacity.get("GPU", 0.0) >= 1 else {"CPU": each}

@@ -82,6 +82,7 @@ def resolve(spec: SweepSpec, overrides: Overrides | None = None, *, model: str |
         attacks=list(spec.attacks),
         search=search,
         evaluation_resources=spec.file.evaluation.resources,
+        evaluation_workers=spec.file.evaluation.workers,
         attack_training=spec.file.evaluation.attack_training,
         concurrent_trials=_concurrent(spec, overrides, search.trials),
         threads=_threads(spec.file),
@@ -111,7 +112,8 @@ def placement_of(spec: SweepSpec, overrides: Overrides, trials: int) -> Placemen
     limit = spec.file.search.max_concurrent
     at_most = overrides.max_concurrent or (None if limit == "auto" else limit)
     capacity = spec.machine.resources()
-    workers, evaluation = spec.file.training.resources_on(capacity, spec.file.evaluation.resources)
+    section = spec.file.evaluation
+    workers, evaluation = spec.file.training.resources_on(capacity, section.resources, section.workers)
     return place(workers, evaluation, capacity, trials=trials, at_most=at_most)
 
 
@@ -269,6 +271,6 @@ def _tokenizer(source: SourceSection, folder: Path) -> str | None:
 
 def _threads(file: SweepFile) -> int:
     """Return the threads of one process: the larger CPU count of training and evaluation, rounded down, at least 1."""
-    given = (file.training.resources_per_worker, file.evaluation.resources)
-    cpus = [resources_of(resources, {}).get("CPU", 1.0) for resources in given]
-    return max(1, int(max(cpus)))
+    workers = 1 if file.evaluation.workers == "auto" else file.evaluation.workers
+    given = (resources_of(file.training.resources_per_worker, {}), resources_of(file.evaluation.resources, {}, workers))
+    return max(1, int(max(resources.get("CPU", 1.0) for resources in given)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unlearn_sweep.evaluators.model_batches import ModelBatch
+if TYPE_CHECKING:
+    from unlearn_sweep.evaluators.model_batches import ModelBatch
 
 NUMBERS = itertools.count(1)
 """Numbers of the models that a process gives to its workers from files, or from folders that have others later."""

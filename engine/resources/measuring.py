@@ -41,6 +41,10 @@ class MeasuringMemory:
         """Return the GiB of the fullest device if the model is spread over so many."""
         return (self.weights + self.cache) / devices + self.logits + self.reserve
 
+    def least(self, devices: int) -> float:
+        """Return the GiB without which nothing can be measured: one model, spread over so many devices."""
+        return self.weights / MODELS / devices + self.reserve
+
 
 def measuring_memory(shape: Shape, bytes_per_weight: float) -> MeasuringMemory:
     """Return the memory for a model of this shape whose numbers have so many bytes: 2 in bfloat16."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from unlearn_sweep.engine.measuring.helpers import Helpers
 from unlearn_sweep.engine.measuring.messages import StoredModel
 from unlearn_sweep.engine.resources.peak_memory import PeakMeter
 from unlearn_sweep.engine.stages.row_halves import with_halves
@@ -72,6 +71,8 @@ class Bench:
     """Measures models and caches what it loads. Not thread-safe: handle one request at a time."""
 
     def __init__(self) -> None:
+        from unlearn_sweep.engine.measuring.helpers import Helpers
+
         self._models: OrderedDict[tuple[str, ...], PreTrainedModel] = OrderedDict()
         self._tokenizers: OrderedDict[tuple[str, str], PreTrainedTokenizerBase] = OrderedDict()
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()

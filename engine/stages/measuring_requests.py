@@ -152,7 +152,8 @@ def measure_request(job: SweepJob, model_path: str, folder: Path, original_path:
         tokenizer_path=tokenizer_of(job, model_path, original_path),
         dtype=job.dtype,
         attention=job.attention,
-        threads=job.threads,
+        threads=job.measuring_threads,
+        workers=None if job.evaluation_workers == "auto" else job.evaluation_workers,
     )
 
 

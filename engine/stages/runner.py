@@ -219,9 +219,11 @@ class StageRunner:
         self.reused = [stage for stage in self.reused if stage != request.stage]  # recalled, then run for its weights
         outcome = result.outcome(request.outcome)
         passes = {"forward_passes": outcome.forward_passes} if isinstance(outcome, MeasureOutcome) else {}
+        processes = outcome.processes if isinstance(outcome, MeasureOutcome | AttackOutcome) else 1
+        shared = {"processes": processes} if processes > 1 else {}
         costs = self._note_judging(request, result)
         judging = {"judging": {judge: cost.model_dump() for judge, cost in costs.items()}} if costs else {}
-        self._event("stage_finished", request, seconds=seconds, data={**self.mark, **passes, **judging})
+        self._event("stage_finished", request, seconds=seconds, data={**self.mark, **passes, **shared, **judging})
 
     def _note_judging(self, request: StageRequest[Outcome], result: StageResult) -> dict[str, JudgeCost]:
         """Keep a stage's cost of external judges for the trial's record and return it; empty if it used none."""

@@ -22,6 +22,7 @@ from unlearn_sweep.methods.logit_sizes import Logits
 
 Backend = Literal["torch", "deepspeed"]
 AttackTraining = Literal["auto", "workers", "measuring"]
+MeasuringWorkers = Literal["auto"] | Count
 Decay = Literal["linear", "cosine", "constant"]
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -220,12 +221,15 @@ class TrainingSettings(Settings):
         """The training processes of one trial. `auto` resources count as those of a machine without GPUs."""
         return Workers(count=self.workers, resources=resources_of(self.resources_per_worker, {}))
 
-    def resources_on(self, capacity: Mapping[str, float], evaluation: Resources) -> tuple[Workers, dict[str, float]]:
-        """Return the training workers and the resources of a measuring process on a machine of this capacity.
+    def resources_on(
+        self, capacity: Mapping[str, float], evaluation: Resources, measuring_workers: MeasuringWorkers = "auto"
+    ) -> tuple[Workers, dict[str, float]]:
+        """Return the training workers and the resources of measuring on a machine of this capacity.
 
-        Without training workers, the measuring process trains: `auto` then stands for its resources.
+        Those of measuring are for all its workers together. Without training workers, the measuring process trains:
+        `auto` then stands for its resources.
         """
-        measuring = resources_of(evaluation, capacity)
+        measuring = resources_of(evaluation, capacity, 1 if measuring_workers == "auto" else measuring_workers)
         alone = self.workers == 0 and self.resources_per_worker == "auto"
         each = measuring if alone else resources_of(self.resources_per_worker, capacity)
         return Workers(count=self.workers, resources=each), measuring

@@ -23,6 +23,7 @@ from unlearn_sweep.engine.search_space import (
 from unlearn_sweep.engine.settings import resources_of
 from unlearn_sweep.engine.training.settings import TrainingSettings, Workers
 from unlearn_sweep.sweeps.file.file_schema import (
+    EvaluationSection,
     ModelSection,
     SearchSection,
     SourceSection,
@@ -134,6 +135,9 @@ def _check_batches(training: TrainingSettings, collector: ProblemCollector) -> N
 
 
 def check_evaluation(file: SweepFile, collector: ProblemCollector) -> None:
+    """Check resources and workers of measuring, and where attacks train."""
+    if collector.is_valid(("evaluation", "resources"), ("evaluation", "workers")):
+        _check_measuring_workers(file.evaluation, collector)
     if collector.is_valid(("evaluation", "resources")):
         _check_resources(resources_of(file.evaluation.resources, {}), ("evaluation", "resources"), collector)
     places = (("evaluation", "attack_training"), ("training", "workers"))
@@ -141,6 +145,22 @@ def check_evaluation(file: SweepFile, collector: ProblemCollector) -> None:
         message = "the sweep has no training workers"
         advice = "write training: {workers: 1} or more, or remove attack_training"
         collector.add(places[0], message, given="workers", allowed="auto, measuring", advice=advice)
+
+
+def _check_measuring_workers(evaluation: EvaluationSection, collector: ProblemCollector) -> None:
+    resources, workers = evaluation.resources, evaluation.workers
+    if resources == "auto" or workers in ("auto", 1):
+        return
+    kind = "GPU" if resources.get("GPU") else "CPU"
+    most = max(1, int(resources.get(kind, 0.0)))
+    if workers > most:
+        collector.add(
+            ("evaluation", "workers"),
+            f"each measuring worker needs a {kind} of its own",
+            given=f"{workers} workers and {resources.get(kind, 0.0):g} {kind}",
+            allowed=f"auto, or at most {most}",
+            advice=f"write {kind}: {workers} in evaluation.resources, or fewer workers",
+        )
 
 
 def _check_resources(resources: dict[str, float], path: tuple[str, ...], collector: ProblemCollector) -> None:
@@ -161,7 +181,7 @@ def check_fits(file: SweepFile, machine: Machine, collector: ProblemCollector) -
     if not collector.is_valid(*places):
         return
     capacity = machine.resources()
-    workers, evaluation = training.resources_on(capacity, file.evaluation.resources)
+    workers, evaluation = training.resources_on(capacity, file.evaluation.resources, file.evaluation.workers)
     placed = place(workers, evaluation, capacity, trials=1)
     if not placed.obstacles:
         return

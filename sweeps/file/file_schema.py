@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from unlearn_sweep.engine.job import Attention, Dtype
 from unlearn_sweep.engine.search_settings import SearchOptions
 from unlearn_sweep.engine.settings import Count, Resources, Settings
-from unlearn_sweep.engine.training.settings import AttackTraining, TrainingSettings
+from unlearn_sweep.engine.training.settings import AttackTraining, MeasuringWorkers, TrainingSettings
 from unlearn_sweep.evaluators.benchmarks.prompt_format import PromptSettings, settings_of
 from unlearn_sweep.evaluators.tasks.settings import TaskSettings
 
@@ -142,7 +142,13 @@ class EvaluationSection(Settings):
 
     resources: Resources = Field(
         default="auto",
-        description="Ray resources of one measuring process: CPU, GPU, a custom name; auto: a GPU if there is one",
+        description="Ray resources of measuring, all its workers together: CPU, GPU, a custom name; auto: a GPU for "
+        "each if there are any, else a CPU",
+    )
+    workers: MeasuringWorkers = Field(
+        default="auto",
+        description="processes that share the rows of an evaluation, each with a copy of the model; auto: one for each "
+        "GPU (or group of GPUs) that holds the model, one on CPUs",
     )
     attack_training: AttackTraining = Field(
         default="auto",

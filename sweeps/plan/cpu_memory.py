@@ -14,16 +14,18 @@ PROCESS_GIB = 1.2
 
 
 def trial_gib(job: SweepJob, parameters: int | None) -> float | None:
-    """Return the memory (GiB) of one trial: its measuring process and its training workers; None if unknown."""
+    """Return the memory (GiB) of one trial: its measuring processes and its training workers; None if unknown."""
     if parameters is None:
         return None
     workers, gib = job.training.workers, parameters / 2**30
     tried = [settings for space in job.spaces for settings in settings_to_try(job.training, space)]
     each = max(map(_worker_bytes, tried or [job.training]))
+    processes = 1 if job.evaluation_workers == "auto" else job.evaluation_workers
+    helping = (processes - 1) * (PROCESS_GIB + MEASURING_BYTES_PER_PARAMETER * gib)
     if not workers:
-        return PROCESS_GIB + each * gib
+        return PROCESS_GIB + each * gib + helping
     trained = workers * each + MEASURING_BYTES_PER_PARAMETER
-    return (1 + workers) * PROCESS_GIB + trained * gib
+    return (1 + workers) * PROCESS_GIB + trained * gib + helping
 
 
 def _worker_bytes(training: TrainingSettings) -> float:

@@ -48,16 +48,16 @@ class Rate:
 
 
 def training_rate(job: SweepJob) -> Rate:
-    """Return the assumed training speed on the requested resources. Without training workers, the workbench trains."""
+    """Return the assumed training speed on the requested resources. Without training workers, one process trains."""
     workers = job.training.worker_group
     if not workers.count:
-        return evaluation_rate(job)
+        return _rate(min(1.0, job.measuring.get("GPU", 0.0)), job.threads)
     return _rate(workers.count * workers.resources.get("GPU", 0.0), workers.count * job.threads)
 
 
-def evaluation_rate(job: SweepJob) -> Rate:
-    """Return the assumed speed of one workbench."""
-    return _rate(job.measuring.get("GPU", 0.0), job.threads)
+def evaluation_rate(job: SweepJob, processes: int = 1) -> Rate:
+    """Return the assumed speed of measuring with so many processes. Of a model that is spread, one GPU computes."""
+    return _rate(processes * min(1.0, job.measuring.get("GPU", 0.0)), processes * job.measuring_threads)
 
 
 def _rate(gpus: float, threads: int) -> Rate:

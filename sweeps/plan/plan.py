@@ -29,6 +29,7 @@ from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORK
 from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, GpuMemory, shape_of, stage_memory, too_large
 from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
+from unlearn_sweep.sweeps.plan.measuring import MeasuringPlan, measuring_plan
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of, space_values
 from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
@@ -88,6 +89,7 @@ class SweepPlan:
         disk_bytes: Disk space that the results need.
         disk_free_bytes: Free bytes of the file system of the storage.
         memory_gib: Main memory of one trial on a CPU, in GiB.
+        measuring: How a trial measures: processes, their GPUs, memory of one GPU; None if the rows are not here.
         gpu: Memory of one GPU by what holds it; None on CPUs or if the size of the model is unknown.
         uncertainty: Factor by which estimated times may be wrong.
         assumptions: Assumptions of modelled times.
@@ -116,6 +118,7 @@ class SweepPlan:
     disk_bytes: int | None
     disk_free_bytes: int
     memory_gib: float | None
+    measuring: MeasuringPlan | None
     gpu: GpuMemory | None
     uncertainty: float
     assumptions: tuple[str, ...]
@@ -156,8 +159,7 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
         return _unloadable(job, placement, str(error))
     except (OSError, ValueError) as error:
         return _unloadable(job, placement, f"benchmark {job.benchmark.name} cannot be loaded: {error}")
-    memory_gib = spec.machine.memory_gib if spec.machine else None
-    plan = _plan(job, benchmark, placement, memory_gib)
+    plan = _plan(job, benchmark, placement, spec.machine)
     losses = losses_of(job, benchmark)
     tokens = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics]).tokens_per_row
     plan = _with_gpu(replace(plan, obstacles=(*plan.obstacles, *too_long(losses))), job, spec.machine, tokens)
@@ -167,14 +169,16 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 
-def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine_gib: float | None) -> SweepPlan:
+def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine: Machine | None) -> SweepPlan:
+    machine_gib = machine.memory_gib if machine else None
     parameters = parameters_of(job.original, benchmark.recipe)
     work = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics])
     measured = Measured(job.storage)
     at_once = placement.at_once if placement else job.concurrent_trials
     shares = trials_per_method(job)
     settled = settled_trials(job.directory)
-    stages = plan_stages(job, benchmark, work, parameters, measured, shares)
+    measuring = measuring_plan(job, parameters, machine.gpu_gib if machine else None)
+    stages = plan_stages(job, benchmark, work, parameters, measured, shares, measuring.processes)
     methods = tuple(_method(job, index, shares, stages) for index in range(len(job.spaces)))
     left = max(0, job.search.trials - sum(settled.values()))
     prepare = _prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers > 0)
@@ -203,6 +207,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         disk_bytes=disk,
         disk_free_bytes=free,
         memory_gib=memory,
+        measuring=measuring,
         gpu=None,
         uncertainty=UNCERTAINTY,
         assumptions=ASSUMPTIONS,
@@ -238,6 +243,7 @@ def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> Swee
         disk_bytes=None,
         disk_free_bytes=free_disk_bytes(job.storage),
         memory_gib=None,
+        measuring=None,
         gpu=None,
         uncertainty=UNCERTAINTY,
         assumptions=(),
@@ -273,7 +279,25 @@ def _with_gpu(plan: SweepPlan, job: SweepJob, machine: Machine | None, tokens_pe
     device = machine.gpu_gib if machine is not None else None
     gpus = int(plan.capacity.get("GPU", 0))
     found = [] if device is None else too_large(job, shape, device, gpus, tokens_per_row)
-    return replace(plan, gpu=largest, notes=(*plan.notes, *_idle_note(plan, held)), obstacles=(*plan.obstacles, *found))
+    measuring = measuring_plan(job, plan.parameters, device)
+    found += _measuring_too_large(measuring, device)
+    return replace(
+        plan,
+        gpu=largest,
+        measuring=measuring,
+        notes=(*plan.notes, *_idle_note(plan, held)),
+        obstacles=(*plan.obstacles, *found),
+    )
+
+
+def _measuring_too_large(measuring: MeasuringPlan, device_gib: float | None) -> list[str]:
+    if device_gib is None or measuring.least_gib is None or measuring.least_gib <= device_gib:
+        return []
+    gpus = max(2, int(2 * measuring.gpus_each))
+    return [
+        f"measuring holds at least {measuring.least_gib:.0f} GiB of a GPU that has {device_gib:.0f}: spread the model "
+        f"over more, such as evaluation: {{resources: {{GPU: {gpus}}}}} without workers"
+    ]
 
 
 def _idle_note(plan: SweepPlan, held: float) -> tuple[str, ...]:

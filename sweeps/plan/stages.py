@@ -66,7 +66,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Inputs shared by all estimates. `data` is the digest of the benchmark."""
+    """Inputs shared by all estimates. `data` is the digest of the benchmark; `alone` the speed of one process."""
 
     job: SweepJob
     benchmark: Benchmark
@@ -74,6 +74,7 @@ class Given:
     parameters: int | None
     measured: Measured
     training: Rate
+    alone: Rate
     evaluation: Rate
     data: str
 
@@ -85,8 +86,9 @@ def plan_stages(
     parameters: int | None,
     measured: Measured,
     shares: Mapping[str, int],
+    processes: int = 1,
 ) -> tuple[StagePlan, ...]:
-    """Return the stages of the preparation, then those of the trials."""
+    """Return the stages of the preparation, then those of the trials. `processes` share the rows of an evaluation."""
     given = Given(
         job=job,
         benchmark=benchmark,
@@ -94,7 +96,8 @@ def plan_stages(
         parameters=parameters,
         measured=measured,
         training=training_rate(job),
-        evaluation=evaluation_rate(job),
+        alone=evaluation_rate(job),
+        evaluation=evaluation_rate(job, processes),
         data=benchmark.digest(),
     )
     trials = sum(shares.values())
@@ -306,7 +309,7 @@ def _attack(given: Given, attack: AttackSettings) -> dict[str, Any]:
         return {"seconds": None, "source": "unknown", "states": work.states}
     # A forward pass costs a third of training on the row.
     tokens = (work.trained_rows + work.read_rows / 3) * given.work.tokens_per_row
-    own = training_seconds(given.parameters, tokens, work.steps, given.evaluation)
+    own = training_seconds(given.parameters, tokens, work.steps, given.alone)
     for rows, written in ((1, work.written_tokens), (work.drawn_answers, given.work.new_tokens)):
         rows *= given.work.forget_judged
         own += writing_seconds(given.parameters, given.work, rows, written, given.evaluation)

@@ -66,6 +66,8 @@ def _sums(plan: SweepPlan) -> list[str]:
     if plan.gpu_hours:
         cost = "" if plan.dollars is None else f", about ${plan.dollars:,.2f}"
         lines.append(f"GPU hours: about {plan.gpu_hours:.1f}{cost}")
+    if plan.measuring is not None and (plan.gpu is not None or plan.measuring.processes > 1):
+        lines.append(f"measuring: {plan.measuring.words()}")
     if plan.gpu is not None:
         parts = ", ".join(f"{name} {gib:.1f}" for name, gib in plan.gpu.parts().items() if gib >= 0.05)
         lines.append(f"one GPU: about {plan.gpu.total:.0f} GiB in its largest stage, {plan.gpu.stage} ({parts})")

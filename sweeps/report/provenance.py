@@ -93,10 +93,9 @@ def _resources(stage: str, data: SweepData) -> Mapping[str, float]:
     if stage in TRAINED and workers:
         each = resources_of(data.spec_value("training", "resources_per_worker") or "auto", {})
         return {name: workers * float(amount) for name, amount in each.items()}
-    return {
-        name: float(amount)
-        for name, amount in resources_of(data.spec_value("evaluation_resources") or "auto", {}).items()
-    }
+    measuring = data.spec_value("evaluation_workers") or "auto"
+    found = resources_of(data.spec_value("evaluation_resources") or "auto", {}, 1 if measuring == "auto" else measuring)
+    return {name: float(amount) for name, amount in found.items()}
 
 
 def _dollars(hours: Mapping[str, float], prices: Prices, judges: float | None) -> float | None:
