@@ -46,7 +46,7 @@ def test_a_job_survives_json() -> None:
     "changes",
     [
         {"storage": Path("/other"), "directory": Path("/other/x")},
-        {"concurrent_trials": 4, "threads": 8, "evaluation_resources": {"GPU": 1.0}},
+        {"concurrent_trials": 4, "threads": 8, "evaluation_resources": {"GPU": 1.0}, "evaluation_workers": 2},
         {"training": TrainingSettings(workers=4)},
         {"search": SearchSettings(trials=99, minimum={"ut": 0.5}, budget=Budget(wall_hours=1.0))},
         {"mlflow": "off", "spec_text": "# another comment", "stage_timeout_s": 5.0},

@@ -42,3 +42,28 @@ def test_offloading_without_its_stage_is_refused(settings: str, words: str) -> N
 def test_offloading_with_its_stage_is_taken(tmp_path: Path) -> None:
     text = "training: {backend: deepspeed, workers: 2, zero_stage: 3, offload: all}"
     assert resolve(parse_spec(sweep_text(training=text), folder=tmp_path)).training.offload == "all"
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{resources: {GPU: 2}, workers: 4}", ("needs a GPU of its own", "4 workers and 2 GPU", "GPU: 4")),
+        ("{resources: {GPU: 0.25}, workers: 2}", ("needs a GPU of its own", "at most 1")),
+        ("{resources: {CPU: 2}, workers: 3}", ("needs a CPU of its own", "CPU: 3")),
+        ("{workers: 0}", ("evaluation.workers",)),
+        ("{workers: all}", ("evaluation.workers",)),
+    ],
+)
+def test_measuring_workers_have_devices_of_their_own(section: str, words: tuple[str, ...]) -> None:
+    said = "\n".join(messages(evaluation=f"evaluation: {section}"))
+    assert "evaluation.workers" in said
+    assert [word for word in words if word not in said] == []
+
+
+def test_measuring_workers_change_no_identity(tmp_path: Path) -> None:
+    one = resolve(parse_spec(sweep_text(), folder=tmp_path))
+    two = resolve(parse_spec(sweep_text(evaluation="evaluation: {workers: 2}"), folder=tmp_path))
+    assert two.evaluation_workers == 2
+    assert two.measuring == {"CPU": 2.0}
+    assert (two.threads, two.measuring_threads) == (2, 1)
+    assert two.digest() == one.digest()

@@ -177,3 +177,47 @@ def test_an_attack_that_trains_on_workers_takes_what_a_training_takes(tmp_path: 
     found = [stage_memory(job_of(tmp_path, attacks=attacks, **part), BILLION, 64)[1] for part in parts]
     assert [memory.stage for memory in found] == ["attack:relearn"] * 3
     assert [memory.weights + memory.gradients + memory.optimizer for memory in found] == [18, 5, 18]
+
+
+FOUR = "evaluation: {resources: {CPU: 1, GPU: 4}}"
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "gpu_gib", "processes", "each", "said"),
+    [
+        (FOUR, 80.0, 4, 1.0, "4 processes share the rows, each with the whole model on a GPU of its own"),
+        (FOUR, None, 1, 4.0, "one process, the model spread over 4 GPUs"),
+        (FOUR.replace("4}", "4}, workers: 2"), 80.0, 2, 2.0, "each with the whole model spread over 2 GPUs each"),
+        (FOUR.replace("GPU: 4", "GPU: 0.25"), 80.0, 1, 0.25, "one process, the model on 0.25 GPU"),
+        ("evaluation: {workers: 4}", 80.0, 4, 1.0, "4 processes share the rows"),
+        ("evaluation: {resources: {CPU: 2}, workers: 2}", 80.0, 2, 0.0, "each with the whole model on CPUs"),
+    ],
+)
+def test_the_plan_says_how_a_trial_measures(
+    tmp_path: Path, evaluation: str, gpu_gib: float | None, processes: int, each: float, said: str
+) -> None:
+    plan = plan_of(tmp_path, machine(8, gpu_gib), search=MANY, evaluation=evaluation)
+    assert plan.measuring is not None
+    assert (plan.measuring.processes, plan.measuring.gpus_each) == (processes, each)
+    assert said in plan.measuring.words()
+    held = 0 if "CPU: 2" in evaluation else 0.25 if each < 1 else 4
+    assert plan.per_trial.get("GPU", 0) == held
+
+
+def test_measuring_takes_less_time_in_more_processes_and_not_where_a_model_is_spread(tmp_path: Path) -> None:
+    def seconds(evaluation: str) -> float:
+        plan = plan_of(tmp_path, machine(8, 80), evaluation=evaluation)
+        (stage,) = [stage for stage in plan.stages if stage.name == "evaluate"]
+        return (stage.seconds or 0.0) - 0.3 - 0.0
+
+    alone, shared = seconds("evaluation: {workers: 1}"), seconds(FOUR)
+    assert 0 < shared < alone
+    assert seconds(FOUR.replace("4}", "4}, workers: 1")) == alone
+
+
+def test_further_processes_hold_models_of_their_own(tmp_path: Path) -> None:
+    one, two = job_of(tmp_path), job_of(tmp_path, evaluation="evaluation: {resources: {CPU: 2}, workers: 2}")
+    assert two.measuring == {"CPU": 2.0}
+    assert two.measuring_threads == 1
+    more = (trial_gib(two, GIB) or 0) - (trial_gib(one, GIB) or 0)
+    assert more == pytest.approx(1.2 + 8.0)
