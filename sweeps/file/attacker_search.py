@@ -66,12 +66,12 @@ def read_search(
     if not isinstance(search, dict):
         collector.add(place, "not a search", given=shown(search), allowed=EXAMPLE)
         return None
-    trials = _trials(search, place, collector)
     space = {
         str(name): dimension
         for name, form in search.items()
         if name != TRIALS and (dimension := _dimension(card, name, form, params, place, collector)) is not None
     }
+    trials = _trials(search, place, collector) if collector.is_valid((*place, TRIALS)) else None
     if not [name for name in search if name != TRIALS]:
         collector.add(place, "searches nothing", allowed=EXAMPLE, advice="name a parameter and its range")
     if floor is None or trials is None or not collector.is_valid(place):
@@ -146,7 +146,8 @@ def _dimension(
     """Return one dimension, each of its values checked as the attack checks its parameters."""
     path, names = (*place, name), list(card.params.model_fields)
     if name not in names:
-        collector.add_unknown(path, f"no parameter of {card.name}", names, listing([TRIALS, *names]))
+        names = [TRIALS, *names]
+        collector.add_unknown(path, f"no parameter of {card.name}", names, listing(names))
         return None
     if not isinstance(form, dict) or len(form) != 1:
         advice = f"write {{choice: {shown(form)}}}" if isinstance(form, list) else "write a range or a choice"

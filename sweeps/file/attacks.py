@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from unlearn_sweep.sweeps.file import pydantic_errors
 from unlearn_sweep.sweeps.file.attack_grid import FORM as FORM_OF_GRID
 from unlearn_sweep.sweeps.file.attack_grid import GRID, axes_of, expanded, is_grid
 from unlearn_sweep.sweeps.file.attacker_search import (
+    FLOOR,
+    SEARCH,
     as_numbered,
     as_setting,
     check_count,
@@ -66,7 +68,7 @@ def read_attacks(
 def _with_search(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> list[AttackSettings]:
     """Return an attack, or each setting of a searched attacker: first the attack as written. Empty if it is invalid."""
     entry, asked = split_search(item) if collector.is_valid(path) else (item, {})
-    attack = read_attack(entry, path, folder, collector)
+    attack = read_attack(entry, path, folder, collector, whole=True)
     if not asked:
         return [] if attack is None else [attack]
     name, params = next(iter(entry.items()))
@@ -145,8 +147,13 @@ def _check_quantizers(attack: AttackSettings, path: KeyPath, machine: Machine, c
             collector.add(path, message, given=backend, allowed="backend: plain", advice="write backend: plain")
 
 
-def read_attack(item: Any, path: KeyPath, folder: Path, collector: ProblemCollector) -> AttackSettings | None:
-    """Return one attack. Report mistakes and return None if it is invalid. A name alone means default parameters."""
+def read_attack(
+    item: Any, path: KeyPath, folder: Path, collector: ProblemCollector, *, whole: bool = False
+) -> AttackSettings | None:
+    """Return one attack. Report mistakes and return None if it is invalid. A name alone means default parameters.
+
+    `whole`: the item is an entry of the file, which may also be a preset or a grid, or have a search.
+    """
     if not collector.is_valid(path):
         return None
     entry = {item: {}} if isinstance(item, str) else item
@@ -163,11 +170,15 @@ def read_attack(item: Any, path: KeyPath, folder: Path, collector: ProblemCollec
     name, params = next(iter(entry.items()))
     inner = path if isinstance(item, str) else (*path, name)
     if name not in ATTACKS:
-        collector.add_unknown((*path, name), "unknown attack", list(ATTACKS), listing(ATTACKS))
+        names = [*ATTACKS, *((GRID, PRESET) if whole else ())]
+        collector.add_unknown((*path, name), "unknown attack", names, listing(names))
         return None
     card = ATTACKS[name]
+    also = (SEARCH, FLOOR) if whole else ()
     values = (
-        _chain(params, inner, folder, collector) if name == CHAIN else _params(card, params, inner, folder, collector)
+        _chain(params, inner, folder, collector)
+        if name == CHAIN
+        else _params(card, params, inner, folder, collector, also)
     )
     if values is None:
         return None
@@ -175,9 +186,12 @@ def read_attack(item: Any, path: KeyPath, folder: Path, collector: ProblemCollec
 
 
 def _params(
-    card: AttackCard, params: Any, path: KeyPath, folder: Path, collector: ProblemCollector
+    card: AttackCard, params: Any, path: KeyPath, folder: Path, collector: ProblemCollector, also: Sequence[str] = ()
 ) -> dict[str, Any] | None:
-    """Return the parameters with defaults filled in. Report mistakes and return None if they are invalid."""
+    """Return the parameters with defaults filled in. Report mistakes and return None if they are invalid.
+
+    `also` are keys that may stand beside the parameters and are read apart.
+    """
     params = {} if params is None else params
     if not isinstance(params, dict):
         collector.add(
@@ -187,7 +201,7 @@ def _params(
     try:
         checked = card.params.model_validate(params)
     except ValidationError as error:
-        pydantic_errors.report(error, card.params, params, path, collector)
+        pydantic_errors.report(error, card.params, params, path, collector, also=also)
         return None
     values = complete(checked)
     if card.name == FINETUNE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -41,14 +41,23 @@ BOUNDS = {
 
 
 def report(
-    error: ValidationError, model: type[BaseModel], value: Any, path: KeyPath, collector: ProblemCollector
+    error: ValidationError,
+    model: type[BaseModel],
+    value: Any,
+    path: KeyPath,
+    collector: ProblemCollector,
+    *,
+    also: Sequence[str] = (),
 ) -> list[KeyPath]:
-    """Add a problem for each place with an error. Return those places, relative to `value`."""
+    """Add a problem for each place with an error. Return those places, relative to `value`.
+
+    `also` are keys that `value` may have beside the model's fields, because they are read apart.
+    """
     places: dict[KeyPath, list[Any]] = {}
     for entry in error.errors(include_url=False):
         places.setdefault(_place(entry, value), []).append(entry)
     for place, entries in places.items():
-        _report_place(place, entries, model, path, collector)
+        _report_place(place, entries, model, path, collector, also)
     return list(places)
 
 
@@ -84,12 +93,17 @@ def _place(entry: Any, value: Any) -> KeyPath:
 
 
 def _report_place(
-    place: KeyPath, entries: list[Any], model: type[BaseModel], base: KeyPath, collector: ProblemCollector
+    place: KeyPath,
+    entries: list[Any],
+    model: type[BaseModel],
+    base: KeyPath,
+    collector: ProblemCollector,
+    also: Sequence[str],
 ) -> None:
     path, first = (*base, *place), entries[0]
     kind, given = first["type"], first["input"]
     if kind == "extra_forbidden":
-        _report_unknown(path, place, model, collector)
+        _report_unknown(path, place, model, collector, also if len(place) == 1 else ())
     elif kind == "missing":
         collector.add(path, "missing", advice="add it")
     elif kind == "rule":
@@ -101,9 +115,11 @@ def _report_place(
         _report_value(path, entries, given, collector)
 
 
-def _report_unknown(path: KeyPath, place: KeyPath, model: type[BaseModel], collector: ProblemCollector) -> None:
+def _report_unknown(
+    path: KeyPath, place: KeyPath, model: type[BaseModel], collector: ProblemCollector, also: Sequence[str]
+) -> None:
     """Report an unknown key. At the top level of the file, also look for similar keys one level down."""
-    names = keys_of(model, place[:-1])
+    names = [*keys_of(model, place[:-1]), *also]
     given = _name(path)
     below = {name: part for part in names for name in keys_of(model, (*place[:-1], part))}
     if len(path) == 1 and not near_miss(given, names) and (found := near_miss(given, below)):
