@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
 from unlearn_sweep.evaluators.catalog import row_metrics
 
@@ -174,6 +173,8 @@ def least_share(noise: float, facts: int) -> float:
     """
     if facts < 2 or noise <= 0:
         return 0.0
+    from scipy import special
+
     furthest = float(special.stdtrit(facts - 1, 1.0 - CHANCE / 2)) * noise
     return min(noise, max(0.0, furthest - 1.0))
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
 Values = NDArray[np.float64]
 
@@ -35,10 +34,14 @@ def ks_distance(one: Values, other: Values, weights: Values, other_weights: Valu
 
 def ks_p_value(one: Values, other: Values) -> float:
     """p-value in [0, 1] of the two-sided test, as `scipy.stats.ks_2samp` gives it: TOFU's forget quality itself."""
+    from scipy import stats  # half a second to import, in each process of a trial
+
     result: Any = stats.ks_2samp(one, other)
     return float(result.pvalue)
 
 
 def drawn_p_values(distances: Values, rows: int) -> Values:
     """p-values [draws] of distances between samples of `rows` rows each, by the limit distribution."""
+    from scipy import special
+
     return np.asarray(special.kolmogorov(distances * np.sqrt(rows / 2)), dtype=np.float64)
