@@ -4,8 +4,8 @@ Commands: CPU seconds of a whole process. The plain figure beside them is a proc
 needs: typer, pydantic and yaml.
 
 `run`: seconds from the start of the process until each step, and CPU seconds of all its processes until the first
-stage works. The quickstart is started in an empty storage and stopped once its dashboard is up. A stage works from the
-moment when its process imports the code of that stage alone; the libraries are loaded by then.
+stage works. The quickstart is started in an empty storage and stopped once its dashboard is up. The first stage works
+from the moment when its process, all libraries loaded, calls the function that makes the start model.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ CODE = "import sys; sys.argv = ['unlearn-sweep', *sys.argv[1:]]; from unlearn_sw
 
 
 HOOK = """
-import os, sys, time
-def look(event, arguments):
-    if event == "import" and arguments[0] == "unlearn_sweep.engine.models.start_model":
+import builtins, os, time
+load = builtins.__import__
+def noted(name, globals=None, locals=None, fromlist=(), level=0):
+    if name == "unlearn_sweep.engine.models.start_model" and "create_start_model" in (fromlist or ()):
         with open(os.environ["FIRST_WORK"], "a") as file:
             file.write(f"{time.time()}\\n")
-sys.addaudithook(look)
+    return load(name, globals, locals, fromlist, level)
+builtins.__import__ = noted
 """
-"""A `sitecustomize.py` for all processes of a run: notes when the first stage's own code is imported."""
+"""A `sitecustomize.py` for all processes of a run: notes when the first stage's work asks for its function."""
 STEPS = ("file checked and planned", "Ray is up", "first stage begins", "first stage works", "dashboard is up")
 STARTED_S = 120.0
 

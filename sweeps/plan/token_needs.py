@@ -5,11 +5,11 @@ Loading a tokenizer takes seconds. It is loaded only where the rows alone leave 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.stages.recipes import recipe_of
@@ -84,8 +84,11 @@ class Measured:
         }
 
     def surely_longer(self, tokens: int) -> bool:
-        """Whether each half has an answer of more than `tokens` tokens, by its words alone."""
-        words = SURE_WORDS * (tokens + 1)
+        """Whether each half has an answer of more than `tokens` tokens, by its words alone.
+
+        A tokenizer that the sweep trains itself never joins two words in one token.
+        """
+        words = (tokens + 1) * (1 if trains_tokenizer(self.job, self.benchmark) else SURE_WORDS)
         return all(any(len(row.answer.split()) >= words for row in rows) for rows in self.rows.values())
 
 
@@ -113,12 +116,10 @@ def tokenizer_of(job: SweepJob, benchmark: Benchmark, *, hub: bool = False) -> P
 
     None if it is on the hub and `hub` is false. The tokenizer of a start model is trained here as its stage does.
     """
-    from unlearn_sweep.engine.models.loading import load_tokenizer
-
-    original = job.original
-    recipe = recipe_of(job, "original", benchmark.recipe) if original.path is None else None
-    named = original.tokenizer or original.path or (recipe or {}).get("base")
+    named, recipe = _named_tokenizer(job, benchmark)
     if named is not None:
+        from unlearn_sweep.engine.models.loading import load_tokenizer
+
         folder = Path(named).expanduser()
         local = folder.is_dir() and any((folder / name).is_file() for name in TOKENIZER_FILES)
         return load_tokenizer(named) if local or hub else None
@@ -127,6 +128,19 @@ def tokenizer_of(job: SweepJob, benchmark: Benchmark, *, hub: bool = False) -> P
     from unlearn_sweep.engine.models.start_model import train_tokenizer
 
     return train_tokenizer(benchmark.tokenizer_texts, vocab_size=int(recipe["vocab_size"]))
+
+
+def trains_tokenizer(job: SweepJob, benchmark: Benchmark) -> bool:
+    """Whether the stage of the start model trains the tokenizer, on the benchmark's texts."""
+    named, recipe = _named_tokenizer(job, benchmark)
+    return named is None and recipe is not None and bool(recipe.get("config"))
+
+
+def _named_tokenizer(job: SweepJob, benchmark: Benchmark) -> tuple[str | None, Mapping[str, Any] | None]:
+    """Return folder or hub name of the tokenizer, None if no file names one, and the original's recipe, if any."""
+    original = job.original
+    recipe = recipe_of(job, "original", benchmark.recipe) if original.path is None else None
+    return original.tokenizer or original.path or (recipe or {}).get("base"), recipe
 
 
 def _answers_to_open(params: PrefillParams, measured: Measured) -> Iterator[Need]:

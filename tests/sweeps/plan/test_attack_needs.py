@@ -21,7 +21,7 @@ from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.spec import parse_spec
 from unlearn_sweep.sweeps.plan.attack_needs import attack_obstacles
 from unlearn_sweep.sweeps.plan.data_check import check_rows
-from unlearn_sweep.sweeps.plan.token_needs import token_obstacles, tokenizer_of
+from unlearn_sweep.sweeps.plan.token_needs import token_obstacles, tokenizer_of, trains_tokenizer
 from unlearn_sweep.sweeps.resolve import resolve
 
 OWN = "benchmark: {{name: custom, forget_path: {0}/forget.jsonl, retain_path: {0}/retain.jsonl}}"
@@ -58,6 +58,8 @@ def test_prefill_leaves_something_to_score_in_both_halves(tmp_path: Path) -> Non
     assert tokenizer is not None
     rows = benchmark.evaluation["forget"]
     examples = [encode(tokenizer, row.row_id, row.question, row.answer, benchmark.template) for row in rows]
+    assert trains_tokenizer(job, benchmark)  # then words are tokens at least, so that it need not be loaded
+    assert all(len(one.content_ids) >= len(row.answer.split()) for one, row in zip(examples, rows, strict=True))
     most = next(n for n in range(1, 99) if not any(gold_prefill(n)(example) for example in examples)) - 1
     assert problems(tmp_path, f"{{prefill: {{tokens: {most}}}}}") == ()
     (found,) = problems(tmp_path, f"quantize, {{prefill: {{tokens: {most + 1}}}}}")

@@ -493,8 +493,9 @@ def test_it_prints_and_is_json(tmp_path: Path) -> None:
         assert "small: 4 trials" in console.export_text()
 
 
-def test_neither_torch_nor_ray_is_imported(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text(sweep_text())
+@pytest.mark.parametrize("text", [sweep_text(), Path("sweeps/quickstart.yaml").read_text(encoding="utf-8")])
+def test_neither_torch_nor_ray_is_imported(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
     code = (
         "import sys\nfrom pathlib import Path\nfrom unlearn_sweep.sweeps.plan.plan import make_plan\n"
         "from unlearn_sweep.sweeps.file.spec import load_spec\n"
