@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
@@ -22,6 +24,8 @@ class InProcessExecutor:
     """
 
     def __init__(self, *, timeout_s: float | None = None) -> None:
+        if not Path("/dev/nvidiactl").exists():  # else DeepSpeed, where a library imports it, prints to stdout
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
         self._workbench = Workbench()
         self._timeout_s = timeout_s
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from unlearn_sweep.engine.driver.calibration import LENGTHS, POOLS, calibratable
 from unlearn_sweep.engine.driver.unlearned_pool import pool_point
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Fixed, LogUniform, MethodSpace
+from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.store.calibration import MetricChange, PoolModel
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.sweeps.calibrate import chosen_metrics, robustness_attacks
@@ -165,6 +167,14 @@ def test_the_middle_of_the_ranges_comes_first_and_each_later_setting_differs() -
     assert found[0] == {"beta": 0.1, "retain": "nll"}
     assert len({point["beta"] for point in found}) == 4
     assert all(0.01 <= float(point["beta"]) <= 1.0 for point in found)
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="with a GPU, DeepSpeed finds its accelerator")
+def test_deepspeed_has_nothing_to_say_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import prints a warning to stdout, between the braces of `--json`, unless its accelerator is given."""
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    InProcessExecutor()
+    assert os.environ["DS_ACCELERATOR"] == "cpu"
 
 
 @pytest.mark.slow
