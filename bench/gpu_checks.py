@@ -34,6 +34,7 @@ from unlearn_sweep.engine.training.assembly import assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.loop import train
+from unlearn_sweep.engine.training.memory_estimate import Shape, training_memory
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.training_views import Item
 from unlearn_sweep.evaluators.attacks.attack import Target
@@ -46,7 +47,6 @@ from unlearn_sweep.evaluators.generation import generate
 from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.row_encoder import RowEncoder
 from unlearn_sweep.evaluators.rows import Example
-from unlearn_sweep.sweeps.plan.gpu_memory import Shape, training_memory
 
 Kernel = Literal["eager", "sdpa", "flash_attention_2"]
 Format = Literal["float32", "bfloat16"]

@@ -32,6 +32,7 @@ from unlearn_sweep.engine.stages.time_limit import over_time_reason
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
 from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.restart import trained_where_it_fits
 from unlearn_sweep.engine.training.settings import Workers
 
 RESTARTS = -1
@@ -267,6 +268,9 @@ class RayExecutor:
         self._call("start_model", request.model_dump(mode="json"))
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
+        return trained_where_it_fits(job, lambda one: self._train_once(one, name=name))
+
+    def _train_once(self, job: TrainJob, *, name: str) -> TrainOutcome:
         if self._workers.count > 0:
             with self._accelerators_lent():
                 return fit(job, name=name, storage=self._storage, workers=self._workers, limit_s=self._timeout_s)

@@ -23,7 +23,7 @@ from unlearn_sweep.evaluators.scores import FORGET_SPLIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearn_sweep.evaluators.attacks.attack import Attacked, Target, TrainedState
+    from unlearn_sweep.evaluators.attacks.attack import Attacked, Target, TrainedState, TrainedTokens
     from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
     from unlearn_sweep.evaluators.evaluate import Evaluation
     from unlearn_sweep.evaluators.judge.judge import Cost
@@ -109,6 +109,7 @@ def _target(bench: Bench, request: AttackRequest) -> Target:
         seed=request.seed,
         original=(lambda: bench.model(original, request)) if original else None,
         trained=None if request.trained is None else partial(_trained_states, bench, request),
+        trained_tokens=None if request.trained is None else partial(_trained_tokens, Path(request.trained)),
     )
 
 
@@ -123,6 +124,18 @@ def _trained_states(bench: Bench, request: AttackRequest) -> Iterator[TrainedSta
         )
         model = bench.helpers.load(source, request.workers)
         yield TrainedState(step=state.step, model=model, loss=state.loss, first_loss=state.first_loss)
+
+
+def _trained_tokens(folder: Path) -> Iterator[TrainedTokens]:
+    """Load the soft tokens of a training that has run on workers, one state at a time."""
+    from safetensors.torch import load_file
+
+    from unlearn_sweep.engine.training.attack_states import SOFT_TOKENS, read_states
+    from unlearn_sweep.evaluators.attacks.attack import TrainedTokens
+
+    for state in read_states(folder):
+        (embeddings,) = load_file(state.folder / SOFT_TOKENS).values()
+        yield TrainedTokens(step=state.step, embeddings=embeddings)
 
 
 def _evaluate_state(

@@ -6,13 +6,16 @@ import tempfile
 from pathlib import Path
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
+from unlearn_sweep.engine.optimizers.sign_sgd import SignSgdSettings
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.store.outcomes import AttackOutcome
 from unlearn_sweep.engine.training.job import Choice, TrainJob
 from unlearn_sweep.engine.training.settings import LoraSettings
+from unlearn_sweep.evaluators.attacks.attack_params import AttackParams
 
 ATTACK_TRAINING_CODE = "unlearn_sweep.engine.training.attack_training"
+SOFT_PROMPT_CODE = "unlearn_sweep.engine.training.soft_prompt_training"
 
 
 def trained_on_workers(job: SweepJob, attack: AttackSettings) -> Choice | None:
@@ -21,7 +24,7 @@ def trained_on_workers(job: SweepJob, attack: AttackSettings) -> Choice | None:
     All but the last of a chain must be links, attacks that are stages of their own.
     """
     from unlearn_sweep.evaluators.attacks.catalog import CHAIN, ChainParams
-    from unlearn_sweep.evaluators.attacks.training_params import TRAINS_ELSEWHERE
+    from unlearn_sweep.evaluators.attacks.training_params import TRAINS_ELSEWHERE, TRAINS_TOKENS_ELSEWHERE
 
     if job.attack_training == "measuring" or not job.training.workers:
         return None
@@ -31,12 +34,18 @@ def trained_on_workers(job: SweepJob, attack: AttackSettings) -> Choice | None:
         if chain.plain_links() < len(chain.steps) - 1:
             return None
         name, params = chain.links()[-1]
-    return Choice(name=name, params=dict(params)) if name in TRAINS_ELSEWHERE else None
+    elsewhere = TRAINS_ELSEWHERE | TRAINS_TOKENS_ELSEWHERE
+    return Choice(name=name, params=dict(params)) if name in elsewhere else None
 
 
 def training_code(job: SweepJob, attack: AttackSettings) -> list[str]:
     """Return the modules that an attack computes with beyond its own, where its training runs on workers."""
-    return [] if trained_on_workers(job, attack) is None else [ATTACK_TRAINING_CODE]
+    from unlearn_sweep.evaluators.attacks.training_params import TRAINS_TOKENS_ELSEWHERE
+
+    trained = trained_on_workers(job, attack)
+    if trained is None:
+        return []
+    return [SOFT_PROMPT_CODE if trained.name in TRAINS_TOKENS_ELSEWHERE else ATTACK_TRAINING_CODE]
 
 
 def carry_out(
@@ -58,25 +67,9 @@ def carry_out(
 def attack_train_job(job: SweepJob, attack: Choice, call: AttackRequest, output: Path) -> TrainJob:
     """Return the training of an attack with the sweep's backend and memory options, and the attack's own recipe."""
     from unlearn_sweep.evaluators.attacks.catalog import validate
-    from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
 
-    params = validate(attack.name, attack.params)
-    if not isinstance(params, TrainingParams):
-        raise TypeError(f"attack {attack.name!r} has no parameters of a training")
-    lora = LoraSettings(rank=params.lora_rank, alpha=float(params.lora_alpha)) if params.lora_rank else None
-    training = job.training.model_copy(
-        update={
-            "epochs": None,
-            "max_steps": max(1, params.curve[-1]),
-            "global_batch_size": params.batch_size,
-            "gradient_clip": 1.0,
-            "weight_decay": params.weight_decay,
-            "betas": (0.9, 0.999),
-            "adam_epsilon": 1e-8,
-            "optimizer": "adamw",
-            "lora": lora,
-        }
-    )
+    recipe, learning_rate = _recipe(validate(attack.name, attack.params))
+    common = {"epochs": None, "betas": (0.9, 0.999), "adam_epsilon": 1e-8}
     return TrainJob(
         start_model=call.model_path,
         tokenizer=call.tokenizer_path,
@@ -84,10 +77,34 @@ def attack_train_job(job: SweepJob, attack: Choice, call: AttackRequest, output:
         benchmark=Choice.model_validate(call.benchmark),
         method=Choice(name="finetune"),
         attack=attack,
-        learning_rate=params.learning_rate or 1.0,  # the attack's own schedule sets each step's rate
-        training=training,
+        learning_rate=learning_rate or 1.0,  # the attack's own schedule sets each step's rate
+        training=job.training.model_copy(update=common | recipe),
         seed=call.seed,
         dtype=job.dtype,
         attention=job.attention,
         threads=job.threads,
     )
+
+
+def _recipe(params: AttackParams) -> tuple[dict[str, object], float]:
+    """Return the settings of an attack's training, and its learning rate.
+
+    Raises:
+        TypeError: the attack does not train.
+    """
+    from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
+    from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
+
+    if isinstance(params, SoftPromptParams):
+        own: dict[str, object] = {
+            "optimizer": "sign_sgd", "sign_sgd": SignSgdSettings(), "gradient_clip": None, "weight_decay": 0.0,
+            "lora": None,
+        }  # fmt: skip
+        rate = params.step_size
+    elif isinstance(params, TrainingParams):
+        lora = LoraSettings(rank=params.lora_rank, alpha=float(params.lora_alpha)) if params.lora_rank else None
+        own = {"optimizer": "adamw", "gradient_clip": 1.0, "weight_decay": params.weight_decay, "lora": lora}
+        rate = params.learning_rate
+    else:
+        raise TypeError(f"{type(params).__name__} are no parameters of a training")
+    return own | {"max_steps": max(1, params.curve[-1]), "global_batch_size": params.batch_size}, rate

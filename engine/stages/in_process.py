@@ -14,6 +14,7 @@ from unlearn_sweep.engine.stages.time_limit import time_limited
 from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
 from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.restart import trained_where_it_fits
 
 
 class InProcessExecutor:
@@ -37,7 +38,7 @@ class InProcessExecutor:
         from unlearn_sweep.engine.training.any_training import run_any_training
 
         with self._limited():
-            return run_any_training(job)
+            return trained_where_it_fits(job, run_any_training)
 
     def measure(self, request: MeasureRequest) -> MeasureOutcome:
         with self._limited():

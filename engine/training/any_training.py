@@ -10,11 +10,16 @@ from typing import Any
 
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.evaluators.attacks.training_params import TRAINS_TOKENS_ELSEWHERE
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 
 
 def run_any_training(task: TrainJob, *, benchmark: Benchmark | None = None) -> TrainOutcome:
     """Run a training, as `run_training` or `train_attack`. Every rank must call this."""
+    if task.attack is not None and task.attack.name in TRAINS_TOKENS_ELSEWHERE:
+        from unlearn_sweep.engine.training.soft_prompt_training import train_soft_prompt
+
+        return train_soft_prompt(task, benchmark=benchmark)
     if task.attack is not None:
         from unlearn_sweep.engine.training.attack_training import train_attack
 

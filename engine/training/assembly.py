@@ -20,6 +20,7 @@ from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.checkpoint import Checkpoints
 from unlearn_sweep.engine.training.collapse import Collapse
 from unlearn_sweep.engine.training.continuations import write_continuations
+from unlearn_sweep.engine.training.first_rows import first_rows
 from unlearn_sweep.engine.training.forward import SupervisedLM, layer_indices
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.lora import AdaptersOff, add_adapters
@@ -139,7 +140,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
             ranks=ranks,
             loss_cap=loss_cap,
             average=RunningAverage(needs.average, module) if needs.average is not None else None,
-            micro_rows=job.training.micro_batch_size,
+            micro_rows=first_rows(job, model, run, views, plan, ranks),
         ),
         checkpoints=Checkpoints(Path(job.checkpoint_dir), job) if job.checkpoint_dir is not None else None,
         model=model,

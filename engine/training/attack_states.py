@@ -1,4 +1,4 @@
-"""The list of an attack's states that a training has left in a folder, each with the folder of its model."""
+"""The list of an attack's states that a training has left in a folder, each with the folder of its model or tokens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, RootModel
 
 STATES = "states.json"
+SOFT_TOKENS = "soft_tokens.safetensors"
+"""In the folder of a state of a soft prompt: one tensor [P, D] in float32."""
 
 
 class StateFile(BaseModel):

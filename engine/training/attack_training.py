@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
 from unlearn_sweep.engine.models.loading import load_tokenizer, model_context
+from unlearn_sweep.engine.out_of_memory import says_out_of_memory
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.assembly import Models, create_backend, trainable
@@ -26,10 +28,12 @@ from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import micro_batch, micro_batch_count, rank_share
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.export import write_weights
+from unlearn_sweep.engine.training.first_rows import smallest
 from unlearn_sweep.engine.training.forward import SupervisedLM, pack
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.memory import MemoryPeak
 from unlearn_sweep.engine.training.ranks import Ranks
+from unlearn_sweep.engine.training.restart import RowsDoNotFitError
 from unlearn_sweep.engine.training.training_views import Item
 from unlearn_sweep.engine.training.worker import own_process
 from unlearn_sweep.engine.zero.shards import parameter_count
@@ -62,19 +66,43 @@ class TrainingAttack(Protocol):
     def examples(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[Example]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The steps of an attacker: when states are taken, rows a step, and the rate after a warm-up or from the start."""
+
+    curve: tuple[int, ...]
+    batch_size: int
+    learning_rate: float
+    warmup: bool
+
+
 @dataclass(slots=True, kw_only=True)
-class _Attacker:
-    """An attacker's training, ready to run."""
+class Attacker:
+    """An attacker's training, ready to run.
+
+    Attributes:
+        task: The request.
+        recipe: Its steps.
+        examples: What is trained on, in the order from which batches are drawn.
+        model: The model under attack.
+        dtype: Number format in which it was loaded.
+        backend: Runs forward, backward and step.
+        ranks: This process's rank.
+        rows: Rows that a rank holds in one pass; None: its whole share.
+        write: Writes the state as it is now into a new folder (None on ranks that only help). Returns whether all of it
+            is finite; False without a folder. Every rank must call it.
+        tokens: Tokens fed through the model by this rank.
+    """
 
     task: TrainJob
-    params: TrainingParams
+    recipe: Recipe
     examples: Sequence[Example]
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
-    module: SupervisedLM
     backend: StepBackend
     ranks: Ranks
+    rows: int | None
+    write: Callable[[Path | None], bool]
     tokens: int = 0
 
 
@@ -92,10 +120,16 @@ def train_attack(task: TrainJob, *, benchmark: Benchmark | None = None) -> Train
     """
     with own_process(task):
         data = benchmark if benchmark is not None else _DATA.benchmark(task.benchmark)
-        return _train(_prepare(task, data))
+        return train_states(_prepare(task, data))
 
 
-def _train(attacker: _Attacker) -> TrainOutcome:
+def train_states(attacker: Attacker) -> TrainOutcome:
+    """Train and write each state to `output_dir`, with a list of the states. Every rank must call this.
+
+    Raises:
+        AttackError: a loss or a state is not finite.
+        RowsDoNotFitError: memory gave out, and fewer rows in one pass may fit.
+    """
     began, memory = time.perf_counter(), MemoryPeak(attacker.model.device)
     states: list[StateFile] = []
     try:
@@ -113,7 +147,7 @@ def _train(attacker: _Attacker) -> TrainOutcome:
     return _outcome(attacker, states, time.perf_counter() - began, memory.mib)
 
 
-def _prepare(task: TrainJob, benchmark: Benchmark) -> _Attacker:
+def _prepare(task: TrainJob, benchmark: Benchmark) -> Attacker:
     asked = task.attack
     attack = None if asked is None else build(asked.name, asked.params)
     if asked is None or not isinstance(attack, TrainingAttack):
@@ -127,21 +161,27 @@ def _prepare(task: TrainJob, benchmark: Benchmark) -> _Attacker:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(task.seed)  # peft draws the adapters from it
         module = trainable(task, model, Needs(views=()), ())
-    _without_dropout(module, recomputes=task.training.activation_checkpointing)
-    return _Attacker(
+    without_dropout(module, recomputes=task.training.activation_checkpointing)
+    params = attack.params
+    return Attacker(
         task=task,
-        params=attack.params,
+        recipe=Recipe(
+            curve=params.curve,
+            batch_size=params.batch_size,
+            learning_rate=params.learning_rate,
+            warmup=params.warmup,
+        ),
         examples=examples,
         model=model,
-        tokenizer=tokenizer,
         dtype=dtype,
-        module=module,
+        write=partial(write_weights, model, tokenizer, dtype),
         backend=create_backend(task, module, ranks),
         ranks=ranks,
+        rows=smallest(task.training.micro_batch_size, task.micro_rows),
     )
 
 
-def _without_dropout(module: SupervisedLM, *, recomputes: bool) -> None:
+def without_dropout(module: SupervisedLM, *, recomputes: bool) -> None:
     """Set evaluation mode, or training mode without dropout: transformers recomputes activations in that alone.
 
     Raises:
@@ -157,23 +197,42 @@ def _without_dropout(module: SupervisedLM, *, recomputes: bool) -> None:
     module.train()
 
 
-def _steps(attacker: _Attacker) -> Iterator[tuple[int, float | None, float | None]]:
+def _steps(attacker: Attacker) -> Iterator[tuple[int, float | None, float | None]]:
     """Train, and yield step, the last step's loss and the first one's at each step count of the curve."""
-    params = attacker.params
-    batches = draw_batches(len(attacker.examples), params.batch_size, attacker.task.seed)
+    recipe = attacker.recipe
+    batches = draw_batches(len(attacker.examples), recipe.batch_size, attacker.task.seed)
     done, first, loss = 0, None, None
-    for wanted in params.curve:
+    for wanted in recipe.curve:
         for step in range(done, wanted):
-            rate = params.learning_rate * warmup_factor(step, params.curve[-1], enabled=params.warmup)
-            loss = _step(attacker, [attacker.examples[index] for index in next(batches)], rate)
+            rate = recipe.learning_rate * warmup_factor(step, recipe.curve[-1], enabled=recipe.warmup)
+            loss = _step(attacker, step, [attacker.examples[index] for index in next(batches)], rate)
             first = loss if first is None else first
         done = wanted
         yield wanted, loss, first
 
 
-def _step(attacker: _Attacker, batch: Sequence[Example], learning_rate: float) -> float:
-    """Take one optimizer step over all ranks. Return the batch's mean loss before it, in nats a token."""
-    ranks, size = attacker.ranks, attacker.task.training.micro_batch_size
+def _step(attacker: Attacker, number: int, batch: Sequence[Example], learning_rate: float) -> float:
+    """Take optimizer step `number` (from 0) over all ranks. Return the batch's mean loss before it, in nats a token.
+
+    Raises:
+        RowsDoNotFitError: memory gave out, and fewer rows in one pass may fit.
+    """
+    try:
+        value = _gradient(attacker, batch)
+    except (MemoryError, RuntimeError, OSError) as error:
+        share = -(-len(batch) // attacker.ranks.world_size)
+        rows = min(share, attacker.rows or share)
+        if rows > 1 and says_out_of_memory(error):
+            raise RowsDoNotFitError.at(number + 1, rows) from error
+        raise
+    refuse_divergence(value, 0.0, learning_rate)
+    attacker.backend.step(learning_rate)
+    return value
+
+
+def _gradient(attacker: Attacker, batch: Sequence[Example]) -> float:
+    """Add up the gradient of a batch's mean loss over all ranks. Return the loss."""
+    ranks, size = attacker.ranks, attacker.rows
     share = rank_share(
         [Item(key=(VIEW, row, 0), example=example) for row, example in enumerate(batch)], ranks.rank, ranks.world_size
     )
@@ -188,23 +247,20 @@ def _step(attacker: _Attacker, batch: Sequence[Example], learning_rate: float) -
             backend.backward(loss * ranks.world_size)
         total += loss.detach()
         attacker.tokens += packed.tokens
-    value = float(ranks.sum(total))
-    refuse_divergence(value, 0.0, learning_rate)
-    backend.step(learning_rate)
-    return value
+    return float(ranks.sum(total))
 
 
-def _write_state(attacker: _Attacker, folder: Path | None) -> None:
-    """Write the model as it is now. Raise AttackError on every rank if a weight is not finite."""
-    finite = write_weights(attacker.model, attacker.tokenizer, attacker.dtype, folder)
+def _write_state(attacker: Attacker, folder: Path | None) -> None:
+    """Write the state as it is now. Raise AttackError on every rank if a number of it is not finite."""
+    finite = attacker.write(folder)
     everywhere = attacker.ranks.sum(torch.tensor(float(finite), device=attacker.model.device))
     if not everywhere.item():
-        refuse_divergence(math.nan, math.nan, attacker.params.learning_rate)
+        refuse_divergence(math.nan, math.nan, attacker.recipe.learning_rate)
 
 
-def _outcome(attacker: _Attacker, states: Sequence[StateFile], seconds: float, peak_mib: float) -> TrainOutcome:
-    settings, ranks, steps = attacker.task.training, attacker.ranks, attacker.params.curve[-1]
-    rows = min(attacker.params.batch_size, len(attacker.examples))
+def _outcome(attacker: Attacker, states: Sequence[StateFile], seconds: float, peak_mib: float) -> TrainOutcome:
+    settings, ranks, steps = attacker.task.training, attacker.ranks, attacker.recipe.curve[-1]
+    rows = min(attacker.recipe.batch_size, len(attacker.examples))
     tokens = torch.tensor(attacker.tokens, dtype=torch.float64, device=attacker.model.device)
     return TrainOutcome(
         steps=steps,
@@ -224,6 +280,7 @@ def _outcome(attacker: _Attacker, states: Sequence[StateFile], seconds: float, p
         backend=f"deepspeed ZeRO-{settings.zero}" if settings.backend == "deepspeed" else "torch",
         dtype=str(attacker.dtype).removeprefix("torch."),
         global_batch_rows=rows,
+        micro_batch_rows=attacker.rows,
         mean_answer_tokens=sum(len(example.answer_ids) for example in attacker.examples) / len(attacker.examples),
         conventions={"normalise": "global", "epoch": "one pass over the attack's rows"},
     )

@@ -32,13 +32,13 @@ from unlearn_sweep.engine.training.state import History, Training
 
 NOT_IDENTITY = {
     "output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model",
-    "stop_at", "export_shares", "export_dir", "adapter_file", "kept_adapter",
+    "stop_at", "export_shares", "export_dir", "adapter_file", "kept_adapter", "micro_rows",
 }  # fmt: skip
 """Job fields that are not part of a checkpoint's identity as they are.
 
 Paths and the thread count do not change the result enough to restart for. `training` counts by its `identity()`, the
 start model and the teacher by the digest of their content. Where a training ends, and what it writes on its way,
-change no step before.
+change no step before; how many rows are held in one pass changes rounding alone.
 """
 PREFIX = "step-"
 FACTS = "facts.json"

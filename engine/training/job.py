@@ -67,6 +67,8 @@ class TrainJob(BaseModel):
         adapter_file: Where a training with LoRA also writes its adapter, for each exported share `<share>/<file name>`.
             None: nowhere.
         kept_adapter: Train nothing: make the model that this adapter belongs to.
+        micro_rows: Most rows of a view that a rank holds in one pass, after an attempt that ran out of memory. Results
+            change by rounding only; a method whose terms are means over micro-batches refuses it.
         checkpoint_dir: Folder for a checkpoint about every `training.checkpoint_every_s` seconds. A training with a
             checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
@@ -95,6 +97,7 @@ class TrainJob(BaseModel):
     export_dir: str | None = None
     adapter_file: str | None = None
     kept_adapter: KeptAdapter | None = None
+    micro_rows: Count | None = None
 
     @field_validator("training")
     @classmethod

@@ -12,6 +12,7 @@ import torch
 
 from unlearn_sweep.engine.training.checkpoint import Checkpoints
 from unlearn_sweep.engine.training.curvature import sampled_curvature
+from unlearn_sweep.engine.training.first_rows import smallest
 from unlearn_sweep.engine.training.global_batch import GlobalBatch
 from unlearn_sweep.engine.training.gradients import shaped_gradient
 from unlearn_sweep.engine.training.loss import MethodError
@@ -61,7 +62,7 @@ def train(
     steps, every = training.run.steps, check_interval(training.run.steps)
     written = exporter.has_all_before if exporter is not None else lambda step: True
     first = checkpoints.resume(training, history, written) if checkpoints is not None else 0
-    training.micro_rows = history.micro_rows if first else training.micro_rows
+    training.micro_rows = smallest(history.micro_rows, training.micro_rows)
     history.resumed_at_step = first
     began, before = time.perf_counter(), history.seconds
     reported = began
@@ -123,14 +124,18 @@ def train_step(training: Training, index: int, history: History, *, checked: boo
 
 
 def gradient_of_step(training: Training, index: int, *, checked: bool) -> Totals:
-    """Compute the gradient of one step and place it; where memory gives out, again with smaller micro-batches."""
+    """Compute the gradient of one step and place it; where memory gives out, again with smaller micro-batches.
+
+    Raises:
+        RowsDoNotFitError: memory gave out, and the training must start again with smaller ones.
+    """
     kept = dict(training.memory.parts)
     while True:
         try:
             return _gradient_of_step(training, index, checked=checked)
         except (MemoryError, RuntimeError, OSError) as error:
             rows = halved(training, index, error)
-            if rows is None or not training.backend.drop_gradients():
+            if rows is None:
                 raise
         training.memory.parts = dict(kept)  # a wrapper may have replaced what it kept before it ran out
         shrink(training, index, rows)  # here the error no longer keeps the attempt's tensors alive

@@ -16,6 +16,7 @@ from unlearn_sweep.evaluators.rows import PromptEdit
 from unlearn_sweep.user_error import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from unlearn_sweep.evaluators.sampled_answers import Sampling
@@ -33,7 +34,8 @@ class AttackDivergedError(AttackError):
 class Target:
     """The model under attack and what an attacker may use. `seed` is the attack's only randomness.
 
-    `trained` gives the states of an attack that trains, where its training has run elsewhere already.
+    `trained` gives the states of an attack that trains, where its training has run elsewhere already;
+    `trained_tokens` those of a soft prompt.
     """
 
     model: PreTrainedModel
@@ -42,6 +44,7 @@ class Target:
     seed: int
     original: Callable[[], PreTrainedModel] | None = None
     trained: Callable[[], Iterator[TrainedState]] | None = None
+    trained_tokens: Callable[[], Iterator[TrainedTokens]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,14 @@ class TrainedState:
     model: PreTrainedModel
     loss: float | None
     first_loss: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedTokens:
+    """The soft tokens after `step` updates: embeddings [P, D] in float32, on the CPU."""
+
+    step: int
+    embeddings: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

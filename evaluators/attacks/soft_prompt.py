@@ -22,11 +22,12 @@ from unlearn_sweep.evaluators.attacks.forget_halves import attacked_rows, forget
 from unlearn_sweep.evaluators.attacks.prompts import insert_ids
 from unlearn_sweep.evaluators.attacks.short_training import draw_batches, private_copy
 from unlearn_sweep.evaluators.attacks.soft_prompt_params import SoftPromptParams
+from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Example, PromptEdit, Row
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class SoftEmbedding(nn.Module):
@@ -36,6 +37,7 @@ class SoftEmbedding(nn.Module):
         super().__init__()
         self.base = base
         self.vocabulary = base.num_embeddings
+        self.tokens = len(start_ids)
         self.soft = nn.Parameter(base(start_ids).detach().float())
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -56,15 +58,9 @@ class SoftPrompt:
         halves = forget_halves(target.benchmark)
         rows = [row for row in target.benchmark.evaluation["forget"] if row.group_id in halves.scored]
         owned, soft = self._prepare(target)
-        edit = self._edit(target, soft)
+        edit = soft_edit(target.tokenizer, soft)
         before = answer_probabilities(target, owned, rows, None)
-        seen = encode_rows(target.tokenizer, attacked_rows(target.benchmark, halves), target.benchmark.template)
-        examples = [edit(example) for example in seen]
-        batches, done = draw_batches(len(examples), self.params.batch_size, target.seed), 0
-        for wanted in self.params.curve:
-            for _ in range(done, wanted):
-                self._update(owned, soft, [examples[i] for i in next(batches)])
-            done = wanted
+        for wanted in self._states(target, owned, soft):
             # Untrained soft tokens are no attack: the model is asked without them.
             asked = edit if wanted else None
             after = answer_probabilities(target, owned, rows, asked)
@@ -79,19 +75,34 @@ class SoftPrompt:
                 notes=notes,
             )
 
+    def examples(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, soft: SoftEmbedding) -> list[Example]:
+        """What is trained on, with the soft tokens in it, in the order from which batches are drawn."""
+        rows = attacked_rows(benchmark, forget_halves(benchmark))
+        return list(map(soft_edit(tokenizer, soft), encode_rows(tokenizer, rows, benchmark.template)))
+
+    def _states(self, target: Target, owned: PreTrainedModel, soft: SoftEmbedding) -> Iterator[int]:
+        """Put each state's soft tokens in place: those trained elsewhere, or trained here. Yield its updates."""
+        if target.trained_tokens is not None:
+            for state in target.trained_tokens():
+                with torch.no_grad():
+                    soft.soft.copy_(state.embeddings)
+                yield state.step
+            return
+        examples = self.examples(target.benchmark, target.tokenizer, soft)
+        batches, done = draw_batches(len(examples), self.params.batch_size, target.seed), 0
+        for wanted in self.params.curve:
+            for _ in range(done, wanted):
+                self._update(owned, soft, [examples[i] for i in next(batches)])
+            done = wanted
+            yield wanted
+
     def _prepare(self, target: Target) -> tuple[PreTrainedModel, SoftEmbedding]:
-        """A frozen copy whose input embedding knows the soft tokens; they start as vocabulary entries drawn by seed."""
+        """A frozen copy whose input embedding knows the soft tokens."""
         owned = private_copy(target.model).requires_grad_(False)
         base = vocabulary_embedding(owned)
-        generator = torch.Generator().manual_seed(target.seed)
-        start = torch.randint(base.num_embeddings, (self.params.soft_tokens,), generator=generator)
-        soft = SoftEmbedding(base, start.to(owned.device))
+        soft = SoftEmbedding(base, start_ids(self.params, base, target.seed).to(owned.device))
         owned.set_input_embeddings(soft)
         return owned, soft
-
-    def _edit(self, target: Target, soft: SoftEmbedding) -> Callable[[Example], Example]:
-        ids = tuple(range(soft.vocabulary, soft.vocabulary + self.params.soft_tokens))
-        return insert_ids(target.tokenizer, ids)
 
     def _update(self, model: PreTrainedModel, soft: SoftEmbedding, examples: Sequence[Example]) -> None:
         with torch.enable_grad():
@@ -103,6 +114,17 @@ class SoftPrompt:
             )
         with torch.no_grad():
             soft.soft.sub_(self.params.step_size * gradient.sign())
+
+
+def start_ids(params: SoftPromptParams, base: nn.Embedding, seed: int) -> Tensor:
+    """Return the vocabulary entries [P] that the soft tokens start as, drawn by seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(base.num_embeddings, (params.soft_tokens,), generator=generator)
+
+
+def soft_edit(tokenizer: PreTrainedTokenizerBase, soft: SoftEmbedding) -> Callable[[Example], Example]:
+    """Return the edit that puts the ids of the soft tokens before a question."""
+    return insert_ids(tokenizer, tuple(range(soft.vocabulary, soft.vocabulary + soft.tokens)))
 
 
 def informative(gains: dict[str, float]) -> float:

@@ -8,6 +8,8 @@ from unlearn_sweep.evaluators.attacks.attack_params import AttackWork, Steps, We
 
 TRAINS_ELSEWHERE = frozenset({"relearn", "finetune"})
 """Attacks whose training can run apart from their measuring: they have `params` of the kind below, and `examples`."""
+TRAINS_TOKENS_ELSEWHERE = frozenset({"soft_prompt"})
+"""Attacks that train soft tokens and no weight, apart from their measuring too."""
 
 
 class TrainingParams(WeightsParams):

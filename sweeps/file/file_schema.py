@@ -152,7 +152,7 @@ class EvaluationSection(Settings):
     )
     attack_training: AttackTraining = Field(
         default="auto",
-        description="where relearn and finetune train: workers, measuring (process), auto: workers if there are any",
+        description="where relearn, finetune, soft_prompt train: workers, measuring (process), auto: workers, if any",
     )
 
 

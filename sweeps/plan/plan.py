@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.placement import Placement, per_trial
+from unlearn_sweep.engine.training.memory_estimate import GpuMemory
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.evaluators.cards import BenchmarkCard
@@ -26,7 +27,7 @@ from unlearn_sweep.sweeps.plan.attacker_stages import by_attacker
 from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
 from unlearn_sweep.sweeps.plan.data_check import forget_facts, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
-from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, GpuMemory, shape_of, stage_memory, too_large
+from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, shape_of, stage_memory, too_large
 from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.measuring import MeasuringPlan, measuring_plan
@@ -275,8 +276,8 @@ def _with_gpu(plan: SweepPlan, job: SweepJob, machine: Machine | None, tokens_pe
     if not held or plan.parameters is None:
         return plan
     shape = shape_of(plan.parameters, job.original.path)
-    largest = max(stage_memory(job, shape, tokens_per_row), key=lambda memory: memory.total)
     device = machine.gpu_gib if machine is not None else None
+    largest = max(stage_memory(job, shape, tokens_per_row, device), key=lambda memory: memory.total)
     gpus = int(plan.capacity.get("GPU", 0))
     found = [] if device is None else too_large(job, shape, device, gpus, tokens_per_row)
     measuring = measuring_plan(job, plan.parameters, device)

@@ -23,6 +23,7 @@ from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.settings import TrainingSettings
 
 LORA = {"relearn": {"steps": [2], "learning_rate": 1e-3, "lora_rank": 2}}
+SOFT = {"soft_prompt": {"iterations": [0, 3], "soft_tokens": 3, "step_size": 1e-2}}
 WORKERS = TrainingSettings(workers=1)
 
 
@@ -55,8 +56,20 @@ def place(folder: Path, model: Path, attack: Any, **values: Any) -> Place:
         ([QUANTIZE, RELEARN], ["quantize (link)", "relearn (workers)", "chain"]),
         ([RELEARN, QUANTIZE], ["relearn (workers)", "relearn (link)", "chain"]),
         ([{"prefill": {"tokens": 1}}, RELEARN], ["chain"]),
+        (SOFT, ["soft_prompt (workers)", "soft_prompt"]),
+        ([QUANTIZE, SOFT], ["quantize (link)", "soft_prompt (workers)", "chain"]),
+        ([SOFT, {"prefill": {"tokens": 1}}], ["chain"]),
     ],
-    ids=["relearn", "adapters", "last of a chain", "first of a chain", "behind prompts"],
+    ids=[
+        "relearn",
+        "adapters",
+        "last of a chain",
+        "first of a chain",
+        "behind prompts",
+        "soft prompt",
+        "soft prompt behind weights",
+        "soft prompt before another",
+    ],
 )
 def test_rows_are_those_of_one_process(tmp_path: Path, model: Path, attack: Any, ran: list[str]) -> None:
     alone, executor = place(tmp_path / "a", model, attack), Training()
@@ -69,17 +82,18 @@ def test_rows_are_those_of_one_process(tmp_path: Path, model: Path, attack: Any,
     assert left == []
 
 
-def test_notes_of_the_training_are_kept(tmp_path: Path, model: Path) -> None:
+@pytest.mark.parametrize("attack", [RELEARN, SOFT], ids=["relearn", "soft prompt"])
+def test_notes_of_the_training_are_kept(tmp_path: Path, model: Path, attack: Any) -> None:
     from unlearn_sweep.engine.stages.attack_chain import run_attack
 
     points = []
     for number, training in enumerate((TrainingSettings(), WORKERS)):
-        made = place(tmp_path / str(number), model, RELEARN, training=training)
+        made = place(tmp_path / str(number), model, attack, training=training)
         result = run_attack(made.job, made.job.attacks[0], made.victim, made.runner, Training())
         points.append(result.outcome(AttackOutcome).points)
     for one, other in zip(*points, strict=True):
         assert (one.strength, one.unit) == (other.strength, other.unit)
-        assert other.notes == pytest.approx(one.notes, rel=1e-5)
+        assert other.notes == pytest.approx(one.notes, rel=1e-5, abs=1e-7)
         assert one.notes
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.training.memory_estimate import GIB, Shape, rows_that_fit
+from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.sweeps.file.spec import load_spec, parse_spec
 from unlearn_sweep.sweeps.machine import Machine
 from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
-from unlearn_sweep.sweeps.plan.gpu_memory import GIB, Shape, shape_of, stage_memory, too_large
+from unlearn_sweep.sweeps.plan.gpu_memory import shape_of, stage_memory, too_large
 from unlearn_sweep.sweeps.plan.plan import SweepPlan, make_plan
 from unlearn_sweep.sweeps.resolve import resolve
 
@@ -221,3 +223,20 @@ def test_further_processes_hold_models_of_their_own(tmp_path: Path) -> None:
     assert two.measuring_threads == 1
     more = (trial_gib(two, GIB) or 0) - (trial_gib(one, GIB) or 0)
     assert more == pytest.approx(1.2 + 8.0)
+
+
+def test_rows_of_a_pass_are_halved_until_they_fit(tmp_path: Path) -> None:
+    """By hand: 18 bytes a parameter, a reserve of 1.5 GiB; a row takes 64 tokens x (34 x 32,768 + 12 x 131,072) bytes,
+    twice for two views: .3203 GiB."""
+    settings = TrainingSettings(global_batch_size=8)
+    row = 2 * 64 * (34 * 32_768 + 12 * 131_072) / GIB
+    for room, expected in ((8.1, None), (7.9, 4), (3.9, 2), (1.9, 1), (0.5, 1)):
+        found = rows_that_fit(settings, BILLION, 64, 18 + 1.5 + room * row, frozen=0)
+        assert found == expected, room
+    asked = {"training": "training: {global_batch_size: 8}"}
+    nll = job_of(tmp_path, methods="methods: {npo: {learning_rate: 1e-5, retain: nll}}", **asked)
+    fitting, whole = (stage_memory(nll, BILLION, 64, device)[0] for device in (18 + 1.5 + 2.1 * row, None))
+    assert fitting.activations == pytest.approx(whole.activations / 4)
+    published = "methods: {npo: {learning_rate: 1e-5, retain: nll, compat: open-unlearning}}"
+    kept = stage_memory(job_of(tmp_path, methods=published, **asked), BILLION, 64, 20)[0]
+    assert kept.activations == pytest.approx(whole.activations)
