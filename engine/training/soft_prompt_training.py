@@ -67,7 +67,7 @@ def _prepare(task: TrainJob, attack: SoftPrompt, benchmark: Benchmark) -> Attack
     refuse_no_examples(examples)
     if task.training.activation_checkpointing:
         model.activation_checkpointing_enable()
-    module = SupervisedLM(model)
+    module = SupervisedLM(model, logits=task.training.logits)
     without_dropout(module, recomputes=task.training.activation_checkpointing)
     return Attacker(
         task=task,

@@ -103,6 +103,7 @@ def test_recomputed_activations_change_nothing(make_job: JobMaker, benchmark: Be
     check(job, benchmark)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_ranks_are_one(make_job: JobMaker, benchmark: Benchmark, tmp_path: Path) -> None:
     """Batches of 5 over 2 ranks: uneven shares, and by 1 a rank without a row."""
