@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.test_plugins import RECIPE, run
 from tests.support.plugin_text import METHOD
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SWEEP = f"""
 name: hungry

@@ -149,6 +149,17 @@ def test_the_size_is_read_from_the_text_of_other_errors() -> None:
     assert rows_tried(RuntimeError("out of memory")) is None
 
 
+def test_the_size_is_read_from_rays_own_error() -> None:
+    """Ray Train shortens what workers say, and one that ran out of memory is not a lost one."""
+    from ray.train import WorkerGroupError
+
+    from unlearn_sweep.engine.on_ray.training import loss_behind
+
+    error = WorkerGroupError("[Rank 1 Error Snippet]:\n  ...", {1: RowsDoNotFitError.at(2, 4)})
+    assert rows_tried(error) == 4
+    assert loss_behind(error) is None
+
+
 def test_other_errors_end_a_training(make_job: JobMaker) -> None:
     job, calls = TrainJob.from_json(make_job()), []
 
