@@ -35,7 +35,7 @@ from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.damaged import DamagedFileError, DamagedStorageError
 from unlearn_sweep.engine.store.driver_lock import only_driver
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.store.retention import folder_bytes
+from unlearn_sweep.engine.store.retention import UNLEARN, folder_bytes
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.constraints import marked
@@ -249,6 +249,7 @@ class Driver(SweepFolder):
     def finish(self) -> None:
         """End a run: evict models, tell Optuna all results, delete Ray's folder and write the last event."""
         self.store.clear_remains()
+        self.retention.drop_shares()
         self.retention.evict(reserve_bytes=self.reserve_bytes)
         if self.broker is not None:
             self.broker.flush()
@@ -319,6 +320,7 @@ class Driver(SweepFolder):
         else:
             self._settle_trial(record)
         self.retention.release(task.holder)
+        self.retention.release_share(record.stage_keys.get(UNLEARN))
         self.retention.evict(reserve_bytes=self.reserve_bytes)
         if self._on_settled is not None:
             self._on_settled()

@@ -31,7 +31,7 @@ from unlearn_sweep.engine.store.damaged import (
 )
 from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.store.retention import Retention
+from unlearn_sweep.engine.store.retention import UNLEARN, Retention
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.engine.store.starts import Starts
 from unlearn_sweep.engine.study.constraints import marked
@@ -157,6 +157,7 @@ class SweepFolder:
         """Release the models of trials that have a record, in case a driver was killed before it released them."""
         for record in self.settled.values():
             self.retention.release(str(record.number))
+            self.retention.release_share(record.stage_keys.get(UNLEARN))
             self.retention.release(weights_holder(record.number))
             for score in record.seeds:
                 self.retention.release(holder_of(record.number, score.seed))

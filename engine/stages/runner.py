@@ -167,10 +167,12 @@ class StageRunner:
 
     def _reuse(self, request: StageRequest[Outcome], found: StageResult) -> StageResult:
         self.seconds.setdefault(request.stage, 0.0)
-        if request.stage not in self.reused and not self.seconds[request.stage]:
+        known = request.stage in self.reused  # its result was recalled before its weights were asked for
+        if not known and not self.seconds[request.stage]:
             self.reused.append(request.stage)
         self._note_judging(request, found)
-        self._event("stage_reused", request, seconds=0.0)
+        if not known:
+            self._event("stage_reused", request, seconds=0.0)
         return found
 
     def _compute(

@@ -30,12 +30,14 @@ class SharedRun:
         runner: Runs its stage.
         request: The stage of the weights at a share.
         shares: The shares that the sweep measures.
+        hold: Marks the weights of another share, by their key, as waiting for the trial that measures them.
         work: Makes what computes a stage, from its request and further fields of the training's job.
     """
 
     runner: StageRunner
     request: Callable[[float], StageRequest[TrainOutcome]]
     shares: tuple[float, ...]
+    hold: Callable[[str], None]
     work: Work
 
     def weights_at(self, share: float, *, alone: bool) -> StageResult:
@@ -72,6 +74,7 @@ class SharedRun:
     def _leave(self, share: float, made: Path) -> None:
         """Move the weights of a share to the store."""
         request, store = self.request(share), self.runner.store
+        self.hold(request.key)
 
         def move(scratch: Path) -> TrainOutcome:
             outcome = TrainOutcome.model_validate_json((made / OUTCOME).read_bytes())

@@ -19,6 +19,7 @@ from unlearn_sweep.engine.stages.training_requests import UnlearnLink
 from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import StageResult
+from unlearn_sweep.engine.store.retention import Retention
 from unlearn_sweep.engine.store.stages import ADAPTER_FILE, StageRequest
 from unlearn_sweep.engine.training.job import KeptAdapter
 from unlearn_sweep.engine.training_space import checkpoint_shares
@@ -79,6 +80,7 @@ class TrialTrainings:
             runner=self.runner,
             request=lambda share: link.request if in_sequence else self.links(share)[-1].request,
             shares=checkpoint_shares(self.job.training, task.params),
+            hold=Retention(store, self.job.directory).hold_share,
             work=lambda request, more: self.training_work(
                 request, start, link.requests, {"teacher_model": teacher, **more}
             ),

@@ -2,6 +2,7 @@
 
 - The model of every trial on the front of any sweep of the storage is kept.
 - A model in use is kept while its trial uses it. The trial registers it in a file under `<sweep>/in_use/`.
+- The weights of a training's further shares are kept until a trial measures them, or the sweep ends without one.
 - Every other unlearned model may be evicted. Without a limit, this sweep's models are evicted at once. With a limit,
   the oldest models of any sweep are evicted first, when space is needed.
 - A sweep that trains none evicts only its own unused models that can be made again from a kept LoRA adapter.
@@ -27,6 +28,7 @@ from unlearn_sweep.engine.store.stages import StageStore
 LOCK = "retention"
 UNLEARN = "unlearn"
 LINKS = "-links"
+SHARE = "share-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,27 @@ class Retention:
             (self.sweep / "in_use" / holder).unlink(missing_ok=True)
             if not keep and not any(model == held for sweep in self._sweeps() for _, held in _held(sweep)):
                 self.store.evict_model(model)
+
+    def hold_share(self, model: str) -> None:
+        """Mark the weights of a training's share as waiting for the trial that measures them."""
+        self.hold(f"{SHARE}{model}", model)
+
+    def release_share(self, model: str | None) -> None:
+        """Unmark the weights of a share: a trial measured them, so its record decides. None: it has no weights."""
+        if model is not None:
+            (self.sweep / "in_use" / f"{SHARE}{model}").unlink(missing_ok=True)
+
+    def drop_shares(self) -> None:
+        """Delete the weights of shares that no trial of this sweep measured. Call this when it proposes no more trials.
+
+        Those on a front stay, and nothing is deleted while a record cannot be read.
+        """
+        found = self.holdings()
+        if found is None:
+            return
+        for path, model in list(_held(self.sweep)):
+            if path.name.startswith(SHARE):
+                self.drop(path.name, model, keep=model in found.on_front)
 
     def drop_links(self, run: str, victim: str, links: Iterable[str]) -> None:
         """Delete `links`, the intermediate models of attack chains on `victim`, once no other run attacks it by chains.

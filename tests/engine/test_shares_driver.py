@@ -64,6 +64,10 @@ def test_two_trainings_are_four_points(tmp_path: Path) -> None:
         assert end.training is not None
         assert middle.training is not None
         assert (middle.training.steps * 2, middle.training.planned_steps) == (end.training.steps, end.training.steps)
+    reused = [
+        event.trial for event in driver.events.read() if (event.event, event.stage) == ("stage_reused", "unlearn")
+    ]
+    assert reused == [1, 3]
     kept = {path.name for path in (driver.store.root / "models").iterdir()}
     models = {record.stage_keys["unlearn"] for record in records}
     assert kept & models == {record.stage_keys["unlearn"] for record in members_of(records)}

@@ -157,3 +157,43 @@ def test_a_trial_finds_its_model_or_trains_it_however_often_it_is_evicted(storag
     thread.join()
     assert evicted > 0
     assert lost == []
+
+
+def test_a_share_waits_for_its_trial_and_goes_at_the_end_without_one(storage: Path) -> None:
+    """m1 lost its place on the front; w waits for a trial that never runs, and f is on the front of a sweep."""
+    store = StageStore(storage)
+    for key in ("w", "f"):
+        _model(store, key)
+    _record(storage, "a", 9, (0.99, 0.99, 0.99), "f")
+    mine = Retention(store, storage / "a")
+    for key in ("w", "f", "m1"):
+        mine.hold_share(key)
+    assert "m1" not in mine.evict()
+    mine.release_share("m1")
+    assert "m1" in mine.evict()
+    assert {"w", "f"} <= _there(store)
+    mine.drop_shares()
+    assert "w" not in _there(store)
+    assert "f" in _there(store)
+    assert not list((storage / "a" / "in_use").iterdir())
+    mine.release_share(None)
+
+
+def test_a_share_that_a_trial_of_another_sweep_uses_stays(storage: Path) -> None:
+    store = StageStore(storage)
+    _model(store, "w")
+    mine, other = Retention(store, storage / "a"), Retention(store, storage / "c")
+    mine.hold_share("w")
+    other.hold("5", "w")
+    mine.drop_shares()
+    assert "w" in _there(store)
+
+
+def test_shares_stay_while_a_record_cannot_be_read(storage: Path) -> None:
+    store = StageStore(storage)
+    _model(store, "w")
+    mine = Retention(store, storage / "a")
+    mine.hold_share("w")
+    (storage / "a" / "trials" / "7.json").write_text("{")
+    mine.drop_shares()
+    assert "w" in _there(store)
