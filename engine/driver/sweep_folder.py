@@ -22,6 +22,7 @@ from unlearn_sweep.engine.stages.trial_task import holder_of, weights_holder
 from unlearn_sweep.engine.stop import reason_of_stop
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.code import version_of
+from unlearn_sweep.engine.store.compact import compact
 from unlearn_sweep.engine.store.damaged import (
     LAST_LINE,
     DamagedFileError,
@@ -219,6 +220,7 @@ class SweepFolder:
     def write_record(self, record: TrialRecord) -> None:
         sealed = record.sealed()
         durable.write_text(self.directory / "trials" / f"{record.number}.json", sealed.model_dump_json(indent=1) + "\n")
+        compact(sealed)
         self.settled[record.number] = sealed
 
     def publish(self, record: TrialRecord) -> None:
