@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 from side_by_side import Result, World, options, pairs, show, world
@@ -25,11 +26,14 @@ from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective, answer_search
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
 from unlearn_sweep.evaluators.joint_tokens import Ids
 
+STEPS, LONGEST, DRAFT_BLOCKS = 3, 10, 1
+
 
 def main() -> None:
     given = options(__doc__).parse_args()
     with world(given) as made:
-        show((line(made, given, width) for width in (64, 256)), given)
+        lines = [*((line, width) for width in (64, 256)), (equal_loss, 128)]
+        show((measure(made, given, width) for measure, width in lines if given.only in measure.__name__), given)
 
 
 def line(made: World, given: argparse.Namespace, width: int) -> Result:
@@ -52,6 +56,49 @@ def line(made: World, given: argparse.Namespace, width: int) -> Result:
     fast, slow = pairs(given.pairs, ours, plain)
     apart = max(abs(one - two) for one, two in zip(traces["ours"], traces["plain"], strict=True))
     return Result(name=f"GCG step, width {width}", ours=fast, plain=slow, difference=apart, equal="nats", aim=3)
+
+
+def equal_loss(made: World, given: argparse.Namespace, width: int) -> Result:
+    """Probe sampling on the model's first blocks, until it has the loss that the plain way reaches in `STEPS` steps.
+
+    Each pair has its own question. A search that is not there after `LONGEST` times as many steps ends the measurement.
+    """
+    model, tokenizer = load_model(made.model).eval(), load_tokenizer(made.model)
+    target = Target(model=model, tokenizer=tokenizer, benchmark=made.benchmark, seed=0)
+    params = GcgParams(steps=[1], prompts=1, search_width=width)
+    known = seen_rows(made.benchmark, forget_halves(made.benchmark))
+    asked = iter(different_facts(known, given.pairs, seed=0))
+    fast, slow, steps, losses = list[float](), list[float](), list[int](), list[float]()
+    for row in asked:
+        other = answer_search(target, params, [row])
+        other.objective = Plain(model, other.texts.slots, batch_tokens=params.batch_tokens)
+        slow.append(seconds(lambda search=other: [search.step() for _ in range(STEPS)]))
+        taken, count = 0.0, 0
+        probing = params.model_copy(update={"draft_blocks": DRAFT_BLOCKS})
+        search = answer_search(target, probing, [row])
+        while search.best.loss > other.best.loss:
+            count += 1
+            if count > LONGEST * STEPS:
+                raise SystemExit(f"probe sampling did not reach {other.best.loss:.3f} in {count} steps")
+            taken += seconds(search.step)
+        fast.append(taken)
+        steps.append(count)
+        losses.append(search.best.loss - other.best.loss)
+    return Result(
+        name=f"GCG to an equal loss, width {width}, {STEPS} plain steps",
+        ours=fast,
+        plain=slow,
+        difference=max(losses),
+        equal="nats above the plain loss, at most",
+        aim=6,
+        notes=f"our steps: {steps}",
+    )
+
+
+def seconds(run: Callable[[], object]) -> float:
+    began = time.process_time()
+    run()
+    return time.process_time() - began
 
 
 class Plain(AnswerObjective):

@@ -1,8 +1,9 @@
 """Greedy coordinate gradient: one text of ordinary tokens, searched on a few facts, put at every other question.
 
 Source: Zou et al., "Universal and Transferable Adversarial Attacks" (arXiv 2307.15043); search as in nanoGCG 0.3
-(width 512, 256 replacements a place, one place changed). Cold start from a neutral text: no hand-kept warm
-start, so models are compared fairly. A text that the tokenizer would not read back as scored is never taken.
+(width 512, 256 replacements a place, one place changed); with `draft_blocks`, probe sampling (arXiv 2403.01251). Cold
+start from a neutral text: no hand-kept warm start, so models are compared fairly. A text that the tokenizer would not
+read back as scored is never taken.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from unlearn_sweep.evaluators.attacks.attack import Attacked, Target
 from unlearn_sweep.evaluators.attacks.attacked_rows import searched_rows
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
+from unlearn_sweep.evaluators.attacks.probe_sampling import ProbeSampling, first_blocks
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_right, rows_selectable, token_batches
 from unlearn_sweep.evaluators.joint_tokens import Ids
@@ -75,7 +77,13 @@ def answer_search(target: Target, params: GcgParams, rows: Sequence[Row]) -> Tex
         forbidden=forbidden_tokens(target.tokenizer, target.model, ascii_only=params.ascii_only),
         start=ids,
         seed=target.seed,
+        probing=None if params.draft_blocks is None else _probing(target, texts.slots, params, params.draft_blocks),
     )
+
+
+def _probing(target: Target, slots: Sequence[Slot], params: GcgParams, blocks: int) -> ProbeSampling:
+    draft = AnswerObjective(first_blocks(target.model, blocks), slots, batch_tokens=params.batch_tokens)
+    return ProbeSampling(draft=draft.losses)
 
 
 class AnswerObjective:

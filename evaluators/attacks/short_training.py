@@ -112,8 +112,9 @@ class MasterAdamW:
     def __init__(self, model: nn.Module, *, weight_decay: float, max_gradient_norm: float = 1.0) -> None:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.masters = [p if p.dtype is torch.float32 else nn.Parameter(p.detach().float()) for p in self.parameters]
+        fused = all(master.device.type in ("cpu", "cuda") for master in self.masters)
         self.optimizer = torch.optim.AdamW(
-            self.masters, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay
+            self.masters, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay, fused=fused
         )
         self.max_gradient_norm = max_gradient_norm
 

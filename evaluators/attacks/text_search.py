@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unlearn_sweep.evaluators.attacks.adversarial_text import AdversarialText
+from unlearn_sweep.evaluators.attacks.probe_sampling import ProbeSampling
 from unlearn_sweep.evaluators.joint_tokens import Ids
 
 Moves = Callable[[Ids, Tensor, torch.Generator], Sequence[Ids]]
@@ -47,7 +48,7 @@ class Found:
 @dataclass(slots=True, kw_only=True)
 class TextSearch:
     """A running search. `buffer_size` best texts are kept, and the best of them is changed next; with 0, the best
-    text of the last step is, even where it is worse than one before.
+    text of the last step is, even where it is worse than one before. `probing` chooses which candidates are scored.
     """
 
     texts: AdversarialText
@@ -57,6 +58,7 @@ class TextSearch:
     start: Ids
     seed: int
     buffer_size: int = 0
+    probing: ProbeSampling | None = None
     scored: int = field(default=0, init=False)
     steps_without_candidate: int = field(default=0, init=False)
     current: Found = field(init=False)
@@ -80,9 +82,15 @@ class TextSearch:
         if not stable:
             self.steps_without_candidate += 1
             return
-        found = [Found(loss, ids) for loss, ids in zip(self.objective.losses(stable), stable, strict=True)]
+        found = [Found(loss, ids) for loss, ids in self._losses(stable)]
         self.scored += len(found)
         self._take(found)
+
+    def _losses(self, texts: Sequence[Ids]) -> list[tuple[float, Ids]]:
+        """The losses of all texts, or of those that probe sampling chooses."""
+        if self.probing is not None:
+            return self.probing.scored(texts, self.objective.losses, self._generator)
+        return list(zip(self.objective.losses(texts), texts, strict=True))
 
     def _take(self, found: Sequence[Found]) -> None:
         nearest = min(found)
