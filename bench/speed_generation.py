@@ -3,11 +3,11 @@
 The plain way is open-unlearning's: batches of 32 in the order of the file, padded on the left, `model.generate`. A
 random model seldom writes an end, so in a second line answers end at the token that about a tenth of all steps write.
 
-Two more lines have a model that was trained on the answers, as originals and gold models are, until it knows them, and
-one that was stopped half way: answers end where the rows' do, what a likelihood pass over the answers shows of them is
-not written again, and the rest is guessed from the answers and verified. That pass is counted as ours, though the
-metrics need it in both ways. The answers must be equal; a row may differ where two tokens are equally likely but for
-rounding, and is counted.
+Two more lines have a model that was trained on the answers, as originals and gold models are, and one that was stopped
+half way; how many answers each knows is printed. Answers end where the rows' do, what a likelihood pass over the
+answers shows of them is not written again, and the rest is guessed from the answers and verified. That pass is counted
+as ours, though the metrics need it in both ways. The answers must be equal; a row may differ where two tokens are
+equally likely but for rounding, and is counted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH, NEW_TOKENS = 32, 48
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--steps", type=int, default=60, help="steps until a model knows its answers; 0: no such lines")
+    parser.add_argument("--steps", type=int, default=60, help="steps on the answers, and half of them; 0: none")
     given = parser.parse_args()
     with world(given) as made:
         random_lines = (line(made, given, end) for end in (False, True))
@@ -67,7 +67,7 @@ def line(made: World, given: argparse.Namespace, ends: bool) -> Result:
 
 def trainings(given: argparse.Namespace) -> list[tuple[str, int]]:
     """Name and steps of each trained line."""
-    return [("knows them", given.steps), ("half trained", given.steps // 2)] if given.steps else []
+    return [(f"was trained for {steps} steps", steps) for steps in (given.steps, given.steps // 2) if steps]
 
 
 def trained_line(made: World, given: argparse.Namespace, steps: int, kind: str) -> Result:
@@ -81,7 +81,7 @@ def trained_line(made: World, given: argparse.Namespace, steps: int, kind: str) 
 
     def ours() -> None:
         nonlocal passes
-        scores = score(model, asked, pad_id=0, batch_tokens=4096)
+        scores = score(model, asked, pad_id=0, batch_tokens=4096, moments=())
         pairs_of = list(zip(scores.scores, asked, strict=True))
         done = generate(
             model,

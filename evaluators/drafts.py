@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 LONGEST = 16
-FIRST = 4
+FIRST = 2
 PAUSE = 8
-"""Tokens without a draft after a row's drafts have failed."""
+"""Tokens without a draft after a row's drafts have failed; twice as many each further time."""
 MATCHED = 2
 """Last tokens of an answer that must occur in a text for it to be drafted from there on."""
 
@@ -27,12 +27,14 @@ class Drafter:
         prompt: What is fed before the answer; texts repeat it, too.
         length: Tokens of the next draft at most; 0 while it pauses.
         waits: Tokens until it tries again.
+        pause: Tokens that it waits after its drafts have failed.
     """
 
     texts: Sequence[Sequence[int]]
     prompt: Sequence[int]
     length: int = FIRST
     waits: int = 0
+    pause: int = PAUSE
     _places: list[dict[tuple[int, ...], int]] = field(default_factory=list)
 
     def draft(self, answer: Sequence[int], most: int) -> list[int]:
@@ -51,20 +53,22 @@ class Drafter:
         if drafted == 0:
             self.waits -= taken
             if self.length == 0 and self.waits <= 0:
-                self.length = FIRST // 2
+                self.length = 1
         elif accepted == drafted:
             self.length = min(LONGEST, 2 * self.length)
         elif accepted == 0:
             self.length //= 2
-            self.waits = PAUSE
+            if self.length == 0:
+                self.waits, self.pause = self.pause, 2 * self.pause
 
     def _after(self, number: int, text: Sequence[int], answer: Sequence[int]) -> Sequence[int]:
         """What follows the answer's last tokens in a text; behind another token than the text's, what follows that."""
         while len(self._places) <= number:
             self._places.append(_places(self.texts[len(self._places)]))
+        if list(answer) == list(text[: len(answer)]):
+            return text[len(answer) :]
         place = self._places[number].get(tuple(answer[-MATCHED:]))
-        alike = max(1, len(answer) - 1)  # of a single token, that one
-        if place is None and list(answer[:alike]) == list(text[:alike]):
+        if place is None and len(answer) > 1 and list(answer[:-1]) == list(text[: len(answer) - 1]):
             place = len(answer)
         return () if place is None else text[place:]
 
