@@ -36,7 +36,7 @@ def test_equals_a_plain_adamw_loop(target: Target) -> None:
     examples = examples_of(target)
     ours = list(train_copy(target.model, examples, params, seed=3))[-1].model
     plain = copy.deepcopy(target.model)
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
     for chosen in islice(draw_batches(len(examples), 3, 3), 5):
         token_nll(plain, collate([examples[i] for i in chosen], torch.device("cpu"))).mean().backward()
         nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
