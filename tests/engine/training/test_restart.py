@@ -102,7 +102,8 @@ def test_all_ranks_take_the_size_that_fits_one(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_training_that_ran_out_late_resumes(make_job: JobMaker, benchmark: Benchmark, tmp_path: Path) -> None:
-    """Rank 1 has room for its first two passes, one a step; the third step is taken by one row from its checkpoint."""
+    """11 rows are steps of 4, 4, 3 and 4, in which rank 1 has 2, 2, 1 and 2 rows. It has room for its first two passes,
+    so the fourth step runs out, and is taken by one row from the checkpoint before it."""
     job = make_job(
         "npo", global_batch_size=4, checkpoint_dir=str(tmp_path / "checkpoints"), checkpoint_every_s=0.0, **ZERO_3
     )
@@ -110,7 +111,7 @@ def test_a_training_that_ran_out_late_resumes(make_job: JobMaker, benchmark: Ben
     launch = Launcher(benchmark, tmp_path / "found", rows=1, spared=2)
     outcome = trained_where_it_fits(TrainJob.from_json(job), launch)
     assert launch.tried == [None, 1]
-    assert (outcome.resumed_at_step, outcome.steps, outcome.micro_batch_rows) == (2, 4, 1)
+    assert (outcome.resumed_at_step, outcome.steps, outcome.micro_batch_rows) == (3, 4, 1)
     Launcher(benchmark, tmp_path / "given", rows=9)(TrainJob.from_json(given))
     assert furthest(weights(job), weights(given)) < 1e-6
 
