@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 COMPACT_BELOW = 0.75
 """Share of unfinished rows below which finished ones leave the batch: copying the cache costs about a step."""
+WORTH = {"cpu": 0.5}
+WORTH_ELSEWHERE = 0.1
+"""Share of the computed guesses that must be right, else a batch stops guessing: on a CPU a verified token costs nearly
+what a generated one does; on an accelerator a pass costs about the same for one token as for several."""
+TRIED = 2
+"""Guesses for each row before that share is looked at."""
 VERIFIED_ENTRIES = 2**27
 """Entries of the logits of one pass over drafts, at most."""
 
@@ -116,6 +122,8 @@ class _Writing:
         self.selectable = rows_selectable(self.cache)
         self.verifies = batch.texts is not None and takes_drafts(model, self.cache)
         self.passes = 0
+        self.guessed = self.right = 0
+        self.worth = WORTH.get(model.device.type, WORTH_ELSEWHERE)
 
     def to_the_end(self) -> int:
         """Generate until every row has ended; answers grow in place. Return the number of forward passes."""
@@ -130,6 +138,7 @@ class _Writing:
                 return self.passes
             if any(drafts):
                 mask = self._without_refused(mask, accepted, ids.shape[1])
+                self._judge(len(self.rows) * (ids.shape[1] - 1), sum(accepted))
             if self.selectable and len(open_rows) < COMPACT_BELOW * len(self.rows):
                 kept = torch.tensor(open_rows, device=self.model.device)
                 self.cache.batch_select_indices(kept)
@@ -165,6 +174,12 @@ class _Writing:
         if row.drafter is not None:
             row.drafter.learn(len(draft), accepted, len(row.answer) - before)
         return accepted
+
+    def _judge(self, guessed: int, right: int) -> None:
+        """Count the guesses of a pass, padding included; end guessing where too few were right."""
+        self.guessed, self.right = self.guessed + guessed, self.right + right
+        if self.guessed >= TRIED * len(self.rows) and self.right < self.worth * self.guessed:
+            self.verifies = False
 
     def _drafts(self, free: int) -> list[list[int]]:
         """Guess for each row, as many tokens as half the rows have guesses: the others are computed for nothing."""
