@@ -29,12 +29,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from unlearn_sweep.engine.models.loading import load_model, load_tokenizer, save_model
+from unlearn_sweep.engine.models.model_shape import Shape
 from unlearn_sweep.engine.models.start_model import train_tokenizer
 from unlearn_sweep.engine.training.assembly import assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.loop import train
-from unlearn_sweep.engine.training.memory_estimate import Shape, training_memory
+from unlearn_sweep.engine.training.memory_estimate import training_memory
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.training_views import Item
 from unlearn_sweep.evaluators.attacks.attack import Target

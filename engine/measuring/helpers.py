@@ -13,9 +13,9 @@ from unlearn_sweep.engine.measuring.placing import load_on
 from unlearn_sweep.engine.measuring.workers import MeasuringWorkers
 from unlearn_sweep.engine.measuring.written import written
 from unlearn_sweep.engine.models.loading import choose_dtype, model_folder
+from unlearn_sweep.engine.models.model_shape import shape_of, stored_parameters
 from unlearn_sweep.engine.models.spread import accelerators_here
 from unlearn_sweep.engine.resources.measuring import GIB, MeasuringMemory, device_groups, measuring_memory, processes_on
-from unlearn_sweep.engine.resources.model_shape import shape_of, stored_parameters
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearn_sweep.engine.resources.model_shape import RESERVE_GIB, Shape
+from unlearn_sweep.engine.models.model_shape import RESERVE_GIB, Shape
 
 GIB = 2**30
 MODELS = 2

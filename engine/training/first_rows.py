@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
+from unlearn_sweep.engine.models.model_shape import Shape
 from unlearn_sweep.engine.training.batches import BatchPlan
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.lora import AdaptersOff
-from unlearn_sweep.engine.training.memory_estimate import GIB, Shape, rows_that_fit
+from unlearn_sweep.engine.training.memory_estimate import GIB, rows_that_fit
 from unlearn_sweep.engine.training.ranks import Ranks, collective_device
 from unlearn_sweep.engine.training.steps import Run
 from unlearn_sweep.engine.training.training_views import Views

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from unlearn_sweep.engine.models.model_shape import RESERVE_GIB, Shape
 from unlearn_sweep.engine.optimizers.catalog import OPTIMIZERS
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training.zero_sizes import engine_sizes
 from unlearn_sweep.methods.logit_sizes import entries_held
 
 GIB = 2**30
-RESERVE_GIB = 1.5
-"""CUDA context, libraries and fragmentation of one process."""
 ACTIVATION_BYTES = 34.0
 """Bytes of activations for each token, hidden unit and block: bfloat16, attention without its matrix (Korthikanti et
 al., arXiv 2205.05198, section 4.1)."""
@@ -27,15 +26,6 @@ GROUPED_BYTES = 12.0
 LOGIT_BYTES = 12.0
 """Bytes for each entry of the logits that exists at a time: float32 logits, log-probabilities and their gradient."""
 ADAPTER_SHARE = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """Size of a model: parameters, blocks times hidden units, and vocabulary entries."""
-
-    parameters: int
-    depth_times_width: float
-    vocabulary: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import AttackSettings, SweepJob
-from unlearn_sweep.engine.models.headers import BrokenWeightsError, ModelFolder
+from unlearn_sweep.engine.models.model_shape import Shape
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.attack_training import trained_on_workers
 from unlearn_sweep.engine.stages.attack_work import attack_work
-from unlearn_sweep.engine.training.memory_estimate import GIB, GpuMemory, Shape, rows_that_fit, training_memory
+from unlearn_sweep.engine.training.memory_estimate import GIB, GpuMemory, rows_that_fit, training_memory
 from unlearn_sweep.engine.training.settings import LoraSettings, TrainingSettings
 from unlearn_sweep.engine.training_space import settings_to_try
 from unlearn_sweep.methods.catalog import card
 
-WIDTH_OF_DEPTH = 128
-"""Hidden units for each block of a usual decoder, where the model's own shape is unknown."""
-ASSUMED_VOCABULARY = 128_256
 ASSUMED_TOKENS = 128.0
 DEFAULT_ATTACK_BATCH = 4
 TRAINING_FAMILIES = frozenset({"relearn", "finetune", "chain"})
 LOOKS_AT_ORIGINAL = frozenset({"kl", "jsd", "embed_mse", "hidden_l2"})
 """Retain terms that keep the frozen original in memory."""
-
-
-def shape_of(parameters: int, model: str | None) -> Shape:
-    """Return the shape of a model from its folder's configuration, else that of a usual decoder of its size."""
-    config: Mapping[str, Any] = {}
-    if model is not None and Path(model).is_dir():
-        try:
-            config = ModelFolder(Path(model)).text_config
-        except BrokenWeightsError:
-            config = {}
-    depth = (parameters / (12 * WIDTH_OF_DEPTH**2)) ** (1 / 3)
-    known = config.get("num_hidden_layers"), config.get("hidden_size")
-    product = float(known[0] * known[1]) if known[0] and known[1] else WIDTH_OF_DEPTH * depth**2
-    vocabulary = int(config.get("vocab_size") or ASSUMED_VOCABULARY)
-    return Shape(parameters=parameters, depth_times_width=product, vocabulary=vocabulary)
 
 
 def stage_memory(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.models.model_shape import shape_of
 from unlearn_sweep.engine.resources.measuring import measuring_memory, processes_on
-from unlearn_sweep.engine.resources.model_shape import shape_of
 
 BYTES_OF_WEIGHT = {"float32": 4.0, "bfloat16": 2.0, "auto": 2.0}
 """Bytes of a number on a GPU by `dtype` of the job."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_sweep.engine.job import ModelSource
-from unlearn_sweep.engine.resources.model_shape import stored_parameters
+from unlearn_sweep.engine.models.model_shape import stored_parameters
 from unlearn_sweep.evaluators.benchmarks.benchmark import TrainRecipe
 
 # Defaults of transformers' LlamaConfig for missing values.

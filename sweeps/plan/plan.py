@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unlearn_sweep.engine.job import SweepJob
+from unlearn_sweep.engine.models.model_shape import shape_of
 from unlearn_sweep.engine.resources.placement import Placement, per_trial
 from unlearn_sweep.engine.training.memory_estimate import GpuMemory
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
@@ -27,7 +28,7 @@ from unlearn_sweep.sweeps.plan.attacker_stages import by_attacker
 from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
 from unlearn_sweep.sweeps.plan.data_check import forget_facts, hub_note
 from unlearn_sweep.sweeps.plan.estimates import ASSUMPTIONS, SWEEP_START_S, WORKERS_START_S, Measured
-from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, shape_of, stage_memory, too_large
+from unlearn_sweep.sweeps.plan.gpu_memory import ASSUMED_TOKENS, stage_memory, too_large
 from unlearn_sweep.sweeps.plan.hub_check import missing, unloadable
 from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.measuring import MeasuringPlan, measuring_plan

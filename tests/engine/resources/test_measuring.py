@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unlearn_sweep.engine.models.model_shape import Shape
 from unlearn_sweep.engine.resources.measuring import (
     MODELS,
     MeasuringMemory,
@@ -13,7 +14,6 @@ from unlearn_sweep.engine.resources.measuring import (
     measuring_memory,
     processes_on,
 )
-from unlearn_sweep.engine.resources.model_shape import Shape
 
 GIB = 2**30
 SMALL = MeasuringMemory(weights=30.0, cache=10.0, logits=6.0, reserve=2.0)

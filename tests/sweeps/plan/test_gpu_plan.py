@@ -9,12 +9,13 @@ import pytest
 
 from tests.sweeps.sweep_text import sweep_text
 from unlearn_sweep.engine.job import SweepJob
-from unlearn_sweep.engine.training.memory_estimate import GIB, Shape, rows_that_fit
+from unlearn_sweep.engine.models.model_shape import Shape, shape_of
+from unlearn_sweep.engine.training.memory_estimate import GIB, rows_that_fit
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.sweeps.file.spec import load_spec, parse_spec
 from unlearn_sweep.sweeps.machine import Machine
 from unlearn_sweep.sweeps.plan.cpu_memory import trial_gib
-from unlearn_sweep.sweeps.plan.gpu_memory import shape_of, stage_memory, too_large
+from unlearn_sweep.sweeps.plan.gpu_memory import stage_memory, too_large
 from unlearn_sweep.sweeps.plan.plan import SweepPlan, make_plan
 from unlearn_sweep.sweeps.resolve import resolve
 
