@@ -142,7 +142,7 @@ def test_a_batch_of_few_rows_with_drafts_goes_token_by_token(
 def test_a_batch_whose_guesses_are_wrong_stops_guessing(
     tiny_model: LlamaForCausalLM, answers: list[tuple[int, ...]]
 ) -> None:
-    """Oracle: the rule by hand. Two guesses a row in the second pass, all wrong; on a CPU half of them must be right."""
+    """Oracle: the rule. In the second pass two guesses a row, all wrong; on a CPU half of them must be right."""
     wrong = [[(answer[0], *((token + 1) % tiny_models.VOCABULARY for token in answer[1:]))] for answer in answers]
     fed: list[int] = []
     handle = tiny_model.model.embed_tokens.register_forward_hook(lambda _, inputs, __: fed.append(inputs[0].shape[1]))
