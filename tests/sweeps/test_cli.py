@@ -119,6 +119,7 @@ def test_validate(file: str, tmp_path: Path) -> None:
         "methods": ["npo", "graddiff"],
         "trials": 4,
         "attacks": ["relearn"],
+        "attacker_settings": {},
         "rows": facts["rows"],
         "benchmark": "authors",
         "directory": str(tmp_path / "results" / "small"),

@@ -65,12 +65,15 @@ MANY_LINES = {"sweeps.file.problems.SpecError"}
 INTERNAL = {
     "engine.contracts.failure.ContractError",  # a failed check of check-plugin, printed as FAIL
     "engine.mirror.copies.BrokenCopyError",  # the stage counts as missing in the mirror
-    "engine.stages.runner.ProcessLostError",  # the stage begins again
+    "engine.process_lost.ProcessLostError",  # the stage begins again
+    "engine.measuring.worker.UnusableSourceError",  # the measuring process does the work itself
     "engine.stages.runner._ShortOfMemoryError",  # the stage begins again, alone
     "engine.store.durable.LockedElsewhereError",  # becomes SweepBusyError, or means: skip
     "engine.study.journal.DamagedJournalError",  # the journal is rebuilt from the records
     "engine.study.enqueued.UnusableSettingError",  # the file is renamed, and an event says why
     "engine.models.weight_files.UnplannedTensorError",  # a bug of the export: the training fails
+    "engine.training.restart.RowsDoNotFitError",  # the training starts again with half the rows
+    "engine.training.smaller_batches.SmallerIsAnotherTrainingError",  # the training fails: out of memory, under compat
     "engine.training.loss.MethodError",  # a bug of a method: the trial fails
     "engine.training.reference.ReferenceChangedError",  # a bug of a method: the trial fails
     "evaluators.chat_models.endpoint.CallError",  # the row has no verdict

@@ -236,6 +236,7 @@ def test_every_training_option_of_the_file_reaches_the_training(tmp_path: Path) 
         "optimizer": "sophia",
         "retain_rows": 9,
         "checkpoints": [0.5, 1.0],
+        "logits": "chunks",
     }
     job = job_of(tmp_path, training=f"training: {json.dumps(options)}")
     training = training_requests.unlearn_job(job, "npo", {"learning_rate": 1e-4}, 0, "start", tmp_path / "out").training

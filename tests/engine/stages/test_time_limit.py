@@ -26,6 +26,9 @@ class Endless:
         while True:
             time.sleep(0.01)
 
+    def close(self) -> None:
+        self.closed = True
+
 
 def test_a_stage_over_its_time_is_a_failed_one_and_the_workbench_is_new(tmp_path: Path) -> None:
     executor = InProcessExecutor(timeout_s=0.3)
@@ -37,6 +40,7 @@ def test_a_stage_over_its_time_is_a_failed_one_and_the_workbench_is_new(tmp_path
         runner.run(request, lambda folder: executor.attack(None))  # pyright: ignore[reportArgumentType]
     assert 0.3 <= time.monotonic() - began < 10
     assert executor._workbench is not stuck
+    assert stuck.closed
     assert EventLog(tmp_path / "events.jsonl").read()[-1].event == "stage_failed"
 
 

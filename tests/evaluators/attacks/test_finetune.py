@@ -103,7 +103,7 @@ def test_classification_takes_and_its_accuracy_rises(target: Target, sentiments:
         "steps": 120,
         "heldout_rows": 16,
         "batch_size": 24,
-        "learning_rate": 1e-2,
+        "learning_rate": 3e-3,  # at 1e-2 the end depends on rounding: held-out accuracy .4 to 1 over six seeds
     }
     (state,) = build("finetune", params).run(target)
     assert state.notes is not None
