@@ -30,7 +30,7 @@ from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.study.constraints import constrain, short_by
 from unlearn_sweep.engine.study.further_shares import FOLLOWER, Shares, at_measured_share, from_the_end, next_share
-from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back
+from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back, take_back_asks
 from unlearn_sweep.engine.study.learnt_trials import learnt_trials
 from unlearn_sweep.engine.study.measured_errors import measured_errors
 from unlearn_sweep.engine.study.method_choice import method_by_front
@@ -346,8 +346,10 @@ class StudyBroker:
             take_back(journal, {trial._trial_id for trial in gone})
             numbers = ", ".join(str(trial.number) for trial in gone)
             notice(f"the study has results of trials without a record ({numbers}): they run again")
-            return open_study(journal, name, self.plan.objectives)
-        return study
+        cut_off = [trial for trial in trials if trial.state is TrialState.RUNNING and PROPOSAL not in trial.user_attrs]
+        if cut_off:
+            take_back_asks(journal, {trial._trial_id for trial in cut_off})
+        return open_study(journal, name, self.plan.objectives) if gone or cut_off else study
 
     def _lost_its_record(self, trial: FrozenTrial) -> bool:
         return trial.state.is_finished() and PROPOSAL in trial.user_attrs and trial.number not in self.settled
@@ -393,7 +395,8 @@ class StudyBroker:
         """Restore the broker's state from the journal and the records after any kind of stop.
 
         A trial with a record is settled, whether or not Optuna was told. A running trial without a record resumes under
-        its number and key. An ask without a stored proposal is marked as failed, because no trial was started for it.
+        its number and key. An ask that a kill cut off is taken back before, so that its number is asked again; one that
+        could not be is marked as failed, because no trial was started for it.
         """
         for trial in self.study.get_trials(deepcopy=False):
             stored = trial.user_attrs.get(PROPOSAL)

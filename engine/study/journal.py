@@ -15,7 +15,9 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._storage import JournalOperation
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from unlearn_sweep.engine.search_settings import OBJECTIVE_NAMES
 from unlearn_sweep.engine.store import durable
@@ -100,6 +102,24 @@ def take_back(journal: Path, trial_ids: Collection[int]) -> None:
         if trial in trial_ids and PROPOSAL in entry.get("user_attr", {}):
             was_proposed.add(trial)
         kept.append(line)
+    durable.write_bytes(journal, b"".join(kept))
+
+
+def take_back_asks(journal: Path, trial_ids: Collection[int]) -> None:
+    """Undo asks that a kill cut off: delete the trial's entries, and its creation if it is the last trial created.
+
+    A trial that was enqueued waits again with its fixed parameters. Ids count the creations of a journal.
+    """
+    entries = [(line, json.loads(line)) for line in journal.read_bytes().splitlines(keepends=True)]
+    creations = [place for place, (_, entry) in enumerate(entries) if entry["op_code"] == JournalOperation.CREATE_TRIAL]
+    last = len(creations) - 1
+    enqueued = entries[creations[last]][1].get("state") == TrialState.WAITING
+    dropped = creations[last] if last in trial_ids and not enqueued else None
+    kept = [
+        line
+        for place, (line, entry) in enumerate(entries)
+        if place != dropped and entry.get("trial_id") not in trial_ids
+    ]
     durable.write_bytes(journal, b"".join(kept))
 
 

@@ -114,6 +114,35 @@ def test_a_kill_anywhere_gives_the_same_trials(
     assert seen == {proposal.number: proposal.params for proposal in expected}
 
 
+@pytest.mark.parametrize(("sampler", "allocation"), [("tpe", "equal"), ("random", "free")])
+def test_a_kill_within_an_ask_gives_the_same_trials(tmp_path: Path, sampler: str, allocation: str) -> None:
+    """Oracle: the study undisturbed. The journal is cut off behind every entry that an ask writes."""
+    choices = {"sampler": sampler, "allocation": allocation, "trials": 8, "startup_trials": 3, "window": 1}
+    (tmp_path / "whole").mkdir()
+    broker, journal = _broker(tmp_path / "whole", **choices), tmp_path / "whole" / "study.journal"
+    asked: list[Proposal] = []
+    records: list[TrialRecord] = []
+    cuts: list[tuple[bytes, list[TrialRecord]]] = []
+    while True:
+        before = journal.read_bytes().count(b"\n")
+        proposal = broker.ask()
+        if proposal is None:
+            break
+        lines = journal.read_bytes().splitlines(keepends=True)
+        cuts += [(b"".join(lines[:end]), list(records)) for end in range(before + 1, len(lines))]
+        asked.append(proposal)
+        records.append(_record(proposal))
+        broker.settle(records[-1])
+    for number, (lines_left, known) in enumerate(cuts):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "study.journal").write_bytes(lines_left)
+        resumed = _broker(folder, known=known, **choices)
+        assert resumed.resumable == []
+        assert resumed.ask() == asked[len(known)]
+    assert len(cuts) > 8
+
+
 def test_a_known_configuration_is_settled_and_asked_again(tmp_path: Path) -> None:
     spaces = [MethodSpace(method="npo", params={"retain": Choice(values=("nll", "kl", "jsd"))})]
     twins: list[tuple[int, int]] = []
