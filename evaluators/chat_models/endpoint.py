@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from unlearn_sweep.evaluators.chat_models.settings import SHORT_TOKENS, THINKING_TOKENS, ChatModelSettings
 from unlearn_sweep.user_error import UserError
+
+if TYPE_CHECKING:
+    import httpx2  # at run time in the functions that call: commands that call nothing start faster
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 HOPELESS = frozenset({401, 403, 404, 405})
@@ -75,6 +76,8 @@ class Completion:
 @cache
 def _client(timeout_s: float) -> httpx2.Client:
     """Return the process's client with this limit, in seconds, for connecting and for each read. It is thread-safe."""
+    import httpx2
+
     return httpx2.Client(timeout=timeout_s, follow_redirects=False, headers={"Accept-Encoding": "identity"})
 
 
@@ -111,6 +114,8 @@ def _wait(settings: ChatModelSettings, attempt: int, asked_s: float | None) -> f
 
 
 def _once(settings: ChatModelSettings, messages: list[dict[str, str]], *, calls: int) -> Completion:
+    import httpx2
+
     refused = frozenset(ADAPTABLE) if settings.reasoning else _refused_fields.get(_endpoint(settings), frozenset())
     body = request_body(settings, messages, refused)
     headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
@@ -158,6 +163,8 @@ def _endpoint(settings: ChatModelSettings) -> tuple[str, str]:
 
 def _refused_field(answer: httpx2.Response, refused: frozenset[str]) -> str | None:
     """Return the field that a 400 names and that can be left out; None if it names none."""
+    import httpx2
+
     if answer.status_code != 400:
         return None
     message = b""
@@ -204,6 +211,8 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 
 def _read(answer: httpx2.Response, deadline: float) -> bytes:
     """Return the whole body. A server that sends a byte now and then is over the deadline like one that stalls."""
+    import httpx2
+
     parts, size = [], 0
     for part in answer.iter_bytes():
         parts.append(part)
