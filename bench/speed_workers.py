@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 from side_by_side import Result, options, show, world
 
-from unlearn_sweep.engine.measuring.helpers import Helpers
 from unlearn_sweep.engine.measuring.messages import StoredModel
+from unlearn_sweep.engine.measuring.shared_models import SharedModels
 from unlearn_sweep.engine.models.loading import load_tokenizer
 from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
@@ -32,9 +32,9 @@ NEW_TOKENS = 48
 def main() -> None:
     given = options(__doc__).parse_args()
     with world(given) as made:
-        helpers, tokenizer = Helpers(), load_tokenizer(made.model)
+        shared_models, tokenizer = SharedModels(), load_tokenizer(made.model)
         source = StoredModel(path=made.model, dtype="auto", attention="auto")
-        model = helpers.load(source, 2)
+        model = shared_models.load(source, 2)
         template = made.benchmark.template
         rows = made.benchmark.evaluation["forget"][: given.rows]
 
@@ -44,21 +44,21 @@ def main() -> None:
             ).table
 
         results: list[Result] = []
-        with helpers.sharing(model, 1):
-            helpers.ready()
+        with shared_models.sharing(model, 1):
+            shared_models.ready()
         for name, metrics in LINES.items():
             if given.only not in name:
                 continue
 
             def shared(metrics: tuple[str, ...] = metrics) -> pd.DataFrame:
-                with helpers.sharing(model, 1):
+                with shared_models.sharing(model, 1):
                     return table(metrics)
 
             def alone(metrics: tuple[str, ...] = metrics) -> pd.DataFrame:
                 return table(metrics)
 
-            results.append(line(f"{name}, {len(rows)} rows", given, helpers.pids(), shared, alone))
-        helpers.close()
+            results.append(line(f"{name}, {len(rows)} rows", given, shared_models.pids(), shared, alone))
+        shared_models.close()
         show(results, given)
 
 

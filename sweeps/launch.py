@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.privacy.secrets import TELEMETRY_NOTICE, quiet_environment, redact, silence_telemetry
 from unlearn_sweep.engine.stop import StopSignal, reason_of_stop, stop_signals, stops_ignored
 from unlearn_sweep.engine.tracking.sink import MlflowSink, MlflowThread, tracking_target
+from unlearn_sweep.engine.zero.accelerator import accelerator_environment
 from unlearn_sweep.evaluators.judge.settings import PREFIX
 from unlearn_sweep.sweeps.printing import print_refusal
 from unlearn_sweep.sweeps.screen import Screen
@@ -222,6 +222,6 @@ def worker_environment(threads: int) -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    if importlib.util.find_spec("deepspeed") is not None and not Path("/dev/nvidiactl").exists():
-        environment["DS_ACCELERATOR"] = "cpu"  # DeepSpeed reads it during import
+    if importlib.util.find_spec("deepspeed") is not None:
+        environment |= accelerator_environment()
     return {name: os.environ.get(name, value) for name, value in environment.items()}

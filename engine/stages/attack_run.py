@@ -69,14 +69,14 @@ def run_attack(bench: Bench, request: AttackRequest) -> AttackOutcome:
 
     from unlearn_sweep.evaluators.external_judges import summed
 
-    meter, counted = PeakMeter(bench.helpers.pids), bench.helpers.counted()
+    meter, counted = PeakMeter(bench.shared_models.pids), bench.shared_models.counted()
     bench.set_threads(request.threads)
     target = _target(bench, request)
     tables: list[pd.DataFrame] = []
     judging: list[dict[str, Cost]] = []
     points: list[AttackState] = []
     last: Attacked | None = None
-    with bench.helpers.sharing(target.model, request.threads), closing(_states(request, target)) as states:
+    with bench.shared_models.sharing(target.model, request.threads), closing(_states(request, target)) as states:
         for last in states:
             thoughts: dict[str, float] = {}
             if request.measured:
@@ -93,7 +93,7 @@ def run_attack(bench: Bench, request: AttackRequest) -> AttackOutcome:
         points=points,
         judging=judge_costs(summed(judging)),
         peak_memory=meter.read(),
-        processes=1 + bench.helpers.helped_since(counted),
+        processes=1 + bench.shared_models.helped_since(counted),
         last=None if request.keep is None else _keep(last, target, Path(request.keep)),
     )
 
@@ -122,7 +122,7 @@ def _trained_states(bench: Bench, request: AttackRequest) -> Iterator[TrainedSta
         source = StoredModel(
             path=str(state.folder), dtype=request.dtype, attention=request.attention, number=next(NUMBERS)
         )
-        model = bench.helpers.load(source, request.workers)
+        model = bench.shared_models.load(source, request.workers)
         yield TrainedState(step=state.step, model=model, loss=state.loss, first_loss=state.first_loss)
 
 
@@ -150,7 +150,7 @@ def _evaluate_state(
     benchmark: Benchmark = target.benchmark
     changed = bool(request.done) or state.model is not target.model
     opponents = bench.original_answers(request, benchmark)
-    with bench.helpers.sharing(state.model, request.threads, Path(request.rows_path).parent):
+    with bench.shared_models.sharing(state.model, request.threads, Path(request.rows_path).parent):
         evaluation = evaluate_rows(
             state.model,
             target.tokenizer,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
 from unlearn_sweep.engine.stages.measurement import MeasureRequest
@@ -15,6 +14,7 @@ from unlearn_sweep.engine.stages.workbench import StartRequest, Workbench
 from unlearn_sweep.engine.store.outcomes import AttackOutcome, MeasureOutcome, TrainOutcome
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.restart import trained_where_it_fits
+from unlearn_sweep.engine.zero.accelerator import accelerator_environment
 
 
 class InProcessExecutor:
@@ -25,8 +25,8 @@ class InProcessExecutor:
     """
 
     def __init__(self, *, timeout_s: float | None = None) -> None:
-        if not Path("/dev/nvidiactl").exists():  # else DeepSpeed, where a library imports it, prints to stdout
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        for name, value in accelerator_environment().items():  # else DeepSpeed prints where a library imports it
+            os.environ.setdefault(name, value)
         self._workbench = Workbench()
         self._timeout_s = timeout_s
 

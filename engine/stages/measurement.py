@@ -71,27 +71,27 @@ class Bench:
     """Measures models and caches what it loads. Not thread-safe: handle one request at a time."""
 
     def __init__(self) -> None:
-        from unlearn_sweep.engine.measuring.helpers import Helpers
+        from unlearn_sweep.engine.measuring.shared_models import SharedModels
 
         self._models: OrderedDict[tuple[str, ...], PreTrainedModel] = OrderedDict()
         self._tokenizers: OrderedDict[tuple[str, str], PreTrainedTokenizerBase] = OrderedDict()
         self._benchmarks: OrderedDict[str, Benchmark] = OrderedDict()
         self._fits: OrderedDict[str, Benchmark] = OrderedDict()
         self._answers: dict[tuple[str, str, str], dict[str, str]] = {}
-        self.helpers = Helpers()
+        self.shared_models = SharedModels()
 
     def measure(self, request: MeasureRequest) -> MeasureOutcome:
         """Write per-row metrics of one model on all splits to `rows_path` and return the rest."""
         from unlearn_sweep.evaluators.evaluate import evaluate_rows
 
         self.set_threads(request.threads)
-        meter, counted = PeakMeter(self.helpers.pids), self.helpers.counted()
+        meter, counted = PeakMeter(self.shared_models.pids), self.shared_models.counted()
         benchmark = self.fitted(request)
         rows = [row for split in benchmark.evaluation.values() for row in split]
         itself = request.model_path == request.original_path
         opponents = None if itself else self.original_answers(request, benchmark)
         model = self.model(request.model_path, request)
-        with self.helpers.sharing(model, request.threads):
+        with self.shared_models.sharing(model, request.threads):
             evaluation = evaluate_rows(
                 model,
                 self.tokenizer(request),
@@ -112,7 +112,7 @@ class Bench:
             judging=judge_costs(evaluation.judging),
             thoughts=thought_counts(evaluation.thoughts),
             peak_memory=meter.read(),
-            processes=1 + self.helpers.helped_since(counted),
+            processes=1 + self.shared_models.helped_since(counted),
         )
 
     def probe(self, request: MeasureRequest) -> ProbeResult:
@@ -146,7 +146,7 @@ class Bench:
 
     def close(self) -> None:
         """End the workers. A bench that is dropped without it ends them when its process ends."""
-        self.helpers.close()
+        self.shared_models.close()
 
     def original_answers(self, request: MeasureRequest, benchmark: Benchmark) -> dict[str, str]:
         """Return the original model's answers to utility rows by row_id, and to forget rows if a metric compares them.
@@ -164,7 +164,7 @@ class Bench:
         if key not in self._answers:
             rows = [row for split in splits for row in benchmark.evaluation[split]]
             model = self.model(path, request)
-            with self.helpers.sharing(model, request.threads):
+            with self.shared_models.sharing(model, request.threads):
                 table = evaluate_rows(
                     model,
                     self.tokenizer(request),
@@ -191,7 +191,7 @@ class Bench:
 
     def model(self, path: str, request: MeasureRequest) -> PreTrainedModel:
         def load() -> PreTrainedModel:
-            return self.helpers.load(
+            return self.shared_models.load(
                 StoredModel(path=path, dtype=request.dtype, attention=request.attention), request.workers
             )
 

@@ -16,6 +16,7 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Fixed, LogUniform, MethodSpace
 from unlearn_sweep.engine.stages.in_process import InProcessExecutor
 from unlearn_sweep.engine.store.calibration import MetricChange, PoolModel
+from unlearn_sweep.engine.zero import accelerator
 from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
 from unlearn_sweep.sweeps.calibrate import chosen_metrics, robustness_attacks
 from unlearn_sweep.sweeps.cli import app
@@ -169,12 +170,19 @@ def test_the_middle_of_the_ranges_comes_first_and_each_later_setting_differs() -
     assert all(0.01 <= float(point["beta"]) <= 1.0 for point in found)
 
 
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="with a GPU, DeepSpeed finds its accelerator")
-def test_deepspeed_has_nothing_to_say_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its import prints a warning to stdout, between the braces of `--json`, unless its accelerator is given."""
+@pytest.mark.parametrize(("present", "expected"), [(False, "cpu"), (True, None)])
+def test_deepspeed_has_nothing_to_say_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, present: bool, expected: str | None
+) -> None:
+    """Its import prints a warning to stdout, between the braces of `--json`, unless its accelerator is given.
+
+    Where a GPU is, of whatever maker, nothing may be given: DeepSpeed would leave it idle.
+    """
+    (tmp_path / "gpu").touch()
+    monkeypatch.setattr(accelerator, "GPU_DEVICES", [str(tmp_path / ("gpu" if present else "none"))])
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     InProcessExecutor()
-    assert os.environ["DS_ACCELERATOR"] == "cpu"
+    assert os.environ.get("DS_ACCELERATOR") == expected
 
 
 @pytest.mark.slow

@@ -64,8 +64,8 @@ def request(model: Path, rows: Path, workers: int) -> dict[str, Any]:
 def warm(bench: Bench, model: Path) -> None:
     """Start the worker of the bench and let it load the model."""
     asked = MeasureRequest(**request(model, Path("unused"), 2))
-    with bench.helpers.sharing(bench.model(str(model), asked), 1):
-        bench.helpers.ready()
+    with bench.shared_models.sharing(bench.model(str(model), asked), 1):
+        bench.shared_models.ready()
 
 
 def test_a_measured_model_has_the_table_of_one_process(bench: Bench, model: Path, tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_a_killed_worker_costs_its_stage_one_attempt(bench: Bench, model: Path, 
     attempts: list[int] = []
 
     def compute(folder: Path) -> MeasureOutcome:
-        attempts.append(len(bench.helpers.pids()))
+        attempts.append(len(bench.shared_models.pids()))
         if len(attempts) == 1:
-            os.kill(bench.helpers.pids()[0], signal.SIGKILL)
+            os.kill(bench.shared_models.pids()[0], signal.SIGKILL)
         return bench.measure(MeasureRequest(**request(model, folder / "rows.parquet", 2)))
 
     log = EventLog(tmp_path / "events.jsonl")

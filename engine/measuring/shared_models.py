@@ -1,4 +1,4 @@
-"""What a measuring process has of helpers: which devices are whose, and which of its models its workers can have."""
+"""The models of a measuring process that its workers can have too, and the devices that each process computes on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Groups = tuple[tuple[str, ...], ...]
 
 
-class Helpers:
-    """The measuring workers of one process. They start when there is a model to share, and only if there are any."""
+class SharedModels:
+    """The models of one process, and its measuring workers, which start with the first model to share."""
 
     def __init__(self) -> None:
         self._workers = MeasuringWorkers(())
