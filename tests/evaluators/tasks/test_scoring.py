@@ -104,6 +104,9 @@ def test_likelihoods_are_those_of_the_harnesss_own_class(tiny_tokenizer: PreTrai
     theirs = plain.loglikelihood(asked_of, disable_tqdm=True)
     assert [value for value, _ in ours] == pytest.approx([value for value, _ in theirs], abs=1e-4)
     assert [flag for _, flag in ours] == [flag for _, flag in theirs]
+    ids = [(None, first, [following]), (None, first, [following, first[0]]), (None, first, [first[0], following])]
+    flags = [[flag for _, flag in one._loglikelihood_tokens(ids, disable_tqdm=True)] for one in (own, plain)]
+    assert flags == [[True, False, False]] * 2  # greedy are all tokens, the first alone, none or the last
     rolled: list[Any] = [Instance("loglikelihood_rolling", {}, (opening,), 0)]
     assert own.loglikelihood_rolling(rolled, disable_tqdm=True) == pytest.approx(
         plain.loglikelihood_rolling(rolled, disable_tqdm=True), abs=1e-3
