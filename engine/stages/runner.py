@@ -96,6 +96,7 @@ class StageRunner:
         self.seconds: dict[str, float] = {}
         self.keys: dict[str, str] = {}
         self.reused: list[str] = []
+        self._found: set[str] = set()
         self.judging: dict[str, dict[str, JudgeCost]] = {}
         self._abandoned = False
 
@@ -167,11 +168,11 @@ class StageRunner:
 
     def _reuse(self, request: StageRequest[Outcome], found: StageResult) -> StageResult:
         self.seconds.setdefault(request.stage, 0.0)
-        known = request.stage in self.reused  # its result was recalled before its weights were asked for
-        if not known and not self.seconds[request.stage]:
+        if request.stage not in self.reused and not self.seconds[request.stage]:
             self.reused.append(request.stage)
         self._note_judging(request, found)
-        if not known:
+        if request.key not in self._found:  # else its result was recalled before its weights were asked for
+            self._found.add(request.key)
             self._event("stage_reused", request, seconds=0.0)
         return found
 

@@ -32,6 +32,18 @@ def test_a_finished_stage_is_never_run_again(tmp_path: Path) -> None:
     assert events == ["stage_started", "stage_finished", "stage_reused", "stage_reused"]
 
 
+def test_stages_of_one_name_are_each_logged_as_reused_once(tmp_path: Path) -> None:
+    """The preparation measures original and gold under one name; a mirror copies the stages that the log names."""
+    both = [StageRequest(stage="evaluate", inputs={"model": m}, outcome=MeasureOutcome) for m in ("original", "gold")]
+    for request in both:
+        _runner(tmp_path, None).run(request, lambda _: measured())
+    again = _runner(tmp_path, None)
+    for request in [*both, *both]:
+        again.run(request, lambda _: measured())
+    events = EventLog(tmp_path / "events.jsonl").read()
+    assert [event.stage_key for event in events if event.event == "stage_reused"] == [request.key for request in both]
+
+
 def test_two_at_once_do_the_work_once(tmp_path: Path) -> None:
     done: list[int] = []
     request = StageRequest(stage="evaluate", inputs={"model": "m"}, outcome=MeasureOutcome)
