@@ -90,6 +90,7 @@ class BenchmarkCard:
     `hub` names the data sets there, "" where the benchmark is made of local data only; then
     `local_option` is the option that names a local copy, and with it left out the rows are on the hub. `access` says
     under which terms the rows are had, `gold` where a model is that never saw the forget rows ("" : there is none).
+    `sizes` is a function like the loader whose made-up rows have the published number and lengths ("": not known).
     `metrics` are the default of both objectives, as far as each serves it; `ut_metrics` stand for UT where given.
     """
 
@@ -106,6 +107,7 @@ class BenchmarkCard:
     local_option: str = ""
     original: str = ""
     gold: str = ""
+    sizes: str = ""
     ut_metrics: tuple[str, ...] = ()
 
     def remote(self, params: Mapping[str, Any]) -> bool:

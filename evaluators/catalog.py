@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from unlearn_sweep.evaluators.cards import MetricCard
+from unlearn_sweep.evaluators.judged_cards import JUDGED_CARDS
 from unlearn_sweep.evaluators.metric_cards import ANSWER_CARDS, LIKELIHOOD_CARDS
 from unlearn_sweep.evaluators.part_cards import PART_CARDS
 from unlearn_sweep.evaluators.privacy_cards import PRIVACY_CARDS, PUBLISHED_PRIVACY_CARDS
@@ -20,7 +21,7 @@ from unlearn_sweep.plugins import Catalog
 METRICS = Catalog(
     "metrics",
     MetricCard,
-    (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *PRIVACY_CARDS, *PUBLISHED_PRIVACY_CARDS, *PART_CARDS),
+    (*LIKELIHOOD_CARDS, *ANSWER_CARDS, *JUDGED_CARDS, *PRIVACY_CARDS, *PUBLISHED_PRIVACY_CARDS, *PART_CARDS),
 )
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {

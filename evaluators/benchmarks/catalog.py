@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from unlearn_sweep.evaluators.benchmarks.authors import AuthorsParams
@@ -23,7 +23,7 @@ from unlearn_sweep.evaluators.benchmarks.rwku import RwkuParams
 from unlearn_sweep.evaluators.benchmarks.tofu import TofuParams
 from unlearn_sweep.evaluators.benchmarks.wmdp import GATED, WmdpParams
 from unlearn_sweep.evaluators.benchmarks.written_rows import VIEWS_KEY, ReadView, with_written
-from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.evaluators.cards import BenchmarkCard, load_target
 from unlearn_sweep.plugins import Catalog
 
 BENCHMARKS = Catalog(
@@ -47,6 +47,7 @@ BENCHMARKS = Catalog(
             summary="200 fictitious authors, 20 questions each; 1, 5 or 10 percent of them to be forgotten",
             params=TofuParams,
             target="unlearn_sweep.evaluators.benchmarks.tofu:load",
+            sizes="unlearn_sweep.evaluators.benchmarks.tofu_sizes:stand_in",
             metrics=(
                 "probability",
                 "paraphrase_probability",
@@ -220,12 +221,25 @@ def load_benchmark(name: str, params: Mapping[str, Any]) -> Benchmark:
         ValueError: no such benchmark, or a view that cannot be read.
         pydantic.ValidationError: unknown, missing or ill-typed options (a ValueError too).
     """
+    return _loaded(name, params, benchmark_card(name).load())
+
+
+def published_size(name: str, params: Mapping[str, Any]) -> Benchmark | None:
+    """A benchmark of as many rows of the same mean length, with made-up texts; None where the size is not known.
+
+    It is for plans while the rows are on the hub. Nothing is trained on it or measured by it.
+    """
+    card = benchmark_card(name)
+    return _loaded(name, {**params, VIEWS_KEY: []}, load_target(card.sizes)) if card.sizes else None
+
+
+def _loaded(name: str, params: Mapping[str, Any], load: Callable[[Any], Benchmark]) -> Benchmark:
     card, options = benchmark_card(name), dict(params)
     prompt = PromptSettings.model_validate(options.pop(FORMAT_KEY, {}))
     reads = [ReadView.model_validate(read) for read in options.pop(VIEWS_KEY, ())]
     trained: list[int] | None = options.pop(REQUESTS_KEY, None)
     given = card.params.model_validate(options)
     shared = given if isinstance(given, DataParams) else DataParams()
-    rows = in_requests(with_written(card.load()(given), reads), shared.requests)
+    rows = in_requests(with_written(load(given), reads), shared.requests)
     chosen = rows if trained is None else only_requests(rows, trained)
     return in_format(limited(chosen, shared.max_tokens), prompt)

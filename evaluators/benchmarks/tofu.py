@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -89,7 +89,20 @@ def load(params: TofuParams) -> Benchmark:
     Raises:
         ValueError: a folder or file is missing, or rows do not have TOFU's columns; names file, row and column.
     """
-    source = Source(params)
+    return load_from(Source(params), params)
+
+
+class Rows(Protocol):
+    """The rows of TOFU's files, by the name of a file."""
+
+    @property
+    def place(self) -> str: ...
+
+    def rows(self, name: str, kind: type[Kind], *, option: str | None = None) -> list[Kind]: ...
+
+
+def load_from(source: Rows, params: TofuParams) -> Benchmark:
+    """The benchmark of these options, made of the rows of `source`."""
     retain_name = RETAIN_OF[params.forget]
     forget, retain = train_rows(source, params.forget, "forget"), train_rows(source, retain_name, "retain")
     judged_forget = some(judged_rows(source, f"{params.forget}_perturbed", forget), params.evaluation_rows)
@@ -187,7 +200,7 @@ def right_answers(row: AlternativesRow) -> set[str]:
     return {row.answer, row.paraphrased_answer} if isinstance(row, PerturbedRow) else {row.answer}
 
 
-def train_rows(source: Source, name: str, split: str, *, option: str | None = None) -> list[Row]:
+def train_rows(source: Rows, name: str, split: str, *, option: str | None = None) -> list[Row]:
     """The rows of a training file, grouped by author."""
     found = source.rows(name, TofuRow, option=option)
     by_author = len(found) >= LEAST_AUTHORS * AUTHOR_ROWS
@@ -204,7 +217,7 @@ def train_rows(source: Source, name: str, split: str, *, option: str | None = No
     ]
 
 
-def judged_rows(source: Source, name: str, trained: Sequence[Row]) -> list[Row]:
+def judged_rows(source: Rows, name: str, trained: Sequence[Row]) -> list[Row]:
     """The rows of a perturbed file, under the ids of the training rows they belong to.
 
     Raises:
@@ -240,7 +253,7 @@ def other_wordings(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def extra_rows(source: Source, split: str) -> list[Row]:
+def extra_rows(source: Rows, split: str) -> list[Row]:
     """Questions about the real world: no training saw them, and there is no paraphrase."""
     return [
         Row(

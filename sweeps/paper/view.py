@@ -39,7 +39,9 @@ def _numbered(compared: Sequence[Compared]) -> dict[str, int]:
 
 
 def _why(one: Compared, numbers: dict[str, int]) -> str:
-    return "yes" if one.comparable else "no: " + ", ".join(str(numbers[reason]) for reason in one.why_not)
+    if one.comparable:
+        return "yes"
+    return "no: " + ", ".join(str(place) for place in sorted(numbers[reason] for reason in one.why_not))
 
 
 def _here(one: Compared) -> str:

@@ -13,11 +13,10 @@ from pydantic import ValidationError
 
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.models.model_shape import shape_of
-from unlearn_sweep.engine.resources.placement import Placement, per_trial
+from unlearn_sweep.engine.resources.placement import Placement
 from unlearn_sweep.engine.training.memory_estimate import GpuMemory
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
-from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark
-from unlearn_sweep.evaluators.cards import BenchmarkCard
+from unlearn_sweep.evaluators.benchmarks.catalog import load_benchmark, published_size
 from unlearn_sweep.sweeps.few_facts import few_facts
 from unlearn_sweep.sweeps.file.problems import count_of
 from unlearn_sweep.sweeps.file.spec import SweepSpec
@@ -34,36 +33,17 @@ from unlearn_sweep.sweeps.plan.lengths import losses_of, too_long
 from unlearn_sweep.sweeps.plan.measuring import MeasuringPlan, measuring_plan
 from unlearn_sweep.sweeps.plan.model_size import parameters_of
 from unlearn_sweep.sweeps.plan.obstacles import obstacles_of, space_values
+from unlearn_sweep.sweeps.plan.room import disk_bytes, gpu_hours, gpus_of, resource_obstacles
 from unlearn_sweep.sweeps.plan.stages import StagePlan, plan_stages
-from unlearn_sweep.sweeps.plan.workload import trainings_in, workload_of
+from unlearn_sweep.sweeps.plan.times import MethodPlan, method_plan, prepare_seconds, search_seconds
+from unlearn_sweep.sweeps.plan.workload import workload_of
 from unlearn_sweep.sweeps.prompt_words import prompt_words
 from unlearn_sweep.sweeps.report.durations import duration
 from unlearn_sweep.sweeps.resolve import Overrides, placement_of, resolve
 from unlearn_sweep.sweeps.views.readers import unwritten_views, view_notes
 from unlearn_sweep.sweeps.views.writing import writing_notes
 
-FRONT_MEMBERS = 8
-BYTES_PER_ROW_VALUE = 40
 UNCERTAINTY = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MethodPlan:
-    """Plan of one method.
-
-    Attributes:
-        method: Name of the method.
-        trials: Number of trials.
-        settings: Number of different settings in the search space; None if infinite.
-        searched: Names of the searched parameters.
-        trial_seconds: Estimated seconds of one trial; None if unknown.
-    """
-
-    method: str
-    trials: int
-    settings: int | None
-    searched: tuple[str, ...]
-    trial_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +134,7 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     """Return the plan without what is to say about models and the hub."""
     placement = placement_of(spec, overrides, job.search.trials)
     if spec.benchmark.card.remote(job.benchmark.params):
-        return _with_gpu(_unloaded(job, placement, spec.benchmark.card), job, spec.machine, ASSUMED_TOKENS)
+        return _remote(spec, job, placement)
     try:
         benchmark = load_benchmark(job.benchmark.name, job.benchmark.params)
     except ValidationError as error:
@@ -162,16 +142,41 @@ def _plan_of(spec: SweepSpec, job: SweepJob, overrides: Overrides) -> SweepPlan:
     except (OSError, ValueError) as error:
         return _unloadable(job, placement, f"benchmark {job.benchmark.name} cannot be loaded: {error}")
     plan = _plan(job, benchmark, placement, spec.machine)
+    plan = replace(plan, obstacles=(*plan.obstacles, *obstacles_of(job, benchmark)))
     losses = losses_of(job, benchmark)
-    tokens = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics]).tokens_per_row
-    plan = _with_gpu(replace(plan, obstacles=(*plan.obstacles, *too_long(losses))), job, spec.machine, tokens)
+    plan = replace(plan, obstacles=(*plan.obstacles, *too_long(losses)))
+    plan = _with_gpu(plan, job, spec.machine, _tokens_per_row(job, benchmark))
     few = few_facts(forget_facts(benchmark))
     notes = [note for note in (str(losses), busy_note(spec.machine), few) if note]
     notes += [*view_notes(job, benchmark, space_values(job)), *writing_notes(job, benchmark)]
     return replace(plan, notes=(*spec.notes, *plan.notes, *notes))
 
 
+def _tokens_per_row(job: SweepJob, benchmark: Benchmark) -> float:
+    return workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics]).tokens_per_row
+
+
+def _remote(spec: SweepSpec, job: SweepJob, placement: Placement | None) -> SweepPlan:
+    """Return the plan of a sweep whose rows are on the hub. Times are known where the size of the rows is published."""
+    card = spec.benchmark.card
+    sized = published_size(job.benchmark.name, job.benchmark.params)
+    tokens = ASSUMED_TOKENS if sized is None else _tokens_per_row(job, sized)
+    plan = _unloaded(job, placement) if sized is None else _plan(job, sized, placement, spec.machine)
+    before = UNKNOWN_ROWS if sized is None else SIZED_ROWS
+    certain = placement.obstacles if placement else ()
+    # Rows that are not here yet are often planned on another machine than the one that runs: its disk is no obstacle.
+    here = [f"on this machine, {obstacle}" for obstacle in plan.obstacles if obstacle not in certain]
+    plan = replace(
+        plan,
+        prompt=prompt_words(job),
+        obstacles=(*certain, *unwritten_views(job, space_values(job))),
+        notes=(f"rows are {hub_note(card, job.benchmark.params)}; before that, {before}", *plan.notes, *here),
+    )
+    return _with_gpu(plan, job, spec.machine, tokens)
+
+
 def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, machine: Machine | None) -> SweepPlan:
+    """Return the plan of training on and measuring these rows, whatever is wrong with them."""
     machine_gib = machine.memory_gib if machine else None
     parameters = parameters_of(job.original, benchmark.recipe)
     work = workload_of(benchmark, [*job.ue_metrics, *job.ut_metrics])
@@ -181,13 +186,13 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
     settled = settled_trials(job.directory)
     measuring = measuring_plan(job, parameters, machine.gpu_gib if machine else None)
     stages = plan_stages(job, benchmark, work, parameters, measured, shares, measuring.processes)
-    methods = tuple(_method(job, index, shares, stages) for index in range(len(job.spaces)))
+    methods = tuple(method_plan(job, index, shares, stages) for index in range(len(job.spaces)))
     left = max(0, job.search.trials - sum(settled.values()))
-    prepare = _prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers > 0)
-    search = _search_seconds(methods, settled, max(1, at_once or 1))
+    prepare = prepare_seconds(stages, max(1, at_once or 1), in_turn=job.training.workers > 0)
+    search = search_seconds(methods, settled, max(1, at_once or 1))
     total = None if prepare is None or search is None else SWEEP_START_S + prepare + search
     memory = trial_gib(job, parameters)
-    disk, free = _disk_bytes(job, parameters, work.evaluation_rows, stages, at_once or 1), free_disk_bytes(job.storage)
+    disk, free = disk_bytes(job, parameters, work.evaluation_rows, stages, at_once or 1), free_disk_bytes(job.storage)
     return SweepPlan(
         name=job.name,
         directory=str(job.directory),
@@ -205,7 +210,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         prepare_seconds=prepare,
         search_seconds=search,
         total_seconds=total if left or not settled else 0.0,
-        gpu_hours=_gpu_hours(job, total, at_once or 1),
+        gpu_hours=gpu_hours(job, total, at_once or 1),
         disk_bytes=disk,
         disk_free_bytes=free,
         memory_gib=memory,
@@ -215,8 +220,7 @@ def _plan(job: SweepJob, benchmark: Benchmark, placement: Placement | None, mach
         assumptions=ASSUMPTIONS,
         obstacles=(
             *(placement.obstacles if placement else ()),
-            *obstacles_of(job, benchmark),
-            *_too_large(disk, free, memory, machine_gib, on_gpu=_gpus(job) > 0),
+            *resource_obstacles(disk, free, memory, machine_gib, on_gpu=gpus_of(job) > 0),
         ),
         notes=(*_notes(job, parameters, methods, placement), *tasks_note(job.tasks)),
     )
@@ -254,20 +258,17 @@ def _unloadable(job: SweepJob, placement: Placement | None, reason: str) -> Swee
     )
 
 
-def _unloaded(job: SweepJob, placement: Placement | None, card: BenchmarkCard) -> SweepPlan:
-    """Return the plan of a sweep whose rows are on the hub: trials and concurrency, but no stages or times."""
+def _unloaded(job: SweepJob, placement: Placement | None) -> SweepPlan:
+    """Return the plan of a sweep whose rows are not known: trials and concurrency, but no stages or times."""
     shares, settled = trials_per_method(job), settled_trials(job.directory)
     return replace(
         _unloadable(job, placement, ""),
         settled=sum(settled.values()),
         left=max(0, job.search.trials - sum(settled.values())),
-        methods=tuple(_method(job, index, shares, [UNTIMED]) for index in range(len(job.spaces))),
+        methods=tuple(method_plan(job, index, shares, [UNTIMED]) for index in range(len(job.spaces))),
         parameters=parameters_of(job.original, None),
-        obstacles=(*(placement.obstacles if placement else ()), *unwritten_views(job, space_values(job))),
-        notes=(
-            f"rows are {hub_note(card, job.benchmark.params)}; before that, {UNKNOWN_ROWS}",
-            *tasks_note(job.tasks),
-        ),
+        obstacles=placement.obstacles if placement else (),
+        notes=tasks_note(job.tasks),
     )
 
 
@@ -310,89 +311,8 @@ def _idle_note(plan: SweepPlan, held: float) -> tuple[str, ...]:
 
 
 UNKNOWN_ROWS = "times, disk and what a metric lacks are not known"
+SIZED_ROWS = "times and disk are those of as many rows of their mean length, and what a metric lacks is not known"
 UNTIMED = StagePlan(name="", per="trial", count=0, seconds=None, source="unknown")
-
-
-def _method(job: SweepJob, index: int, shares: Mapping[str, int], stages: Sequence[StagePlan]) -> MethodPlan:
-    space = job.spaces[index]
-    own = [stage for stage in stages if stage.per == "trial" and stage.method in (None, space.method)]
-    trials = shares[space.method]
-    trained = max(1.0, trials / max(1, trainings_in(job, space, trials)))
-    seconds = [stage.seconds and stage.seconds / (trained if stage.name == "unlearn" else 1.0) for stage in own]
-    return MethodPlan(
-        method=space.method,
-        trials=shares[space.method],
-        settings=space.settings(),
-        searched=tuple(space.searched()),
-        trial_seconds=None if None in seconds else sum(value for value in seconds if value is not None),
-    )
-
-
-def _prepare_seconds(stages: Sequence[StagePlan], at_once: int, *, in_turn: bool) -> float | None:
-    """Return the seconds before the search: train original and gold, then measure both on the workbenches.
-
-    Original and gold train in parallel, unless `in_turn` is set or only one trial fits. None if a time is unknown.
-    """
-    open_stages = [stage for stage in stages if stage.per == "sweep" and not stage.cached]
-    if any(stage.seconds is None for stage in open_stages):
-        return None
-    seconds = {stage.name: (stage.seconds or 0.0) * stage.count for stage in open_stages}
-    trained = [value for name, value in seconds.items() if name in ("prepare:original", "prepare:gold")]
-    models = sum(trained) if in_turn or at_once == 1 else max(trained, default=0.0)
-    controls = [value for name, value in seconds.items() if name.startswith("control ")]
-    longest = max((stage.seconds or 0.0 for stage in open_stages if stage.name.startswith("control ")), default=0.0)
-    return (
-        seconds.get("prepare:start", 0.0)
-        + models
-        + max(sum(controls) / min(at_once, 2 * max(1, len(controls))), longest)
-    )
-
-
-def _search_seconds(methods: Sequence[MethodPlan], settled: Mapping[str, int], at_once: int) -> float | None:
-    """Return the seconds of the remaining trials at `at_once` in parallel, at least those of the longest trial."""
-    if any(method.trial_seconds is None for method in methods):
-        return None
-    left = [(max(0, method.trials - settled.get(method.method, 0)), method.trial_seconds or 0.0) for method in methods]
-    return max(sum(count * seconds for count, seconds in left) / at_once, max((s for n, s in left if n), default=0.0))
-
-
-def _gpus(job: SweepJob) -> float:
-    """Return the GPUs that one trial holds at most."""
-    return per_trial(job.training.worker_group, job.measuring).get("GPU", 0.0)
-
-
-def _gpu_hours(job: SweepJob, total_s: float | None, at_once: int) -> float | None:
-    return None if total_s is None else _gpus(job) * at_once * total_s / 3600
-
-
-def _bytes_per_weight(job: SweepJob) -> int:
-    return 2 if job.dtype == "bfloat16" or (job.dtype == "auto" and _gpus(job) > 0) else 4
-
-
-def _disk_bytes(
-    job: SweepJob, parameters: int | None, rows: int, stages: Sequence[StagePlan], at_once: int
-) -> int | None:
-    """Return the bytes of models (start, original, gold, front, running trials) and of evaluation tables."""
-    if parameters is None:
-        return None
-    trained = sum(source.path is None and source.floor is None for source in (job.original, job.gold))
-    models = (trained + 1 if trained else 0) + min(job.search.trials, FRONT_MEMBERS) + at_once
-    states = 1 + sum(stage.states for stage in stages if stage.per == "trial")
-    values = rows * states * (len({*job.ue_metrics, *job.ut_metrics}) + 2)
-    return models * parameters * _bytes_per_weight(job) + (job.search.trials + 2) * values * BYTES_PER_ROW_VALUE
-
-
-def _too_large(
-    disk: int | None, free: int, memory: float | None, machine_gib: float | None, *, on_gpu: bool
-) -> tuple[str, ...]:
-    found = []
-    if disk is not None and disk > free:
-        found.append(
-            f"results need about {disk / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free in the storage"
-        )
-    if memory is not None and machine_gib is not None and memory > machine_gib and not on_gpu:
-        found.append(f"one trial needs about {memory:.1f} GiB of memory, and this machine has {machine_gib:.1f}")
-    return tuple(found)
 
 
 def _notes(

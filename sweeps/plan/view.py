@@ -16,7 +16,7 @@ def render(plan: SweepPlan) -> RenderableType:
     """Render trials, stages, time, disk, notes and obstacles."""
     parts: list[RenderableType] = [Text.from_markup(_head(plan))]
     if plan.methods:
-        parts += [_methods(plan), _stages(plan), Text.from_markup("\n".join(_sums(plan)))]
+        parts += [_methods(plan), *([_stages(plan)] if plan.stages else []), Text.from_markup("\n".join(_sums(plan)))]
     parts += [Text(f"note: {note}") for note in plan.notes]
     parts += [Text(f"cannot run: {obstacle}", style="red") for obstacle in plan.obstacles]
     return Group(*parts)

@@ -194,6 +194,16 @@ def test_the_view_numbers_the_reasons() -> None:
     assert "-10" in text
 
 
+def test_a_number_lists_its_reasons_in_the_order_of_the_list_below() -> None:
+    from rich.console import Console
+
+    first = compared("other seed", "other rows")[0]
+    second = first.model_copy(update={"why_not": first.why_not[::-1]})
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(render(CARD, [first, second], 60))
+    assert console.export_text().count("no: 1, 2") == 2
+
+
 # --- differences from the paper's file --------------------------------------------------------------------------------
 
 

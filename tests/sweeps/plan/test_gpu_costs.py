@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from unlearn_sweep.evaluators.benchmarks.catalog import published_size
 from unlearn_sweep.sweeps.cli import app
 
 SECTION = Path("docs/gpus.md").read_text(encoding="utf-8").partition("### What it costs")[2]
@@ -101,3 +102,33 @@ def test_plan_computes_what_the_page_says(
     assert plan["total_seconds"] / 3600 == pytest.approx(float(hours), rel=0.12)
     assert plan["gpu_hours"] == pytest.approx(float(gpu_hours), rel=0.12)
     assert plan["dollars"] == pytest.approx(float(dollars), rel=0.12)
+
+
+def test_rows_on_the_hub_are_planned_as_local_ones_of_their_number(data: Path, tmp_path: Path) -> None:
+    local = sweep_text("1B", "all weights", data)
+    remote = local.replace(f"path: {data}, ", "")
+    plans = []
+    for name, text in (("local", local), ("remote", remote)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        done = CliRunner().invoke(app, ["plan", str(tmp_path / f"{name}.yaml"), "--gpus", "8", "--json"])
+        plans.append(json.loads(done.stdout))
+    ours, theirs = plans[1], plans[0]
+    assert [stage["count"] for stage in ours["stages"]] == [stage["count"] for stage in theirs["stages"]]
+    # Means of the files' characters to a tenth, against whole numbers and paraphrases as long as what they paraphrase.
+    assert ours["total_seconds"] == pytest.approx(theirs["total_seconds"], rel=0.05)
+    assert ours["gpu"]["stage"] == theirs["gpu"]["stage"]
+
+
+@pytest.mark.parametrize(
+    ("forget", "counts"), [("forget01", (40, 3960, 40)), ("forget05", (200, 3800, 200)), ("forget10", (400, 3600, 400))]
+)
+def test_the_made_rows_have_the_published_numbers(forget: str, counts: tuple[int, int, int]) -> None:
+    """Maini et al. 2024: 4,000 rows of 200 authors, of whom 1, 5 or 10 % are forgotten; 117 world facts."""
+    sized = published_size("tofu", {"forget": forget, "extra_splits": True, "holdout": True})
+    assert sized is not None
+    judged = {name: len(rows) for name, rows in sized.evaluation.items()}
+    assert (len(sized.train["forget"]), len(sized.train["retain"]), judged["forget"]) == counts
+    assert judged | {"forget": 0, "holdout": 0} == {
+        "forget": 0, "holdout": 0, "retain": 400, "real_authors": 100, "world_facts": 117,
+    }  # fmt: skip
+    assert judged["holdout"] == counts[0]

@@ -1,0 +1,101 @@
+"""The metric table, second part: what a judge, another model or an evaluation harness says of answers."""
+
+from __future__ import annotations
+
+from unlearn_sweep.evaluators.cards import MetricCard
+from unlearn_sweep.evaluators.metric_cards import FULL_STACK, JENSUN, OPEN_UNLEARNING
+
+JUDGED_CARDS = (
+    MetricCard(
+        name="judge_accuracy",
+        summary="Does the answer hold all that was asked for? The verdict of a language model, one row a call.",
+        group="generation",
+        serves=("ue", "ut"),
+        needs="judge",
+        unit="share of rows",
+        source=f"{JENSUN}; semantic accuracy of GAO (Zhong et al. 2025)",
+        kinds=("question",),
+    ),
+    MetricCard(
+        name="judge_worst_paraphrase",
+        summary="J_P: what share of facts does the judge find in any wording?",
+        group="generation",
+        serves=("ue",),
+        needs="judge",
+        unit="share of facts",
+        source=JENSUN,
+        kinds=("question",),
+    ),
+    MetricCard(
+        name="judge_worst_context",
+        summary="J_ICR: the same with unrelated questions and answers before it.",
+        group="generation",
+        serves=("ue",),
+        needs="judge",
+        unit="share of facts",
+        source=JENSUN,
+        kinds=("question",),
+    ),
+    MetricCard(
+        name="judge_worst",
+        summary="J_W: the same over all forms, the worst case. At least as high as either.",
+        group="generation",
+        serves=("ue",),
+        needs="judge",
+        unit="share of facts",
+        source=JENSUN,
+        kinds=("question",),
+    ),
+    MetricCard(
+        name="entailment",
+        summary="Does the answer entail the reference? A local entailment model says so; an empty answer does not.",
+        group="generation",
+        serves=("ue", "ut"),
+        needs="entailment",
+        unit="share of rows",
+        source=f"{FULL_STACK}, entailment score",
+        kinds=("question",),
+    ),
+    MetricCard(
+        name="answer_kept",
+        summary="How much of the original model's own answer is left? ROUGE-L recall of it, stemmed; the original: 1.",
+        group="generation",
+        serves=("ue", "ut"),
+        needs="original",
+        unit="share of words",
+        source="BLUR (Hu et al. 2025, arXiv 2506.15699), for queries without answers",
+        kinds=("question", "instruction"),
+    ),
+    MetricCard(
+        name="win_rate",
+        summary="Is the answer as good as the original's? A judge compares both, in both orders; 0.5: as good.",
+        group="fluency",
+        serves=("ut",),
+        needs="comparison",
+        unit="share of comparisons won",
+        source=f"{JENSUN}, which keeps one order and counts failed calls as lost",
+        kinds=("question", "instruction"),
+    ),
+    MetricCard(
+        name="clean_text",
+        summary="Is the text language at all? P(clean) of a classifier of gibberish; an empty text is none.",
+        group="fluency",
+        serves=("ut",),
+        needs="gibberish",
+        unit="probability",
+        source=f"{OPEN_UNLEARNING}, as fluency",
+        kinds=("question", "continuation", "quiz", "instruction"),
+    ),
+    MetricCard(
+        name="lm_eval",
+        summary="What lm-evaluation-harness says of a row of a task: MMLU, GSM8K, IFEval, any by its name.",
+        group="task",
+        serves=("ut",),
+        needs="tasks",
+        unit="the task's own metric",
+        source="lm-evaluation-harness (Gao et al.), on the model in memory; tasks under evaluators.lm_eval",
+        kinds=("task",),
+        chance_by_row=True,
+    ),
+)
+"""From generated answers, letters, and what a judge says of answers."""
