@@ -1,14 +1,15 @@
 """Record one sweep as a table, so that searches can be compared by replay (bench/search_replay.py).
 
-    python bench/search_record.py run --storage DIR --rows FILE     # an hour or two of one core; stop and start it
-    python bench/search_record.py run ... --skip 19                 # other points of the same sequences
-    python bench/search_record.py pack --rows FILE                  # bench/search_record.csv.gz
+    python bench/search_record.py run --storage DIR --rows FILE             # an hour of one core; stop and start it
+    python bench/search_record.py run --storage DIR2 --rows FILE2 --skip 30 # later points of the same sequences, beside
+    python bench/search_record.py pack --rows FILE FILE2                    # bench/search_record.csv.gz
 
 Real trials of bench/search_record.yaml, one after the other, in this process, by the engine's own driver. No attack is
 skipped. Each finished trial is a line of FILE: its settings, objectives on both halves with errors, every attack, and
-the CPU seconds of each stage, which other work on the machine disturbs less than seconds do. During a training the
-model is probed after a quarter, half and three quarters of its steps: the mean probability of the answers of PROBED
-forget and retain rows of the search half.
+the CPU seconds of each stage, which other work on the machine disturbs less than seconds do. The weights half-way
+through a training are a trial of their own, without seconds of training. During a training the model is probed after a
+quarter, half and three quarters of its steps: the mean probability of the answers of PROBED forget and retain rows of
+the search half.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import gzip
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.training import worker
 from unlearn_sweep.engine.training.checkpoint import Checkpoints
 from unlearn_sweep.engine.training.job import TrainJob
+from unlearn_sweep.engine.training.loop import Exporter
 from unlearn_sweep.engine.training.state import History, Training
 
 FILE = Path(__file__).with_suffix(".yaml")
@@ -47,14 +49,18 @@ OBJECTIVES = ("ue", "ut", "rob")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("do", choices=("run", "pack"))
-    parser.add_argument("--rows", type=Path, required=True, help="JSON lines, one for each finished trial")
+    parser.add_argument(
+        "--rows", type=Path, nargs="+", required=True, help="JSON lines, one for each finished trial; pack joins files"
+    )
     parser.add_argument("--storage", type=Path, help="where the sweep is kept")
     parser.add_argument("--skip", type=int, default=0, help="points of each method's sequence to leave out")
     parser.add_argument("--table", type=Path, default=TABLE, help="file that pack writes")
     options = parser.parse_args()
     if options.do == "run":
+        if len(options.rows) != 1 or options.storage is None:
+            parser.error("run wants --storage and one file of --rows")
         with later_points(options.skip):
-            record(options.storage.resolve(), options.rows)
+            record(options.storage.resolve(), options.rows[0])
     else:
         pack(options.rows, options.table)
 
@@ -114,11 +120,40 @@ def probe(training: Training, rung: float, step: int) -> Probe:
     return Probe(rung, step, means["forget"], means["retain"], time.process_time() - began)
 
 
+class TimedExporter:
+    """Writes the weights of shares as `exporter` does, and counts its CPU seconds."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        self.exporter = exporter
+        self.seconds = 0.0
+
+    def has_all_before(self, step: int) -> bool:
+        return self.exporter.has_all_before(step)
+
+    def write(self, history: History) -> bool:
+        with self._timed():
+            return self.exporter.write(history)
+
+    def write_rest(self, history: History) -> None:
+        with self._timed():
+            self.exporter.write_rest(history)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.seconds += time.process_time() - began
+
+
 @dataclass
 class Work:
-    """What the stages of one trial took, in CPU seconds, and what the probes saw."""
+    """What the stages of one trial took, in CPU seconds, and what the probes saw.
+
+    `export` is the writing of the weights on the way, and is not part of `train`.
+    """
 
     train: float | None = None
+    export: float | None = None
     evaluate: float | None = None
     attacks: dict[str, float] = field(default_factory=dict)
     probes: list[Probe] = field(default_factory=list)
@@ -134,10 +169,12 @@ class Recorder(InProcessExecutor):
 
     def train(self, job: TrainJob, *, name: str) -> TrainOutcome:
         rungs, began = Rungs(), time.process_time()
-        with probed(rungs):
+        with probed(rungs) as exporters:
             outcome = super().train(job, name=name)
         self.work.probes = rungs.found
-        self.work.train = time.process_time() - began - sum(found.seconds for found in rungs.found)
+        self.work.export = sum(exporter.seconds for exporter in exporters)
+        probing = sum(found.seconds for found in rungs.found)
+        self.work.train = time.process_time() - began - probing - self.work.export
         return outcome
 
     def measure(self, request: MeasureRequest) -> MeasureOutcome:
@@ -155,18 +192,24 @@ class Recorder(InProcessExecutor):
 
 
 @contextmanager
-def probed(rungs: Rungs) -> Iterator[None]:
-    """Let trainings of this process probe their model in place of writing checkpoints."""
-    loop = worker.train
+def probed(rungs: Rungs) -> Iterator[list[TimedExporter]]:
+    """Let trainings of this process probe their model in place of writing checkpoints. Yields their exporters."""
+    loop, exporters = worker.train, list[TimedExporter]()
 
     def train(
-        training: Training, on_progress: Any = None, checkpoints: Checkpoints | None = None, exporter: Any = None
+        training: Training,
+        on_progress: Any = None,
+        checkpoints: Checkpoints | None = None,
+        exporter: Exporter | None = None,
     ) -> History:
+        if exporter is not None:
+            exporters.append(TimedExporter(exporter))
+            exporter = exporters[-1]
         return loop(training, on_progress, rungs, exporter)  # pyright: ignore[reportArgumentType]  # same three methods
 
     worker.train = train
     try:
-        yield
+        yield exporters
     finally:
         worker.train = loop
 
@@ -237,15 +280,26 @@ def line(found: TrialRecord, work: Work) -> dict[str, Any]:
         "values": {name: getattr(found, f"{half}{name}") for half in ("", "report_") for name in OBJECTIVES},
         "errors": details,
         "attacks": attacks,
-        "seconds": {"train": work.train, "evaluate": work.evaluate},
+        "seconds": {"train": work.train, "evaluate": work.evaluate, "export": work.export},
         "wall": found.stage_seconds,
         "probes": [[one.rung, one.step, one.forget, one.retain, one.seconds] for one in work.probes],
     }
 
 
-def pack(rows: Path, table: Path) -> None:
-    """Write the rows as one compressed CSV file, one trial a line, numbers to six digits."""
-    found = [flat(json.loads(text)) for text in rows.read_text().splitlines()]
+def pack(files: Sequence[Path], table: Path) -> None:
+    """Write the rows as one compressed CSV file, one trial a line, numbers to six digits.
+
+    Trials of later files are numbered behind those of earlier ones. A setting that two files have is kept once.
+    """
+    found: list[dict[str, Any]] = []
+    known: set[tuple[str, str]] = set()
+    for file in files:
+        first = 1 + max((row["trial"] for row in found), default=-1)
+        for text in file.read_text().splitlines():
+            row = flat(json.loads(text))
+            if (row["method"], row["params"]) not in known:
+                known.add((row["method"], row["params"]))
+                found.append({**row, "trial": first + row["trial"]})
     names = list(dict.fromkeys(name for row in found for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
