@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from recorded_search import TABLE, VARIANTS, Problem, halves, read_problem, replay, whole_volume
+from recorded_search import VARIANTS, replay
+from recorded_table import TABLE, Problem, halves, read_problem, whole_volume
 from search_stopping import Point, Regret
 
 from unlearn_sweep.engine.study.front import REFERENCE_POINT
@@ -135,15 +136,17 @@ def print_summary(runs: Runs, most: float) -> None:
     """Medians over seeds, hypervolume as a share of that of all recorded trials.
 
     `s to random` is when the median reaches the median that random search without skipped attacks ends with; `share` is
-    that over the time random search takes to its end.
+    that over the time random search takes to its end. `at a third` and `at all` are the medians after a third of that
+    time and after all of it.
     """
     base = [run for (sampler, variant, _), run in runs.items() if (sampler, variant) == ("random", "whole")]
     goal, end = statistics.median(run.volumes[-1] for run in base), statistics.median(run.seconds[-1] for run in base)
     print(f"all recorded trials: {most:.4f}; random search ends at {goal / most:.3f} of it after {end:.0f} s\n")
     print(
-        "| sampler | variant | seeds | ends at | lowest | highest | s in all | trials to random | s to random | share |"
+        "| sampler | variant | seeds | ends at | lowest | highest | s in all | trials to random | s to random | share "
+        "| at a third | at all |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| {' | '.join(12 * ['---'])} |")
     for sampler, variant in dict.fromkeys((sampler, variant) for sampler, variant, _ in runs):
         own = [run for (name, kind, _), run in runs.items() if (name, kind) == (sampler, variant)]
         ends = [run.volumes[-1] / most for run in own]
@@ -152,6 +155,7 @@ def print_summary(runs: Runs, most: float) -> None:
         share = "" if seconds is None else f"{seconds / end:.2f}"
         cells = [sampler, variant, len(own), f"{statistics.median(ends):.3f}", f"{min(ends):.3f}", f"{max(ends):.3f}"]
         cells += [f"{statistics.median(run.seconds[-1] for run in own):.0f}", trials or "never", reached, share]
+        cells += [f"{statistics.median(run.at(time) for run in own) / most:.3f}" for time in (end / 3, end)]
         print(f"| {' | '.join(str(cell) for cell in cells)} |")
 
 

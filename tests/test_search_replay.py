@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,24 +30,31 @@ def recorded() -> types.ModuleType:
 
 
 @pytest.fixture(scope="module")
-def problem(recorded: Any) -> Any:
-    return recorded.read_problem(recorded.TABLE)
+def table(recorded: types.ModuleType) -> types.ModuleType:
+    import recorded_table  # pyright: ignore[reportMissingImports]
+
+    return recorded_table
+
+
+@pytest.fixture(scope="module")
+def problem(table: Any) -> Any:
+    return table.read_problem(table.TABLE)
 
 
 def whole(steps: Any) -> float:
     return hypervolume([point for _, point in steps if point is not None], REFERENCE_POINT)
 
 
-def test_a_search_over_all_trials_has_the_hypervolume_of_the_table(recorded: Any, problem: Any) -> None:
+def test_a_search_over_all_trials_has_the_hypervolume_of_the_table(recorded: Any, table: Any, problem: Any) -> None:
     known = {
         (trial.ue, trial.ut) for trials in problem.trials.values() for trial in trials if trial.state == "complete"
     }
     least = min(len(trials) for trials in problem.trials.values())
-    small = recorded.Problem(problem.job, {method: trials[:least] for method, trials in problem.trials.items()})
+    small = table.Problem(problem.job, {method: trials[:least] for method, trials in problem.trials.items()})
     steps = recorded.replay(small, "random", recorded.VARIANTS["whole"], seed=1, trials=least * len(small.trials))
     assert len(steps) == least * len(small.trials)
     assert {point[:2] for _, point in steps if point is not None} <= known
-    assert whole(steps) == pytest.approx(recorded.whole_volume(small))
+    assert whole(steps) == pytest.approx(table.whole_volume(small))
     seconds = sum(
         trial.train_s + trial.evaluate_s + sum(trial.attack_s.values())
         for trials in small.trials.values()
@@ -98,3 +107,32 @@ def test_a_search_that_stops_runs_some_trials_anyway_and_knows_the_cost(recorded
     assert len(regret.stopped) > len(regret.anyway) > 0
     whole_run = recorded.replay(problem, "random", recorded.VARIANTS["whole"], seed=1, trials=60)
     assert whole(steps) + regret.true(points) == pytest.approx(whole(whole_run))
+
+
+def test_weights_half_way_are_trials_that_train_nothing(recorded: Any, table: Any, problem: Any) -> None:
+    """Here each training's trial half-way is another recorded trial of its method. Every second step is such a one."""
+    trials = {}
+    for method, own in problem.trials.items():
+        others = [replace(other, train_s=0.0, on_the_way={}) for other in own[3:6]]
+        trials[method] = [
+            replace(one, export_s=0.25, on_the_way={0.5: other}) for one, other in zip(own[:3], others, strict=True)
+        ]
+    small = table.Problem(problem.job, trials)
+    halfway = recorded.Variant(minimum={}, halfway=True)
+    steps = recorded.replay(small, "random", halfway, seed=1, trials=3 * len(trials))
+    both = [end for own in trials.values() for one in own for end in (one, one.on_the_way[0.5])]
+    assert len(steps) == len(both)
+    assert whole(steps) == pytest.approx(table.whole_volume(table.Problem(problem.job, {"all": both})))
+    seconds = [later - earlier for (earlier, _), (later, _) in pairwise([(0.0, None), *steps])]
+    own_s = sorted(one.train_s + 0.25 + one.evaluate_s + sum(one.attack_s.values()) for one in both[::2])
+    assert sorted(seconds[::2]) == pytest.approx(own_s)
+    way_s = sorted(other.evaluate_s + sum(other.attack_s.values()) for other in both[1::2])
+    assert sorted(seconds[1::2]) == pytest.approx(way_s)
+
+
+def test_published_settings_are_the_first_trial_of_each_method(recorded: Any, table: Any, problem: Any) -> None:
+    """NPO is published with beta 0.1, which its range holds, and 1e-5, which is below the range of this sweep."""
+    first = {one.method: one.params for one in table.published_settings(problem)}
+    assert first.keys() == problem.trials.keys()
+    assert first["npo"]["beta"] == 0.1
+    assert first["npo"]["learning_rate"] == pytest.approx(1e-3)
