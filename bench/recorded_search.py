@@ -16,7 +16,7 @@ from search_stopping import ANYWAY, Finished, Regret, stops_at
 
 from unlearn_sweep.engine.job import AttackSettings
 from unlearn_sweep.engine.samplers.unit_interval import share_of
-from unlearn_sweep.engine.search_settings import LearntTrial, ObjectiveName, SearchPlan
+from unlearn_sweep.engine.search_settings import Configuration, LearntTrial, ObjectiveName, SearchPlan
 from unlearn_sweep.engine.search_space import (
     CHECKPOINT,
     Choice,
@@ -126,6 +126,7 @@ def replay(
     seed: int,
     trials: int,
     learnt: Sequence[LearntTrial] = (),
+    beliefs: Sequence[Configuration] = (),
     regret: Regret | None = None,
 ) -> list[tuple[float, Any]]:
     """Seconds since the start and point of each trial, one trial at a time; a point is None if it adds nothing.
@@ -148,6 +149,7 @@ def replay(
         minimum=dict(variant.minimum),
         learnt=list(learnt),
         first=published_settings(problem) if "published" in ways else [],
+        beliefs=list(beliefs),
     )
     steps, clock, finished = [], 0.0, list[Finished]()
     chance, regret = random.Random(seed), Regret() if regret is None else regret

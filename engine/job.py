@@ -153,7 +153,7 @@ NEUTRAL = frozenset(
     }
 )
 NEUTRAL_IN_SEARCH = frozenset(
-    {"trials", "budget", "seeds_for_finalists", "first", "unmeasured", "learnt", "others", "trains"}
+    {"trials", "budget", "seeds_for_finalists", "first", "beliefs", "unmeasured", "learnt", "others", "trains"}
 )
 
 

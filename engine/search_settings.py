@@ -91,6 +91,7 @@ class SearchSettings(SearchOptions):
         prune: skip the remaining attacks of a trial that can no longer reach the front.
         minimum: the constraints. A feasible trial reaches at least this value of each objective.
         first: configurations to try before the sampler's, each with its searched parameters only.
+        beliefs: settings, at most one for each method, around which its early trials are drawn.
         learnt: trials of another sweep that tell the sampler where good settings lie; they are no trials of this one.
         others: what the sweeps of `learn_from` and `warm_start` measured, to be compared with this one's values.
         trains: if False, only models of the store are measured (`rescore`); a trial without its model fails.
@@ -100,6 +101,7 @@ class SearchSettings(SearchOptions):
     prune: bool = True
     minimum: dict[ObjectiveName, float] = Field(default_factory=dict)
     first: list[Configuration] = Field(default_factory=list)
+    beliefs: list[Configuration] = Field(default_factory=list)
     learnt: list[LearntTrial] = Field(default_factory=list)
     others: list[OtherSweep] = Field(default_factory=list)
     trains: bool = True

@@ -19,6 +19,7 @@ from unlearn_sweep.sweeps.file.file_schema import GoldSection, SourceSection, Sw
 from unlearn_sweep.sweeps.file.learn_from import learnt_from
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import absolute, check_storage, is_local
+from unlearn_sweep.sweeps.file.prior import beliefs_of
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import Problem, SpecError
 from unlearn_sweep.sweeps.file.prompt import prompt_of, with_prompt
@@ -204,6 +205,7 @@ def _search(spec: SweepSpec, overrides: Overrides) -> SearchSettings:
         **{name: getattr(search, name) for name in SearchOptions.model_fields},
         trials=trials_of(spec, overrides),
         first=_first(spec),
+        beliefs=beliefs_of(search, spec.spaces),
         learnt=_learnt(spec),
         others=_others(spec),
         prune=spec.file.prune,

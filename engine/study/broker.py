@@ -28,6 +28,7 @@ from unlearn_sweep.engine.search_space import Fixed, MethodSpace, Scalar, share_
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.study.beliefs import believed_point
 from unlearn_sweep.engine.study.constraints import constrain, short_by
 from unlearn_sweep.engine.study.further_shares import FOLLOWER, Shares, at_measured_share, from_the_end, next_share
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back, take_back_asks
@@ -94,6 +95,7 @@ class StudyBroker:
         self.plan = plan
         self.card = sampler_card(plan.sampler)
         self.spaces = {space.method: space for space in spaces}
+        self._beliefs = {belief.method: belief.params for belief in plan.beliefs}
         self.identity, self.title = dict(identity), title
         self.settled: dict[int, TrialRecord] = {record.number: record for record in known}
         self.proposals: dict[int, Proposal] = {}
@@ -224,12 +226,16 @@ class StudyBroker:
         return method_by_front(list(self.spaces), trials, seed=seed, startup=startup)
 
     def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Scalar] | None:
-        """Return the whole point if the sampler works on one method at a time, else None."""
+        """Return the whole point if a belief or the sampler works on one method at a time, else None."""
         trials = self.study.get_trials(deepcopy=False)
+        own = (trial for trial in trials if FOLLOWER not in trial.user_attrs)  # duplicates count too
+        place = sum(trial.params.get("method") == space.method for trial in own)
         if self.plan.sampler == "qmc":
-            own = (trial for trial in trials if FOLLOWER not in trial.user_attrs)  # duplicates count too
-            index = sum(trial.params.get("method") == space.method for trial in own)
-            return qmc_point(space, index, _seed(self.plan.seed, list(self.spaces).index(space.method)))
+            return qmc_point(space, place, _seed(self.plan.seed, list(self.spaces).index(space.method)))
+        if (believed := self._beliefs.get(space.method)) is not None:
+            point = believed_point(space, believed, place=place, seed=_seed(self.plan.seed, f"belief {number}"))
+            if point is not None:
+                return point
         seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
         if self.plan.sampler == "tpe":
             share = math.ceil(startup / len(self.spaces))

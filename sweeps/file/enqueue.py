@@ -35,12 +35,19 @@ def enqueued_settings(entries: Sequence[Entry]) -> list[Configuration]:
 
 
 def check_enqueue(entries: Sequence[Entry], spaces: Sequence[MethodSpace], collector: ProblemCollector) -> None:
+    """Check `search.enqueue`."""
+    check_settings(entries, PATH, spaces, collector)
+
+
+def check_settings(
+    entries: Sequence[Entry], path: KeyPath, spaces: Sequence[MethodSpace], collector: ProblemCollector
+) -> None:
     """Check that every entry names one method of the file, and values that its search space holds."""
-    if not collector.is_valid(PATH, ("methods",)):
+    if not collector.is_valid(path, ("methods",)):
         return
     by_method = {space.method: space for space in spaces}
     for place, entry in enumerate(entries):
-        _check_entry(entry, (*PATH, place), by_method, collector)
+        _check_entry(entry, (*path, place), by_method, collector)
 
 
 def _check_entry(

@@ -121,6 +121,10 @@ class SearchSection(SearchOptions):
     enqueue: list[dict[str, dict[str, Any] | None]] = Field(
         default_factory=list, description="settings to try first, each a method with values of its searched parameters"
     )
+    prior: Literal["published"] | list[dict[str, dict[str, Any] | None]] = Field(
+        default_factory=list,
+        description="settings that early trials are drawn around, one for each method, or published: its defaults",
+    )
     warm_start: str | None = Field(
         default=None, min_length=1, description="folder of another sweep, whose front is tried first"
     )

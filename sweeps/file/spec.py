@@ -29,6 +29,7 @@ from unlearn_sweep.sweeps.file.metrics import check_groups, read_metrics
 from unlearn_sweep.sweeps.file.mirror import check_mirror
 from unlearn_sweep.sweeps.file.paths import check_storage
 from unlearn_sweep.sweeps.file.plugins import read_plugins
+from unlearn_sweep.sweeps.file.prior import check_prior
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
 from unlearn_sweep.sweeps.file.problems import SpecError, listing, shown
 from unlearn_sweep.sweeps.file.prompt import check_prompt, check_thinking
@@ -190,6 +191,7 @@ def _check_together(
     checks.check_epochs(file, collector)
     checks.check_search(file.search, spaces, len(file.methods), collector)
     check_enqueue(file.search.enqueue, spaces, collector)
+    check_prior(file.search, spaces, collector)
     check_warm_start(file.search.warm_start, spaces, folder, collector)
     check_learn_from(file.search, spaces, folder, collector)
     checks.check_tracking(file.tracking.mlflow, collector)

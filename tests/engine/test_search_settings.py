@@ -50,6 +50,7 @@ def test_a_plan_holds_every_option_of_the_settings() -> None:
         unmeasured="go_on",
         minimum={"ut": 0.5},
         first=[Configuration(method="npo")],
+        beliefs=[Configuration(method="npo", params={"beta": 0.1})],
         trains=False,
         learnt=[LearntTrial(method="npo", values=None)],
         others=[OtherSweep(name="smaller", trials=[])],
