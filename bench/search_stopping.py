@@ -1,9 +1,7 @@
-"""Stop a training that will be beaten, judged by probes on the way: what search_replay.py replays as `stopped`.
+"""Stopping of trainings in a replay: the engine's rule and regret over recorded probes. See search_replay.py.
 
-At each rung, a finished trial of the run says how its probe was related to its end: the difference of UE, UT and Rob at
-the end and the provisional UE and UT. These differences, one of each finished trial, are added to the provisional
-values of the trial that trains; where at least SURE of the points so made are beaten by the front, it stops. A random
-ANYWAY of the trials that would stop run to their ends all the same, and say what stopping the others cost.
+The defaults of `search: {stop_trainings: true}` are replayed, with the probability at which the original model has the
+answers given (`known`), where the engine probes it.
 """
 
 from __future__ import annotations
@@ -11,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from unlearn_sweep.evaluators.front import hypervolume, is_dominated
+from unlearn_sweep.engine.stopping import rule
+from unlearn_sweep.engine.stopping.rule import Point, Provisional, mean_added
+from unlearn_sweep.engine.stopping.settings import StopTrainings
+from unlearn_sweep.evaluators.front import hypervolume
 
-Point = tuple[float, float, float]
-SURE = 0.95
-LEARN_FROM = 10
-ANYWAY = 0.2
+SETTINGS = StopTrainings()
+ANYWAY = SETTINGS.finish_anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,12 @@ class Rung:
     retain: float
     seconds: float
 
-    def provisional(self, known: float) -> tuple[float, float]:
+    def provisional(self, known: float) -> Provisional:
         """UE and UT by the probe alone. `known` is the probability at which the original model has the answers."""
-        return 1 - min(1.0, self.forget / known), min(1.0, self.retain / known)
+        found = rule.provisional(self.forget, self.retain, (known, known))
+        if found is None:
+            raise ValueError("the original model does not know the answers")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +43,15 @@ class Finished:
 
 
 def stops_at(rungs: Sequence[Rung], finished: Sequence[Finished], front: Sequence[Point], known: float) -> int | None:
-    """The rung at which the trial stops; None if it runs to its end. Learns from LEARN_FROM finished trials on."""
-    whole = [one for one in finished if len(one.rungs) == len(rungs)]
-    if len(whole) < LEARN_FROM:
-        return None
-    for place, rung in enumerate(rungs):
-        ue, ut = rung.provisional(known)
-        beaten = 0
-        for one in whole:
-            then_ue, then_ut = one.rungs[place].provisional(known)
-            if one.point is None:  # the model broke: such an end is no point of a front
-                beaten += 1
-                continue
-            end = (ue + one.point[0] - then_ue, ut + one.point[1] - then_ut, ue + one.point[2] - then_ue)
-            beaten += is_dominated(tuple(min(1.0, max(0.0, value)) for value in end), front)
-        if beaten >= SURE * len(whole):
-            return place
-    return None
+    """The rung at which the trial stops; None if it runs to its end, by the engine's rule and its defaults."""
+    return rule.stops_at(
+        [rung.provisional(known) for rung in rungs],
+        [rule.Ended([rung.provisional(known) for rung in one.rungs], one.point) for one in finished],
+        front,
+        wanted=len(rungs),
+        sure=SETTINGS.sure,
+        learn_from=SETTINGS.learn_from,
+    )
 
 
 @dataclass(slots=True)
@@ -71,22 +65,13 @@ class Regret:
     anyway: list[Point | None] = field(default_factory=list)
 
     def measured(self, front: Sequence[Point]) -> float | None:
-        """Return the mean hypervolume that a trial adds which ran anyway, to the front of all other trials.
+        """Return the mean hypervolume that a trial adds which ran anyway, to the front of the trials that did not.
 
-        That is what a sweep can know of the cost of each stopped trial. None without such a trial.
+        None without such a trial.
         """
-        if not self.anyway:
-            return None
-        others = [point for point in front if point not in self.anyway]
-        return sum(_added(point, others) for point in self.anyway) / len(self.anyway)
+        return mean_added(self.anyway, [point for point in front if point not in self.anyway])
 
     def true(self, front: Sequence[Point]) -> float:
         """Return the hypervolume that all stopped trials together would have added to the front."""
         ends = [point for point in self.stopped if point is not None]
-        return hypervolume([*front, *ends], (0.0, 0.0, 0.0)) - hypervolume(list(front), (0.0, 0.0, 0.0))
-
-
-def _added(point: Point | None, others: Sequence[Point]) -> float:
-    if point is None:
-        return 0.0
-    return hypervolume([*others, point], (0.0, 0.0, 0.0)) - hypervolume(list(others), (0.0, 0.0, 0.0))
+        return hypervolume([*front, *ends], rule.REFERENCE) - hypervolume(list(front), rule.REFERENCE)

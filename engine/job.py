@@ -277,6 +277,8 @@ class SweepJob(_Part):
         content["search"] = {key: value for key, value in content["search"].items() if key not in NEUTRAL_IN_SEARCH}
         if not self.search.sampler_options:  # an option that older sweeps do not have
             del content["search"]["sampler_options"]
+        if self.search.stop_trainings is None:
+            del content["search"]["stop_trainings"]
         if not self.ut_groups:
             del content["ut_groups"]
         if self.requests is None:  # sweeps without requests have none

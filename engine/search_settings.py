@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from unlearn_sweep.engine.samplers.catalog import SAMPLERS
 from unlearn_sweep.engine.search_space import Scalar
 from unlearn_sweep.engine.settings import Count, Settings
+from unlearn_sweep.engine.stopping.settings import StopTrainings, stopping_of
 
 Allocation = Literal["equal", "free"]
 ObjectiveName = Literal["ue", "ut", "rob"]
@@ -53,6 +54,11 @@ class SearchOptions(Settings):
         default="stop",
         description="where original and gold leave an objective without a value for every trial: stop before the "
         "search, or go on with the others",
+    )
+    stop_trainings: Annotated[StopTrainings | None, BeforeValidator(stopping_of)] = Field(
+        default=None,
+        description="stop trainings that the front would beat, judged by probes on their way: true, or settings; left "
+        "out: every training runs to its end",
     )
     reproducible: bool = Field(default=False, description="the same file gives the same trials, whatever the timing")
 

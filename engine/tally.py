@@ -14,6 +14,7 @@ STAGE_RESULTS = {
     "stage_finished": "finished",
     "stage_reused": "reused",
     "stage_failed": "failed",
+    "stage_stopped": "stopped",
     "stage_lost": "lost",
 }
 PREPARED = frozenset({"prepare:original", "prepare:gold"})
@@ -22,7 +23,7 @@ RUN_BEGINS = frozenset({"sweep_started", "sweep_resumed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageEnd:
-    """One stage that ended. `result` is "finished", "reused" (from the store), "failed" or "lost"."""
+    """One stage that ended. `result` is "finished", "reused" (from the store), "stopped", "failed" or "lost"."""
 
     stage: str
     result: str
@@ -36,7 +37,8 @@ class Tally:
     Attributes:
         running: Numbers of the trials that were asked for and are not settled. Empty when a driver starts again.
         settled: State of each settled trial.
-        gates: Trials that ended early, by reason: "collapsed" or "infeasible" (a constraint was missed).
+        gates: Trials that ended early, by reason: "collapsed", "stopped" (their training) or "infeasible" (a constraint
+            was missed).
         skipped_attacks: Attacks that were not run, since their trial could no longer reach the front.
         device_seconds: Seconds of all stages times the devices that they held, by "GPU" and "CPU".
     """
@@ -71,8 +73,8 @@ class Tally:
         state = str(event.data.get("state"))
         self.running.discard(number)
         self.settled[number] = state
-        if state == "collapsed":
-            self.gates["collapsed"] += 1
+        if state in ("collapsed", "stopped"):
+            self.gates[state] += 1
         elif event.data.get("infeasible"):
             self.gates["infeasible"] += 1
 
@@ -80,7 +82,7 @@ class Tally:
         """Return how many trials are in each state; "waiting" are those of `wanted` that did not start."""
         found = Counter(self.settled.values())
         waiting = max(0, wanted - len(self.settled) - len(self.running))
-        known = dict.fromkeys(("complete", "collapsed", "failed", "duplicate"), 0)
+        known = dict.fromkeys(("complete", "collapsed", "stopped", "failed", "duplicate"), 0)
         return known | dict(found) | {"running": len(self.running), "waiting": waiting}
 
 

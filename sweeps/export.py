@@ -150,6 +150,10 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
             f"{record.reason or 'no reason recorded'}",
             advice=ANOTHER_TRIAL,
         )
+    if record.state == "stopped":
+        raise ExportError(
+            f"trial {record.number} left no model: {record.reason or 'its training was stopped'}", advice=ANOTHER_TRIAL
+        )
     if snapshot.front is not None and record.key in snapshot.front.front:
         raise ExportError(
             f"trial {record.number} is on the front, but its weights are not in the store",

@@ -104,7 +104,7 @@ def _models(job: SweepJob, records: list[TrialRecord], identity: Mapping[str, An
     spaces, store = {space.method: space for space in job.spaces}, StageStore(job.storage)
     for record in records:
         made = record.stage_keys.get("unlearn")
-        if made is None or record.state in ("duplicate", "failed"):
+        if made is None or record.state in ("duplicate", "failed", "stopped"):
             continue
         space = spaces.get(record.method)
         setting = setting_in(record, space)

@@ -48,6 +48,7 @@ from unlearn_sweep.engine.study.enqueued import (
 )
 from unlearn_sweep.engine.study.finalists import Finalists, seed_score, with_seed
 from unlearn_sweep.engine.study.front import rivals_of
+from unlearn_sweep.engine.study.stopping import probing_of
 from unlearn_sweep.engine.training_space import checkpoint_shares
 from unlearn_sweep.plugins import environment as plugin_environment
 
@@ -384,7 +385,9 @@ class Driver(SweepFolder):
         visible = [
             record for record in visible if record.code == self.code_version
         ]  # results of other code are not comparable
-        return make_task(proposal, visible, self.job, self.attack_costs)
+        task = make_task(proposal, visible, self.job, self.attack_costs)
+        probing = probing_of(self.job, task.number, visible, task.rivals)
+        return task.model_copy(update={"probing": probing})
 
     def _over_budget(self) -> str | None:
         """Return why no further trial may start, or None. Running trials finish."""

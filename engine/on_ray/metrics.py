@@ -65,7 +65,7 @@ class SweepMetrics:
                 self._seconds.observe(ended.seconds, {**self._sweep, "stage": ended.stage})
         for state, count in self._tally.states(self._wanted).items():
             self._trials.set(count, {**self._sweep, "state": state})
-        for reason in ("collapsed", "infeasible"):
+        for reason in ("collapsed", "stopped", "infeasible"):
             self._gates.set(self._tally.gates[reason], {**self._sweep, "reason": reason})
         self._skipped.set(self._tally.skipped_attacks, self._sweep)
         for device, seconds in self._tally.device_seconds.items():

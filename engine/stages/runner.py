@@ -15,7 +15,7 @@ from unlearn_sweep.engine.process_lost import ProcessLostError
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.events import EventLog
-from unlearn_sweep.engine.store.outcomes import AttackOutcome, JudgeCost, MeasureOutcome
+from unlearn_sweep.engine.store.outcomes import AttackOutcome, JudgeCost, MeasureOutcome, TrainOutcome
 from unlearn_sweep.engine.store.records import Outcome, StageResult
 from unlearn_sweep.engine.store.stages import StageRequest, StageStore
 from unlearn_sweep.user_error import EXIT_FAILED, UserError
@@ -51,6 +51,17 @@ class StageFailedError(UserError):
 
     def __reduce__(self) -> tuple[type[StageFailedError], tuple[str, str]]:
         return type(self), (self.stage, self.reason)
+
+
+class TrainingStoppedError(Exception):
+    """A training ended before its time, since the front would beat its end. It leaves no stage, but its outcome."""
+
+    def __init__(self, outcome: TrainOutcome) -> None:
+        super().__init__(outcome.stop_reason)
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[type[TrainingStoppedError], tuple[TrainOutcome]]:
+        return type(self), (self.outcome,)
 
 
 class _ShortOfMemoryError(RuntimeError):
@@ -112,6 +123,7 @@ class StageRunner:
 
         Raises:
             StageFailedError: the stage failed, and its event is written; or the process is stopping.
+            TrainingStoppedError: `compute` raised it; its event is written, and nothing is stored.
         """
         if self._abandoned:
             raise StageFailedError(request.stage, STOPPING)
@@ -186,6 +198,11 @@ class StageRunner:
             try:
                 with _named(self.title, request.stage):
                     result = self.store.compute(request, compute)
+            except TrainingStoppedError as stop:
+                self.seconds[request.stage] = time.perf_counter() - began
+                reason, seconds = stop.outcome.stop_reason, self.seconds[request.stage]
+                self._event("stage_stopped", request, seconds=seconds, reason=reason)
+                raise
             except Exception as error:  # any failure: the stage restarts, or the error names the stage
                 losses += isinstance(error, ProcessLostError)
                 self._tell_failure(request, error, seconds=time.perf_counter() - began, losses=losses, alone=alone)

@@ -14,6 +14,7 @@ from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.evaluators.catalog import measuring_facts, metric_modules, scoring_facts
 
 SCORING_CODE = ("unlearn_sweep.engine.stages.scoring", "unlearn_sweep.engine.stages.gate")
+STOPPING_CODE = "unlearn_sweep.engine.training.probes"
 CARD = "card of metric "
 
 
@@ -32,6 +33,8 @@ def sweep_code(job: SweepJob) -> dict[str, str]:
         roots |= {TRAINING_CODE, FINETUNE_CODE}
     if any(needs_teacher(space.method) for space in job.spaces):
         roots.add(FINETUNE_CODE)
+    if job.search.stop_trainings is not None:
+        roots.add(STOPPING_CODE)
     if (sampler := sampler_card(job.search.sampler)).target:  # of a plugin: its proposals depend on the file
         roots.add(sampler.module)
     return code_digests(*sorted(roots)) | card_digests(job)

@@ -17,7 +17,7 @@ from unlearn_sweep.engine.stages.attack_order import next_attack
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.gate import collapse_reason, missed_constraints
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, reason_of
+from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, TrainingStoppedError, reason_of
 from unlearn_sweep.engine.stages.scoring import Scorer, setting_of
 from unlearn_sweep.engine.stages.suppression import DIVERGED
 from unlearn_sweep.engine.stages.sweep_code import sweep_code
@@ -34,6 +34,7 @@ from unlearn_sweep.engine.store.records import (
     RequestScore,
     RobustnessScores,
     StageResult,
+    StopDecision,
     TrialRecord,
     TrialState,
 )
@@ -137,6 +138,7 @@ class Trial:
         self.model = ""  # content name of the model that is measured and attacked
         self.model_path: str | None = None
         self.training: TrainOutcome | None = None
+        self.stopping: StopDecision | None = None
         self.evaluation = EvaluationScores()
         self.robustness = RobustnessScores()
         self.unmoved: str | None = None
@@ -144,7 +146,14 @@ class Trial:
         self.requests: list[RequestScore] = []
 
     def run(self) -> TrialRecord:
-        model_path, outcome = self.unlearn()
+        try:
+            model_path, outcome = self.unlearn()
+        except TrainingStoppedError as stop:
+            self.training = stop.outcome
+            self.stopping = self.stop_decision(stop.outcome, ran_anyway=False)
+            return self.record(state="stopped", reason=stop.outcome.stop_reason)
+        if self.task.probing is not None and self.task.probing.finish_anyway:
+            self.stopping = self.stop_decision(outcome, ran_anyway=True)
         if self.task.weights_only:
             self.need_weights()
             return self.record(state="complete")
@@ -178,6 +187,20 @@ class Trial:
         model_path = str(self.runner.store.model_folder(last.request.key))
         self.model_path, self.training = model_path, outcome
         return model_path, outcome
+
+    def stop_decision(self, outcome: TrainOutcome, *, ran_anyway: bool) -> StopDecision | None:
+        """Return at which share of its steps a training stops by what this trial knows; None if it does not stop."""
+        from unlearn_sweep.engine.stopping.decision import are_probes_of, stopping_rung
+
+        probing = self.task.probing
+        if probing is None or probing.facts is None:
+            return None
+        if not are_probes_of(
+            outcome.probes, probing.rungs, probing.rows
+        ):  # a stored training, probed for another sweep
+            return None
+        place = stopping_rung(outcome.probes, probing.facts, len(probing.rungs))
+        return None if place is None else StopDecision(share=probing.rungs[place], ran_anyway=ran_anyway)
 
     def forget_first(self, link: UnlearnLink) -> TrainOutcome:
         """Unlearn the requests of an earlier link, and score its model where the sweep asks for that."""
@@ -323,6 +346,7 @@ class Trial:
             unmoved=self.unmoved,
             model_path=self.model_path,
             training=self.training,
+            stopping=self.stopping,
             attacks=self.in_file_order(),
             requests=self.requests,
             stage_keys=self.runner.keys,

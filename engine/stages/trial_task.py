@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.search_space import Scalar
 from unlearn_sweep.engine.stages.attack_order import AttackOutlook
+from unlearn_sweep.engine.stopping.records import Probing
 
 
 class TrialTask(BaseModel):
@@ -23,6 +24,7 @@ class TrialTask(BaseModel):
         outlook: expected effect and cost of each attack; empty while there are too few trials to learn from.
         tried_first: settings of searched attackers that left least forgotten in the last visible trial. Only the order
             depends on it.
+        probing: how its training is probed, and by what it stops; None: it runs to its end.
         finalist: a front member that is run again with another seed; no attack is skipped.
         weights_only: a settled trial whose weights must be trained again; nothing is measured.
     """
@@ -37,6 +39,7 @@ class TrialTask(BaseModel):
     rivals: list[tuple[float, float, float]] = []
     outlook: dict[str, AttackOutlook] = {}
     tried_first: list[str] = []
+    probing: Probing | None = None
     finalist: bool = False
     weights_only: bool = False
 

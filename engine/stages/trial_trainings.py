@@ -12,11 +12,12 @@ from unlearn_sweep.engine.stages import training_requests
 from unlearn_sweep.engine.stages.executor import Executor
 from unlearn_sweep.engine.stages.prepare import Preparation
 from unlearn_sweep.engine.stages.prepared import Prepared
-from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner
+from unlearn_sweep.engine.stages.runner import StageFailedError, StageRunner, TrainingStoppedError
 from unlearn_sweep.engine.stages.shared_run import SharedRun
 from unlearn_sweep.engine.stages.suppression import Suppression, suppression_of
 from unlearn_sweep.engine.stages.training_requests import UnlearnLink
 from unlearn_sweep.engine.stages.trial_task import TrialTask
+from unlearn_sweep.engine.stopping.records import Probing
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.store.records import StageResult
 from unlearn_sweep.engine.store.retention import Retention
@@ -59,6 +60,7 @@ class TrialTrainings:
 
         Raises:
             StageFailedError: the sweep trains nothing (`rescore`), or the stage failed.
+            TrainingStoppedError: the training was stopped.
         """
         if self.runner.store.has_adapter(link.request.key) and self.restored(link):
             found = self.runner.recall(link.request)
@@ -76,13 +78,14 @@ class TrialTrainings:
             start = str(store.model_folder(link.before.request.key))
         teacher = self.teacher() if suppression is None else None
         in_sequence = self.job.requests is not None
+        probing = self.probing(link.request)  # now: while a stage runs, its former result is gone
         run = SharedRun(
             runner=self.runner,
             request=lambda share: link.request if in_sequence else self.links(share)[-1].request,
             shares=checkpoint_shares(self.job.training, task.params),
             hold=Retention(store, self.job.directory).hold_share,
             work=lambda request, more: self.training_work(
-                request, start, link.requests, {"teacher_model": teacher, **more}
+                request, start, link.requests, {"teacher_model": teacher, "probing": probing, **more}
             ),
         )
         return run.weights_at(share_of(task.params), alone=in_sequence or task.finalist or task.weights_only)
@@ -124,10 +127,19 @@ class TrialTrainings:
                 self.job, method, params, task.seed, start, output, partial, requests
             ).model_copy(update={**adapter, **more})
             outcome = self.executor.train(job, name=f"{self.job.name}-{task.key}-{self.runner.attempt}")
+            if outcome.stopped_early == "beaten":
+                raise TrainingStoppedError(outcome)
             store.keep_weights(request.key, output)
             return outcome
 
         return train
+
+    def probing(self, request: StageRequest[TrainOutcome]) -> Probing | None:
+        """Return how a training is probed, and by what it stops. One that was finished once runs to its end again."""
+        probing = self.task.probing
+        if probing is None or self.runner.store.recall(request) is None:
+            return probing
+        return probing.model_copy(update={"facts": None})
 
     def suppression(self) -> Suppression | None:
         """Return the first of two trainings in turn; None for a method that is one training."""

@@ -14,6 +14,26 @@ class StartOutcome(Record):
     """Outcome of creating a start model: the model folder, and no numbers."""
 
 
+class ProbePoint(Record):
+    """A look at the model during a training, by forward passes over a few rows.
+
+    Attributes:
+        share: Share of the training's steps; 0 is the model before the first step.
+        step: Steps taken.
+        forget: Mean probability of the forget rows' answers (metric `probability`), in [0, 1]; None if not finite.
+        retain: The same of the retain rows.
+        seconds: Duration of the probe.
+        rows: Rows of each split that were read, at most.
+    """
+
+    share: float
+    step: int
+    forget: float | None
+    retain: float | None
+    seconds: float
+    rows: int
+
+
 class TrainOutcome(Record):
     """The result of a training. Loss values are means over the global batch, equal on every rank; None if not finite.
 
@@ -22,15 +42,15 @@ class TrainOutcome(Record):
         planned_steps: Optimizer steps planned.
         resumed_at_step: Step at which an interrupted training resumed; 0 if it ran without interruption.
         epochs: Passes over the anchor view.
-        seconds: Duration of all steps, including those before a resume.
+        seconds: Duration of all steps, including those before a resume, without probes.
         reference_seconds: Time spent on the frozen start model before the first step.
         tokens: Tokens fed through the trained model over all ranks, including prompts, excluding padding.
         terms: Last recorded value of each of the method's terms. "forget_cross_entropy" or "train_cross_entropy", in
             nats per token, is added if the method reads that view.
         curve: At most 200 points {"step": ..., term name: value, ...}.
-        stopped_early: "diverged" if the training stopped early, else None.
+        stopped_early: "diverged" or "beaten" if the training stopped early, else None. A beaten one leaves no weights.
         stop_reason: Why it stopped early, in words; None if it did not.
-        weights_finite: Whether all trained weights are finite.
+        weights_finite: Whether all trained weights are finite; None if none were written.
         relative_change: L2 norm of the weight change over that of the start weights. None if nothing could be compared,
             and on every rank except 0.
         parameters: Number of parameters of the model.
@@ -43,6 +63,7 @@ class TrainOutcome(Record):
             gave out. None: its whole share of a step.
         mean_answer_tokens: Mean supervised tokens per row of the anchor view.
         conventions: What the values mean: "normalise", "epoch", and for each term what it is a mean of.
+        probes: Looks at the model on the way (`search.stop_trainings`); empty if there were none.
     """
 
     steps: int
@@ -54,9 +75,9 @@ class TrainOutcome(Record):
     tokens: int
     terms: dict[str, float | None]
     curve: list[dict[str, float | None]]
-    stopped_early: Literal["diverged"] | None
+    stopped_early: Literal["diverged", "beaten"] | None
     stop_reason: str | None
-    weights_finite: bool
+    weights_finite: bool | None
     relative_change: float | None = None
     parameters: int
     peak_memory_mib: float
@@ -67,6 +88,7 @@ class TrainOutcome(Record):
     micro_batch_rows: int | None = None
     mean_answer_tokens: float
     conventions: dict[str, str]
+    probes: list[ProbePoint] = Field(default_factory=list)
 
 
 class PeakMemory(Record):

@@ -32,14 +32,15 @@ __all__ = [
 ]
 
 Outcome = TypeVar("Outcome", bound=BaseModel)
-TrialState = Literal["running", "complete", "collapsed", "failed", "duplicate"]
+TrialState = Literal["running", "complete", "collapsed", "stopped", "failed", "duplicate"]
 
 
 class Event(Record):
     """One line of events.jsonl. `seconds` is set on events that end a stage, trial or finalist.
 
     Events: sweep_started, sweep_resumed, sweep_finished, sweep_stopped, trial_asked, trial_started, trial_settled,
-    stage_started, stage_finished, stage_reused, stage_failed, attack_skipped, finalist_started, finalist_settled, note.
+    stage_started, stage_finished, stage_reused, stage_failed, stage_stopped, attack_skipped, finalist_started,
+    finalist_settled, note.
     For a stage of a finalist, `data` contains the seed. `stage_lost`, `trial_lost` and `finalist_lost` mean that the
     process or machine was lost and the work starts again; `seconds` is the time that was lost.
     """
@@ -195,6 +196,13 @@ class SeedScore(Record):
     code: str | None = None
 
 
+class StopDecision(Record):
+    """That the front would beat a training's end: after which share of its steps, and whether it ran on anyway."""
+
+    share: float
+    ran_anyway: bool
+
+
 class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     """trials/<n>.json: everything a view needs from a trial.
 
@@ -209,6 +217,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
         requests: Scores after the requests before the last; the trial's own objectives are those after the last.
         judging: Cost of external judges, by stage and judge.
         training: Outcome of the training; None if the trial did not train or ended before.
+        stopping: Set in a stopped trial, and in one that ran to its end to measure what stopping costs.
         code: Version of the code that ran the trial, as listed in `spec.lock.yaml`; None if the trial never ran.
         draws: Bootstrap draws (`store.draws`) of "ue", "ut" and "attack:<label>" on the search half, and of the same
             names after "report_" on the report half. One place is the same drawn facts in every trial of a sweep.
@@ -236,6 +245,7 @@ class TrialRecord(RobustnessScores, EvaluationScores, Sealed):
     duplicate_of: int | None = None
     model_path: str | None = None
     training: TrainOutcome | None = None
+    stopping: StopDecision | None = None
     seeds: list[SeedScore] = Field(default_factory=list)
     requests: list[RequestScore] = Field(default_factory=list)
     code: str | None = None

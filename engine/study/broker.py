@@ -312,7 +312,7 @@ class StudyBroker:
         self._told.add(record.number)
         trial = Trial(self.study, self._trial_id(record.number))
         values = self._values(record)
-        if record.state == "collapsed":
+        if record.state in ("collapsed", "stopped"):  # a stopped one's end is unknown, and to be kept away from alike
             constrain(trial, {"collapse": 1.0})
             self.study.tell(record.number, state=TrialState.PRUNED)
         elif values is None:

@@ -313,7 +313,7 @@ def add_training(fields: Fields, outcome: TrainOutcome) -> None:
 
     The final loss terms are left out: they are the last points of the curves.
     """
-    values = outcome.model_dump(exclude={"terms", "curve", "conventions"})
+    values = outcome.model_dump(exclude={"terms", "curve", "conventions", "probes"})
     for name, value in sorted(values.items()):
         if is_number(value):
             fields.metric(f"train/{name}", value)
@@ -329,6 +329,9 @@ def add_training(fields: Fields, outcome: TrainOutcome) -> None:
                 fields.metric(f"train/{name}", value, step=position if step is None else int(step))
     for name, count in missing.items():
         fields.tag(f"no_value.train/{name}", f"{count} of {len(outcome.curve)} points missing or not finite")
+    for probe in outcome.probes:
+        for name, value in (("forget", probe.forget), ("retain", probe.retain)):
+            fields.metric(f"train/probe_{name}", value, step=probe.step, reason="not finite")
     fields.tag("train.stopped_early", outcome.stopped_early)
     fields.tag("train.stop_reason", outcome.stop_reason)
 

@@ -9,7 +9,7 @@ from unlearn_sweep.engine.store.records import AttackScore, Event, TrialRecord, 
 from unlearn_sweep.engine.tracking.fields import Fields, add_curve, add_scores, add_training
 
 ATTACK = "attack:"
-ENDED = ("stage_finished", "stage_reused")
+ENDED = ("stage_finished", "stage_reused", "stage_stopped")
 Ends = dict[tuple[int, str], Event]
 """The event that ended a stage, by number of the trial and key of the stage."""
 

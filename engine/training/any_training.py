@@ -1,6 +1,6 @@
 """Run whatever training a job asks for: a method's or an attack's.
 
-No stage's code begins here, so that what attacks compute with is no part of what methods compute with.
+No stage's code begins here, so that neither what attacks compute with nor probes are part of what methods compute with.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def run_any_training(task: TrainJob, *, benchmark: Benchmark | None = None) -> T
         from unlearn_sweep.engine.training.attack_training import train_attack
 
         return train_attack(task, benchmark=benchmark)
+    from unlearn_sweep.engine.training.probes import watcher_of
     from unlearn_sweep.engine.training.worker import run_training
 
-    return run_training(task, benchmark=benchmark)
+    return run_training(task, benchmark=benchmark, watch=watcher_of)
 
 
 def run_any_worker(job: Mapping[str, Any], *, benchmark: Benchmark | None = None) -> dict[str, Any]:

@@ -31,6 +31,13 @@ class StepBackend(Protocol):
         """Return logits [N, V] and hidden states [N, D] in float32, with their autograd graph."""
         ...
 
+    def look(self, packed: Packed) -> Tensor:
+        """Return logits [N, V] of the model as it is, in float32, without dropout and graph. It stays as it is.
+
+        Every rank must call this, with the same rows, between two steps.
+        """
+        ...
+
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of one micro-batch's loss."""
         ...

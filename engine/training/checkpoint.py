@@ -25,6 +25,7 @@ from unlearn_sweep.engine.models.loading import model_digest
 from unlearn_sweep.engine.store import durable
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.marks import first_damage, mark_files
+from unlearn_sweep.engine.store.outcomes import ProbePoint
 from unlearn_sweep.engine.store.sealed import FileMark
 from unlearn_sweep.engine.training.job import TrainJob
 from unlearn_sweep.engine.training.ranks import Ranks
@@ -32,13 +33,13 @@ from unlearn_sweep.engine.training.state import History, Training
 
 NOT_IDENTITY = {
     "output_dir", "checkpoint_dir", "training", "threads", "start_model", "teacher_model",
-    "stop_at", "export_shares", "export_dir", "adapter_file", "kept_adapter", "micro_rows",
+    "stop_at", "export_shares", "export_dir", "adapter_file", "kept_adapter", "micro_rows", "probing",
 }  # fmt: skip
 """Job fields that are not part of a checkpoint's identity as they are.
 
 Paths and the thread count do not change the result enough to restart for. `training` counts by its `identity()`, the
-start model and the teacher by the digest of their content. Where a training ends, and what it writes on its way,
-change no step before; how many rows are held in one pass changes rounding alone.
+start model and the teacher by the digest of their content. Where a training ends, and what it writes and probes on its
+way, change no step before; how many rows are held in one pass changes rounding alone.
 """
 PREFIX = "step-"
 FACTS = "facts.json"
@@ -109,6 +110,7 @@ class Checkpoints:
         torch.set_rng_state(tensors["random"])
         for name, value in facts["history"].items():
             setattr(history, name, value)
+        history.probes = [ProbePoint.model_validate(probe) for probe in facts["history"].get("probes", ())]
         if not training.ranks.first:
             history.tokens = 0  # rank 0's count is already the sum over all ranks
         return step
@@ -139,7 +141,8 @@ class Checkpoints:
         training.memory.save(shared, training.ranks, shared=self._one_share)
         tokens = int(training.ranks.sum(torch.tensor(history.tokens, dtype=torch.float64, device=training.run.device)))
         if training.ranks.first:
-            self._write_own(training, asdict(history) | {"tokens": tokens}, shared)
+            probes = [probe.model_dump(mode="json") for probe in history.probes]
+            self._write_own(training, asdict(history) | {"tokens": tokens, "probes": probes}, shared)
             durable.sync_tree(shared)
             shutil.rmtree(place, ignore_errors=True)  # one that was refused
             shared.rename(place)

@@ -95,6 +95,12 @@ class DeepSpeedBackend:
         model = self.module if self.grouped else self.engine
         return self.module.named(model(*packed.inputs))
 
+    def look(self, packed: Packed) -> Tensor:
+        with self.module.looked_at():
+            logits = self.module(*packed.inputs)[0]
+        self._release()
+        return logits
+
     def backward(self, loss: Tensor) -> None:
         self.engine.backward(loss)
 

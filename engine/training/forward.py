@@ -7,8 +7,8 @@ part of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -209,6 +209,21 @@ class SupervisedLM(nn.Module):
         first = tensors[0]
         logits = self.chunks.of(first) if self._chunked(len(first)) else first
         return Outputs(logits=logits, hidden=dict(zip(self.layers, tensors[1:], strict=True)))
+
+    @contextmanager
+    def looked_at(self) -> Iterator[None]:
+        """Inside the context, `forward` gives whole logits, without dropout and graph, whatever the training reads."""
+        modes = [(part, part.training) for part in self.modules()]
+        kept = self.chunks, self.layers, self.head
+        self.chunks, self.layers, self.head = ChunkedHead(self.model, "whole", self.autocast), (), True
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.chunks, self.layers, self.head = kept
+            for part, mode in modes:
+                part.training = mode
 
     def _chunked(self, rows: int) -> bool:
         return self.head and self.chunks.wanted(rows)

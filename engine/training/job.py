@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unlearn_sweep.engine.settings import Count
+from unlearn_sweep.engine.stopping.records import Probing
 from unlearn_sweep.engine.store.outcomes import TrainOutcome
 from unlearn_sweep.engine.training.settings import TrainingSettings
 
@@ -69,6 +70,7 @@ class TrainJob(BaseModel):
         kept_adapter: Train nothing: make the model that this adapter belongs to.
         micro_rows: Most rows of a view that a rank holds in one pass, after an attempt that ran out of memory. Results
             change by rounding only; a method whose terms are means over micro-batches refuses it.
+        probing: When to probe the model on the way, and by what to stop. None: it is not probed.
         checkpoint_dir: Folder for a checkpoint about every `training.checkpoint_every_s` seconds. A training with a
             checkpoint there resumes from it. None: write no checkpoints, so a killed training starts over.
     """
@@ -98,6 +100,7 @@ class TrainJob(BaseModel):
     adapter_file: str | None = None
     kept_adapter: KeptAdapter | None = None
     micro_rows: Count | None = None
+    probing: Probing | None = None
 
     @field_validator("training")
     @classmethod

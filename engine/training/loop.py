@@ -47,16 +47,26 @@ class Exporter(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Looks at the model of a training, and may end it. Every rank calls the methods alike."""
+
+    def after_step(self, training: Training, history: History) -> str | None:
+        """Look at the model after a step. Return why the training ends here; None if it goes on."""
+        ...
+
+
 def train(
     training: Training,
     on_progress: Callable[[TrainProgress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     exporter: Exporter | None = None,
+    watch: Callable[[Training, History], Watcher | None] = lambda training, history: None,
 ) -> History:
     """Run the steps up to `stop_at`; stop early if the loss has diverged.
 
     With `checkpoints`, resume an interrupted training from its newest checkpoint. With `exporter`, write the weights at
-    some steps on the way; a training that stops early has the same weights at all later ones.
+    some steps on the way; a training that diverges has the same weights at all later ones. `watch` is called
+    before the first step, or where the training resumes.
     """
     history, memory = History(), MemoryPeak(training.run.device)
     steps, every = training.run.steps, check_interval(training.run.steps)
@@ -64,6 +74,7 @@ def train(
     first = checkpoints.resume(training, history, written) if checkpoints is not None else 0
     training.micro_rows = smallest(history.micro_rows, training.micro_rows)
     history.resumed_at_step = first
+    watcher = watch(training, history)
     began, before = time.perf_counter(), history.seconds
     reported = began
     for index in range(first, steps_at(training.job.stop_at, steps)):
@@ -80,7 +91,10 @@ def train(
         if on_progress is not None and now - reported >= PROGRESS_EVERY_S:
             on_progress(TrainProgress(step=index + 1, steps=steps, seconds=now - began, values=history.curve[-1]))
             reported = now
-        if history.stop_reason is not None:
+        if watcher is not None and history.stop_reason is None:
+            history.beaten = watcher.after_step(training, history)
+            began += time.perf_counter() - now
+        if history.stop_reason is not None or history.beaten is not None:
             break
         exports = exporter is not None and exporter.write(history)
         if (checked or exports) and checkpoints is not None and index < steps - 1:

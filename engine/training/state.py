@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from unlearn_sweep.engine.store.outcomes import ProbePoint
 from unlearn_sweep.engine.training.backend import StepBackend
 from unlearn_sweep.engine.training.batches import BatchPlan
 from unlearn_sweep.engine.training.gradient_memory import GradientMemory
@@ -87,13 +88,15 @@ class History:
     Attributes:
         steps: Steps done.
         tokens: Tokens fed through the trained model by this rank; summed over ranks once `train` returns.
-        seconds: Duration of the steps, including those before a resume.
+        seconds: Duration of the steps, including those before a resume, without probes.
         curve: Recorded points, {"step": ..., term name: value, ...}.
         conventions: For each term, what its value is a mean of.
         stop_reason: Why the training stopped early; None if it did not.
         peak_memory_mib: Peak memory in MiB.
         resumed_at_step: Step at which this process resumed; 0 if it started from the beginning.
         micro_rows: As `Training.micro_rows` after the last step, so that a resumed training does not search again.
+        probes: Looks at the model so far.
+        beaten: Why the training was stopped for the front's sake; None if it was not.
     """
 
     steps: int = 0
@@ -105,6 +108,8 @@ class History:
     peak_memory_mib: float = 0.0
     resumed_at_step: int = 0
     micro_rows: int | None = None
+    probes: list[ProbePoint] = field(default_factory=list)
+    beaten: str | None = None
 
 
 class Totals:

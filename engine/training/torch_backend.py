@@ -42,6 +42,10 @@ class TorchBackend:
     def forward(self, packed: Packed) -> Outputs:
         return self.module.named((self.parallel or self.module)(*packed.inputs))
 
+    def look(self, packed: Packed) -> Tensor:
+        with self.module.looked_at():
+            return self.module(*packed.inputs)[0]
+
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 

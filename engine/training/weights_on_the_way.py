@@ -38,7 +38,7 @@ class WeightsOnTheWay:
         outcome: Makes the outcome of a training from its history and whether its weights are finite.
     """
 
-    def __init__(self, loaded: Loaded, outcome: Callable[[Loaded, History, bool], TrainOutcome]) -> None:
+    def __init__(self, loaded: Loaded, outcome: Callable[[Loaded, History, bool | None], TrainOutcome]) -> None:
         job = loaded.training.job
         self.loaded = loaded
         self.outcome = outcome

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ from unlearn_sweep.engine.training.assembly import Loaded, assemble
 from unlearn_sweep.engine.training.cache import DataCache
 from unlearn_sweep.engine.training.export import export
 from unlearn_sweep.engine.training.job import TrainJob
-from unlearn_sweep.engine.training.loop import thinned, train
-from unlearn_sweep.engine.training.state import History, TrainProgress
+from unlearn_sweep.engine.training.loop import Watcher, thinned, train
+from unlearn_sweep.engine.training.state import History, Training, TrainProgress
 from unlearn_sweep.engine.training.weight_change import relative_change
 from unlearn_sweep.engine.training.weights_on_the_way import WeightsOnTheWay
 from unlearn_sweep.engine.zero.session import zero_session
@@ -33,8 +35,13 @@ from unlearn_sweep.methods.composition import final_weights
 from unlearn_sweep.methods.interface import Method
 
 OnProgress = Callable[[TrainProgress], None]
+Watch = Callable[[Benchmark, Training, History], Watcher | None]
 
 _DATA = DataCache()
+
+
+def unwatched(benchmark: Benchmark, training: Training, history: History) -> None:
+    """Look at no training."""
 
 
 def run_worker(
@@ -59,8 +66,11 @@ def run_training(
     benchmark: Benchmark | None = None,
     method: Method | None = None,
     on_progress: OnProgress | None = None,
+    watch: Watch = unwatched,
 ) -> TrainOutcome:
     """Run a training, write the model to its `output_dir`, and return the outcome.
+
+    A training that is stopped as beaten writes no model and keeps no checkpoint.
 
     Global random states and the thread count are restored on return. `output_dir` is created atomically.
 
@@ -69,6 +79,7 @@ def run_training(
         benchmark: Use this data instead of the job's, for data outside the catalog.
         method: Use this method instead of the job's, for losses outside the catalog.
         on_progress: Called about once per second on rank 0. By default, progress is written to the checkpoint folder.
+        watch: Makes what looks at the model on the way and may stop the training; by default, nothing does.
 
     Raises:
         ValueError: unknown benchmark, view, method or parameter; a method this trainer does not support; rows that
@@ -91,7 +102,9 @@ def run_training(
             report_progress = on_progress or progress_file(task)
             exporter = WeightsOnTheWay(loaded, outcome_of) if task.export_shares else None
             progress = report_progress if training.ranks.first else None
-            history = train(training, progress, loaded.checkpoints, exporter)
+            history = train(training, progress, loaded.checkpoints, exporter, partial(watch, data))
+            if history.beaten is not None:
+                return end_beaten(loaded, history)
             for frozen in training.run.frozen_models:
                 frozen.check_unchanged()
                 frozen.close()
@@ -111,6 +124,16 @@ def run_training(
             training.close()
 
 
+def end_beaten(loaded: Loaded, history: History) -> TrainOutcome:
+    """Delete what a training has left that was stopped as beaten, and return its outcome."""
+    if loaded.checkpoints is not None and loaded.training.ranks.first:
+        loaded.checkpoints.clear()
+    export_dir = loaded.training.job.export_dir
+    if export_dir is not None and loaded.training.ranks.first:
+        shutil.rmtree(export_dir, ignore_errors=True)
+    return outcome_of(loaded, history, None)
+
+
 def progress_file(job: TrainJob) -> OnProgress | None:
     """Return a callback that writes progress to the checkpoint folder; None if the job has no `checkpoint_dir`."""
     if job.checkpoint_dir is None:
@@ -128,7 +151,7 @@ def progress_file(job: TrainJob) -> OnProgress | None:
     return write
 
 
-def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
+def outcome_of(loaded: Loaded, history: History, finite: bool | None) -> TrainOutcome:
     training = loaded.training
     views, plan, job = training.views, training.plan, training.job
     last = {name: value for name, value in history.curve[-1].items() if name != "step"}
@@ -142,8 +165,8 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
         tokens=history.tokens,
         terms=jsonable(last),
         curve=[jsonable(point) for point in thinned(history.curve)],
-        stopped_early="diverged" if history.stop_reason is not None else None,
-        stop_reason=history.stop_reason,
+        stopped_early="diverged" if history.stop_reason is not None else "beaten" if history.beaten else None,
+        stop_reason=history.stop_reason or history.beaten,
         weights_finite=finite,
         parameters=loaded.parameters,
         peak_memory_mib=history.peak_memory_mib,
@@ -158,6 +181,7 @@ def outcome_of(loaded: Loaded, history: History, finite: bool) -> TrainOutcome:
             "epoch": f"one pass over view {plan.anchor}",
             **history.conventions,
         },
+        probes=history.probes,
     )
 
 

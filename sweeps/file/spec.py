@@ -36,6 +36,7 @@ from unlearn_sweep.sweeps.file.prompt import check_prompt, check_thinking
 from unlearn_sweep.sweeps.file.pydantic_errors import report, without
 from unlearn_sweep.sweeps.file.recipes import check_recipes
 from unlearn_sweep.sweeps.file.requests import check_requests
+from unlearn_sweep.sweeps.file.stopping import check_stopping
 from unlearn_sweep.sweeps.file.tasks import read_tasks, with_tasks
 from unlearn_sweep.sweeps.file.tokenizers import check_tokenizers
 from unlearn_sweep.sweeps.file.training import TrainingSpace, check_training_space, read_training_space
@@ -194,6 +195,7 @@ def _check_together(
     check_prior(file.search, spaces, collector)
     check_warm_start(file.search.warm_start, spaces, folder, collector)
     check_learn_from(file.search, spaces, folder, collector)
+    check_stopping(file, spaces, collector)
     checks.check_tracking(file.tracking.mlflow, collector)
     if machine is not None:
         checks.check_fits(file, machine, collector)

@@ -11,6 +11,7 @@ from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.search_space import Choice, Dimension, Fixed, MethodSpace
 from unlearn_sweep.engine.stages.recipes import recipe_of
 from unlearn_sweep.engine.stages.view_reads import Values, method_reads, reads_vague, refuses
+from unlearn_sweep.engine.stopping.rows import PROBED_KINDS, probed_rows
 from unlearn_sweep.evaluators.benchmarks.benchmark import Benchmark
 from unlearn_sweep.evaluators.benchmarks.catalog import BENCHMARKS
 from unlearn_sweep.evaluators.benchmarks.tables import ENDINGS
@@ -60,6 +61,7 @@ def other_obstacles(job: SweepJob, benchmark: Benchmark) -> tuple[str, ...]:
             *_metrics(job, benchmark),
             *_utility_groups(job, benchmark),
             *_floors(job),
+            *_probes(job, benchmark),
             *thinking_obstacles(job, benchmark),
             *optimizer_obstacles(job),
         ]
@@ -261,6 +263,18 @@ def _holdout_advice(benchmark: str) -> str:
     if "holdout_path" in options:
         return "give benchmark.holdout_path, a file of such rows"
     return "take a benchmark that has them"
+
+
+def _probes(job: SweepJob, benchmark: Benchmark) -> Iterator[str]:
+    """Yield a sentence if trainings are to be stopped and a probe has no rows to read."""
+    if job.search.stop_trainings is None:
+        return
+    for name, rows in zip(("forget", "utility"), probed_rows(benchmark), strict=True):
+        if not rows:
+            yield (
+                f"search.stop_trainings probes the probability of {name} answers, and {benchmark.name} has no "
+                f"{name} rows of kind {listing(PROBED_KINDS)}: remove it"
+            )
 
 
 def _floors(job: SweepJob) -> Iterator[str]:

@@ -28,14 +28,15 @@ LINES_SHOWN = 200
 LOST = {
     "Failed": "They ended with an error and are not on the front.",
     "Collapsed": "The model broke; it was not attacked further. Scores up to there are kept.",
+    "Stopped": "Their trainings were stopped: the front would beat their ends. Nothing was measured.",
     "Without an objective": "Complete, but an objective has no value.",
     "Infeasible": "They do not meet the sweep's constraints: on no front, and never recommended.",
     "Unmoved": "The forget metrics did not move: these settings are too weak here, so their scores say nothing else.",
     "Attacks skipped": "They could no longer reach the front; their Rob is an upper bound.",
     "Duplicates": "The same setting and seed as an earlier trial: settled from it, not run.",
 }
-_STATE_TITLES = {"failed": "Failed", "collapsed": "Collapsed", "duplicate": "Duplicates"}
-STATES = ("complete", "running", "collapsed", "failed", "duplicate")
+_STATE_TITLES = {"failed": "Failed", "collapsed": "Collapsed", "stopped": "Stopped", "duplicate": "Duplicates"}
+STATES = ("complete", "running", "collapsed", "stopped", "failed", "duplicate")
 
 OBJECTIVE_LABELS = {
     "ue": "UE",

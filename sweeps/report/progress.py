@@ -162,6 +162,7 @@ class LiveProgress:
             "stage_finished": f"{what} finished{took}",
             "stage_reused": f"{what} reused",
             "stage_failed": f"{what} failed{took}",
+            "stage_stopped": f"{what} stopped{took}",
             "attack_skipped": f"{what} skipped",
             "stage_lost": f"{what} begun again, lost{took}",
             "trial_lost": f"{what} begun again",
@@ -193,7 +194,7 @@ class LiveProgress:
         parts = [f"{self.settled}/{self.wanted} trials", duration(self.timeline.elapsed_seconds(now, alive=True))]
         if left is not None:
             parts.append(f"about {duration(left)} left")
-        parts += [f"{states.count(state)} {state}" for state in ("failed", "collapsed") if state in states]
+        parts += [f"{states.count(state)} {state}" for state in ("failed", "collapsed", "stopped") if state in states]
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(self.wanted, self.settled, width=30)
         line.add_row(Text(self.directory.name, style="bold"), bar, Text(", ".join(parts)))

@@ -289,7 +289,7 @@ class Timeline:
     def _stage(self, event: Event, stage: str) -> None:
         cost = self.costs.setdefault((stage, event.trial is not None), StageCost())
         seconds = event.seconds or 0.0
-        if event.event == "stage_finished":
+        if event.event in ("stage_finished", "stage_stopped"):
             cost.runs += 1
             cost.seconds += seconds
         elif event.event == "stage_failed":

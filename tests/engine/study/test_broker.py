@@ -271,3 +271,17 @@ def test_a_duplicate_is_told_as_its_twin_so_that_gp_goes_on(tmp_path: Path) -> N
     asked = _drain(broker, at_once=1, rng=random.Random(0))
     assert "duplicate_of" in {name for trial in broker.study.get_trials() for name in trial.user_attrs}
     assert sorted(str(proposal.params["retain"]) for proposal in asked) == list("abcdefgh")
+
+
+def test_a_stopped_trial_is_a_point_to_keep_away_from(tmp_path: Path) -> None:
+    """Oracle: a collapsed trial, whose end is known to be bad. Neither has objectives."""
+    told = []
+    for state in ("collapsed", "stopped"):
+        broker = _broker(tmp_path / state, trials=4)
+        proposal = broker.ask()
+        assert proposal is not None
+        broker.settle(_record(proposal, state=state, ue=None, ut=None, rob=None))
+        trial = broker.study.get_trials()[0]
+        told.append((trial.state.name, trial.values, trial.system_attrs))
+    assert told[0] == told[1]
+    assert told[0][0] == "PRUNED"

@@ -1,0 +1,1 @@
+"""Stop a training whose end would be beaten: the settings, the rule, and what stopping cost."""
