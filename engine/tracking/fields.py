@@ -196,6 +196,8 @@ def _add_tags(fields: Fields, record: TrialRecord, *, sweep: str, sweep_id: str,
         "rob_is_bound": record.rob_is_bound,
         "code": record.code,
         "infeasible": record.infeasible,
+        "stops_at": record.stopping.share if record.stopping is not None else None,
+        "ran_anyway": record.stopping.ran_anyway if record.stopping is not None else None,
     }
     for name, value in tags.items():
         fields.tag(name, value)
@@ -329,7 +331,7 @@ def add_training(fields: Fields, outcome: TrainOutcome) -> None:
                 fields.metric(f"train/{name}", value, step=position if step is None else int(step))
     for name, count in missing.items():
         fields.tag(f"no_value.train/{name}", f"{count} of {len(outcome.curve)} points missing or not finite")
-    for probe in outcome.probes:
+    for probe in {probe.step: probe for probe in outcome.probes}.values():  # of few steps, several shares have one
         for name, value in (("forget", probe.forget), ("retain", probe.retain)):
             fields.metric(f"train/probe_{name}", value, step=probe.step, reason="not finite")
     fields.tag("train.stopped_early", outcome.stopped_early)

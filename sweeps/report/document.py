@@ -23,6 +23,7 @@ from unlearn_sweep.engine.store.records import (
     Robustness,
     RobustnessScores,
     SeedScore,
+    StopDecision,
     TrialRecord,
     TrialState,
     code_versions,
@@ -45,6 +46,7 @@ from unlearn_sweep.sweeps.report.provenance import Prices, Provenance, provenanc
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState
 from unlearn_sweep.sweeps.report.requests import AfterRequest, after_requests
 from unlearn_sweep.sweeps.report.savings import Savings, savings
+from unlearn_sweep.sweeps.report.stopping import Stopping, stopping_of
 from unlearn_sweep.sweeps.report.timeline import OpenTrial, Timeline
 from unlearn_sweep.sweeps.report.training_curve import TrainingCurve, training_curve
 from unlearn_sweep.sweeps.report.uncertainty import Half, alike, chosen_half, standard_errors
@@ -73,6 +75,7 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
         front_probability: Probability to be on the front (`FrontNoise.probability`); None if it is not known.
         cautions: What a reader must know before trusting the numbers (`cautions.cautions`).
         training: Losses over the steps of its training; None if it has not trained.
+        stopping: At which share of its steps its training stopped, or would have stopped although it ran on.
     """
 
     key: str | None
@@ -104,6 +107,7 @@ class ReportTrial(RobustnessScores, EvaluationScores, View):
     front_probability: float | None = None
     cautions: list[str] = Field(default_factory=list)
     training: TrainingCurve | None = None
+    stopping: StopDecision | None = None
 
 
 _SHARED_FIELDS = tuple(
@@ -140,6 +144,7 @@ class Report(View):
         published: Published numbers of the same benchmark and methods.
         requests: Objectives of all trials after each request to forget; empty for a sweep without requests.
         attackers: What searched attackers leave of front members and of both controls, against their budget.
+        stopping: What stopping trainings saved and cost; None for a sweep that stops none.
         tracking: The MLflow setting: "auto", "off" or an address.
         tracking_page: Address of MLflow's page of the sweep; None if the sweep is not in MLflow.
         versions: Package versions at the last start of the sweep.
@@ -178,6 +183,7 @@ class Report(View):
     prompt: PromptFinding | None
     stages: list[StageTime]
     pruning: Savings
+    stopping: Stopping | None
     time: TimeAccount
     judging: list[JudgingCost]
     tracking: str
@@ -245,6 +251,7 @@ def make_report(data: SweepData, prices: Prices | None = None) -> Report:
         prompt=_cleaned(prompt_finding(data), cleaner),
         stages=stage_times(data.timeline),
         pruning=savings(data.trials, data.timeline),
+        stopping=stopping_of(data),
         time=time_account(data.timeline, elapsed=elapsed, slots=slots, running=in_stages),
         judging=judging,
         tracking=cleaner.text(str(data.spec_value("mlflow") or "auto")),

@@ -21,6 +21,7 @@ from unlearn_sweep.sweeps.report.judging import judging_text
 from unlearn_sweep.sweeps.report.picks import Pick
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
+from unlearn_sweep.sweeps.report.stopping import stopping_text
 from unlearn_sweep.sweeps.report.sureness import sureness
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
 
@@ -171,6 +172,19 @@ def time_line(report: Report) -> str:
     judging = judging_text(report.judging)
     judged = "" if judging is None else f"<p>Asked of judges: {escape(judging)}.</p>"
     return f"<p>Where the time went: {escape(time_text(report.time))}.</p>{judged}"
+
+
+def stopping_part(report: Report) -> str:
+    """Render what stopping trainings saved and cost; empty for a sweep that stops none."""
+    found, text = report.stopping, stopping_text(report.stopping)
+    if found is None or text is None:
+        return ""
+    lists = [
+        f"<p>{label}: {escape(trials_text(numbers))}.</p>"
+        for label, numbers in (("Stopped", found.stopped), ("Ran on to measure it", found.ran_anyway))
+        if numbers
+    ]
+    return f"<h3>Trainings stopped on their way</h3><p>{escape(text[0].upper() + text[1:])}.</p>{''.join(lists)}"
 
 
 def saved_table(report: Report) -> str:

@@ -31,6 +31,7 @@ from unlearn_sweep.sweeps.report.html_parts import (
     saved_table,
     seed_table,
     stage_table,
+    stopping_part,
     time_line,
     warnings,
 )
@@ -81,7 +82,7 @@ def render_page(report: Report, answers: AnswerSheet | None = None, *, live: boo
         "volume": _volume(report),
         "time": time_line(report),
         "stages": stage_table(report),
-        "saved": saved_table(report),
+        "saved": saved_table(report) + stopping_part(report),
         "lost": lost_tables(report),
         "provenance": provenance_section(report),
         "again": run_again(report),

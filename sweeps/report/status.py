@@ -21,6 +21,7 @@ from unlearn_sweep.sweeps.report.estimate import slots_of, time_left, utilisatio
 from unlearn_sweep.sweeps.report.picks import balance, values_of
 from unlearn_sweep.sweeps.report.records import SweepData, SweepState, read_sweep
 from unlearn_sweep.sweeps.report.savings import Savings, savings, savings_text
+from unlearn_sweep.sweeps.report.stopping import Stopping, stopping_of, stopping_text
 from unlearn_sweep.sweeps.report.training import training_text
 
 FRONT_ROWS = 10
@@ -98,6 +99,7 @@ class Status(_Part):
     elapsed_seconds: float
     compute_seconds: dict[str, float]
     pruning: Savings
+    stopping: Stopping | None
     time: TimeAccount
     slots: int | None
     utilisation: float | None
@@ -128,6 +130,8 @@ def render(state: dict[str, Any]) -> RenderableType:
     blocks.append(Text(f"time: {time_text(shown.time)}", style="dim"))
     if (saved := savings_text(shown.pruning)) is not None:
         blocks.append(Text(f"pruning: {saved}", style="dim"))
+    if (stopped := stopping_text(shown.stopping)) is not None:
+        blocks.append(Text(f"stopping: {stopped}", style="dim"))
     if shown.running:
         blocks.append(_running_table(shown))
     if shown.front:
@@ -174,6 +178,7 @@ def _status(data: SweepData, now: float) -> Status:
         elapsed_seconds=elapsed,
         compute_seconds=_compute_seconds(data),
         pruning=savings(data.trials, timeline),
+        stopping=stopping_of(data),
         time=time_account(timeline, elapsed=elapsed, slots=slots, running=in_stages),
         slots=slots,
         utilisation=utilisation(timeline, elapsed=elapsed, slots=slots, running=in_stages),

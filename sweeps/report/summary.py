@@ -30,6 +30,7 @@ from unlearn_sweep.sweeps.report.html_parts import settings_text
 from unlearn_sweep.sweeps.report.requests import request_text
 from unlearn_sweep.sweeps.report.savings import savings_text
 from unlearn_sweep.sweeps.report.seeds import spread_text
+from unlearn_sweep.sweeps.report.stopping import stopping_text
 from unlearn_sweep.sweeps.report.summary_text import answer
 from unlearn_sweep.sweeps.report.sureness import sureness
 from unlearn_sweep.sweeps.report.values import trials_text, with_error
@@ -57,6 +58,8 @@ def final_table(directory: Path | str, console: Console) -> None:
         console.print(Text(f"trial {trial.number} ({trial.method}) {trial.unmoved}", style="yellow"), soft_wrap=True)
     if (saved := savings_text(report.pruning)) is not None:
         console.print(Text.assemble((f"{'Pruning':<10}", "bold"), saved), soft_wrap=True, highlight=False)
+    if (stopped := stopping_text(report.stopping)) is not None:
+        console.print(Text.assemble((f"{'Stopping':<10}", "bold"), stopped), soft_wrap=True, highlight=False)
     for label, text in _places(report, directory):
         console.print(Text.assemble((f"{label:<10}", "bold"), text), soft_wrap=True, highlight=False)
 

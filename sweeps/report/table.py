@@ -73,6 +73,8 @@ def trial_line(trial: ReportTrial) -> dict[str, Any]:
     line |= {"cautions": "; ".join(trial.cautions)} if trial.cautions else {}
     line |= {f"{name}_missing": reason for name, reason in missing_reasons(trial).items()}
     line |= {f"param.{name}": value for name, value in trial.params.items()}
+    if trial.stopping is not None:
+        line |= {"stops_at": trial.stopping.share, "ran_anyway": trial.stopping.ran_anyway}
     for attack in trial.attacks:
         line[f"attack.{attack.attack}"] = attack.value
         line[f"attack.{attack.attack}.standard_error"] = attack.standard_error

@@ -20,6 +20,7 @@ from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 from unlearn_sweep.engine.store.stages import StageStore
 from unlearn_sweep.evaluators.front import hypervolume
+from unlearn_sweep.sweeps.report.build import load_report
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +102,23 @@ def test_a_reproducible_sweep_decides_alike_after_its_records_are_lost(tmp_path:
     ]
 
 
-def added(point: tuple[float, float, float] | None, others: list[tuple[float, float, float]]) -> float:
+def test_the_report_has_the_regret(swept: tuple[SweepJob, list[TrialRecord]]) -> None:
+    """By hand: the hypervolume with each trial that ran anyway less that without, beside all that would not stop."""
+    job, records = swept
     base = (0.0, 0.0, 0.0)
-    return 0.0 if point is None else hypervolume([*others, point], base) - hypervolume(others, base)
+    points = {one.number: (one.ue, one.ut, one.rob) for one in records if one.state == "complete"}
+    anyway = [one.number for one in records if one.stopping is not None and one.stopping.ran_anyway]
+    assert not any(one.rob_is_bound for one in records if one.number in anyway)
+    others = [point for number, point in points.items() if number not in anyway and not records[number].rob_is_bound]
+    gains = [hypervolume([*others, points[number]], base) - hypervolume(others, base) for number in anyway]
+    stopped = [one for one in records if one.state == "stopped"]
+    found = load_report(job.directory).stopping
+    assert found is not None
+    assert (found.stopped, found.ran_anyway) == ([one.number for one in stopped], anyway)
+    assert found.regret == pytest.approx(len(stopped) * sum(gains) / len(gains))
+    assert sum(gains) > 0
+    saved = 0.0
+    for one in stopped:
+        assert one.training is not None
+        saved += one.training.seconds * (one.training.planned_steps / one.training.steps - 1)
+    assert found.seconds_saved == pytest.approx(saved)

@@ -35,7 +35,7 @@ def test_states_gates_and_device_hours() -> None:
     tally = Tally()
     ended = [tally.apply(entry, HELD) for entry in LOG]
     assert tally.states(5) == {
-        "complete": 1, "collapsed": 1, "failed": 0, "duplicate": 0, "running": 1, "waiting": 2
+        "complete": 1, "collapsed": 1, "stopped": 0, "failed": 0, "duplicate": 0, "running": 1, "waiting": 2
     }  # fmt: skip
     assert [stage for stage in ended if stage] == [
         StageEnd(stage="prepare:original", result="finished", seconds=10.0),
@@ -46,6 +46,15 @@ def test_states_gates_and_device_hours() -> None:
     assert tally.gates == {"collapsed": 1}
     assert tally.skipped_attacks == 1
     assert tally.device_seconds == pytest.approx({"GPU": 16 * 2 + 3 * 0.5, "CPU": 16 * 4 + 3})
+
+
+def test_a_stopped_training_held_its_devices() -> None:
+    tally = Tally()
+    ended = tally.apply(event("stage_stopped", trial=3, stage="unlearn", seconds=2.0), HELD)
+    tally.apply(event("trial_settled", trial=3, data={"state": "stopped"}), HELD)
+    assert ended == StageEnd(stage="unlearn", result="stopped", seconds=2.0)
+    assert tally.device_seconds == {"GPU": 4.0, "CPU": 8.0}
+    assert (tally.gates, tally.states(1)["stopped"]) == ({"stopped": 1}, 1)
 
 
 def test_a_new_driver_has_no_running_trials() -> None:

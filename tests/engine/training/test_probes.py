@@ -98,15 +98,13 @@ def test_probes_change_nothing(
 
 def measured(folder: str | Path, benchmark: Benchmark) -> list[float]:
     model, tokenizer = load_model(str(folder), dtype="float32", device="cpu"), load_tokenizer(str(folder))
-    return [
-        float(
-            evaluate_rows(
-                model, tokenizer, list(rows)[:ROWS], metrics=["probability"], template=benchmark.template,
-                max_new_tokens=4,
-            ).table["probability"].mean()
-        )
+    tables = [
+        evaluate_rows(
+            model, tokenizer, list(rows)[:ROWS], metrics=["probability"], template=benchmark.template, max_new_tokens=4
+        ).table
         for rows in probed_rows(benchmark)
-    ]  # fmt: skip
+    ]
+    return [float(table["probability"].to_numpy().mean()) for table in tables]
 
 
 @pytest.mark.parametrize("values", [{}, {"lora": LORA}, {"micro_batch_size": 1}, ZERO[3]], ids=str)
