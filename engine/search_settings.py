@@ -55,7 +55,9 @@ class SearchOptions(Settings):
         description="where original and gold leave an objective without a value for every trial: stop before the "
         "search, or go on with the others",
     )
-    stop_trainings: Annotated[StopTrainings | None, BeforeValidator(stopping_of)] = Field(
+    stop_trainings: Annotated[
+        StopTrainings | None, BeforeValidator(stopping_of, json_schema_input_type=bool | StopTrainings | None)
+    ] = Field(
         default=None,
         description="stop trainings that the front would beat, judged by probes on their way: true, or settings; left "
         "out: every training runs to its end",

@@ -133,6 +133,10 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
     Raises:
         ExportError: the weights do not exist or were evicted; the message says how to get them.
     """
+    if record.state == "stopped":
+        raise ExportError(
+            f"trial {record.number} left no model: {record.reason or 'its training was stopped'}", advice=ANOTHER_TRIAL
+        )
     key = record.stage_keys.get("unlearn")
     store = StageStore(snapshot.folder.resolve().parent)
     places = [store.model_folder(key)] if key else []
@@ -149,10 +153,6 @@ def model_folder(snapshot: Snapshot, record: TrialRecord) -> Path:
             f"trial {record.number} failed in {record.failed_stage or 'an unnamed stage'} and left no model: "
             f"{record.reason or 'no reason recorded'}",
             advice=ANOTHER_TRIAL,
-        )
-    if record.state == "stopped":
-        raise ExportError(
-            f"trial {record.number} left no model: {record.reason or 'its training was stopped'}", advice=ANOTHER_TRIAL
         )
     if snapshot.front is not None and record.key in snapshot.front.front:
         raise ExportError(

@@ -22,8 +22,9 @@ class Tried:
     Attributes:
         number: number of the trial in the sweep.
         params: its searched parameters, by name.
-        outcome: "collapsed" if the model broke; "failed" if it has no result for another reason, or repeats an earlier
-            trial; "running" if its result is not known yet.
+        outcome: "collapsed" if the model broke, or its training was stopped, since the front would beat its end;
+            "failed" if it has no result for another reason, or repeats an earlier trial; "running" if its result is not
+            known yet.
         values: objectives in [0, 1], higher is better, by name ("ue", "ut", "rob"); empty unless complete.
         feasible: whether it meets the constraints of the search; False unless complete.
         errors: standard error over facts of each objective, by name; one that is unknown is left out.

@@ -10,6 +10,7 @@ from unlearn_sweep.methods.catalog import card, in_two
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
 from unlearn_sweep.sweeps.file.problem_collector import ProblemCollector
+from unlearn_sweep.sweeps.file.problems import listing
 
 OPTION = ("search", "stop_trainings")
 
@@ -36,6 +37,9 @@ def check_stopping(file: SweepFile, spaces: Sequence[MethodSpace], collector: Pr
     if trials <= settings.learn_from and file.search.sampler != "grid":
         text = f"no training can be stopped: the first {settings.learn_from} trials only teach, and there are {trials}"
         collector.note(OPTION, text)
+    else:
+        shares = listing([f"{rung:.0%}" for rung in settings.rungs])
+        collector.note(OPTION, f"a training may stop after {shares} of its steps; plans count each to its end")
 
 
 def why_unprobed(method: str) -> str | None:

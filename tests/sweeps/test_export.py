@@ -126,6 +126,15 @@ def test_an_evicted_model_comes_with_the_lines_that_train_it_again(stored: Path,
     assert not (tmp_path / "model").exists()
 
 
+def test_a_stopped_trial_has_no_model_whoever_trained_its_setting(stored: Path, tmp_path: Path) -> None:
+    """Another sweep has trained the same setting to its end: that is not this trial's model."""
+    sweep = tmp_path / "runs" / "demo"
+    shutil.copytree(stored.parent, tmp_path / "runs")
+    write_trial(sweep, trial(0, state="stopped", reason="stopped after 25% of its steps", ue=None, ut=None, rob=None))
+    with pytest.raises(ExportError, match="trial 0 left no model: stopped after 25% of its steps"):
+        export_trial(sweep, "0", tmp_path / "model")
+
+
 def test_a_failed_trial_says_why_there_is_no_model(stored: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="trial 2 failed in unlearn and left no model: ValueError: no rows"):
         export_trial(stored, "2", tmp_path / "model")

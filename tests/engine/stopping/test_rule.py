@@ -43,15 +43,19 @@ def by_definition(
 def test_the_rule_is_its_definition(attacked: bool) -> None:
     draw, found = random.Random(7), set[int | None]()
 
-    def pair() -> tuple[float, float]:
-        return draw.random(), draw.random()
+    def value() -> float:
+        """Often one of few, so that there are ties and values at both ends."""
+        return draw.choice([0.0, 0.5, 1.0]) if draw.random() < 0.5 else draw.random()
 
-    for _ in range(300):
-        front = [(draw.random(), draw.random(), draw.random() if attacked else 1.0) for _ in range(4)]
+    def pair() -> tuple[float, float]:
+        return value(), value()
+
+    for _ in range(600):
+        front = [(value(), value(), value() if attacked else 1.0) for _ in range(4)]
         ended = [
             Ended(
                 [pair() for _ in range(3)],
-                None if draw.random() < 0.1 else (draw.random(), draw.random(), draw.random() if attacked else 1.0),
+                None if draw.random() < 0.1 else (value(), value(), value() if attacked else 1.0),
             )
             for _ in range(draw.randint(5, 12))
         ]

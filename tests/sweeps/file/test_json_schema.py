@@ -44,6 +44,8 @@ def test_shipped_files_fit(path: Path) -> None:
         {"attacks": "attacks: [relearn, {quantize: }, {chain: [quantize, prefill]}, {prefill: {text: x}}]"},
         {"attacks": "attacks: [{preset: full_stack}, prefill]"},
         {"search": "search: {max_concurrent: 3, constraints: {ut: '>= 0.5'}, budget: {gpu_hours: 1.5}}"},
+        {"search": "search: {stop_trainings: true}"},
+        {"search": "search: {stop_trainings: {rungs: [0.5], sure: 0.9}}"},
         {"gold": "gold: {train: {config: {hidden_size: 8, tie_word_embeddings: true}}}"},
         {"evaluators": "evaluators: {ut: [model_utility]}", "training": "training: {gradient_clip: null}"},
     ],

@@ -31,6 +31,9 @@ def other(tmp_path: Path) -> Path:
         trial(2, params={**inside, "beta": 0.2}, state="collapsed", ue=None, ut=None, rob=None, attacks=[]),
         trial(3, params={**inside, "beta": 0.3}, state="failed", ue=None, ut=None, rob=None),
         trial(4, params={**inside, "beta": 0.4}, rob=None),  # no value
+        trial(
+            6, params={**inside, "beta": 0.6}, state="stopped", ue=None, ut=None, rob=None, attacks=[]
+        ),  # unknown end
         trial(5, params={**inside, "beta": 0.5}, ue=0.0, ut=0.1, rob=0.2),  # beaten, and told all the same
     ]
     return write_sweep(tmp_path / "other", records)

@@ -98,7 +98,9 @@ def test_every_method_but_these_is_served() -> None:
 
 def test_a_search_too_short_to_stop_anything_is_noted() -> None:
     assert any("first 10 trials only teach" in note for note in spec_of("trials: 10, stop_trainings: true").notes)
-    assert not any("only teach" in note for note in spec_of("trials: 11, stop_trainings: true").notes)
+    (longer,) = spec_of("trials: 11, stop_trainings: {rungs: [0.1, 0.5]}").notes
+    assert "may stop after 10%, 50% of its steps" in longer
+    assert not spec_of("trials: 11").notes
 
 
 def test_a_benchmark_without_rows_to_probe_is_an_obstacle(tmp_path: Path) -> None:
