@@ -2,10 +2,10 @@
 
     python bench/search_beliefs.py
 
-Every other trial of each method is the recorded sweep, the rest another one that a user knows. Beliefs of each method:
-none; the published defaults that lie in its ranges; the best setting of the other sweep; and a misleading one, the
-worst of the same. Best: highest harmonic mean of UE, UT and Rob. Prints the median hypervolume over seeds after some trials,
-as a share of that of all trials of the recorded half.
+Every other trial of each method is the recorded sweep, the rest another one that a user knows. Beliefs of each
+method: none; the published defaults that lie in its ranges; the best setting of the other sweep; and a misleading
+one, the worst of the same. Best: highest harmonic mean of UE, UT and Rob. Prints the median hypervolume over seeds
+after some trials, as a share of that of all trials of the recorded half.
 """
 
 from __future__ import annotations
