@@ -71,7 +71,7 @@ class BrokerSearcher(Searcher):
         try:
             run()
         except BaseException as error:  # `search` raises it in the driver's thread
-            self.error = self.error or error
+            self.error = self.error or _without_tune(error)
         self.ended.set()
 
     def abandon(self) -> None:
@@ -85,7 +85,7 @@ class BrokerSearcher(Searcher):
         try:
             return self._suggest(trial_id)
         except Exception as error:  # Tune would retry forever; `search` raises it in the driver's thread
-            return self._fail(error)
+            return self.fail(error)
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         task = self._next_task() if self._free else None
@@ -116,7 +116,7 @@ class BrokerSearcher(Searcher):
                 self._driver.settle(task, unpacked(TrialRecord, result[RECORD]))
                 (self._tasks / task.holder).unlink(missing_ok=True)
         except Exception as failure:  # `search` raises it in the driver's thread
-            self._fail(failure)
+            self.fail(failure)
         if not self._again and not self._running and self._driver.no_more_tasks():
             self.ended.set()
 
@@ -131,7 +131,8 @@ class BrokerSearcher(Searcher):
         else:
             self._driver.lost(task, f"the trial's process was lost {self._losses[task.holder]} times")
 
-    def _fail(self, error: BaseException) -> str:
+    def fail(self, error: BaseException) -> str:
+        """End the search with an error; the first one counts."""
         self.error = self.error or error
         self.ended.set()
         return Searcher.FINISHED
@@ -148,18 +149,38 @@ class BrokerSearcher(Searcher):
 
 
 class TrialErrorLogger(tune.Callback):
-    """Logs the exception that Tune stored for a failed trial. Tune does not pass it to the searcher."""
+    """Logs the exception that Tune stored for a failed trial. Tune does not pass it to the searcher.
 
-    def __init__(self, events: EventLog) -> None:
-        self._events = events
+    A full disk, of the trial's process or under the log, is passed to `fail`: it is no fault of the trial.
+    """
+
+    def __init__(self, events: EventLog, fail: Callable[[BaseException], object]) -> None:
+        self._events, self._fail = events, fail
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         path = trial.pickled_error_file  # local path; Tune's own reader uses the path it is copied to later
-        if path is None or not Path(path).exists():
-            return
-        reason = reason_of(cloudpickle.loads(Path(path).read_bytes())).partition("\n")[0]
-        number = int(str(trial.config["holder"]).partition("-")[0])
-        self._events.append("note", trial=number, reason=f"its process: {reason}")
+        if path is not None and Path(path).exists():
+            self.log(int(str(trial.config["holder"]).partition("-")[0]), Path(path))
+
+    def log(self, number: int, path: Path) -> None:
+        """Log the exception of a trial's process that Tune stored in a file. An error of its own goes to `fail`."""
+        try:
+            reason = reason_of(cloudpickle.loads(path.read_bytes())).splitlines()
+            if any(durable.says_disk_full(line) for line in reason):
+                raise durable.DiskFullError(f"trial {number}: {reason[-1]}")
+            self._events.append("note", trial=number, reason=f"its process: {reason[0]}")
+        except (OSError, EOFError, durable.DiskFullError) as error:  # Tune would end with an error of its own
+            self._fail(error)
+
+
+def _without_tune(error: BaseException) -> BaseException:
+    """Return the full disk behind an error that Tune raised, or `error` itself."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if durable.says_disk_full(behind):
+            return error if isinstance(error, OSError) else durable.DiskFullError(str(behind).strip().splitlines()[-1])
+        behind = behind.__cause__ or behind.__context__
+    return error
 
 
 def trial_function(config: dict[str, Any]) -> None:
@@ -207,7 +228,7 @@ def own_machine_lives() -> bool:
     return any(node["NodeID"] == own and node["Alive"] for node in ray.nodes())
 
 
-def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:
+def _tuner(job: SweepJob, prepared: Prepared, searcher: BrokerSearcher) -> tune.Tuner:
     space = {"job": job.model_dump_json(), "prepared": prepared.model_dump_json()}
     return tune.Tuner(
         tune.with_resources(_with_constants(space), driver_resources()),
@@ -222,7 +243,7 @@ def _tuner(job: SweepJob, prepared: Prepared, searcher: Searcher) -> tune.Tuner:
             name="tune",
             storage_path=str(job.directory / "ray"),
             verbose=0,
-            callbacks=[TrialErrorLogger(EventLog(job.directory / "events.jsonl"))],
+            callbacks=[TrialErrorLogger(EventLog(job.directory / "events.jsonl"), searcher.fail)],
             failure_config=tune.FailureConfig(max_failures=0),  # the searcher retries a lost trial
         ),
     )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import pickle
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayTaskError
+from ray.tune import TuneError
 from ray.tune.search import Searcher
 
 from tests.support.sweep_folder import trial
 from unlearn_sweep.engine.on_ray.compress import packed, unpacked
-from unlearn_sweep.engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher
+from unlearn_sweep.engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher, TrialErrorLogger
 from unlearn_sweep.engine.stages.trial_task import TrialTask
+from unlearn_sweep.engine.store.durable import DiskFullError
+from unlearn_sweep.engine.store.events import EventLog
 from unlearn_sweep.engine.store.records import TrialRecord
 
 
@@ -76,3 +83,45 @@ def test_a_parcel_holds_what_was_put_in_and_is_smaller() -> None:
     assert len(packed(record)) < len(record.model_dump_json()) / 2
     with pytest.raises(ValueError, match="not a packed TrialRecord"):
         unpacked(TrialRecord, "00000")
+
+
+def stored(folder: Path, error: BaseException) -> Path:
+    """The file in which Tune stores the error that ended a trial's process."""
+    path = folder / "error.pkl"
+    path.write_bytes(pickle.dumps(error))
+    return path
+
+
+@pytest.mark.parametrize("cause", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), ValueError("a bug")])
+def test_a_full_disk_of_a_trial_s_process_ends_the_search_in_plain_words(tmp_path: Path, cause: Exception) -> None:
+    """Met in a fault test on a busy machine: the disk filled up while a trial wrote its first event."""
+    searcher = BrokerSearcher(Counting(), ["bench"], tmp_path / "tasks")
+    events = EventLog(tmp_path / "events.jsonl")
+    with pytest.raises(RayTaskError) as raised:
+        raise RayTaskError("train", f"Traceback ...\n{type(cause).__name__}: {cause}", cause)
+    TrialErrorLogger(events, searcher.fail).log(7, stored(tmp_path, raised.value))
+    full = isinstance(cause, OSError)
+    assert isinstance(searcher.error, DiskFullError if full else type(None))
+    assert searcher.ended.is_set() == full
+    assert [event.trial for event in events.read()] == ([] if full else [7])
+
+
+def test_a_full_disk_under_tune_itself_is_found_behind_its_error(tmp_path: Path) -> None:
+    def fit() -> None:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise TuneError("the callback failed") from error
+
+    searcher = BrokerSearcher(Counting(), ["bench"], tmp_path / "tasks")
+    searcher.guard(fit)
+    assert isinstance(searcher.error, DiskFullError)
+    assert str(searcher.error).endswith("No space left on device")
+
+
+def test_a_log_that_cannot_be_written_ends_the_search_with_the_reason(tmp_path: Path) -> None:
+    searcher = BrokerSearcher(Counting(), ["bench"], tmp_path / "tasks")
+    (tmp_path / "log").write_text("a file where a folder is wanted")
+    events = EventLog(tmp_path / "log" / "events.jsonl")
+    TrialErrorLogger(events, searcher.fail).log(7, stored(tmp_path, ValueError("a bug")))
+    assert isinstance(searcher.error, OSError)
