@@ -21,7 +21,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 from unlearn_sweep.engine.store.outside_code import outside_source, stable_name
-from unlearn_sweep.engine.store.syntax import normal_form_of, without_type_checking
+from unlearn_sweep.engine.store.syntax import normal_form_of, statements
 
 OWN = "unlearn_sweep"
 NOT_FOLLOWED = ("catalog", "cards", "records")
@@ -116,9 +116,9 @@ def _parsed(source: str, module: str) -> tuple[str, tuple[str, ...]]:
     return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(_own_imports(tree, module))
 
 
-def _own_imports(tree: ast.AST, module: str) -> Iterable[str]:
+def _own_imports(tree: ast.Module, module: str) -> Iterable[str]:
     packages = {OWN, module.partition(".")[0]}
-    for node in without_type_checking(tree):
+    for node in statements(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 Scope = dict[str, str]
 """Maps each name that a function binds to the name to write: a label for a plain local, else the name itself."""
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 LOOKS_AT_NAMES = frozenset({"locals", "eval", "exec", "vars", "dir"})
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Fields of statements that hold statements, or handlers and cases with such fields."""
 NOT_WRITTEN = frozenset({"ctx", "type_comment", "type_ignores", "kind"})
 
 
@@ -35,13 +41,16 @@ def normal_form_of(tree: ast.Module) -> str:
     return _Writer().text_of(tree)
 
 
-def without_type_checking(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield `node` and all nodes below it except those in blocks under `if TYPE_CHECKING`."""
-    yield node
-    skipped = set(map(id, node.body)) if isinstance(node, ast.If) and _is_type_checking(node.test) else set()
-    for child in ast.iter_child_nodes(node):
-        if id(child) not in skipped:
-            yield from without_type_checking(child)
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements at any depth, except those in blocks under `if TYPE_CHECKING`, in no order."""
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        skipped = isinstance(node, ast.If) and _is_type_checking(node.test)
+        for name in BLOCKS:
+            if not (skipped and name == "body"):
+                waiting += getattr(node, name, ())
 
 
 class _Writer:
@@ -52,15 +61,15 @@ class _Writer:
         self._made = 0
 
     def text_of(self, node: object) -> str:
-        if isinstance(node, list):
-            return f"[{' '.join(self.text_of(item) for item in _that_runs(node))}]"
-        if not isinstance(node, ast.AST):
-            return repr(node)
         if isinstance(node, ast.Name):
             return f"(Name {self._renamed(node.id)})"
-        if isinstance(node, FunctionNode):
+        if isinstance(node, list):
+            return f"[{' '.join([self.text_of(item) for item in _that_runs(node)])}]"
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        if isinstance(node, FUNCTIONS):
             return self._function(node)
-        if isinstance(node, Comprehension):
+        if isinstance(node, COMPREHENSIONS):
             return self._comprehension(node)
         if isinstance(node, ast.ExceptHandler) and node.name is not None:
             return f"(ExceptHandler {self._fields(node, ('type', 'body'))} {self._renamed(node.name)})"
@@ -71,10 +80,15 @@ class _Writer:
 
         Empty fields are omitted, so that fields that only newer Python versions have do not change the text.
         """
-        found = ((name, getattr(node, name, None)) for name in names if name not in NOT_WRITTEN)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
-            found = ((name, _undescribed(value) if name == "keywords" else value) for name, value in found)
-        return " ".join(f"{name}={self.text_of(value)}" for name, value in found if value is not None and value != [])
+        described = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field"
+        written: list[str] = []
+        for name in names:
+            value = getattr(node, name, None) if name not in NOT_WRITTEN else None
+            if described and name == "keywords":
+                value = _undescribed(value)
+            if value is not None and value != []:
+                written.append(f"{name}={self.text_of(value)}")
+        return " ".join(written)
 
     def _function(self, node: FunctionNode) -> str:
         """Write a function. Defaults, annotations and decorators belong to the enclosing scope, the body to its own."""
@@ -152,17 +166,67 @@ def _undescribed(keywords: object) -> object:
 # --- which names are plain locals -------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Below:
+    """What is below the statements of one function, in the order of `ast.walk`, read in one pass.
+
+    `declared` are names that this function or one inside it declares `global` or `nonlocal`, `ordered` all names in the
+    order of their first use, `in_classes` names inside class bodies. `looks` is whether it looks at names at run time.
+    """
+
+    declared: set[str] = field(default_factory=set)
+    ordered: dict[str, None] = field(default_factory=dict)
+    in_classes: set[str] = field(default_factory=set)
+    looks: bool = False
+
+
+def _below(body: Iterable[ast.AST]) -> _Below:
+    found = _Below()
+    for node in (inner for part in body for inner in _walk(part)):
+        kind = type(node)
+        if kind is ast.Name:
+            found.ordered.setdefault(node.id)
+            found.looks = found.looks or node.id in LOOKS_AT_NAMES
+        elif kind is ast.ExceptHandler and node.name is not None:
+            found.ordered.setdefault(node.name)
+        elif kind is ast.Global or kind is ast.Nonlocal:
+            found.declared.update(node.names)
+        elif kind is ast.ClassDef:
+            found.in_classes.update(inner.id for inner in _walk(node) if isinstance(inner, ast.Name))
+    return found
+
+
+def _walk(node: ast.AST) -> list[Any]:
+    """Return `node` and all nodes below it, in the order of `ast.walk`, which takes three times as long."""
+    found: list[ast.AST] = [node]
+    for one in found:
+        found.extend(_children(one))
+    return found
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """Return the child nodes in the order of the fields, as `ast.iter_child_nodes`."""
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if type(value) is list:
+            found += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.AST) and value._fields:  # `Load`, `Add` and their like name and bind nothing
+            found.append(value)
+    return found
+
+
 def _scope_of(node: FunctionNode, label: str) -> Scope:
     """Return the scope of a function. Only plain locals are renamed; parameters and other names are kept."""
     body = node.body if isinstance(node.body, list) else [node.body]
+    below = _below(body)
     bound, fixed = _bindings(body)
+    fixed |= below.declared | below.in_classes | (bound if below.looks else set())
     parameters = _parameters(node.args)
-    if any(isinstance(inner, ast.Name) and inner.id in LOOKS_AT_NAMES for part in body for inner in ast.walk(part)):
-        fixed |= bound
     plain = bound - fixed - parameters
-    renamed = {name: f"{label}.{place}" for place, name in enumerate(_in_order(body, plain))}
-    shared = _declared(body)  # `global` and `nonlocal` names are looked up in outer scopes
-    return {**{name: name for name in (bound | parameters) - shared}, **renamed}
+    renamed = {name: f"{label}.{place}" for place, name in enumerate(name for name in below.ordered if name in plain)}
+    # `global` and `nonlocal` names are looked up in outer scopes
+    return {**{name: name for name in (bound | parameters) - below.declared}, **renamed}
 
 
 def _parameters(args: ast.arguments) -> set[str]:
@@ -171,18 +235,20 @@ def _parameters(args: ast.arguments) -> set[str]:
 
 
 def _bindings(body: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
-    """Return the names that a function binds, and the names in it that must not be renamed."""
+    """Return the names that a function binds, and those of them that a statement fixes."""
     bound: set[str] = set()
-    fixed = _declared(body)
+    fixed: set[str] = set()
     for node in _own_nodes(body):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            bound.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
-            bound.add(node.name)
+        kind = type(node)
+        if kind is ast.Name:
+            if not isinstance(node.ctx, ast.Load):
+                bound.add(node.id)
+        elif isinstance(node, ast.ExceptHandler):
+            bound |= {node.name} if node.name is not None else set()
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             bound.add(node.name)
             fixed.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+        elif kind in (ast.Import, ast.ImportFrom):
             names = {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
             bound |= names
             fixed |= names
@@ -192,40 +258,36 @@ def _bindings(body: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.MatchMapping) and node.rest is not None:
             bound.add(node.rest)
             fixed.add(node.rest)
-    for node in (inner for part in body for inner in ast.walk(part)):
-        if isinstance(node, ast.ClassDef):
-            fixed |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
     return bound, fixed
 
 
-def _declared(body: Iterable[ast.AST]) -> set[str]:
-    """Return the names declared `global` or `nonlocal` in this function or in functions inside it."""
-    nodes = (node for part in body for node in ast.walk(part))
-    return {name for node in nodes if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
-
-
-def _own_nodes(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+def _own_nodes(body: Iterable[ast.AST]) -> Iterator[Any]:
     """Yield the nodes that may bind names of this function. Skip the bodies of functions and classes inside it.
 
     In a comprehension, only the targets of `:=` bind names of the function; its loop variables do not.
     """
-    for node in body:
+    waiting: list[Any] = list(body)
+    while waiting:
+        node = waiting.pop()
         yield node
-        if isinstance(node, ast.Lambda):
-            yield from _own_nodes([*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)])
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _own_nodes([*node.decorator_list, *node.args.defaults])
-        elif isinstance(node, ast.ClassDef):
-            yield from _own_nodes([*node.decorator_list, *node.bases])
-        elif isinstance(node, Comprehension):
+        kind = type(node)
+        if kind is ast.Lambda:
+            waiting += [*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)]
+        elif kind in (ast.FunctionDef, ast.AsyncFunctionDef):
+            waiting += node.decorator_list
+            waiting += node.args.defaults
+        elif kind is ast.ClassDef:
+            waiting += node.decorator_list
+            waiting += node.bases
+        elif kind in COMPREHENSIONS:
             yield from _named_in(node)
         else:
-            yield from _own_nodes(ast.iter_child_nodes(node))
+            waiting += _children(node)
 
 
 def _named_in(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the targets of `:=` below a node, except inside lambdas, which have their own scope."""
-    for child in ast.iter_child_nodes(node):
+    for child in _children(node):
         if isinstance(child, ast.NamedExpr):
             yield child.target
         if not isinstance(child, ast.Lambda):
@@ -233,16 +295,9 @@ def _named_in(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _targets(target: ast.expr) -> set[str]:
-    return {node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return {node.id for node in _walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def _in_order(nodes: ast.AST | Iterable[ast.AST], names: set[str]) -> list[str]:
-    """Return `names` in the order in which they first appear below `nodes`."""
-    parts = [nodes] if isinstance(nodes, ast.AST) else nodes
-    found: dict[str, None] = {}
-    for part in parts:
-        for node in ast.walk(part):
-            name = node.id if isinstance(node, ast.Name) else node.name if isinstance(node, ast.ExceptHandler) else None
-            if name in names and name is not None:
-                found.setdefault(name)
-    return list(found)
+def _in_order(node: ast.AST, names: set[str]) -> list[str]:
+    """Return `names` in the order in which they first appear below `node`."""
+    return [name for name in _below([node]).ordered if name in names]
