@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PER_BATCH, PER_KIND = 1000, 100
 """Limits of one request: items in all, and params or tags."""
 EXPERIMENT_CHARS = 500
+IDENTITY = frozenset({"sweep_id", "kind", "trial_number", "trial_key", "stage", "stage_key", "mlflow.parentRunId"})
+"""Tags by which a run is found; they never change."""
 _TABLES_TAG = "mlflow.loggedArtifacts"
 
 # Defaults for variables that are not set. Without them, the client retries an unreachable server for minutes, although
@@ -80,6 +82,11 @@ class KnownRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
 
+    def lean(self) -> KnownRun:
+        """Return the run without the tags that a later write may change, to be kept while the sweep runs."""
+        kept = {name: value for name, value in self.tags.items() if name in IDENTITY or name.startswith("no_value.")}
+        return replace(self, tags=kept)
+
 
 class RunStore:
     """One experiment in one MLflow store."""
@@ -127,18 +134,23 @@ class RunStore:
         """Create a run together with its tags in one call, so that the run can be found even after a crash."""
         return _known(self.client.create_run(self.experiment_id, start_ms, dict(tags), name))
 
-    def fill(self, run_id: str, fields: Fields, time_ms: int) -> None:
-        """Write tables, params and metrics, and tags last. What fits in one request is written by one."""
+    def fill(self, run: KnownRun, fields: Fields, time_ms: int, last: Mapping[str, str] | None = None) -> None:
+        """Write tables, params, metrics, the tags that differ from the run's, and the tags `last`, in this order.
+
+        What fits in one request is written by one.
+        """
         if fields.long_params:
-            self.client.log_dict(run_id, fields.long_params, "long_params.json")
+            self.client.log_dict(run.run_id, fields.long_params, "long_params.json")
         tags = dict(fields.tags)
         for file, table in fields.tables.items():
-            self.client.log_dict(run_id, table, file)
+            self.client.log_dict(run.run_id, table, file)
         if fields.tables:
             # Because of this tag, MLflow shows the JSON artifacts as tables.
             shown = [{"path": file, "type": "table"} for file in sorted(fields.tables)]
             tags[_TABLES_TAG] = json.dumps(shown)
-        self._log(run_id, sorted(fields.params.items()), fields.points, sorted(tags.items()), time_ms)
+        other = {name: value for name, value in tags.items() if run.tags.get(name) != value}
+        ordered = [*sorted(other.items()), *(last or {}).items()]
+        self._log(run.run_id, sorted(fields.params.items()), fields.points, ordered, time_ms)
 
     def points(self, run_id: str, points: Sequence[Point], time_ms: int) -> None:
         self._log(run_id, [], points, [], time_ms)
@@ -176,7 +188,11 @@ class RunStore:
             self.client.log_inputs(run_id, datasets)
 
     def end(self, run_id: str, status: str, end_ms: int) -> None:
-        """End a run with status FINISHED, FAILED or KILLED."""
+        """End a run with status FINISHED, FAILED or KILLED.
+
+        MLflow's database reads all that a run holds to change its status, so this costs least for an empty run. An
+        ended run can still be filled.
+        """
         self.client.set_terminated(run_id, status, end_ms)
 
     def set_status(self, run: KnownRun, status: str, end_ms: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from unlearn_sweep.engine.privacy.error_text import named_line
 from unlearn_sweep.engine.privacy.secrets import redact
 from unlearn_sweep.engine.store import durable
-from unlearn_sweep.engine.store.records import TrialRecord
+from unlearn_sweep.engine.store.records import Front, TrialRecord
 from unlearn_sweep.engine.store.snapshot import Snapshot, StoredTrial, read_snapshot
 from unlearn_sweep.engine.sync_thread import SyncThread
 from unlearn_sweep.engine.tracking.fields import Fields, is_on_front, trial_fields
@@ -170,7 +170,7 @@ class MlflowSink:
                 self._adopt(trial_id, run)
 
     def _adopt(self, trial_id: TrialId, run: KnownRun) -> None:
-        self._children[trial_id] = run
+        self._children[trial_id] = run.lean()
         self._digests[trial_id] = run.tags.get("record_digest", "")
         self._front_tags[trial_id] = run.tags.get("on_front", "")
 
@@ -214,14 +214,15 @@ class MlflowSink:
         if trial_id in self._children and self._digests[trial_id] == digest:
             return 0
         fields = trial_fields(record, sweep=snapshot.name, sweep_id=sweep_id, benchmark=snapshot.benchmark)
-        run = self._run_for(store, record, fields, sweep_id)
-        store.fill(run.run_id, fields, milliseconds(record.finished))
+        run, ended = self._run_for(store, record, fields, sweep_id), milliseconds(record.finished)
+        store.end(run.run_id, "FAILED" if record.state == "failed" else "FINISHED", ended)
         store.inputs(run.run_id, datasets_of(snapshot))
         if self._stages is not None:
             self._stages.write(record, run, ends, {**_SOURCE, **user()})
-        store.end(run.run_id, "FAILED" if record.state == "failed" else "FINISHED", milliseconds(record.finished))
-        store.tag(run.run_id, {"record_digest": digest})
+        marks = {} if snapshot.front is None else {"on_front": _front_mark(record, snapshot.front)}
+        store.fill(run, fields, ended, {**marks, "record_digest": digest})
         self._digests[trial_id] = digest
+        self._front_tags[trial_id] = marks.get("on_front", self._front_tags[trial_id])
         return 1
 
     def _run_for(self, store: RunStore, record: TrialRecord, fields: Fields, sweep_id: str) -> KnownRun:
@@ -237,14 +238,15 @@ class MlflowSink:
         }
         if trial_id not in self._children:
             # Another process may have created it since the runs were listed.
-            for run in store.find(**identity)[:1]:
-                self._adopt(trial_id, run)
+            for found in store.find(**identity)[:1]:
+                self._adopt(trial_id, found)
         if trial_id in self._children and _outdated(self._children[trial_id], fields):
             self._forget(store, trial_id)
         if trial_id not in self._children:
-            tags = {**identity, "mlflow.parentRunId": self._parent_id, **_SOURCE, **user()}
-            name = f"{record.number:03d} {record.method}"
-            self._adopt(trial_id, store.create(name, milliseconds(record.started), tags))
+            tags = {**fields.tags, **identity, "mlflow.parentRunId": self._parent_id, **_SOURCE, **user()}
+            run = store.create(f"{record.number:03d} {record.method}", milliseconds(record.started), tags)
+            self._adopt(trial_id, run)
+            return run
         return self._children[trial_id]
 
     def _mark_front(self, store: RunStore, snapshot: Snapshot) -> None:
@@ -253,7 +255,7 @@ class MlflowSink:
             return
         for record in snapshot.records:
             trial_id = record.number, record.key
-            mark = "yes" if is_on_front(record, snapshot.front) else "no"
+            mark = _front_mark(record, snapshot.front)
             if self._front_tags[trial_id] != mark:
                 store.tag(self._children[trial_id].run_id, {"on_front": mark})
                 self._front_tags[trial_id] = mark
@@ -267,6 +269,10 @@ class MlflowSink:
             models = front_models(snapshot, {trial_id: run.run_id for trial_id, run in self._children.items()})
             register_front(store, snapshot, sweep_id, models)
         write_sweep(store, snapshot, parent, models)
+
+
+def _front_mark(record: TrialRecord, front: Front) -> str:
+    return "yes" if is_on_front(record, front) else "no"
 
 
 def _noted_ids(sweep_dir: Path) -> Mapping[str, object]:

@@ -25,7 +25,7 @@ class StageRuns:
             if place in self._known:
                 store.drop(run.run_id)
             else:
-                self._known[place] = run
+                self._known[place] = run.lean()
 
     def write(self, record: TrialRecord, parent: KnownRun, ends: Ends, tags: Mapping[str, str]) -> None:
         """Write the stages of a trial below its run. A stage that ran again, or lost a number, gets a new run."""
@@ -37,9 +37,9 @@ class StageRuns:
                 known = None
             if known is None:
                 known = self._create(record, parent, stage, tags)
-                self._known[trial, stage.stage] = known
-            self._store.fill(known.run_id, stage.fields, milliseconds(stage.finished))
+            self._known[trial, stage.stage] = known.lean()
             self._store.end(known.run_id, stage.status, milliseconds(stage.finished))
+            self._store.fill(known, stage.fields, milliseconds(stage.finished))
 
     def forget(self, trial: TrialId) -> None:
         """Delete the runs of a trial's stages."""
@@ -52,11 +52,9 @@ class StageRuns:
             "kind": "stage",
             "trial_number": str(record.number),
             "trial_key": record.key,
-            "stage": stage.stage,
-            "stage_key": stage.fields.tags["stage_key"],
             "mlflow.parentRunId": parent.run_id,
         }
-        return self._store.create(stage.name, milliseconds(stage.started), {**identity, **tags})
+        return self._store.create(stage.name, milliseconds(stage.started), {**stage.fields.tags, **identity, **tags})
 
 
 def _outdated(known: KnownRun, parent: KnownRun, stage: StageRun) -> bool:

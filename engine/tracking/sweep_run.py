@@ -45,7 +45,7 @@ def write_sweep(store: RunStore, snapshot: Snapshot, parent: KnownRun, models: S
     now_ms = milliseconds(max([snapshot.last_event_s or 0.0, *(record.finished for record in snapshot.records)]))
     _add_hypervolume(store, snapshot, parent, now_ms)
     add_answers(fields, snapshot)
-    store.fill(parent.run_id, fields, now_ms)
+    store.fill(parent, fields, now_ms)
     store.inputs(parent.run_id, datasets_of(snapshot))
     _add_files(store, snapshot, parent, report)
     store.set_status(parent, _SWEEP_STATUS.get(snapshot.state, "RUNNING"), now_ms)

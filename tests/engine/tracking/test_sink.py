@@ -238,6 +238,18 @@ def test_front_membership_follows_the_front(storage: Path) -> None:
     assert len(client_of(folder).get_metric_history(parent.info.run_id, "hypervolume")) == 3
 
 
+def test_a_tag_that_changes_and_changes_back(storage: Path) -> None:
+    """One process writes all three: what it remembers of a run must not hide the second change."""
+    folder = write_sweep(storage / "demo", [trial(0, stage_keys={"unlearn": "aa"})])
+    sink = sink_of(folder)
+    for attempts in (1, 2, 1):
+        write_trial(folder, trial(0, stage_keys={"unlearn": "aa"}, attempts=attempts))
+        sink.catch_up()
+        (run,) = runs_of(folder)
+        assert run.data.tags["attempts"] == str(attempts)
+        assert run.info.status == "FINISHED"
+
+
 def test_an_extended_sweep_runs_again(storage: Path) -> None:
     folder = write_sweep(storage / "demo", [trial(0)])
     sink_of(folder).catch_up()
