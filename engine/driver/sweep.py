@@ -136,15 +136,16 @@ class Driver(SweepFolder):
 
         environment = {**environment, **plugin_environment(self.plugins)}
         announce("starting Ray" if self.address is None else f"joining Ray at {self.address}")
-        view = stack.enter_context(cluster(address=self.address, environment=environment))
+        view = stack.enter_context(cluster(address=self.address, environment=environment, meanwhile=_load_search))
         from unlearn_sweep.engine.on_ray.dashboard import open_dashboard
         from unlearn_sweep.engine.on_ray.pool import Pool, RayExecutor
 
         self.job = self.job.on_capacity(view.resources)
         places = concurrency(self.job, view.resources, view.nodes, driver=driver_resources())
         pool = Pool.of(self.job, places)
-        # From here on the workbenches import torch, and nothing below is waited for.
-        open_dashboard(view, announce, failed=lambda reason: self.events.append("note", reason=reason))
+        # From here on the workbenches load torch, and the driver does little, so that they have both cores.
+        note = partial(self.events.append, "note")
+        open_dashboard(view, announce, failed=lambda reason: note(reason=reason), hold=pool.await_warm)
         from unlearn_sweep.engine.on_ray.metrics import exported
         from unlearn_sweep.engine.on_ray.search import search
 
@@ -398,6 +399,14 @@ class Driver(SweepFolder):
         if self.broker is None:
             raise RuntimeError("the study opens after the preparation")
         return self.broker
+
+
+def _load_search() -> None:
+    """Import what the driver needs of Ray Tune, which takes a second of CPU."""
+    import unlearn_sweep.engine.on_ray.dashboard
+    import unlearn_sweep.engine.on_ray.metrics
+    import unlearn_sweep.engine.on_ray.pool
+    import unlearn_sweep.engine.on_ray.search  # noqa: F401
 
 
 def make_task(

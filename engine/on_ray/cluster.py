@@ -6,7 +6,7 @@ import contextlib
 import gc
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +56,17 @@ class ClusterView:
 
 @contextlib.contextmanager
 def cluster(
-    *, address: str | None, environment: Mapping[str, str], object_store_gib: float = 0.5
+    *,
+    address: str | None,
+    environment: Mapping[str, str],
+    object_store_gib: float = 0.5,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[ClusterView]:
     """Join the Ray cluster at `address`, or start a private one on this machine that ends with the block.
 
     `environment` is set in every worker. A private Ray starts without its dashboard: call `start_dashboard` once work
     has begun. A sweep always does, since without its State API a stopped trial keeps the placement group of its
-    training workers. Must be called in the main thread.
+    training workers. `meanwhile` is called while a private Ray's processes start. Must be called in the main thread.
 
     Raises:
         HeadLostError: in the block, if the head service or the local raylet is gone. Ray's local processes are killed
@@ -73,7 +77,7 @@ def cluster(
     own |= {NEVER_START_BY_ITSELF: "0"}
     with _in_environment(settings | own):  # before Ray is imported, since it reads some of them at import
         with handlers_kept():
-            view, head = _start_or_join(address, settings, object_store_gib)
+            view, head = _start_or_join(address, settings, object_store_gib, meanwhile)
         stopped = False
         try:
             with head:
@@ -86,11 +90,11 @@ def cluster(
 
 
 def _start_or_join(
-    address: str | None, settings: dict[str, str], object_store_gib: float
+    address: str | None, settings: dict[str, str], object_store_gib: float, meanwhile: Callable[[], None]
 ) -> tuple[ClusterView, HeadWatch]:
     import ray
 
-    from unlearn_sweep.engine.on_ray.late_dashboard import without_dashboard
+    from unlearn_sweep.engine.on_ray.late_dashboard import only_needed_processes
     from unlearn_sweep.engine.on_ray.search_path import InstalledPackagesOnly
 
     options: dict[str, Any] = {
@@ -100,7 +104,7 @@ def _start_or_join(
         "job_config": InstalledPackagesOnly(),
     }
     if address is None:
-        with without_dashboard():
+        with only_needed_processes(meanwhile):
             context = ray.init(
                 address="local",  # even if RAY_ADDRESS names a cluster
                 dashboard_host="127.0.0.1",

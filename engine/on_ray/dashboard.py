@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from unlearn_sweep.engine.on_ray.cluster import ClusterView
 
 
-def open_dashboard(view: ClusterView, announce: Callable[[str], None], *, failed: Callable[[str], object]) -> None:
+def open_dashboard(
+    view: ClusterView,
+    announce: Callable[[str], None],
+    *,
+    failed: Callable[[str], object],
+    hold: Callable[[], None] | None = None,
+) -> None:
     """Announce the dashboard's address. Start that of a private Ray first, and announce it once it is up.
 
-    Returns at once; a thread calls `announce`, or `failed` with the reason why there is no dashboard.
+    Returns at once; a thread calls `announce`, or `failed` with the reason why there is no dashboard. The dashboard of
+    a private Ray takes no CPU before `hold` returns.
     """
     from unlearn_sweep.engine.on_ray.late_dashboard import start_dashboard
 
@@ -25,7 +32,7 @@ def open_dashboard(view: ClusterView, announce: Callable[[str], None], *, failed
             announce(dashboard_text(url, own_terminal=not view.joined and sys.stdout.isatty()))
 
     if not view.joined:
-        start_dashboard(ready, failed)
+        start_dashboard(ready, failed, hold=hold)
     elif view.dashboard_url:
         ready(view.dashboard_url)
 

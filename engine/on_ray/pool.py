@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +43,7 @@ UNTIL_THERE = -1
 retries the stage with a fresh folder and logs an event."""
 PREFIX = "workbench"
 ROOM_MADE_S = 60.0
+WARM_S = 60.0
 NAME_FREE_S = 60.0
 REPLACED_S = 3600.0
 """How long a lost workbench may take to restart. On a cluster this includes replacing its machine."""
@@ -117,12 +119,16 @@ class Pool:
         title = f"{sweep} {PREFIX}".strip()
         self.names = [f"{title} {run}-{index}" for index in range(count)]
         self._actors = [_start(kind, name, resources) for name in self.names]
-        self._warming = [actor.ready.remote() for actor in self._actors]
+        self._warm: list[Future[bool]] = [actor.ready.remote().future() for actor in self._actors]
 
     @classmethod
     def of(cls, job: SweepJob, count: int) -> Self:
         """Start the workbenches of a job, whose resources must be settled (`SweepJob.on_capacity`)."""
         return cls(count, resources=_reserved(job), sweep=job.name)
+
+    def await_warm(self, timeout_s: float = WARM_S) -> None:
+        """Wait until all workbenches have loaded their libraries or ended. It calls nothing of Ray: any thread may."""
+        wait(self._warm, timeout_s)
 
     def shrink(self, count: int) -> None:
         """End all but the first `count` workbenches."""
