@@ -69,9 +69,10 @@ def only_needed_processes(meanwhile: Callable[[], None]) -> Iterator[None]:
 def _await_registration(node: Node) -> None:
     """Return once the raylet has registered, or after `REGISTERED_S` seconds; Ray then says what is wrong."""
     (raylet,) = node.all_processes[ray_constants.PROCESS_TYPE_RAYLET]
+    store: Any = node.get_gcs_client()
     limit = time.monotonic() + REGISTERED_S
     while time.monotonic() < limit and raylet.process.poll() is None:
-        if node.get_gcs_client().get_all_node_info():  # a private Ray has one node
+        if store.get_all_node_info():  # a private Ray has one node
             return
         time.sleep(REGISTERED_LOOK_S)
 

@@ -7,8 +7,6 @@ import time
 from typing import Any
 
 from ray.exceptions import RayError
-from ray.util.state import get_worker
-from ray.util.state.exception import RayStateApiException
 
 OUT_OF_MEMORY = "NODE_OUT_OF_MEMORY"
 WRITTEN_S = 5.0
@@ -20,6 +18,9 @@ def ended_for_memory(worker_id: str) -> str | None:
 
     Returns None if the worker ended for another reason, or Ray does not record its end within `WRITTEN_S`.
     """
+    from ray.util.state import get_worker  # a tenth of a second to import, in each process of a sweep
+    from ray.util.state.exception import RayStateApiException
+
     until = time.monotonic() + WRITTEN_S
     while time.monotonic() < until:
         with contextlib.suppress(RayStateApiException, RayError, OSError):
