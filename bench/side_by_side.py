@@ -1,7 +1,8 @@
 """Interleaved pairs of ours and the plain way of the field, and the model and rows that the `speed_*.py` scripts share.
 
 One thread, CPU seconds of this process, at least five pairs; the order alternates from pair to pair, so that a busy
-machine disturbs the ratio of a pair little. Each script checks in the same run that both ways give equal results.
+machine disturbs the ratio of a pair little. Each script checks in the same run that both ways give equal results. The
+pairs that warm up are counted: their FLOPs say what is saved in matrix products (`operations.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from operations import flops, profile_table
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -37,7 +39,8 @@ VOCABULARY, LAYERS, HIDDEN = 49_152, 6, 256
 class Result:
     """One line of the table: seconds of each pair, and how far the two results are apart.
 
-    `difference` is in the unit that `equal` names; `aim` is the ratio asked for. `notes`: further figures.
+    `difference` is in the unit that `equal` names; `aim` is the ratio asked for. `notes`: further figures. `flops`: of
+    ours and of the plain way in the same work; None where they were not counted. `profile`: a table; "" if not asked.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Result:
     equal: str
     aim: float | None = None
     notes: str = ""
+    flops: tuple[int, int] | None = None
+    profile: str = ""
 
     @property
     def ratios(self) -> list[float]:
@@ -56,8 +61,10 @@ class Result:
         ratios = self.ratios
         shown = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         aim = "" if self.aim is None else f"{self.aim:g}"
+        work = "" if self.flops is None else f"{self.flops[1] / self.flops[0]:.2f}"
         seconds = f"{statistics.median(self.ours):.3f} | {statistics.median(self.plain):.3f}"
-        return f"| {self.name} | {seconds} | {shown} | {aim} | {self.difference:.1e} {self.equal} | {self.notes} |"
+        apart = f"{self.difference:.1e} {self.equal}"
+        return f"| {self.name} | {seconds} | {shown} | {work} | {aim} | {apart} | {self.notes} |"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=100, help="rows that are measured")
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY)
     parser.add_argument("--only", default="", help="run only lines whose name contains this text")
+    parser.add_argument("--profile", action="store_true", help="print where one more run of each way spends its time")
     parser.add_argument("--json", type=Path, help="write the results here too")
     return parser
 
@@ -116,19 +124,52 @@ def random_model(benchmark: Benchmark, folder: Path, vocabulary: int) -> str:
     return str(folder)
 
 
-def pairs(count: int, ours: Callable[[], object], plain: Callable[[], object]) -> tuple[list[float], list[float]]:
-    """Return the CPU seconds of `count` pairs after one pair that warms up."""
-    ours()
-    plain()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """CPU seconds of each pair, FLOPs of both ways in the pairs before, and the table of a profile."""
+
+    ours: list[float]
+    plain: list[float]
+    flops: tuple[int, int]
+    profile: str
+
+    def result(self, *, name: str, difference: float, equal: str, aim: float, notes: str = "") -> Result:
+        """Return the line of the table."""
+        return Result(
+            name=name,
+            ours=self.ours,
+            plain=self.plain,
+            difference=difference,
+            equal=equal,
+            aim=aim,
+            notes=notes,
+            flops=self.flops,
+            profile=self.profile,
+        )
+
+
+def pairs(
+    given: argparse.Namespace, ours: Callable[[], object], plain: Callable[[], object], *, warm: int = 1
+) -> Timed:
+    """Time the asked number of pairs, after `warm` pairs that warm up and are counted.
+
+    More than one is for work that differs from pair to pair. A profile takes one pair more.
+    """
+    counted = [(flops(ours), flops(plain)) for _ in range(warm)]
     fast: list[float] = []
     slow: list[float] = []
-    for number in range(count):
+    for number in range(given.pairs):
         order = ((ours, fast), (plain, slow))
         for run, taken in order if number % 2 == 0 else order[::-1]:
             began = time.process_time()
             run()
             taken.append(time.process_time() - began)
-    return fast, slow
+    return Timed(
+        ours=fast,
+        plain=slow,
+        flops=(sum(own for own, _ in counted), sum(other for _, other in counted)),
+        profile=profile_table(ours, plain) if given.profile else "",
+    )
 
 
 def padded(examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -149,10 +190,14 @@ def show(results: Iterable[Result], given: argparse.Namespace) -> None:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, one thread, load {load}; {versions}\n")
-    print("| work | ours, CPU s | plain, CPU s | ratio: median (min to max) | aim | apart | |\n" + "| --- " * 7 + "|")
+    columns = "ours, CPU s | plain, CPU s | ratio: median (min to max) | FLOPs ratio | aim | apart | "
+    print(f"| work | {columns} |\n" + "| --- " * 8 + "|")
     done: list[Result] = []
     for result in results:
         print(result.line(), flush=True)
         done.append(result)
+    for result in done:
+        if result.profile:
+            print(f"\n{result.name}\n\n{result.profile}")
     if given.json is not None:
         given.json.write_text(json.dumps([asdict(result) for result in done], indent=1))

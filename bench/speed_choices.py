@@ -10,6 +10,7 @@ equal, and the log-likelihoods of all choices agree.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import logging
 import random
@@ -44,7 +45,7 @@ def main() -> None:
         asked = {"letters": list(by_letter(source)), "whole answers": list(by_answer(source))}
         if given.truthfulqa is not None:
             asked["TruthfulQA behind six examples"] = list(truthful(given.truthfulqa, given.rows))
-        show((line(made, given.pairs, kind, rows) for kind, rows in asked.items() if given.only in kind), given)
+        show((line(made, given, kind, rows) for kind, rows in asked.items() if given.only in kind), given)
 
 
 def by_letter(source: Sequence[Row]) -> Iterator[Row]:
@@ -100,7 +101,7 @@ def shuffled(row: Row) -> tuple[list[str], int]:
     return [texts[place] for place in order], order.index(0)
 
 
-def line(made: World, count: int, kind: str, rows: Sequence[Row]) -> Result:
+def line(made: World, given: argparse.Namespace, kind: str, rows: Sequence[Row]) -> Result:
     model, tokenizer = load_model(made.model).eval(), load_tokenizer(made.model)
     make: Any = HFLM  # its decorator hides the parameters
     harness = make(pretrained=model, tokenizer=load_tokenizer(made.model), backend="causal", batch_size=BATCH)
@@ -121,15 +122,13 @@ def line(made: World, count: int, kind: str, rows: Sequence[Row]) -> Result:
         found["plain"] = [value for value, _ in harness.loglikelihood(requests, disable_tqdm=True)]
         accuracy["plain"] = right_share(rows, found["plain"])
 
-    fast, slow = pairs(count, ours, plain)
+    timed = pairs(given, ours, plain)
     found["ours"] = log_likelihoods(model, tokenizer, rows)
     apart = max(abs(one - other) for one, other in zip(found["ours"], found["plain"], strict=True))
     if accuracy["ours"] != accuracy["plain"] or right_share(rows, found["ours"]) != accuracy["ours"]:
         raise SystemExit(f"{kind}: the accuracies differ: {accuracy}")
-    return Result(
+    return timed.result(
         name=f"choice questions, {kind}, {len(rows)} rows",
-        ours=fast,
-        plain=slow,
         difference=apart,
         equal="nats, equal accuracy",
         aim=3,

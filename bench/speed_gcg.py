@@ -11,6 +11,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from side_by_side import Result, World, options, pairs, show, world
@@ -26,17 +27,19 @@ from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective, answer_search
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
 from unlearn_sweep.evaluators.joint_tokens import Ids
 
-STEPS, LONGEST, DRAFT_BLOCKS = 3, 10, 1
+STEPS, LONGEST, DRAFT_BLOCKS, WIDTH = 3, 10, 1, 128
 
 
 def main() -> None:
     given = options(__doc__).parse_args()
+    lines: dict[str, Callable[[World, argparse.Namespace, str], Result]]
+    lines = {f"GCG step, width {width}": partial(line, width=width) for width in (64, 256)}
+    lines[f"GCG to an equal loss, width {WIDTH}, {STEPS} plain steps"] = equal_loss
     with world(given) as made:
-        lines = [*((line, width) for width in (64, 256)), (equal_loss, 128)]
-        show((measure(made, given, width) for measure, width in lines if given.only in measure.__name__), given)
+        show((run(made, given, name) for name, run in lines.items() if given.only in name), given)
 
 
-def line(made: World, given: argparse.Namespace, width: int) -> Result:
+def line(made: World, given: argparse.Namespace, name: str, *, width: int) -> Result:
     model, tokenizer = load_model(made.model).eval(), load_tokenizer(made.model)
     target = Target(model=model, tokenizer=tokenizer, benchmark=made.benchmark, seed=0)
     params = GcgParams(steps=[1], prompts=1, search_width=width)
@@ -53,19 +56,19 @@ def line(made: World, given: argparse.Namespace, width: int) -> Result:
         other.step()
         traces["plain"].append(other.current.loss)
 
-    fast, slow = pairs(given.pairs, ours, plain)
+    timed = pairs(given, ours, plain)
     apart = max(abs(one - two) for one, two in zip(traces["ours"], traces["plain"], strict=True))
-    return Result(name=f"GCG step, width {width}", ours=fast, plain=slow, difference=apart, equal="nats", aim=3)
+    return timed.result(name=name, difference=apart, equal="nats", aim=3)
 
 
-def equal_loss(made: World, given: argparse.Namespace, width: int) -> Result:
+def equal_loss(made: World, given: argparse.Namespace, name: str) -> Result:
     """Probe sampling on the model's first blocks, until it has the loss that the plain way reaches in `STEPS` steps.
 
     Each pair has its own question. A search that is not there after `LONGEST` times as many steps ends the measurement.
     """
     model, tokenizer = load_model(made.model).eval(), load_tokenizer(made.model)
     target = Target(model=model, tokenizer=tokenizer, benchmark=made.benchmark, seed=0)
-    params = GcgParams(steps=[1], prompts=1, search_width=width)
+    params = GcgParams(steps=[1], prompts=1, search_width=WIDTH)
     known = seen_rows(made.benchmark, forget_halves(made.benchmark))
     asked = iter(different_facts(known, given.pairs, seed=0))
     fast, slow, steps, losses = list[float](), list[float](), list[int](), list[float]()
@@ -85,7 +88,7 @@ def equal_loss(made: World, given: argparse.Namespace, width: int) -> Result:
         steps.append(count)
         losses.append(search.best.loss - other.best.loss)
     return Result(
-        name=f"GCG to an equal loss, width {width}, {STEPS} plain steps",
+        name=name,
         ours=fast,
         plain=slow,
         difference=max(losses),

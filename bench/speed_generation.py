@@ -58,11 +58,11 @@ def line(made: World, given: argparse.Namespace, ends: bool) -> Result:
     def plain() -> None:
         found["plain"] = plain_answers(model, prompts, end)
 
-    fast, slow = pairs(given.pairs, ours, plain)
+    timed = pairs(given, ours, plain)
     different = sum(one != other for one, other in zip(found["ours"], found["plain"], strict=True))
     kind = "some end early" if ends else "none ends early"
     name = f"greedy answers, {NEW_TOKENS} tokens, {len(prompts)} rows, {kind}"
-    return Result(name=name, ours=fast, plain=slow, difference=different, equal="answers differ", aim=3)
+    return timed.result(name=name, difference=different, equal="answers differ", aim=3)
 
 
 def trainings(given: argparse.Namespace) -> list[tuple[str, int]]:
@@ -100,14 +100,14 @@ def trained_line(made: World, given: argparse.Namespace, steps: int, kind: str) 
     def plain() -> None:
         found["plain"] = plain_answers(model, prompts, end)
 
-    fast, slow = pairs(given.pairs, ours, plain)
+    timed = pairs(given, ours, plain)
     different = sum(one != other for one, other in zip(found["ours"], found["plain"], strict=True))
     right = sum(
         one == tuple(example.answer_ids[:NEW_TOKENS]) for one, example in zip(found["plain"], asked, strict=True)
     )
     name = f"greedy answers, {NEW_TOKENS} tokens, {len(prompts)} rows, a model that {kind}"
     notes = f"{right} answers are the rows'; {passes} passes"
-    return Result(name=name, ours=fast, plain=slow, difference=different, equal="answers differ", aim=3, notes=notes)
+    return timed.result(name=name, difference=different, equal="answers differ", aim=3, notes=notes)
 
 
 def examples(made: World, given: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> list[Example]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from side_by_side import Result, options, padded, pairs, show, world
+from side_by_side import options, padded, pairs, show, world
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -43,12 +43,10 @@ def main() -> None:
         def plain() -> None:
             found["plain"] = suite(model, asked)
 
-        fast, slow = pairs(given.pairs, ours, plain)
+        timed = pairs(given, ours, plain)
         apart = float(np.nanmax(np.abs(found["ours"] - found["plain"])))
         name = f"TOFU likelihood metrics and MIA, {len(rows)} rows"
-        show(
-            [Result(name=name, ours=fast, plain=slow, difference=apart, equal="probability and Min-K++", aim=8)], given
-        )
+        show([timed.result(name=name, difference=apart, equal="probability and Min-K++", aim=8)], given)
 
 
 def batches(examples: Sequence[Example]) -> Iterator[dict[str, Tensor]]:

@@ -47,9 +47,9 @@ def line(made: World, given: argparse.Namespace, name: str, batch: int, rank: in
     def plain() -> None:
         losses["plain"] = plain_training(model, examples, params)
 
-    fast, slow = pairs(given.pairs, ours, plain)
+    timed = pairs(given, ours, plain)
     apart = abs(losses["ours"] - losses["plain"])
-    return Result(name=f"relearning, {name}", ours=fast, plain=slow, difference=apart, equal="nats", aim=2)
+    return timed.result(name=f"relearning, {name}", difference=apart, equal="nats", aim=2)
 
 
 def plain_training(model: PreTrainedModel, examples: Sequence[Example], params: RelearnParams) -> float:

@@ -25,6 +25,7 @@ class Adversary:
     def __init__(self, settings: AdversarySettings, module: SupervisedLM) -> None:
         self.settings = settings
         self.module = module
+        module.by_length = False  # a push is [B, T, D]
         # Run before the block's other hooks, so that a method reads the perturbed states of this layer.
         blocks = decoder_layers(module.model)
         blocks[layer_at(settings.layer, len(blocks))].register_forward_hook(self._add, prepend=True)

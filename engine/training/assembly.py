@@ -108,6 +108,7 @@ def assemble(job: TrainJob, benchmark: Benchmark, cache: DataCache, *, method: M
         put_noise(model, needs.noise, job.seed)
     collapse = None if needs.collapse is None else Collapse.of(needs.collapse, model, steps)
     module = trainable(job, model, needs, layers)
+    module.by_length = collapse is None  # its hooks read [B, T]
     if adapters_off and needs.reference in ("logits", "hidden"):
         frozen = AdaptersOff(module)
     backend = create_backend(job, module, ranks, grouped=needs.gradients == "grouped")

@@ -7,6 +7,7 @@ part of the input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 
 from unlearn_sweep.engine.training.logits_head import ChunkedHead
 from unlearn_sweep.engine.training.training_views import Item
+from unlearn_sweep.engine.zero.shards import is_sharded
 from unlearn_sweep.evaluators.model_parts import decoder_layers
+from unlearn_sweep.evaluators.rows_by_length import Groups, HeadOnce, by_length, pass_places
+from unlearn_sweep.evaluators.tied_gradient import tokens_rows_only
 from unlearn_sweep.methods.hidden_losses import layer_at
 from unlearn_sweep.methods.interface import Supervised
 from unlearn_sweep.methods.logit_sizes import Logits
@@ -159,7 +163,9 @@ class SupervisedLM(nn.Module):
     `logits` says whether [N, V] is held whole or stands as `ChunkedLogits`, which losses compute a few rows at a time;
     a head that is no plain linear layer, or does not agree with the model's own logits, is computed whole.
     `layers` adds the residual stream after these blocks, at the same positions. With `head` False nothing above the
-    highest of them is computed, and the logits are [N, 0].
+    highest of them is computed, and the logits are [N, 0]. On a CPU, rows are run in groups of like length where that
+    saves padding (`rows_by_length`); `by_length` False: never, for hooks that read [B, T]. `sparse_rows` True: a tied
+    embedding's own gradient may be sparse (`tied_gradient`).
     """
 
     def __init__(
@@ -177,6 +183,9 @@ class SupervisedLM(nn.Module):
         self.autocast = autocast
         self.layers = tuple(layers)
         self.head = head
+        self.by_length = True
+        self.sparse_rows = False
+        self._pass_places: float | None = None
         self._positions: Tensor | None = None
         self._caught: dict[int, Tensor] = {}
         output = model.get_output_embeddings()
@@ -192,10 +201,10 @@ class SupervisedLM(nn.Module):
         """
         self._caught = {}
         try:
-            with self._precision(input_ids.device):
-                run = self._logits if self.head else self._lower_layers
-                first = run(input_ids, positions, attention_mask)
-            states = [self._caught[layer].flatten(0, 1)[positions] for layer in self.layers]
+            with self._precision(input_ids.device), self._sparse():
+                groups = self._groups(input_ids, positions, attention_mask)
+                found = None if groups is None else self._in_groups(input_ids, groups)
+                first, states = found or self._at_once(input_ids, positions, attention_mask)
             return (first if self._chunked(len(positions)) else first.float(), *(state.float() for state in states))
         finally:
             self._caught = {}
@@ -227,6 +236,43 @@ class SupervisedLM(nn.Module):
 
     def _chunked(self, rows: int) -> bool:
         return self.head and self.chunks.wanted(rows)
+
+    def _at_once(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Return logits [N, V], and the states [N, D] of each layer, from one pass over all rows."""
+        first = (self._logits if self.head else self._lower_layers)(input_ids, positions, mask)
+        return first, [self._caught[layer].flatten(0, 1)[positions] for layer in self.layers]
+
+    def _groups(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Groups | None:
+        """Return the groups of rows to run one by one; None: all rows at once."""
+        if not self.by_length or mask is not None or input_ids.device.type != "cpu":
+            return None
+        if self._chunked(len(positions)) and not self.chunks.compared:
+            return None
+        if self._pass_places is None:
+            sharded = is_sharded(next(self.model.parameters()))  # every rank must run as many passes
+            self._pass_places = math.inf if sharded else pass_places(self.model)
+        return by_length(input_ids.shape, positions, pass_places=self._pass_places)
+
+    def _in_groups(self, input_ids: Tensor, groups: Groups) -> tuple[Tensor, list[Tensor]] | None:
+        """As `_at_once`, from a pass for each group; None where the model does not call its head as a module."""
+        once = HeadOnce(groups, run_head=not self._chunked(len(groups.order)))
+        head, caught = self.model.get_output_embeddings(), {layer: list[Tensor]() for layer in self.layers}
+        first = torch.empty(len(groups.order), 0, device=input_ids.device)
+        for group in groups.groups:
+            ids = input_ids[group.rows, : group.width]
+            if not self.head:
+                self._lower_layers(ids, group.own, None)
+            elif isinstance(head, nn.Module):
+                with once.on(head):
+                    first = self.model(input_ids=ids, use_cache=False).logits[0]
+            if self.head and not once.caught:
+                self.by_length = False
+                return None
+            for layer, parts in caught.items():
+                parts.append(self._caught[layer].flatten(0, 1)[group.own])
+        if self.head and not once.run_head:
+            first = once.hidden
+        return first, [groups.in_order(parts) for parts in caught.values()]
 
     def _logits(self, input_ids: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """Return logits [N, V], or the states [N, D] that the head reads where logits are computed in chunks."""
@@ -263,6 +309,9 @@ class SupervisedLM(nn.Module):
         hidden, *rest = args
         wanted, self._positions = self._positions, None
         return (hidden.flatten(0, 1)[wanted].unsqueeze(0), *rest)
+
+    def _sparse(self) -> AbstractContextManager[object]:
+        return tokens_rows_only(self.model) if self.sparse_rows and self.head else nullcontext()
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext() if self.autocast is None else torch.autocast(device.type, dtype=self.autocast)

@@ -102,6 +102,11 @@ class ChunkedHead:
         finally:
             handle.remove()
 
+    @property
+    def compared(self) -> bool:
+        """Whether the head as it is known here was compared with the model's own logits."""
+        return self._compared
+
     def agrees(self, caught: Sequence[Tensor], logits: Tensor) -> bool:
         """Whether the head as it is known here gives the model's `logits` at the first position; looked at once."""
         if self._compared:

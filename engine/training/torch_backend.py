@@ -33,6 +33,7 @@ class TorchBackend:
         if ranks.world_size > 1 and not grouped:
             self.parallel = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
         self.module = module
+        module.sparse_rows = ranks.world_size == 1
         self.ranks = ranks
         self.optimizer = create_optimizer(job, module) if OPTIMIZERS[job.training.optimizer].gradients else None
 
@@ -48,6 +49,9 @@ class TorchBackend:
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
+        for parameter in self.parameters:
+            if parameter.grad is not None and parameter.grad.is_sparse:  # a loss that reads no logits
+                parameter.grad = parameter.grad.to_dense()
 
     @property
     def shapes(self) -> Sequence[torch.Size]:

@@ -19,10 +19,13 @@ from transformers import (
     PreTrainedModel,
 )
 
+from unlearn_sweep.engine.training import forward
 from unlearn_sweep.engine.training.forward import Outputs, SupervisedLM, pack
 from unlearn_sweep.engine.training.training_views import Item
 from unlearn_sweep.evaluators.model_parts import decoder_layers
 from unlearn_sweep.evaluators.rows import Example
+from unlearn_sweep.methods.logit_sizes import Logits
+from unlearn_sweep.methods.token_losses import token_nll
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
@@ -139,6 +142,54 @@ def test_padding_changes_nothing(build: Callable[[], PreTrainedModel]) -> None:
     torch.testing.assert_close(
         module(padded, positions), module(short.input_ids, short.positions), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("logits", ["whole", "chunks"])
+@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("build", [llama, gpt2, gemma2_with_soft_caps, tied_by_hand])
+def test_rows_in_groups_of_like_length_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, build: Callable[[], PreTrainedModel], head: bool, logits: Logits
+) -> None:
+    """Oracle: one pass over all rows; logits, hidden states and gradients of all weights."""
+    monkeypatch.setattr(forward, "pass_places", lambda model: 0)
+    torch.manual_seed(0)
+    model, found, fed = build().eval(), [], []
+    packed = pack({"a": made_up_items(7)}, CPU)
+    module = SupervisedLM(model, layers=(1,), head=head, logits=logits)
+    model.get_input_embeddings().register_forward_hook(lambda _, ids, out: fed.append(ids[0].numel()))
+    for module.by_length in (False, True):
+        module.outputs(packed)  # compares a head that computes chunks
+        fed.clear()
+        outputs = module.outputs(packed)
+        states = outputs.hidden[1]
+        value = states.square().sum()
+        if head:
+            value = value + token_nll(outputs.logits, packed.targets).sum()
+        found.append((states, value, torch.autograd.grad(value, list(model.parameters()), allow_unused=True)))
+        if build is tied_by_hand and head:
+            assert sum(fed) == packed.input_ids.numel()
+        elif module.by_length:
+            assert sum(fed) == packed.tokens < packed.input_ids.numel()
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_tied_embedding_s_gradient_by_rows_is_the_same(tied: bool) -> None:
+    """Oracle: the dense gradient of the embedding and the head together."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, **SPECIAL, tie_word_embeddings=tied))
+    module, packed, found = SupervisedLM(model), pack({"a": made_up_items(7)}, CPU), []
+    seen: list[bool] = []
+    model.get_input_embeddings().register_forward_hook(lambda layer, *_: seen.append(bool(layer.sparse)))
+    for module.sparse_rows in (False, True):
+        model.zero_grad()
+        for _ in range(2):  # gradients of two micro-batches add up
+            token_nll(module.outputs(packed).logits, packed.targets).sum().backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+    assert not any(gradient.is_sparse for gradient in found[1])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+    assert seen == [False, False, tied, tied]
+    assert not model.get_input_embeddings().sparse
 
 
 def test_a_row_without_prompt_starts_at_its_second_token() -> None:
