@@ -233,6 +233,8 @@ def _prepare(job: SweepJob) -> Prepared:
     }
     ids = {which: which for which in forget}
     paths = {which: str(job.storage / which) for which in forget}
+    for path in paths.values():  # else each trial looks for the original's recipe, to train it again
+        Path(path).mkdir()
     return Prepared(data="d", paths=paths, ids=ids, evaluations=evaluations, attacks=attacked)
 
 
