@@ -75,6 +75,9 @@ class SleepingWorkbench(WorkbenchActor):
     def ready(self) -> bool:
         return True
 
+    def load_models(self) -> None:
+        """Load nothing: nothing is computed."""
+
     def train(self, job: dict[str, Any], name: str, storage: str) -> dict[str, Any]:
         time.sleep(self.nap_s)
         folder = Path(job["output_dir"])

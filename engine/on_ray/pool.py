@@ -67,6 +67,11 @@ class WorkbenchActor:
 
         return True
 
+    def load_models(self) -> None:
+        """Import the classes of models. They take seconds, and the first stage leaves all workbenches but one idle."""
+        import transformers.generation
+        import transformers.modeling_utils  # noqa: F401
+
     def worker_id(self) -> str:
         """Return Ray's ID of this process. It changes at a restart."""
         return ray.get_runtime_context().get_worker_id()
@@ -119,7 +124,9 @@ class Pool:
         title = f"{sweep} {PREFIX}".strip()
         self.names = [f"{title} {run}-{index}" for index in range(count)]
         self._actors = [_start(kind, name, resources) for name in self.names]
-        self._warm: list[Future[bool]] = [actor.ready.remote().future() for actor in self._actors]
+        warming = [actor.ready.remote() for actor in self._actors]
+        warming += [actor.load_models.remote() for actor in self._actors[1:]]
+        self._warm: list[Future[object]] = [call.future() for call in warming]
 
     @classmethod
     def of(cls, job: SweepJob, count: int) -> Self:
