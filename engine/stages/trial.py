@@ -195,10 +195,8 @@ class Trial:
         probing = self.task.probing
         if probing is None or probing.facts is None:
             return None
-        if not are_probes_of(
-            outcome.probes, probing.rungs, probing.rows
-        ):  # a stored training, probed for another sweep
-            return None
+        if not are_probes_of(outcome.probes, probing.rungs, probing.rows):
+            return None  # a stored training, probed for another sweep
         place = stopping_rung(outcome.probes, probing.facts, len(probing.rungs))
         return None if place is None else StopDecision(share=probing.rungs[place], ran_anyway=ran_anyway)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unlearn_sweep.engine.search_space import CHECKPOINT, MethodSpace
-from unlearn_sweep.methods.cards import MethodCard
 from unlearn_sweep.methods.catalog import card, in_two
 from unlearn_sweep.sweeps.file.checks import DEFAULT_TRIALS
 from unlearn_sweep.sweeps.file.file_schema import SweepFile
@@ -47,12 +46,8 @@ def why_unprobed(method: str) -> str | None:
     if in_two(method, {}) is not None:
         return "it is two trainings in turn"
     entry = card(method)
-    if any(part.reverses for part in _parts(entry)):
+    if entry.reverses:
         return "it keeps what its training moved away from"
     if "noise" in entry.needs:
         return "its training begins at a damaged model"
     return None
-
-
-def _parts(entry: MethodCard) -> list[MethodCard]:
-    return [entry, *(part for own in entry.parts for part in _parts(own))]

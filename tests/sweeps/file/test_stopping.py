@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,12 +41,20 @@ def test_the_option_in_all_its_forms(tmp_path: Path, given: str, expected: StopT
     assert job.search.stop_trainings == expected
 
 
-def test_a_sweep_that_stops_is_another_and_one_that_does_not_is_as_before(tmp_path: Path) -> None:
+def test_a_sweep_that_stops_is_another_and_one_that_does_not_is_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: what is hashed, which in older versions had no such option."""
     plain, off, on = (
         resolve(spec_of(f"trials: 30{more}"), Overrides(storage=str(tmp_path))).digest()
         for more in ("", ", stop_trainings: false", ", stop_trainings: true")
     )
     assert plain == off != on
+    hashed: list[dict[str, Any]] = []
+    monkeypatch.setattr("unlearn_sweep.engine.job.digest", hashed.append)
+    for more in ("", ", stop_trainings: true"):
+        resolve(spec_of(f"trials: 30{more}"), Overrides(storage=str(tmp_path))).digest()
+    assert ["stop_trainings" in content["search"] for content in hashed] == [False, True]
 
 
 @pytest.mark.parametrize(
