@@ -17,6 +17,7 @@ from unlearn_sweep.engine.search_settings import (
     SearchSettings,
 )
 from unlearn_sweep.engine.search_space import MethodSpace, Uniform
+from unlearn_sweep.engine.stopping.settings import StopTrainings
 from unlearn_sweep.engine.study.broker import StudyBroker
 from unlearn_sweep.engine.study.sampling import make_sampler
 
@@ -44,6 +45,7 @@ def test_a_plan_holds_every_option_of_the_settings() -> None:
         startup_trials=3,
         grid_points=5,
         seeds_for_finalists=2,
+        stop_trainings=StopTrainings(rows=4),
         reproducible=True,
         budget=Budget(gpu_hours=1.0),
         prune=False,
