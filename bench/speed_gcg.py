@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from operations import flops
 from side_by_side import Result, World, options, pairs, show, world
 from torch import Tensor
 from torch.nn import functional
@@ -26,15 +27,20 @@ from unlearn_sweep.evaluators.attacks.forget_halves import different_facts, forg
 from unlearn_sweep.evaluators.attacks.gcg import AnswerObjective, answer_search
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
 from unlearn_sweep.evaluators.joint_tokens import Ids
+from unlearn_sweep.evaluators.rows import Row
 
-STEPS, LONGEST, DRAFT_BLOCKS, WIDTH = 3, 10, 1, 128
+STEPS, LONGEST, DRAFT_BLOCKS, WIDTH = 2, 10, 1, 64
+ROUNDING = 1e-5
+"""Nats by which a loss counts as equal."""
 
 
 def main() -> None:
     given = options(__doc__).parse_args()
     lines: dict[str, Callable[[World, argparse.Namespace, str], Result]]
     lines = {f"GCG step, width {width}": partial(line, width=width) for width in (64, 256)}
-    lines[f"GCG to an equal loss, width {WIDTH}, {STEPS} plain steps"] = equal_loss
+    equal = f"GCG to an equal loss, width {WIDTH}, {STEPS} plain steps"
+    lines[equal] = partial(equal_loss, draft_blocks=None)
+    lines[f"{equal}, probe sampling"] = partial(equal_loss, draft_blocks=DRAFT_BLOCKS)
     with world(given) as made:
         show((run(made, given, name) for name, run in lines.items() if given.only in name), given)
 
@@ -61,41 +67,52 @@ def line(made: World, given: argparse.Namespace, name: str, *, width: int) -> Re
     return timed.result(name=name, difference=apart, equal="nats", aim=3)
 
 
-def equal_loss(made: World, given: argparse.Namespace, name: str) -> Result:
-    """Probe sampling on the model's first blocks, until it has the loss that the plain way reaches in `STEPS` steps.
+def equal_loss(made: World, given: argparse.Namespace, name: str, *, draft_blocks: int | None) -> Result:
+    """Ours until it has the loss that the plain way reaches in `STEPS` steps; each pair has its own question.
 
-    Each pair has its own question. A search that is not there after `LONGEST` times as many steps ends the measurement.
+    A search that is not there after `LONGEST` times as many steps ends; `difference` says how much it lacks. FLOPs are
+    those of a first pair, which is not timed.
     """
     model, tokenizer = load_model(made.model).eval(), load_tokenizer(made.model)
     target = Target(model=model, tokenizer=tokenizer, benchmark=made.benchmark, seed=0)
-    params = GcgParams(steps=[1], prompts=1, search_width=WIDTH)
     known = seen_rows(made.benchmark, forget_halves(made.benchmark))
-    asked = iter(different_facts(known, given.pairs, seed=0))
-    fast, slow, steps, losses = list[float](), list[float](), list[int](), list[float]()
-    for row in asked:
-        other = answer_search(target, params, [row])
-        other.objective = Plain(model, other.texts.slots, batch_tokens=params.batch_tokens)
-        slow.append(seconds(lambda search=other: [search.step() for _ in range(STEPS)]))
-        taken, count = 0.0, 0
-        probing = params.model_copy(update={"draft_blocks": DRAFT_BLOCKS})
-        search = answer_search(target, probing, [row])
-        while search.best.loss > other.best.loss:
-            count += 1
-            if count > LONGEST * STEPS:
-                raise SystemExit(f"probe sampling did not reach {other.best.loss:.3f} in {count} steps")
-            taken += seconds(search.step)
-        fast.append(taken)
-        steps.append(count)
-        losses.append(search.best.loss - other.best.loss)
+    first, *asked = (Race(target, row, draft_blocks) for row in different_facts(known, given.pairs + 1, seed=0))
+    plain_work = flops(first.plain)  # before ours, which runs until it has that loss
+    slow, fast = [seconds(race.plain) for race in asked], [seconds(race.ours) for race in asked]
     return Result(
         name=name,
         ours=fast,
         plain=slow,
-        difference=max(losses),
+        difference=max(race.lacking for race in asked),
         equal="nats above the plain loss, at most",
         aim=6,
-        notes=f"our steps: {steps}",
+        notes=f"our steps: {[race.steps for race in asked]}",
+        flops=(flops(first.ours), plain_work),
     )
+
+
+class Race:
+    """Both searches on one question."""
+
+    def __init__(self, target: Target, row: Row, draft_blocks: int | None) -> None:
+        params = GcgParams(steps=[1], prompts=1, search_width=WIDTH)
+        self.other = answer_search(target, params, [row])
+        self.other.objective = Plain(target.model, self.other.texts.slots, batch_tokens=params.batch_tokens)
+        self.search = answer_search(target, params.model_copy(update={"draft_blocks": draft_blocks}), [row])
+        self.steps = 0
+
+    @property
+    def lacking(self) -> float:
+        return self.search.best.loss - self.other.best.loss
+
+    def plain(self) -> None:
+        for _ in range(STEPS):
+            self.other.step()
+
+    def ours(self) -> None:
+        while self.lacking > ROUNDING and self.steps < LONGEST * STEPS:
+            self.search.step()
+            self.steps += 1
 
 
 def seconds(run: Callable[[], object]) -> float:

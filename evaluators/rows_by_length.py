@@ -97,10 +97,14 @@ def grouped(lengths: Sequence[int], pass_places: float) -> list[list[int]]:
     return groups
 
 
-def pass_places(model: PreTrainedModel) -> float:
-    """How many places of this model cost as much as another pass over it, on a CPU."""
+def pass_places(model: PreTrainedModel, *, trains: bool = True) -> float:
+    """How many places of this model cost as much as another pass over it, on a CPU.
+
+    Without `trains`, of a pass without gradients, which starts a third of the operations.
+    """
     blocks = decoder_layers(model)
-    return PASS_PLACES + PASS_PARAMETERS * len(blocks) / max(1, sum(weight.numel() for weight in blocks.parameters()))
+    starting = PASS_PARAMETERS * len(blocks) / max(1, sum(weight.numel() for weight in blocks.parameters()))
+    return PASS_PLACES + starting if trains else starting / 3
 
 
 @dataclass(slots=True)
@@ -137,3 +141,16 @@ class HeadOnce:
         if self.run_head and len(self.caught) == len(self.groups.groups):
             return (self.hidden.unsqueeze(0), *rest)
         return (states[:1, :1].detach(), *rest)
+
+
+def logits_in_groups(model: PreTrainedModel, input_ids: Tensor, groups: Groups) -> Tensor | None:
+    """Logits [N, V] at the chosen places of a batch; None where the model does not call its head as a module."""
+    head, once, logits = model.get_output_embeddings(), HeadOnce(groups), None
+    if not isinstance(head, nn.Module):
+        return None
+    for group in groups.groups:
+        with once.on(head):
+            logits = model(input_ids=input_ids[group.rows, : group.width], use_cache=False).logits[0]
+        if not once.caught:
+            return None
+    return logits

@@ -16,6 +16,7 @@ from torch.nn import functional
 from unlearn_sweep.evaluators.inference import pad_right
 from unlearn_sweep.evaluators.likelihood import score
 from unlearn_sweep.evaluators.rows import Example, Row, Template, encode_many
+from unlearn_sweep.evaluators.rows_by_length import by_length, logits_in_groups, pass_places
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,8 +55,17 @@ def collate(examples: Sequence[Example], device: torch.device) -> AnswerBatch:
 
 def token_nll(model: PreTrainedModel, batch: AnswerBatch) -> Tensor:
     """Negative log-likelihood [N] of each supervised token in nats, with gradients; the head runs only at these."""
-    logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.predicts).logits
+    logits = _in_groups(model, batch) if model.device.type == "cpu" else None
+    if logits is None:
+        logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.predicts).logits
     return functional.cross_entropy(logits.float(), batch.targets, reduction="none")
+
+
+def _in_groups(model: PreTrainedModel, batch: AnswerBatch) -> Tensor | None:
+    """Logits [N, V] from rows in groups of like length; None where one pass over all of them is best."""
+    positions = batch.predicts.flatten().nonzero()[:, 0]
+    groups = by_length(batch.input_ids.shape, positions, pass_places=pass_places(model))
+    return None if groups is None else logits_in_groups(model, batch.input_ids, groups)
 
 
 def answer_nll(model: PreTrainedModel, examples: Sequence[Example], *, batch_tokens: int = 4096) -> list[float]:

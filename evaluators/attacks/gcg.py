@@ -9,6 +9,7 @@ read back as scored is never taken.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,14 +24,20 @@ from unlearn_sweep.evaluators.attacks.attacked_rows import searched_rows
 from unlearn_sweep.evaluators.attacks.forget_halves import forget_halves
 from unlearn_sweep.evaluators.attacks.gcg_params import GcgParams
 from unlearn_sweep.evaluators.attacks.probe_sampling import ProbeSampling, first_blocks
+from unlearn_sweep.evaluators.attacks.prompts import common_prefix
 from unlearn_sweep.evaluators.attacks.text_search import TextSearch, replacements
 from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_right, rows_selectable, token_batches
 from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Row
+from unlearn_sweep.evaluators.rows_by_length import grouped, pass_places
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
+
+
+FEWEST = 4
+"""Fewer texts than this are scored whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,25 +166,84 @@ def slot_losses(
 ) -> Tensor:
     """Mean answer NLL [texts] of one question with each text, in nats a token; fp64 on the CPU.
 
-    `read`: what the model keeps of the ids before the text; it is left as it is.
+    `read`: what the model keeps of the ids before the text; it is left as it is. On a CPU, what texts have in common
+    with most of the others at their beginning is read once.
     """
     losses = torch.zeros(len(texts), dtype=torch.float64)
-    skipped = len(slot.before) if read is not None else 0
     with measuring(model):
-        for batch in token_batches([len(slot.ids(text)) for text in texts], batch_tokens):
-            chosen = [texts[i] for i in batch]
-            whole = pad_right([slot.ids(text) for text in chosen], 0).to(model.device)
-            keep, targets, weights = targets_of([(slot, len(text)) for text in chosen], whole)
-            ids, keep = whole[:, skipped:], keep[:, skipped:]
-            if read is None:
-                logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
-            else:
-                cache = copy.deepcopy(read)
-                cache.batch_repeat_interleave(len(chosen))
-                logits = forward_cached(model, cache, ids, torch.ones_like(whole), keep)
-            nll = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
-            losses[batch] = nll.double().cpu().view(len(chosen), -1).sum(dim=1)
+        base, groups = by_beginning(model, texts, read)
+        further = None if read is None else _read_further(model, slot, base, read)
+        for shared, rows in groups:
+            skipped = 0 if read is None else len(slot.before) + shared
+            cache = None if further is None else _cropped(further, skipped)
+            for batch in token_batches([len(slot.ids(texts[row])) for row in rows], batch_tokens):
+                chosen = [rows[place] for place in batch]
+                losses[chosen] = _losses(model, slot, [texts[row] for row in chosen], cache, skipped)
     return losses
+
+
+def _losses(
+    model: PreTrainedModel, slot: Slot, texts: Sequence[Ids], read: DynamicCache | None, skipped: int
+) -> Tensor:
+    """Mean answer NLL [texts], fp64; `read` holds the first `skipped` ids of every sequence."""
+    whole = pad_right([slot.ids(text) for text in texts], 0).to(model.device)
+    keep, targets, weights = targets_of([(slot, len(text)) for text in texts], whole)
+    ids, keep = whole[:, skipped:], keep[:, skipped:]
+    if read is None:
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+    else:
+        cache = copy.deepcopy(read)
+        cache.batch_repeat_interleave(len(texts))
+        logits = forward_cached(model, cache, ids, torch.ones_like(whole), keep)
+    nll = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
+    return nll.double().cpu().view(len(texts), -1).sum(dim=1)
+
+
+def by_beginning(
+    model: PreTrainedModel, texts: Sequence[Ids], read: DynamicCache | None
+) -> tuple[Ids, list[tuple[int, list[int]]]]:
+    """Group texts by how many first tokens they share with the commonest text.
+
+    Return those tokens, and for each group how many of them it shares with its rows. One group that shares none where
+    tokens cannot be taken back from the cache, or off a CPU, where a pass costs more than it saves.
+    """
+    together: list[tuple[int, list[int]]] = [(0, list(range(len(texts))))]
+    if read is None or model.device.type != "cpu" or len(texts) < FEWEST or not croppable(read):
+        return (), together
+    length = Counter(map(len, texts)).most_common(1)[0][0]
+    columns = zip(*(text for text in texts if len(text) == length), strict=True)
+    base = tuple(Counter(column).most_common(1)[0][0] for column in columns)
+    # The last token of a text may predict the answer, so it is always fed.
+    shared = [min(common_prefix(text, base), len(text) - 1) for text in texts]
+    longest = max(map(len, texts))
+    found = grouped([longest - count for count in shared], pass_places(model, trains=False))
+    groups = [(min(shared[row] for row in rows), rows) for rows in found]
+    return (base, groups) if any(count for count, _ in groups) else ((), together)
+
+
+def croppable(cache: DynamicCache) -> bool:
+    """Whether last tokens can be taken out of this cache: a sliding window has lost what was before them."""
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _read_further(model: PreTrainedModel, slot: Slot, base: Ids, read: DynamicCache) -> DynamicCache:
+    """What the model keeps of the ids before the text and of the beginning `base`."""
+    if not base:
+        return read
+    cache, ids = copy.deepcopy(read), torch.tensor([base], device=model.device)
+    forward_cached(model, cache, ids, ids.new_ones(1, len(slot.before) + len(base)), 1)
+    return cache
+
+
+def _cropped(cache: DynamicCache, tokens: int) -> DynamicCache:
+    """The first `tokens` of a cache, which is left as it is."""
+    if cache.get_seq_length() == tokens:
+        return cache
+    shorter = copy.deepcopy(cache)
+    shorter.crop(tokens - cache.get_seq_length())
+    return shorter
 
 
 def targets_of(asked: Sequence[tuple[Slot, int]], ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:

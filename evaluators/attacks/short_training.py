@@ -19,6 +19,7 @@ from unlearn_sweep.evaluators.attacks.attack import AttackDivergedError, AttackE
 from unlearn_sweep.evaluators.attacks.training_params import TrainingParams
 from unlearn_sweep.evaluators.model_parts import expert_names
 from unlearn_sweep.evaluators.rows import Example
+from unlearn_sweep.evaluators.tied_gradient import tokens_rows_only
 
 if TYPE_CHECKING:
     from peft import LoraModel
@@ -144,7 +145,8 @@ def _train_step(
     model: PreTrainedModel, examples: Sequence[Example], optimizer: MasterAdamW, learning_rate: float
 ) -> float:
     with torch.enable_grad():
-        loss: Tensor = token_nll(model, collate(examples, model.device)).mean()
+        with tokens_rows_only(model):
+            loss: Tensor = token_nll(model, collate(examples, model.device)).mean()
         value = float(loss.detach())
         loss.backward()
         norm = optimizer.step(learning_rate)

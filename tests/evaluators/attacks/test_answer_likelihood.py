@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaForCausalLM, PreTrainedModel
 
+from unlearn_sweep.evaluators.attacks import answer_likelihood
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll, collate, token_nll
 from unlearn_sweep.evaluators.rows import Example
 
@@ -58,6 +59,24 @@ def test_token_nll_has_one_value_a_supervised_token(original: LlamaForCausalLM) 
     expected = functional.cross_entropy(logits, torch.tensor([6, 7, 8]), reduction="none")
     torch.testing.assert_close(token_nll(original, batch)[:3], expected, atol=2e-5, rtol=1e-4)
     assert batch.predicts.tolist() == [[False, True, True, True], [True, False, False, False]]
+
+
+def test_rows_in_groups_of_like_length_have_the_same_values_and_gradients(
+    original: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: one pass over all rows."""
+    rows = [((3, 4), (6, 7, 8, 9, 10)), ((3,), (9,)), ((5, 6, 7), (8,)), ((3, 4), (5, 6, 7, 8, 9))]
+    batch = collate([Example(row_id="", prompt_ids=prompt, answer_ids=answer) for prompt, answer in rows], CPU)
+    weights, found, passes = list(original.parameters()), [], []
+    hook = original.model.register_forward_hook(lambda *_: passes.append(1))
+    for cost in (1e9, 0.0):
+        monkeypatch.setattr(answer_likelihood, "pass_places", lambda model, cost=cost: cost)
+        with torch.enable_grad():
+            values = token_nll(original, batch)
+            found.append((values, torch.autograd.grad(values.sum(), weights)))
+    hook.remove()
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-4)
+    assert len(passes) == 1 + 3  # rows of 6, 1 and 3 tokens
 
 
 @pytest.mark.parametrize(("prompt", "answer", "side"), [((), (1,), "prompt"), ((1,), (), "answer")])

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.evaluators.attacks.toy_world import decoded, make_model
+from unlearn_sweep.evaluators.attacks import gcg
 from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, forbidden_tokens, token_slot
 from unlearn_sweep.evaluators.attacks.answer_likelihood import answer_nll
 from unlearn_sweep.evaluators.attacks.attack import AttackError, Target
@@ -83,6 +84,30 @@ def test_reading_what_stands_before_once_changes_no_loss(original: LlamaForCausa
                 slot_losses(original, slot, texts, read, batch_tokens=batch_tokens), plain, atol=1e-5, rtol=1e-5
             )
         assert read.get_seq_length() == len(slot.before)
+
+
+@pytest.mark.parametrize("cost", [0, 3, 1e9])
+def test_reading_a_common_beginning_once_changes_no_loss(
+    original: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch, cost: float
+) -> None:
+    """Oracle: whole sequences without a cache. Texts change in one place, are equal, or have another length."""
+    monkeypatch.setattr(gcg, "pass_places", lambda model, *, trains: cost)
+    base = (20, 21, 22, 23, 24)
+    texts = [(*base[:place], 40 + place, *base[place + 1 :]) for place in (0, 1, 1, 2, 4, 4)]
+    texts += [base, (20, 21, 22), (*base, 30), (50, 51)]
+    fed: list[int] = []
+    for slot in (*SLOTS, replace(SLOTS[0], behind=())):
+        read = read_before(original, slot)
+        assert read is not None
+        fed.clear()
+        hook = original.model.embed_tokens.register_forward_hook(lambda _, ids, out: fed.append(ids[0].numel()))
+        found = slot_losses(original, slot, texts, read, batch_tokens=4096)
+        hook.remove()
+        plain = slot_losses(original, slot, texts, None, batch_tokens=4096)
+        torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
+        assert read.get_seq_length() == len(slot.before)
+        together = len(texts) * max(len(slot.after(text)) for text in texts)
+        assert sum(fed) < together if cost < 1e9 else sum(fed) == together
 
 
 def test_nothing_before_the_text_is_read_with_it(original: LlamaForCausalLM) -> None:
