@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearn_sweep.evaluators.attacks.adversarial_text import Slot, ask_with, filler, forbidden_tokens, place_text
@@ -30,7 +30,7 @@ from unlearn_sweep.evaluators.inference import forward_cached, measuring, pad_ri
 from unlearn_sweep.evaluators.joint_tokens import Ids
 from unlearn_sweep.evaluators.model_parts import vocabulary_embedding
 from unlearn_sweep.evaluators.rows import Row
-from unlearn_sweep.evaluators.rows_by_length import grouped, pass_places
+from unlearn_sweep.evaluators.rows_by_length import Group, Groups, HeadOnce, grouped, pass_places
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
@@ -171,54 +171,79 @@ def slot_losses(
     """
     losses = torch.zeros(len(texts), dtype=torch.float64)
     with measuring(model):
-        base, groups = by_beginning(model, texts, read)
-        further = None if read is None else _read_further(model, slot, base, read)
-        for shared, rows in groups:
-            skipped = 0 if read is None else len(slot.before) + shared
-            cache = None if further is None else _cropped(further, skipped)
-            for batch in token_batches([len(slot.ids(texts[row])) for row in rows], batch_tokens):
-                chosen = [rows[place] for place in batch]
-                losses[chosen] = _losses(model, slot, [texts[row] for row in chosen], cache, skipped)
+        base = () if read is None else common_beginning(model, texts, read)
+        further = _read_further(model, slot, base, read) if read is not None and base else None
+        for batch in token_batches([len(slot.ids(text)) for text in texts], batch_tokens):
+            chosen = [texts[i] for i in batch]
+            logits = None if further is None else _logits_by_beginning(model, slot, chosen, base, further)
+            if logits is None:
+                logits = _logits_at_once(model, slot, chosen, read)
+            targets = torch.tensor(slot.answer * len(chosen), device=logits.device)
+            nll = functional.cross_entropy(logits.float(), targets, reduction="none").double().cpu()
+            losses[batch] = nll.view(len(chosen), -1).mean(dim=1)
     return losses
 
 
-def _losses(
-    model: PreTrainedModel, slot: Slot, texts: Sequence[Ids], read: DynamicCache | None, skipped: int
-) -> Tensor:
-    """Mean answer NLL [texts], fp64; `read` holds the first `skipped` ids of every sequence."""
+def _logits_at_once(model: PreTrainedModel, slot: Slot, texts: Sequence[Ids], read: DynamicCache | None) -> Tensor:
+    """Logits [texts * answer, V] that predict the answer behind each text, from one pass."""
     whole = pad_right([slot.ids(text) for text in texts], 0).to(model.device)
-    keep, targets, weights = targets_of([(slot, len(text)) for text in texts], whole)
-    ids, keep = whole[:, skipped:], keep[:, skipped:]
+    keep, _, _ = targets_of([(slot, len(text)) for text in texts], whole)
     if read is None:
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
-    else:
-        cache = copy.deepcopy(read)
-        cache.batch_repeat_interleave(len(texts))
-        logits = forward_cached(model, cache, ids, torch.ones_like(whole), keep)
-    nll = functional.cross_entropy(logits.float(), targets, reduction="none") * weights
-    return nll.double().cpu().view(len(texts), -1).sum(dim=1)
+        return model(input_ids=whole, use_cache=False, logits_to_keep=keep).logits
+    cache, skipped = copy.deepcopy(read), len(slot.before)
+    cache.batch_repeat_interleave(len(texts))
+    return forward_cached(model, cache, whole[:, skipped:], torch.ones_like(whole), keep[:, skipped:])
 
 
-def by_beginning(
-    model: PreTrainedModel, texts: Sequence[Ids], read: DynamicCache | None
-) -> tuple[Ids, list[tuple[int, list[int]]]]:
-    """Group texts by how many first tokens they share with the commonest text.
+def _logits_by_beginning(
+    model: PreTrainedModel, slot: Slot, texts: Sequence[Ids], base: Ids, further: DynamicCache
+) -> Tensor | None:
+    """The same from a pass for each group of texts, behind what it shares with `base`, and one product with the head.
 
-    Return those tokens, and for each group how many of them it shares with its rows. One group that shares none where
-    tokens cannot be taken back from the cache, or off a CPU, where a pass costs more than it saves.
+    `further` holds the ids before the text and `base`. None where one pass is best, or the head is no module.
     """
-    together: list[tuple[int, list[int]]] = [(0, list(range(len(texts))))]
-    if read is None or model.device.type != "cpu" or len(texts) < FEWEST or not croppable(read):
-        return (), together
+    head, divided = model.get_output_embeddings(), by_beginning(model, texts, base)
+    if len(divided) < 2 or not isinstance(head, nn.Module):
+        return None
+    parts, groups, places = [], [], []
+    for shared, rows in divided:
+        whole = pad_right([slot.ids(texts[row]) for row in rows], 0)
+        keep, _, _ = targets_of([(slot, len(texts[row])) for row in rows], whole)
+        skipped = len(slot.before) + shared
+        parts.append((skipped, whole))
+        own = keep[:, skipped:].flatten().nonzero()[:, 0]
+        groups.append(Group(torch.tensor(rows), whole.shape[1] - skipped, own))
+        places += [row * len(slot.answer) + place for row in rows for place in range(len(slot.answer))]
+    once, logits = HeadOnce(Groups(tuple(groups), torch.tensor(places).argsort())), None
+    for skipped, whole in parts:
+        cache = _cropped(further, skipped)
+        cache.batch_repeat_interleave(len(whole))
+        with once.on(head):
+            logits = forward_cached(model, cache, whole[:, skipped:], torch.ones_like(whole), 0)[0]
+        if not once.caught:
+            return None
+    return logits
+
+
+def common_beginning(model: PreTrainedModel, texts: Sequence[Ids], read: DynamicCache) -> Ids:
+    """The commonest token at each place of the texts.
+
+    Empty where tokens cannot be taken back from the cache, or off a CPU, where a pass costs more than it saves.
+    """
+    if model.device.type != "cpu" or len(texts) < FEWEST or not croppable(read):
+        return ()
     length = Counter(map(len, texts)).most_common(1)[0][0]
     columns = zip(*(text for text in texts if len(text) == length), strict=True)
-    base = tuple(Counter(column).most_common(1)[0][0] for column in columns)
+    return tuple(Counter(column).most_common(1)[0][0] for column in columns)
+
+
+def by_beginning(model: PreTrainedModel, texts: Sequence[Ids], base: Ids) -> list[tuple[int, list[int]]]:
+    """Group texts by how many first tokens they share with `base`; with each group, how many all of its rows share."""
     # The last token of a text may predict the answer, so it is always fed.
-    shared = [min(common_prefix(text, base), len(text) - 1) for text in texts]
+    shared = [max(0, min(common_prefix(text, base), len(text) - 1)) for text in texts]
     longest = max(map(len, texts))
-    found = grouped([longest - count for count in shared], pass_places(model, trains=False))
-    groups = [(min(shared[row] for row in rows), rows) for rows in found]
-    return (base, groups) if any(count for count, _ in groups) else ((), together)
+    groups = grouped([1 + longest - count for count in shared], pass_places(model, trains=False))
+    return [(min(shared[row] for row in rows), rows) for rows in groups]
 
 
 def croppable(cache: DynamicCache) -> bool:
@@ -230,19 +255,16 @@ def croppable(cache: DynamicCache) -> bool:
 
 def _read_further(model: PreTrainedModel, slot: Slot, base: Ids, read: DynamicCache) -> DynamicCache:
     """What the model keeps of the ids before the text and of the beginning `base`."""
-    if not base:
-        return read
     cache, ids = copy.deepcopy(read), torch.tensor([base], device=model.device)
     forward_cached(model, cache, ids, ids.new_ones(1, len(slot.before) + len(base)), 1)
     return cache
 
 
 def _cropped(cache: DynamicCache, tokens: int) -> DynamicCache:
-    """The first `tokens` of a cache, which is left as it is."""
-    if cache.get_seq_length() == tokens:
-        return cache
+    """A copy of the first `tokens` of a cache."""
     shorter = copy.deepcopy(cache)
-    shorter.crop(tokens - cache.get_seq_length())
+    if cache.get_seq_length() > tokens:
+        shorter.crop(tokens - cache.get_seq_length())
     return shorter
 
 
