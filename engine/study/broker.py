@@ -39,6 +39,7 @@ from unlearn_sweep.engine.study.noisy_sampler import DUPLICATE_OF, noisy_turn
 from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
 from unlearn_sweep.engine.study.plugin_sampler import plugin_point
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
+from unlearn_sweep.engine.study.shared_parameters import shared_ratio
 
 logger = logging.getLogger(__name__)
 
@@ -240,7 +241,9 @@ class StudyBroker:
         if self.plan.sampler == "tpe":
             share = math.ceil(startup / len(self.spaces))
             learnt = learnt_trials(self.plan.learnt, space, self.plan.objectives)
-            return tpe_point(space, trials, self.study.directions, seed=seed, startup=share, learnt=learnt)
+            shared = shared_ratio(space, self.spaces, trials, startup=startup)
+            directions = self.study.directions
+            return tpe_point(space, trials, directions, seed=seed, startup=share, learnt=learnt, shared=shared)
         if self.plan.sampler == "gp":
             return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
         if self.card.target and not (self.card.models and self._is_starting(space, trials)):

@@ -18,6 +18,7 @@ from unlearn_sweep.engine.samplers.unit_interval import value_at
 from unlearn_sweep.engine.search_space import MethodSpace, Scalar
 from unlearn_sweep.engine.study.learnt_trials import by_rank
 from unlearn_sweep.engine.study.sampling import distribution_of
+from unlearn_sweep.engine.study.shared_parameters import SharedRatio, SharingTPE
 
 GP_LOOKS_AT = (TrialState.COMPLETE, TrialState.RUNNING)
 TPE_LOOKS_AT = (*GP_LOOKS_AT, TrialState.PRUNED)
@@ -66,12 +67,14 @@ def tpe_point(
     seed: int,
     startup: int,
     learnt: Sequence[FrozenTrial] = (),
+    shared: SharedRatio | None = None,
 ) -> dict[str, Scalar] | None:
     """Return the next point by TPE over one method's trials, and those of another sweep in `learnt`.
 
-    Return None before `startup` of them are finished, or if there is nothing to search. If TPE modelled all methods
-    together, most methods would have at most one trial among the good ones, too few to model. A quarter of a method's
-    trials count as good, not Optuna's tenth, because a front of three objectives has many members.
+    Return None before `startup` of them are finished, unless other methods say something (`shared`), or if there is
+    nothing to search. If TPE modelled all methods together, most methods would have at most one trial among the good
+    ones, too few to model. A quarter of a method's trials count as good, not Optuna's tenth, because a front of three
+    objectives has many members.
     """
     distributions = {
         name: distribution_of(dimension)
@@ -80,12 +83,19 @@ def tpe_point(
     own = [trial for trial in trials if _is_of(trial, distributions, TPE_LOOKS_AT)]
     if learnt:
         own = [*by_rank(learnt), *by_rank(own)]
-    if not distributions or sum(trial.state.is_finished() for trial in own) < startup:
+    starting = sum(trial.state.is_finished() for trial in own) < startup
+    if not distributions or (starting and shared is None):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `gamma` is deprecated in Optuna without a replacement
-        sampler = optuna.samplers.TPESampler(
-            multivariate=True, n_startup_trials=0, n_ei_candidates=TPE_CANDIDATES, gamma=good_trials, seed=seed
+        sampler = SharingTPE(
+            shared,
+            alone=starting,
+            multivariate=True,
+            n_startup_trials=0,
+            n_ei_candidates=TPE_CANDIDATES,
+            gamma=good_trials,
+            seed=seed,
         )
     study = optuna.create_study(directions=directions, sampler=sampler)
     study.add_trials([_own_part(trial, distributions) for trial in own])
