@@ -165,6 +165,12 @@ def halves(problem: Problem) -> tuple[Problem, list[LearntTrial]]:
     return Problem(problem.job, {method: trials[::2] for method, trials in problem.trials.items()}), learnt
 
 
+def measured_halfway(problem: Problem) -> Problem:
+    """Return the trainings whose weights were measured on the way too."""
+    trials = {method: [trial for trial in own if trial.on_the_way] for method, own in problem.trials.items()}
+    return Problem(problem.job, trials)
+
+
 def whole_volume(problem: Problem) -> float:
     """Hypervolume of all recorded trials: the most that a replayed search can reach."""
     families = {attack.label: attack.family for attack in problem.job.attacks}

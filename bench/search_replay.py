@@ -3,6 +3,7 @@
     python bench/search_replay.py run --rows FILE            # every sampler and variant, ten seeds each
     python bench/search_replay.py summary --rows FILE        # the table
     python bench/search_replay.py draw --rows FILE --out FILE.svg
+    python bench/search_replay.py run --halfway --rows FILE  # trainings recorded half-way alone: for variant halfway
     python bench/search_replay.py learnt                     # half of the table, with and without learn_from the rest
 
 The engine's own study proposes. A proposal is replaced by the nearest recorded trial of the same method that this run
@@ -23,7 +24,7 @@ from typing import Any
 
 import optuna
 from recorded_search import VARIANTS, replay
-from recorded_table import TABLE, Problem, halves, read_problem, whole_volume
+from recorded_table import TABLE, Problem, halves, measured_halfway, read_problem, whole_volume
 from search_stopping import Point, Regret
 
 from unlearn_sweep.engine.study.front import REFERENCE_POINT
@@ -46,11 +47,13 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
     parser.add_argument("--variants", nargs="+", default=tuple(VARIANTS))
     parser.add_argument("--without", nargs="+", default=(), metavar="METHOD", help="methods to leave out")
+    parser.add_argument("--halfway", action="store_true", help="only trainings that were recorded half-way too")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=120)
     parser.add_argument("--out", type=Path, help="picture to draw: .svg or .png")
     options = parser.parse_args()
     problem = read_problem(options.table, without=options.without)
+    problem = measured_halfway(problem) if options.halfway else problem
     if options.do == "learnt":
         compare_learnt(problem, options.seeds, options.trials)
     elif options.do == "run":
