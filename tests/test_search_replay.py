@@ -113,7 +113,7 @@ def test_weights_half_way_are_trials_that_train_nothing(recorded: Any, table: An
     """Here each training's trial half-way is another recorded trial of its method. Every second step is such a one."""
     trials = {}
     for method, own in problem.trials.items():
-        others = [replace(other, train_s=0.0, on_the_way={}) for other in own[3:6]]
+        others = [replace(other, train_s=0.0, export_s=0.0, on_the_way={}) for other in own[3:6]]
         trials[method] = [
             replace(one, export_s=0.25, on_the_way={0.5: other}) for one, other in zip(own[:3], others, strict=True)
         ]
