@@ -124,7 +124,7 @@ def _frozen(method: str, params: dict[str, Any], value: float | None) -> FrozenT
     )
 
 
-def test_tpe_looks_at_the_methods_own_trials_alone() -> None:
+def test_tpe_without_shared_parameters_looks_at_the_methods_own_trials_alone() -> None:
     """Good below a rate of 1e-4. Trials of another method, all of them better, change no digit of what it proposes."""
     space, directions = SPACES[0], [StudyDirection.MAXIMIZE] * 3
     rates = [10 ** (-6 + 4 * place / 15) for place in range(16)]
