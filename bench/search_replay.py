@@ -211,8 +211,8 @@ def draw(runs: Runs, most: float, out: Path) -> None:
             axes.plot(times, medians, color=SHADES.get(sampler, "#000000"), lw=1.8, label=sampler)
         axes.set(title=variant, xlabel="CPU seconds", ylim=(0.6, 1.005))
         axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="lower right", frameon=False)
     panels[0].set_ylabel("hypervolume, share of all recorded")
-    panels[0].legend(loc="lower right", frameon=False)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
 
 
