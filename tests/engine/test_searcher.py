@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 from ray.exceptions import RayTaskError
 from ray.tune import TuneError
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from tests.support.sweep_folder import trial
 from unlearn_sweep.engine.on_ray.compress import packed, unpacked
-from unlearn_sweep.engine.on_ray.search import LOST_WORKER_RETRIES, RECORD, BrokerSearcher, TrialErrorLogger
+from unlearn_sweep.engine.on_ray.search import (
+    LOST_WORKER_RETRIES,
+    RECORD,
+    BrokerSearcher,
+    FinishedTrials,
+    TrialErrorLogger,
+)
 from unlearn_sweep.engine.stages.trial_task import TrialTask
 from unlearn_sweep.engine.store.durable import DiskFullError
 from unlearn_sweep.engine.store.events import EventLog
@@ -125,3 +132,15 @@ def test_a_log_that_cannot_be_written_ends_the_search_with_the_reason(tmp_path: 
     events = EventLog(tmp_path / "log" / "events.jsonl")
     TrialErrorLogger(events, searcher.fail).log(7, stored(tmp_path, ValueError("a bug")))
     assert isinstance(searcher.error, OSError)
+
+
+def test_of_a_finished_trial_tune_keeps_neither_record_nor_numbers() -> None:
+    """Oracle: the result as reported, and the size of Tune's own state of the trial as JSON."""
+    tuned = Trial("unlearning_trial", stub=True)
+    result = {RECORD: "x" * 3000, "training_iteration": 1, "time_total_s": 2.5, "done": True}
+    tuned.update_last_result(dict(result))
+    before = len(tuned.run_metadata.get_json_state())
+    FinishedTrials().on_trial_complete(1, [tuned], tuned)
+    assert {name: tuned.last_result[name] for name in result} == {**result, RECORD: ""}
+    assert before > 3000
+    assert len(tuned.run_metadata.get_json_state()) < before - 3000 - 400
