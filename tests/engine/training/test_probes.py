@@ -142,7 +142,7 @@ def test_a_beaten_training_ends_and_leaves_nothing(
     make_job: JobMaker, judged: Benchmark, tmp_path: Path, values: dict[str, Any]
 ) -> None:
     saved = {"checkpoint_dir": str(tmp_path / "partial"), "checkpoint_every_s": 0.0}
-    shares = {"export_shares": [0.25, 0.5], "export_dir": str(tmp_path / "shares")}
+    shares = {"export_shares": [0.125, 0.5], "export_dir": str(tmp_path / "shares")}
     job = make_job(max_steps=STEPS, probing=PROBING | {"facts": facts()}, **saved, **shares, **values)
     outcome = run_any_worker(job, benchmark=judged)
     assert (outcome["stopped_early"], outcome["steps"], outcome["planned_steps"]) == ("beaten", 2, STEPS)
