@@ -97,14 +97,11 @@ def grouped(lengths: Sequence[int], pass_places: float) -> list[list[int]]:
     return groups
 
 
-def pass_places(model: PreTrainedModel, *, trains: bool = True) -> float:
-    """How many places of this model cost as much as another pass over it, on a CPU.
-
-    Without `trains`, of a pass without gradients, which starts a third of the operations.
-    """
+def pass_places(model: PreTrainedModel) -> float:
+    """How many places of this model cost as much as another pass over it, on a CPU."""
     blocks = decoder_layers(model)
     starting = PASS_PARAMETERS * len(blocks) / max(1, sum(weight.numel() for weight in blocks.parameters()))
-    return PASS_PLACES + starting if trains else starting / 3
+    return PASS_PLACES + starting
 
 
 @dataclass(slots=True)

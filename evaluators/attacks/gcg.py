@@ -242,7 +242,7 @@ def by_beginning(model: PreTrainedModel, texts: Sequence[Ids], base: Ids) -> lis
     # The last token of a text may predict the answer, so it is always fed.
     shared = [max(0, min(common_prefix(text, base), len(text) - 1)) for text in texts]
     longest = max(map(len, texts))
-    groups = grouped([1 + longest - count for count in shared], pass_places(model, trains=False))
+    groups = grouped([1 + longest - count for count in shared], pass_places(model))
     return [(min(shared[row] for row in rows), rows) for rows in groups]
 
 

@@ -91,7 +91,7 @@ def test_reading_a_common_beginning_once_changes_no_loss(
     original: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch, cost: float
 ) -> None:
     """Oracle: whole sequences without a cache. Texts change in one place, are equal, or have another length."""
-    monkeypatch.setattr(gcg, "pass_places", lambda model, *, trains: cost)
+    monkeypatch.setattr(gcg, "pass_places", lambda model: cost)
     base = (20, 21, 22, 23, 24)
     texts = [(*base[:place], 40 + place, *base[place + 1 :]) for place in (0, 1, 1, 2, 4, 4)]
     texts += [base, (20, 21, 22), (*base, 30), (50, 51)]
