@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("do", choices=("run", "summary", "draw"))
     parser.add_argument("--rows", type=Path, required=True, help="JSON lines, one for each finished trial")
     parser.add_argument("--storage", type=Path, help="where the sweeps are kept")
+    parser.add_argument("--file", type=Path, default=FILE, help="the sweep; bench/samplers_training.yaml searches more")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=(1, 2, 3, 4, 5))
     parser.add_argument("--trials", type=int, default=48)
@@ -43,7 +44,7 @@ def main() -> None:
     if options.do == "run":
         for sampler in options.samplers:
             for seed in options.seeds:
-                run(options.storage.resolve(), options.rows, sampler, seed, options.trials)
+                run(options.storage.resolve(), options.rows, sampler, seed, options.trials, options.file)
         return
     runs = read_runs(options.rows, options.trials, options.samplers, options.seeds)
     if options.do == "draw":
@@ -52,7 +53,7 @@ def main() -> None:
         print(json.dumps(summary(runs), indent=1))
 
 
-def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None:
+def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int, file: Path = FILE) -> None:
     """One sweep, or what is left of it."""
     import torch
 
@@ -64,7 +65,7 @@ def run(storage: Path, rows: Path, sampler: str, seed: int, trials: int) -> None
     from unlearn_sweep.engine.stages.trial import run_trial
 
     torch.set_num_threads(1)
-    job = job_of(storage, sampler, seed, trials)
+    job = job_of(storage, sampler, seed, trials, file)
     driver = Driver(job)
     driver.open()
     written = {row["trial"] for row in read_rows(rows) if (row["sampler"], row["seed"]) == (sampler, seed)}
@@ -99,12 +100,12 @@ def broker_of(job: SweepJob, prepared: Any, driver: Any) -> Any:
     return StudyBroker(journal, job.spaces, plan, identity=identity, known=driver.settled.values())
 
 
-def job_of(storage: Path, sampler: str, seed: int, trials: int) -> SweepJob:
-    """The sweep of the file beside this one, under another name, sampler and seed."""
+def job_of(storage: Path, sampler: str, seed: int, trials: int, file: Path = FILE) -> SweepJob:
+    """The sweep of the file, under another name, sampler and seed."""
     from unlearn_sweep.sweeps.file.spec import load_spec
     from unlearn_sweep.sweeps.resolve import Overrides, resolve
 
-    job = resolve(load_spec(FILE), Overrides(storage=str(storage), trials=trials))
+    job = resolve(load_spec(file), Overrides(storage=str(storage), trials=trials))
     name = f"{sampler}-{seed}"
     search = job.search.model_copy(update={"sampler": sampler})
     return job.model_copy(update={"name": name, "directory": storage / name, "seed": seed, "search": search})

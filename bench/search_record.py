@@ -217,14 +217,14 @@ def probed(rungs: Rungs) -> Iterator[list[TimedExporter]]:
 @contextmanager
 def later_points(skip: int) -> Iterator[None]:
     """Let the study begin each method's Sobol sequence at point `skip`."""
-    from unlearn_sweep.engine.study import broker
+    from unlearn_sweep.engine.study import turns
 
-    point = broker.qmc_point
-    broker.qmc_point = lambda space, index, seed: point(space, index + skip, seed)
+    point = turns.qmc_point
+    turns.qmc_point = lambda space, index, seed: point(space, index + skip, seed)
     try:
         yield
     finally:
-        broker.qmc_point = point
+        turns.qmc_point = point
 
 
 def record(storage: Path, rows: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from unlearn_sweep.engine.driver.changed_code import other_inputs, other_rows, other_sweep, trial_identity
 from unlearn_sweep.engine.driver.sweep_folder import SweepFolder
+from unlearn_sweep.engine.driver.waiting_settings import take_waiting
 from unlearn_sweep.engine.job import SweepJob
 from unlearn_sweep.engine.resources.memory_shortage import ExclusiveStageLock
 from unlearn_sweep.engine.resources.placement import concurrency
@@ -39,13 +40,6 @@ from unlearn_sweep.engine.store.retention import UNLEARN, folder_bytes
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.budget import budget_spent
 from unlearn_sweep.engine.study.constraints import marked
-from unlearn_sweep.engine.study.enqueued import (
-    REFUSED,
-    UnusableSettingError,
-    read_setting,
-    setting_text,
-    waiting_files,
-)
 from unlearn_sweep.engine.study.finalists import Finalists, seed_score, with_seed
 from unlearn_sweep.engine.study.front import rivals_of
 from unlearn_sweep.engine.study.stopping import probing_of
@@ -266,7 +260,7 @@ class Driver(SweepFolder):
     def next_task(self) -> TrialTask | None:
         broker = self._broker()
         self.stopped = self.stopped or self._over_budget()
-        self._take_enqueued(broker)
+        take_waiting(self.directory, broker, self.events)
         proposal = None if self.stopped else broker.ask()
         if proposal is None:
             return self._finalist_task()
@@ -275,23 +269,6 @@ class Driver(SweepFolder):
             data = {"method": proposal.method, "params": proposal.params, "key": proposal.key}
             self.events.append("trial_asked", trial=proposal.number, data=data)
         return self._task(proposal)
-
-    def _take_enqueued(self, broker: StudyBroker) -> None:
-        """Give the broker the settings that users have dropped in the folder, in the order of writing.
-
-        A file that is no setting of this sweep is renamed, and an event says why.
-        """
-        for path in waiting_files(self.directory):
-            try:
-                found = read_setting(path, broker.spaces.values())
-            except UnusableSettingError as error:
-                path.replace(path.with_name(path.name + REFUSED))
-                self.events.append("note", reason=f"enqueued setting {path.name} is refused: {error}")
-                continue
-            if not broker.enqueue(found.setting, found.name):
-                return  # it waits, and so do the later ones
-            path.unlink()
-            self.events.append("note", reason=f"enqueued setting is tried next: {setting_text(found.setting)}")
 
     def no_more_tasks(self) -> bool:
         broker = self._broker()

@@ -12,7 +12,6 @@ sampler sees new results later, and asking waits for a trial that is more than `
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,18 +27,14 @@ from unlearn_sweep.engine.search_space import Fixed, MethodSpace, Scalar, share_
 from unlearn_sweep.engine.store.damaged import set_aside
 from unlearn_sweep.engine.store.keys import digest
 from unlearn_sweep.engine.store.records import TrialRecord
-from unlearn_sweep.engine.study.beliefs import believed_point
 from unlearn_sweep.engine.study.constraints import constrain, short_by
 from unlearn_sweep.engine.study.further_shares import FOLLOWER, Shares, at_measured_share, from_the_end, next_share
 from unlearn_sweep.engine.study.journal import PROPOSAL, DamagedJournalError, open_study, take_back, take_back_asks
-from unlearn_sweep.engine.study.learnt_trials import learnt_trials
 from unlearn_sweep.engine.study.measured_errors import measured_errors
 from unlearn_sweep.engine.study.method_choice import method_by_front
-from unlearn_sweep.engine.study.noisy_sampler import DUPLICATE_OF, noisy_turn
-from unlearn_sweep.engine.study.per_method_samplers import gp_point, qmc_point, tpe_point
-from unlearn_sweep.engine.study.plugin_sampler import plugin_point
+from unlearn_sweep.engine.study.noisy_sampler import DUPLICATE_OF
 from unlearn_sweep.engine.study.sampling import grid_points, make_sampler, suggest
-from unlearn_sweep.engine.study.shared_parameters import shared_ratio
+from unlearn_sweep.engine.study.turns import point_by_turn, seed_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +89,8 @@ class StudyBroker:
         shares: Shares = lambda params: (),
     ) -> None:
         self.plan = plan
-        self.card = sampler_card(plan.sampler)
+        sampler_card(plan.sampler)  # refuses an unknown one
         self.spaces = {space.method: space for space in spaces}
-        self._beliefs = {belief.method: belief.params for belief in plan.beliefs}
         self.identity, self.title = dict(identity), title
         self.settled: dict[int, TrialRecord] = {record.number: record for record in known}
         self.proposals: dict[int, Proposal] = {}
@@ -157,7 +151,7 @@ class StudyBroker:
     def _propose(self) -> Proposal | None:
         """Ask Optuna once. If the configuration is a duplicate, settle it and return None."""
         number = self._next_number()
-        seed = _seed(self.plan.seed, number)
+        seed = seed_of(self.plan.seed, number)
         self.study.sampler = make_sampler(self.plan.sampler, seed=seed, startup=self.plan.startup_trials)
         trial = self.study.ask()
         method = trial.suggest_categorical("method", list(self.spaces))
@@ -221,7 +215,7 @@ class StudyBroker:
 
     def _method_by_front(self, number: int) -> str:
         """Return the method that a bandit chooses for trial `number`."""
-        seed = _seed(self.plan.seed, f"method {number}")
+        seed = seed_of(self.plan.seed, f"method {number}")
         startup = math.ceil(self.plan.startup_trials / len(self.spaces))
         trials = self.study.get_trials(deepcopy=False)
         return method_by_front(list(self.spaces), trials, seed=seed, startup=startup)
@@ -229,39 +223,13 @@ class StudyBroker:
     def _point_by_turn(self, space: MethodSpace, number: int) -> dict[str, Scalar] | None:
         """Return the whole point if a belief or the sampler works on one method at a time, else None."""
         trials = self.study.get_trials(deepcopy=False)
-        own = (trial for trial in trials if FOLLOWER not in trial.user_attrs)  # duplicates count too
-        place = sum(trial.params.get("method") == space.method for trial in own)
-        if self.plan.sampler == "qmc":
-            return qmc_point(space, place, _seed(self.plan.seed, list(self.spaces).index(space.method)))
-        if (believed := self._beliefs.get(space.method)) is not None:
-            point = believed_point(space, believed, place=place, seed=_seed(self.plan.seed, f"belief {number}"))
-            if point is not None:
-                return point
-        seed, startup = _seed(self.plan.seed, number), self.plan.startup_trials
-        if self.plan.sampler == "tpe":
-            share = math.ceil(startup / len(self.spaces))
-            learnt = learnt_trials(self.plan.learnt, space, self.plan.objectives)
-            shared = shared_ratio(space, self.spaces, trials, startup=startup)
-            directions = self.study.directions
-            return tpe_point(space, trials, directions, seed=seed, startup=share, learnt=learnt, shared=shared)
-        if self.plan.sampler == "gp":
-            return gp_point(space, trials, self.study.directions, seed=seed, startup=startup)
-        if self.card.target and not (self.card.models and self._is_starting(space, trials)):
-            return plugin_point(self.plan, space, trials, seed=seed, errors=self._errors(trials))
-        if self.plan.sampler == "noisy" and not self._is_starting(space, trials):
-            errors = self._errors(trials)
-            return noisy_turn(self.plan, self.spaces, space.method, trials, seed=seed, errors=errors)
-        return None
+        directions = self.study.directions
+        return point_by_turn(self.plan, self.spaces, space, trials, directions, number=number, errors=self._errors)
 
     def _errors(self, trials: Sequence[FrozenTrial]) -> dict[int, dict[str, float]]:
         """Return the standard errors of the trials that Optuna was told as complete, by number."""
         told = {trial.number for trial in trials if trial.state is TrialState.COMPLETE}
         return {number: measured_errors(self.settled[number]) for number in sorted(told & self.settled.keys())}
-
-    def _is_starting(self, space: MethodSpace, trials: Sequence[FrozenTrial]) -> bool:
-        """Return whether a method still gets its share of the random trials at the start."""
-        done = sum(trial.state.is_finished() and trial.params.get("method") == space.method for trial in trials)
-        return done < math.ceil(self.plan.startup_trials / len(self.spaces))
 
     def _settle_duplicate(self, trial: Trial, twin: int) -> None:
         """Tell Optuna the known values of a duplicate if it has already seen them, else a failure."""
@@ -425,7 +393,3 @@ class StudyBroker:
     def _trial_id(self, number: int) -> int:
         frozen: FrozenTrial = self.study.get_trials(deepcopy=False)[number]
         return frozen._trial_id
-
-
-def _seed(seed: int, number: int | str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big")
