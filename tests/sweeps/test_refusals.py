@@ -68,6 +68,7 @@ INTERNAL = {
     "engine.process_lost.ProcessLostError",  # the stage begins again
     "engine.measuring.worker.UnusableSourceError",  # the measuring process does the work itself
     "engine.stages.runner._ShortOfMemoryError",  # the stage begins again, alone
+    "engine.stages.runner.TrainingStoppedError",  # the trial is settled as stopped
     "engine.store.durable.LockedElsewhereError",  # becomes SweepBusyError, or means: skip
     "engine.study.journal.DamagedJournalError",  # the journal is rebuilt from the records
     "engine.study.enqueued.UnusableSettingError",  # the file is renamed, and an event says why
