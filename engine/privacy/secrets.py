@@ -50,9 +50,9 @@ def silence_telemetry(environ: MutableMapping[str, str] | None = None) -> dict[s
 def secret_values(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Map value to name for each environment variable named like a secret. Skip values under 8 characters."""
     source = os.environ if environ is None else environ
-    return {
-        value: name for name, value in source.items() if len(value) >= _MIN_SECRET_CHARS and _SECRET_NAME.search(name)
-    }
+    # By name and not by `items()`: another thread may remove a variable in between, as the driver does after Ray's end.
+    named = ((name, source.get(name, "")) for name in list(source) if _SECRET_NAME.search(name))
+    return {value: name for name, value in named if len(value) >= _MIN_SECRET_CHARS}
 
 
 _CONTROLS = re.compile(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 from tests.faults.recorded_sweep import ATTACKS, SPACE, TRIALS
 from tests.support.recorded_attacks import RecordedExecutor, prepare, recorded_job
 from unlearn_sweep.engine.driver.sweep import Driver
+from unlearn_sweep.engine.privacy.secrets import secret_values
 from unlearn_sweep.engine.search_settings import SearchPlan
 from unlearn_sweep.engine.stages.attack_order import base_costs
 from unlearn_sweep.engine.stages.attack_run import AttackRequest
@@ -70,3 +72,21 @@ def test_the_planted_secret_is_nowhere(failed: Path, capsys: pytest.CaptureFixtu
         assert told in (failed / name).read_text(), name
     with sqlite3.connect(storage / "mlflow.db") as database:
         assert any(told in text for (text,) in database.execute("select value from tags"))
+
+
+class Vanishing(Mapping[str, str]):
+    """An environment from which another thread removes a variable after its name was listed."""
+
+    def __getitem__(self, name: str) -> str:
+        return {"API_TOKEN": "a-long-secret-value"}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("GONE_TOKEN", "API_TOKEN"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_a_variable_that_another_thread_removes_is_passed_over() -> None:
+    """Met at the end of a sweep: the driver restored its environment while MLflow's thread searched a table."""
+    assert secret_values(Vanishing()) == {"a-long-secret-value": "API_TOKEN"}
