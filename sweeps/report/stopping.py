@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pydantic import BaseModel, ConfigDict
 
 from unlearn_sweep.engine.study.stopping import stopping_cost
@@ -10,20 +12,7 @@ from unlearn_sweep.sweeps.report.records import SweepData
 
 
 class Stopping(BaseModel):
-    """What stopping trainings saved and cost (`engine.study.stopping.StoppingCost`, on the search half).
-
-    Attributes:
-        probed: Number of trials whose training was probed.
-        stopped: Numbers of the trials whose training was stopped.
-        ran_anyway: Numbers of the trials that would have been stopped and ran to their ends.
-        mean_added: Mean hypervolume that one of `ran_anyway` adds to the front of the trials that would not have been
-            stopped; None if there is none.
-        regret: `mean_added` times the number of stopped trials: the estimated cost in hypervolume. None with `reason`.
-        at_most: Whether a skipped attack makes the regret an upper bound.
-        reason: Why there is no regret.
-        seconds_saved: Estimated seconds of training that were saved.
-        probe_seconds: Seconds of all probes.
-    """
+    """What stopping trainings saved and cost, on the search half: fields as in `engine.study.stopping.StoppingCost`."""
 
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -42,18 +31,7 @@ def stopping_of(data: SweepData) -> Stopping | None:
     """Return what stopping saved and cost; None for a sweep that stops no trainings."""
     if data.spec_value("search", "stop_trainings") is None:
         return None
-    cost = stopping_cost(data.trials, attacked="rob" in data.objectives)
-    return Stopping(
-        probed=cost.probed,
-        stopped=list(cost.stopped),
-        ran_anyway=list(cost.ran_anyway),
-        mean_added=cost.mean_added,
-        regret=cost.regret,
-        at_most=cost.at_most,
-        reason=cost.reason,
-        seconds_saved=cost.seconds_saved,
-        probe_seconds=cost.probe_seconds,
-    )
+    return Stopping.model_validate(asdict(stopping_cost(data.trials, attacked="rob" in data.objectives)))
 
 
 def stopping_text(found: Stopping | None) -> str | None:

@@ -9,23 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import qmc
 
 from tests.engine.study.test_broker import _drain, _plan, _record
+from unlearn_sweep.engine.samplers.unit_interval import value_at
 from unlearn_sweep.engine.search_settings import Configuration
 from unlearn_sweep.engine.search_space import CHECKPOINT, Choice, Fixed, LogUniform, MethodSpace, Scalar, Uniform
 from unlearn_sweep.engine.study.broker import Proposal, StudyBroker
 from unlearn_sweep.engine.study.further_shares import at_measured_share
+from unlearn_sweep.engine.study.turns import seed_of
 from unlearn_sweep.engine.training.settings import TrainingSettings
 from unlearn_sweep.engine.training_space import checkpoint_dimension, checkpoint_shares
 
 HALVES = TrainingSettings(checkpoints=(0.25, 0.5, 1.0))
 EACH = TrainingSettings(checkpoints="each_epoch")
+RATE = LogUniform(1e-6, 1e-4)
 
 
 def _spaces(training: TrainingSettings) -> list[MethodSpace]:
     share = checkpoint_dimension(training)
     assert share is not None
-    own = {"rate": LogUniform(1e-6, 1e-4), "epochs": Choice((1, 3)), CHECKPOINT: share}
+    own = {"rate": RATE, "epochs": Choice((1, 3)), CHECKPOINT: share}
     return [MethodSpace(method=name, params=own) for name in ("a", "b")]
 
 
@@ -52,6 +56,18 @@ def test_every_training_is_measured_at_every_share(tmp_path: Path, sampler: str)
     found = _trainings(done)
     assert list(found.values()) == [[1.0, 0.5, 0.25]] * 6
     assert [setting[0] for setting in found].count("a") == 3  # equal allocation counts trainings with their shares
+
+
+def test_further_shares_take_no_point_of_a_sequence(tmp_path: Path) -> None:
+    """Oracle: the first three points of scipy's Sobol sequence of each method."""
+    broker = _open(tmp_path, HALVES, trials=18, sampler="qmc")
+    found = _trainings(_drain(broker, at_once=2, rng=random.Random(1)))
+    for place, space in enumerate(_spaces(HALVES)):
+        sequence = qmc.Sobol(3, scramble=True, rng=seed_of(broker.plan.seed, place)).random(4)[
+            :3
+        ]  # scipy warns of other than powers of two
+        expected = [value_at(RATE, float(share)) for share in sequence[:, 0]]
+        assert [rate for method, rate, _ in found if method == space.method] == expected
 
 
 def test_each_epoch_has_as_many_shares_as_passes(tmp_path: Path) -> None:

@@ -132,3 +132,14 @@ def test_the_made_rows_have_the_published_numbers(forget: str, counts: tuple[int
         "forget": 0, "holdout": 0, "retain": 400, "real_authors": 100, "world_facts": 117,
     }  # fmt: skip
     assert judged["holdout"] == counts[0]
+
+
+def test_the_made_rows_have_the_published_answers() -> None:
+    """Each row of TOFU's authors has a paraphrase and five wrong answers; those of the real world have three."""
+    sized = published_size("tofu", {"forget": "forget10", "extra_splits": True})
+    assert sized is not None
+    (_, question, answer), row = SHAPES["forget10_perturbed"], sized.evaluation["forget"][0]
+    assert (len(row.question), len(row.answer)) == (question, answer)
+    assert (len(row.paraphrased_answer or ""), [len(wrong) for wrong in row.perturbed_answers]) == (207, [202] * 5)
+    wrong = {name: {len(row.perturbed_answers) for row in rows} for name, rows in sized.evaluation.items()}
+    assert wrong == {"forget": {5}, "retain": {5}, "real_authors": {3}, "world_facts": {3}}
